@@ -1,0 +1,37 @@
+"""The only reader of time. Everything else is given a Clock."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+
+class Clock:
+    """Time that a step of the wall clock can not move.
+
+    `now()` is the wall clock as it stood when the Clock was made, moved on by the monotonic clock: good for facts
+    (it is seconds since the epoch) and for durations (it never jumps).
+    """
+
+    def __init__(self) -> None:
+        self._wall_at_start = time.time()
+        self._monotonic_at_start = time.monotonic()
+        self._read_end, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def now(self) -> float:
+        """Return seconds since the epoch, never going back and never jumping."""
+        return self._wall_at_start + time.monotonic() - self._monotonic_at_start
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for `seconds`, or until `wake` is called; a `wake` before the call counts."""
+        ready, _, _ = select.select([self._read_end], [], [], max(0.0, seconds))
+        if ready:
+            os.read(self._read_end, 4096)
+
+    def wake(self) -> None:
+        """End a `sleep` now. Safe in a signal handler and from another thread: it only writes to a pipe."""
+        try:
+            os.write(self._write_end, b"\0")
+        except BlockingIOError:
+            pass  # a full pipe wakes as well

@@ -1,0 +1,54 @@
+"""What elastiq needs of a cloud; `elastiq.ec2` is the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from elastiq.model import Instance, Pool, Shape
+
+
+class Cloud(Protocol):
+    """Every method ends within its own deadline and raises CloudError alone, with the right `fault`.
+
+    The text of a CloudError never holds keys, tokens or user data, and is at most a few hundred characters long.
+    """
+
+    @property
+    def refused_features(self) -> frozenset[str]:
+        """Names of request features that this cloud was found to refuse (for example "TagSpecifications").
+
+        The caller keeps them across restarts and gives them back when it makes the next Cloud.
+        """
+
+    def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
+        """Return the VMs of the account: complete (all pages), terminated ones included where the cloud lists them.
+
+        With `everything` false a cloud that filters by tag may return only those tagged for this cluster.
+        Raise CloudError if any page is missing: half a list is no list.
+        """
+
+    def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        """Ask once for up to `count` VMs of `pool` (MinCount 1, MaxCount count) and return those that were made.
+
+        `token` is the client token; it and the tags (cluster, pool, token) go with the same request where the cloud
+        takes them. Fewer than `count` is an answer, not an error. An answer that took a retry is believed only after
+        a listing by token.
+
+        Raise CloudError; if its `uncertain` is true some VMs may exist, otherwise none does.
+        """
+
+    def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
+        """Ask once to terminate all of `instance_ids`; return those that the cloud accepted or no longer knows.
+
+        An unknown id never keeps the others from being terminated. Raise CloudError if nothing was accepted.
+        """
+
+    def tag(self, instance_ids: Sequence[str], pool: Pool, token: str) -> None:
+        """Put elastiq's tags on VMs that were launched without. Raise CloudError."""
+
+    def console_tail(self, instance_id: str) -> str:
+        """Return the last lines of the VM's console, or an empty string if the cloud has none. Raise CloudError."""
+
+    def capacity(self, pool: Pool) -> Shape:
+        """Return what one VM of `pool` holds, from its instance type. Raise CloudError if the cloud can not say."""

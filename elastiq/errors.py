@@ -1,0 +1,61 @@
+"""Errors that elastiq raises on purpose; each message names what happened, to what, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+
+class ElastiqError(Exception):
+    """Base of every error that elastiq raises on purpose."""
+
+
+class ConfigError(ElastiqError):
+    """The configuration can not be used. `problems` holds every problem found, one line each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class BatchError(ElastiqError):
+    """The batch system did not answer, or answered what can not be believed. Never means "no jobs"."""
+
+
+class StateError(ElastiqError):
+    """The state directory can not be used (no permission, disk full, another daemon holds it)."""
+
+
+class CloudFault(Enum):
+    """What kind of trouble a cloud request met; decides what is done next."""
+
+    UNREACHABLE = "unreachable"
+    """No answer, a broken answer or a server error: it may or may not have taken effect."""
+    THROTTLED = "throttled"
+    """Refused for now; nothing happened."""
+    CAPACITY = "capacity"
+    """Quota used up or no capacity in the zone; nothing happened."""
+    CONFIGURATION = "configuration"
+    """A wrong image, flavour, subnet, key, ...; nothing happened and nothing will until it is mended."""
+    CREDENTIALS = "credentials"
+    """Keys missing, wrong or not allowed to do this; nothing happened."""
+    NOT_FOUND = "not found"
+    """The instance does not exist (any more)."""
+
+
+class CloudError(ElastiqError):
+    """A cloud request failed. Its text carries neither keys nor user data."""
+
+    def __init__(self, message: str, fault: CloudFault = CloudFault.UNREACHABLE) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+    @property
+    def retryable(self) -> bool:
+        """True when the same request may succeed later without anybody changing anything."""
+        return self.fault in (CloudFault.UNREACHABLE, CloudFault.THROTTLED, CloudFault.CAPACITY)
+
+    @property
+    def uncertain(self) -> bool:
+        """True when the request may have taken effect although it failed."""
+        return self.fault is CloudFault.UNREACHABLE

@@ -1,0 +1,267 @@
+"""What elastiq knows and decides, as frozen dataclasses. `None` means unknown, `()` means none.
+
+Times called `..._at` are seconds since the epoch as `elastiq.clock.Clock.now()` counts them (the wall clock at the
+start of the daemon, moved on by the monotonic clock, so that a step of the wall clock moves nothing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one job needs, or what a worker has. Zero means "none asked" or "not known"."""
+
+    cpus: int = 1
+    memory_mb: int = 0
+    disk_mb: int = 0
+    gpus: int = 0
+
+    def fits(self, room: Shape) -> bool:
+        """Return whether a job of this shape fits into `room`; a dimension that `room` gives as 0 memory or disk
+        is not known and not checked."""
+        return (
+            self.cpus <= room.cpus
+            and self.gpus <= room.gpus
+            and (not room.memory_mb or self.memory_mb <= room.memory_mb)
+            and (not room.disk_mb or self.disk_mb <= room.disk_mb)
+        )
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A group of waiting jobs of one shape. Held, dependent and not-yet-due jobs are never in it."""
+
+    shape: Shape
+    jobs: int
+    oldest_wait_seconds: float | None = None
+    """How long the oldest of them has waited; None where the batch system does not say it cheaply."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A machine that has joined the batch system."""
+
+    name: str
+    """What the batch system calls the machine, and what `close` and `reopen` need."""
+    instance_id: str | None = None
+    """The EC2 instance id that the worker itself advertises."""
+    address: str | None = None
+    """Its private IPv4 address."""
+    capacity: Shape = field(default_factory=Shape)
+    free: Shape = field(default_factory=Shape)
+    """What a new job could still use. Of a closed worker: what it could use after a reopen."""
+    jobs: int = 0
+    """Jobs running, starting, ending or with a claim on the machine; 0 means idle."""
+    idle_seconds: float | None = None
+    """For how long it has had no job, by the batch system's own clock; None while busy or if unknown."""
+    closed: bool = False
+    """True if the batch system starts no job there until it is reopened."""
+
+
+class InstanceState(Enum):
+    """Life of a VM, in the words of EC2, plus the `error` that OpenStack adds."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    TERMINATED = "terminated"
+    ERROR = "error"
+
+    @property
+    def alive(self) -> bool:
+        """True while the VM counts against the quota: everything but `terminated`."""
+        return self is not InstanceState.TERMINATED
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A VM as the cloud lists it: elastiq's own or anybody else's."""
+
+    id: str
+    state: InstanceState
+    address: str | None = None
+    """Its private IPv4 address, as soon as it has one."""
+    name: str = ""
+    """Its private DNS name, if the cloud gives one."""
+    type: str = ""
+    launched_at: float | None = None
+    """By the cloud's clock."""
+    client_token: str = ""
+    cluster: str = ""
+    """Value of the tag elastiq:cluster; empty if it has none."""
+    pool: str = ""
+    """Value of the tag elastiq:pool."""
+    detail: str = ""
+    """Why the cloud says it is in this state (StateReason), if it says so."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A kind of VM that elastiq launches, and how many of it there may be."""
+
+    name: str = "default"
+    min_vms: int = 0
+    max_vms: int | None = None
+    """None means unlimited."""
+    instance_type: str = ""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The options that decisions depend on, as `Settings.policy()` gives them."""
+
+    pools: tuple[Pool, ...] = (Pool(),)
+    min_vms: int = 0
+    max_vms: int | None = 3
+    n_jobs_per_vm: int | None = None
+    """None: by shape where it is known what a VM holds, otherwise DEFAULT_JOBS_PER_VM."""
+    waiting_jobs_threshold: int = 0
+    waiting_jobs_time_s: float = 40.0
+    idle_for_time_s: float = 3600.0
+    estimated_vm_deploy_time_s: float = 600.0
+    lost_worker_time_s: float = 3600.0
+    """A worker that vanished from the batch system is given this long to come back before its VM goes."""
+    check_vms_every_s: float = 45.0
+    cluster: str = ""
+    """Value of the tag elastiq:cluster of every VM of this cluster."""
+
+
+DEFAULT_JOBS_PER_VM = 4
+"""The original's n_jobs_per_vm, used where nothing better is known."""
+
+
+@dataclass(frozen=True)
+class VmRecord:
+    """What elastiq remembers about a VM that it owns, across restarts."""
+
+    id: str
+    pool: str = "default"
+    token: str = ""
+    """Client token of its launch; empty if it came from the original's state file."""
+    launched_at: float = 0.0
+    state: InstanceState = InstanceState.PENDING
+    address: str | None = None
+    name: str = ""
+    detail: str = ""
+    tagged: bool = False
+    """True once the cloud has shown elastiq's own tag on it."""
+    missing_since: float | None = None
+    """Since when the cloud's listings have left it out."""
+    joined_at: float | None = None
+    """When the batch system first showed its worker; None: never joined."""
+    worker: Worker | None = None
+    """Its worker as last seen; kept while the batch system does not show it."""
+    lost_since: float | None = None
+    """Since when the batch system has not shown a worker that had joined."""
+    closing_at: float | None = None
+    """When its worker was last asked to close, for a termination; None: open, or opened again."""
+    closed: bool = False
+    """True if the batch system confirmed the close."""
+    terminate_tries: int = 0
+    """Failed or refused tries in a row."""
+    terminate_retry_at: float = 0.0
+    terminated_at: float | None = None
+    """When the cloud accepted the termination."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A launch that was, or may have been, asked of the cloud and whose answer is not known for sure."""
+
+    token: str
+    pool: str
+    count: int
+    requested_at: float
+
+
+@dataclass(frozen=True)
+class Breaker:
+    """Failures in a row of launches of one pool, and until when it launches nothing."""
+
+    failures: int = 0
+    closed_until: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """All that elastiq remembers from cycle to cycle; written to the state directory whenever it changes."""
+
+    waiting_since: float | None = None
+    """Since when more jobs wait than the threshold allows. Not kept across restarts."""
+    vms: Mapping[str, VmRecord] = field(default_factory=dict)
+    intents: tuple[Intent, ...] = ()
+    breakers: Mapping[str, Breaker] = field(default_factory=dict)
+    capacities: Mapping[str, Shape] = field(default_factory=dict)
+    """What a VM of each pool holds, learnt from its workers or from the instance type."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One immutable view of the world. Each part is None if it is not known, and carries its age."""
+
+    now: float
+    demand: tuple[Demand, ...] | None = None
+    demand_age_seconds: float = 0.0
+    workers: tuple[Worker, ...] | None = None
+    workers_age_seconds: float = 0.0
+    instances: tuple[Instance, ...] | None = None
+    instances_age_seconds: float = 0.0
+    faults: tuple[str, ...] = ()
+    """Why a part is unknown, in words."""
+
+
+class Kind(Enum):
+    """What a decision is about."""
+
+    LAUNCH = "launch"
+    TERMINATE = "terminate"
+    REOPEN = "reopen"
+    HOLD = "hold"
+    """Nothing is done, and this is why."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One thing to do, or deliberately not to do, and the reason in words."""
+
+    kind: Kind
+    reason: str
+    pool: str = "default"
+    count: int = 0
+    """How many VMs to launch."""
+    instance_id: str = ""
+    """The VM to terminate or whose worker to reopen."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do in this cycle, in order, and what to remember."""
+
+    decisions: tuple[Decision, ...]
+    memory: Memory
+    summary: str
+    """The cycle in one sentence: log line, status line and test assertion alike."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a decision."""
+
+    decision: Decision
+    done: bool
+    detail: str = ""
+    """What happened, in words."""
+    uncertain: bool = False
+    """True if it may have taken effect although it failed."""
+    refused: bool = False
+    """True if a busy worker refused to close: nothing was done, and that is well."""
+    instance_ids: tuple[str, ...] = ()
+    """The VMs that were launched."""
+    token: str = ""
+    """Client token of the launch."""
