@@ -1,0 +1,220 @@
+"""The root file system of every machine in the testbed: Debian trixie with HTCondor, built once and cached.
+
+It is also what a head node installed by apt looks like: Python 3.13, boto3, python-daemon and lockfile come from
+Debian. The htcondor2 bindings, which Debian does not carry, lie in BINDINGS, outside of Python's path.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+BINDINGS = "/opt/htcondor-bindings"
+"""Where in the root the htcondor2 bindings lie: put it on PYTHONPATH to use them."""
+JOB_USER = "alice"
+"""The unprivileged user that submits jobs and that jobs run as."""
+JOB_USER_ID = 1001
+SERVICE_USER = "elastiq"
+"""The user that a package of elastiq makes."""
+
+_RECIPE_VERSION = 1
+"""To be raised when `_build` changes, so that a cached root made by the old one is not used."""
+_SUITE = "trixie"
+_PACKAGES = (
+    "htcondor",
+    "python3-boto3",
+    "python3-daemon",
+    "python3-lockfile",
+    "curl",
+    "iproute2",
+    "procps",
+)
+_HOST_TOOLS = {"debootstrap": "debootstrap", "ip": "iproute2", "unshare": "util-linux", "nsenter": "util-linux"}
+_BINDINGS_REQUIREMENT = "htcondor==25.14.1"
+_BUILD_TIMEOUT_SECONDS = 1200
+
+
+class UnavailableError(Exception):
+    """The testbed can not run here; the text says why, and tests skip with it."""
+
+
+def rootfs() -> Path:
+    """Return the directory of the root file system; build it first if there is none. Raise UnavailableError."""
+    _require_root_on_debian()
+    directory = cache_directory() / f"rootfs-{_recipe_digest()}"
+    if directory.is_dir():
+        return directory
+    directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (directory.parent / "rootfs.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if directory.is_dir():
+            return directory
+        _install_host_tools()
+        for left_over in directory.parent.glob("rootfs-building-*"):
+            shutil.rmtree(left_over)
+        building = Path(tempfile.mkdtemp(prefix="rootfs-building-", dir=directory.parent))
+        try:
+            _build(building)
+            building.chmod(0o755)
+            building.rename(directory)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+    return directory
+
+
+def cache_directory() -> Path:
+    """Return where big things are kept between runs."""
+    return Path(os.environ.get("ELASTIQ_CACHE") or "~/.cache/elastiq").expanduser()
+
+
+def _recipe_digest() -> str:
+    recipe = (_RECIPE_VERSION, _SUITE, _PACKAGES, _BINDINGS_REQUIREMENT)
+    return hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
+
+
+def _require_root_on_debian() -> None:
+    if os.geteuid() != 0:
+        raise UnavailableError("the testbed needs root (network namespaces, chroot)")
+    if platform.system() != "Linux" or not shutil.which("apt-get"):
+        raise UnavailableError("the testbed needs Debian or Ubuntu (debootstrap, apt-get)")
+    probe = subprocess.run(
+        ["unshare", "--mount", "--net", "--pid", "--fork", "true"], capture_output=True, text=True, timeout=30
+    )
+    if probe.returncode:
+        raise UnavailableError(f"the testbed can not make namespaces here: {probe.stderr.strip()}")
+    if "overlay" not in Path("/proc/filesystems").read_text(encoding="ascii"):
+        subprocess.run(["modprobe", "overlay"], capture_output=True, timeout=30)
+        if "overlay" not in Path("/proc/filesystems").read_text(encoding="ascii"):
+            raise UnavailableError("the testbed needs overlayfs in the kernel")
+
+
+def _install_host_tools() -> None:
+    missing = sorted({package for tool, package in _HOST_TOOLS.items() if not shutil.which(tool)})
+    if not missing:
+        return
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
+        _run(["apt-get", "-qq", *command], f"apt-get can not install {' '.join(missing)}", environment)
+
+
+def _build(root: Path) -> None:
+    mirror = _debian_mirror()
+    _run_privately(
+        ["debootstrap", "--variant=minbase", _SUITE, str(root), mirror],
+        f"debootstrap of {_SUITE} failed (is the network there?)",
+    )
+    _write(root / "usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
+    _write(root / "etc/dpkg/dpkg.cfg.d/testbed", "force-unsafe-io\npath-exclude /usr/share/doc/*\n")
+    _write(root / "etc/apt/apt.conf.d/99testbed", _host_proxy())
+    shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+    shutil.copy("/etc/hosts", root / "etc/hosts")
+    apt_get = ["chroot", str(root), "apt-get", "-qq"]
+    _run_privately([*apt_get, "update"], "apt-get update in the new root failed", root=root)
+    _run_privately(
+        [*apt_get, "install", "--yes", "--no-install-recommends", *_PACKAGES],
+        f"apt-get install {' '.join(_PACKAGES)} in the new root failed",
+        root=root,
+    )
+    _run_privately([*apt_get, "clean"], "apt-get clean in the new root failed", root=root)
+    for name, options in ((JOB_USER, ["--uid", str(JOB_USER_ID)]), (SERVICE_USER, ["--system"])):
+        _run(
+            ["chroot", str(root), "useradd", *options, "--create-home", "--shell", "/bin/sh", name],
+            f"user {name} could not be added",
+        )
+    # A name look-up that waits for a DNS server nobody runs makes HTCondor hang without a word.
+    _write(root / "etc/resolv.conf", "")
+    _write(root / "etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files\n")
+    _install_bindings(root)
+
+
+def _install_bindings(root: Path) -> None:
+    machine = platform.machine()
+    _run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        + ["--target", str(root) + BINDINGS, "--only-binary=:all:", "--python-version", "3.13"]
+        + ["--implementation", "cp", "--abi", "cp313"]
+        + [f"--platform=manylinux_2_{minor}_{machine}" for minor in (17, 28, 34, 39)]
+        + [_BINDINGS_REQUIREMENT],
+        f"pip can not download {_BINDINGS_REQUIREMENT}",
+    )
+
+
+def _debian_mirror() -> str:
+    """Return the mirror that this machine's apt uses for Debian's main archive, or $ELASTIQ_DEBIAN_MIRROR."""
+    if os.environ.get("ELASTIQ_DEBIAN_MIRROR"):
+        return os.environ["ELASTIQ_DEBIAN_MIRROR"]
+    release = platform.freedesktop_os_release() if hasattr(platform, "freedesktop_os_release") else {}
+    code_name = release.get("VERSION_CODENAME", "")
+    for uri, suites in _apt_sources():
+        if release.get("ID") == "debian" and code_name in suites:
+            return uri
+    raise UnavailableError("no Debian mirror in this machine's apt sources; set ELASTIQ_DEBIAN_MIRROR")
+
+
+def _apt_sources() -> list[tuple[str, list[str]]]:
+    sources = []
+    directory = Path("/etc/apt/sources.list.d")
+    for path in [Path("/etc/apt/sources.list"), *sorted(directory.glob("*.list"))]:
+        with suppress(FileNotFoundError):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                match = re.match(r"deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)\s+(.*\bmain\b)", line)
+                if match:
+                    sources.append((match[1], [match[2]]))
+    for path in sorted(directory.glob("*.sources")):
+        for stanza in re.split(r"\n\s*\n", path.read_text(encoding="utf-8")):
+            fields = dict(re.findall(r"^(URIs|Suites|Components):\s*(.+)$", stanza, re.MULTILINE))
+            if "main" in fields.get("Components", "").split():
+                sources += [(uri, fields.get("Suites", "").split()) for uri in fields.get("URIs", "").split()]
+    return sources
+
+
+def _host_proxy() -> str:
+    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True, timeout=30).stdout
+    return "".join(f"{line}\n" for line in dump.splitlines() if re.match(r"Acquire::https?::Proxy", line))
+
+
+def _write(path: Path, text: str, mode: int = 0o644) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
+
+
+def _run_privately(command: list[str], failure: str, root: Path | None = None) -> None:
+    """Run `command` in mount and pid namespaces of its own, so that neither mounts nor processes outlive it."""
+    prepare = 'mount -t proc proc "$1/proc"; shift; exec "$@"' if root else 'shift; exec "$@"'
+    environment = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "LC_ALL": "C",
+        "DEBIAN_FRONTEND": "noninteractive",
+        **{name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")},
+    }
+    namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    _run([*namespaces, "sh", "-ec", prepare, "sh", str(root), *command], failure, environment)
+
+
+def _run(command: list[str], failure: str, environment: dict[str, str] | None = None) -> None:
+    try:
+        result = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            timeout=_BUILD_TIMEOUT_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UnavailableError(f"{failure}: {error}") from error
+    if result.returncode:
+        tail = " / ".join(result.stdout.strip().splitlines()[-5:])
+        raise UnavailableError(f"{failure}: {tail}")
