@@ -106,8 +106,9 @@ class Spool:
     def create(self) -> None:
         """Make the directories that are missing."""
         try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in FOLDERS:
-                (self.directory / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+                (self.directory / folder).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise BatchError(f"can not make the sandbox's spool directory {self.directory}: {error}") from error
 
