@@ -1,0 +1,327 @@
+"""One thread per outside system, so that a system that hangs never keeps the loop from asking the other one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from elastiq.clock import Clock
+from elastiq.cloud import Cloud
+from elastiq.errors import BatchError, CloudError, CloudFault, ElastiqError
+from elastiq.model import Demand, Instance, Pool, Shape, Worker
+from elastiq.plugins import BatchSystem, Closing
+
+Answer = TypeVar("Answer")
+
+ASK_WAIT_SECONDS = 5.0
+"""How long the loop waits for the answer to a question. With ACT_WAIT_SECONDS it bounds by how much the silence of one
+system delays the checks of the other."""
+
+ACT_WAIT_SECONDS = 8.0
+"""How long the loop waits for the answer to an act. Longer, because a late answer to most acts is of no use."""
+
+GIVE_UP_SECONDS = 180.0
+"""When a call that still has no answer is given up. Above the deadline that every port keeps for its own calls."""
+
+STOP_GRACE_SECONDS = 2.0
+"""How long a call in hand may still take to end when the daemon is told to stop (it must be gone within 5 s)."""
+
+KEPT_ANSWERS = 100
+"""How many late answers are kept for the caller; the oldest goes first."""
+
+
+class LaneBusyError(ElastiqError):
+    """The outside system has not answered in time, or still owes the answer to another call."""
+
+    def __init__(self, message: str, *, asked: bool) -> None:
+        super().__init__(message)
+        self.asked = asked
+        """True if this very call was made and may still take effect; False if it never left."""
+
+
+class _Call:
+    """One call on its way through a lane's thread."""
+
+    def __init__(self, what: str, key: str, function: Callable[[], Any], *, act: bool, started_at: float) -> None:
+        self.what = what
+        self.key = key
+        """Empty if a late answer is of no use."""
+        self.function = function
+        self.act = act
+        self.started_at = started_at
+        self.late = False
+        """True once the loop has stopped waiting."""
+        self.answered = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.result = self.function()
+        except BaseException as error:  # noqa: BLE001 - carried over to the caller's thread, not swallowed
+            self.error = error
+        self.answered = True
+
+    def collect(self) -> Any:
+        """Return what the function returned, or raise what it raised."""
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                self.error = None  # its traceback holds this frame: a cycle that would keep all of it alive
+        return self.result
+
+
+class Lane:
+    """Runs the calls to one outside system one after the other in a thread of their own.
+
+    Used by the loop's thread alone; only `abandon` may also be called by a signal handler.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        *,
+        ask_wait_seconds: float = ASK_WAIT_SECONDS,
+        act_wait_seconds: float = ACT_WAIT_SECONDS,
+        give_up_seconds: float = GIVE_UP_SECONDS,
+        on_give_up: Callable[[], None] | None = None,
+    ) -> None:
+        self.name = name
+        self._clock = clock
+        self._ask_wait_seconds = ask_wait_seconds
+        self._act_wait_seconds = act_wait_seconds
+        self._give_up_seconds = give_up_seconds
+        self._on_give_up = on_give_up
+        self._calls: SimpleQueue[_Call | None] | None = None
+        # SimpleQueue.put is reentrant: a signal handler may wake the very thread that it interrupts.
+        self._news: SimpleQueue[None] = SimpleQueue()
+        self._current: _Call | None = None
+        self._kept: dict[str, _Call] = {}
+        self._abandoned = False
+
+    @property
+    def busy(self) -> bool:
+        """True while the thread is in a call."""
+        return self._current is not None and not self._current.answered
+
+    def ask(self, what: str, function: Callable[[], Answer], key: str) -> Answer:
+        """Run `function`, which changes nothing, in the lane's thread; return or raise what it does.
+
+        `what` names the call in messages. If it is not answered in time it goes on. Asked for again with the same
+        `key` it is not made anew: it is waited for, or its answer returned if it came meanwhile, once. An act in
+        between makes it worthless: then it is made anew.
+
+        Raise LaneBusyError if there is no answer in time, or at once if another call is still unanswered.
+        """
+        answer: Answer = self._call(_Call(what, key, function, act=False, started_at=self._clock.now()))
+        return answer
+
+    def act(self, what: str, function: Callable[[], Answer], key: str = "") -> Answer:
+        """Run `function`, which changes something, in the lane's thread; return or raise what it does.
+
+        Without a key a late answer is dropped, and the act is made anew when asked for again: it says how things
+        were, not how they are. With a key (of an act that is done only once, a launch) the answer is kept until it
+        is collected by the same key, even if the call had been given up.
+
+        Raise LaneBusyError as `ask` does.
+        """
+        answer: Answer = self._call(_Call(what, key, function, act=True, started_at=self._clock.now()))
+        return answer
+
+    def abandon(self) -> None:
+        """End the waiting: a call in hand has STOP_GRACE_SECONDS left, any further one raises LaneBusyError."""
+        self._abandoned = True
+        self._news.put(None)
+
+    def _call(self, call: _Call) -> Any:
+        if self._abandoned:
+            raise LaneBusyError(f"{self.name}: {call.what} was left out: elastiq is stopping", asked=False)
+        self._give_up_if_overdue()
+        in_hand = self._current
+        if in_hand is not None and not in_hand.answered:
+            if not call.key or call.key != in_hand.key:
+                raise LaneBusyError(f"{self.name}: {call.what} was left out: {self._silence(in_hand)}", asked=False)
+            call = in_hand
+        else:
+            kept = self._kept.get(call.key)
+            if kept is not None and kept.answered:
+                call = kept
+            else:
+                self._start(call)
+        if not self._wait_for(call):
+            raise LaneBusyError(f"{self.name}: {self._silence(call)}", asked=True)
+        self._kept.pop(call.key, None)
+        return call.collect()
+
+    def _silence(self, call: _Call) -> str:
+        return f"{call.what} has not answered for {self._clock.now() - call.started_at:.0f} s"
+
+    def _start(self, call: _Call) -> None:
+        if self._calls is None:
+            calls: SimpleQueue[_Call | None] = SimpleQueue()
+            threading.Thread(target=_serve, args=(calls, self._news, self._clock), name=self.name, daemon=True).start()
+            self._calls = calls
+        if call.act:
+            self._kept = {key: kept for key, kept in self._kept.items() if kept.act}
+        if call.key:
+            self._kept.pop(call.key, None)
+            self._kept[call.key] = call
+            if len(self._kept) > KEPT_ANSWERS:
+                del self._kept[next(iter(self._kept))]
+        self._current = call
+        self._calls.put(call)
+
+    def _wait_for(self, call: _Call) -> bool:
+        """Return whether `call` was answered in time, which is cut short when the daemon is told to stop."""
+        while not self._news.empty():
+            self._news.get_nowait()
+        deadline = self._clock.now() + (self._act_wait_seconds if call.act else self._ask_wait_seconds)
+        stop_deadline = deadline
+        while not call.answered:
+            now = self._clock.now()
+            if self._abandoned:
+                stop_deadline = min(stop_deadline, now + STOP_GRACE_SECONDS)
+            if now >= stop_deadline:
+                break
+            try:
+                self._news.get(timeout=stop_deadline - now)
+            except Empty:
+                break
+        call.late = not call.answered
+        return call.answered
+
+    def _give_up_if_overdue(self) -> None:
+        """Leave a thread that hangs for good to itself; the next call gets a new one."""
+        overdue = self._current
+        if overdue is None or overdue.answered or self._clock.now() - overdue.started_at < self._give_up_seconds:
+            return
+        if self._calls is not None:
+            self._calls.put(None)
+        self._calls = None
+        self._current = None
+        if not overdue.act:
+            self._kept.pop(overdue.key, None)
+        if self._on_give_up is not None:
+            self._on_give_up()
+
+
+def _serve(calls: SimpleQueue[_Call | None], news: SimpleQueue[None], clock: Clock) -> None:
+    """Run calls until None comes."""
+    for call in iter(calls.get, None):
+        call.run()
+        news.put(None)
+        if call.late:
+            clock.wake()
+
+
+class LanedBatch:
+    """A BatchSystem whose every call goes through a lane."""
+
+    def __init__(self, batch: BatchSystem, lane: Lane) -> None:
+        self._batch = batch
+        self._lane = lane
+
+    def demand(self) -> tuple[Demand, ...]:
+        return self._ask("the queue check", self._batch.demand, "demand")
+
+    def workers(self) -> tuple[Worker, ...]:
+        return self._ask("the worker check", self._batch.workers, "workers")
+
+    def close(self, worker: Worker) -> Closing:
+        return self._act(f"closing {_name(worker)}", lambda: self._batch.close(worker))
+
+    def reopen(self, worker: Worker) -> None:
+        return self._act(f"reopening {_name(worker)}", lambda: self._batch.reopen(worker))
+
+    def forget(self, worker: Worker) -> None:
+        return self._act(f"forgetting {_name(worker)}", lambda: self._batch.forget(worker))
+
+    def check(self) -> str:
+        return self._ask("the check of the batch system", self._batch.check, "check")
+
+    def _ask(self, what: str, function: Callable[[], Answer], key: str) -> Answer:
+        try:
+            return self._lane.ask(what, function, key)
+        except LaneBusyError as error:
+            raise BatchError(str(error)) from None
+
+    def _act(self, what: str, function: Callable[[], Answer]) -> Answer:
+        try:
+            return self._lane.act(what, function)
+        except LaneBusyError as error:
+            raise BatchError(str(error)) from None
+
+
+class LanedCloud:
+    """A Cloud whose every call goes through a lane."""
+
+    def __init__(self, cloud: Cloud, lane: Lane) -> None:
+        self._cloud = cloud
+        self._lane = lane
+
+    @property
+    def refused_features(self) -> frozenset[str]:
+        return self._cloud.refused_features
+
+    def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
+        return self._ask(
+            "the list of VMs",
+            lambda: self._cloud.list_instances(everything=everything),
+            "list everything" if everything else "list",
+        )
+
+    def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        what = f"launching {count} VM{'' if count == 1 else 's'}"
+        return self._act(what, lambda: self._cloud.launch(pool, count, token), f"launch {token}")
+
+    def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
+        ids = tuple(instance_ids)
+        return self._act(f"terminating {_some(ids)}", lambda: self._cloud.terminate(ids))
+
+    def tag(self, instance_ids: Sequence[str], pool: Pool, token: str) -> None:
+        ids = tuple(instance_ids)
+        return self._act(f"tagging {_some(ids)}", lambda: self._cloud.tag(ids, pool, token))
+
+    def console_tail(self, instance_id: str) -> str:
+        return self._ask(
+            f"the console of {instance_id}",
+            lambda: self._cloud.console_tail(instance_id),
+            f"console {instance_id}",
+        )
+
+    def capacity(self, pool: Pool) -> Shape:
+        return self._ask(
+            f"the size of {pool.instance_type or pool.name}",
+            lambda: self._cloud.capacity(pool),
+            f"capacity {pool.name} {pool.instance_type}",
+        )
+
+    def _ask(self, what: str, function: Callable[[], Answer], key: str) -> Answer:
+        try:
+            return self._lane.ask(what, function, key)
+        except LaneBusyError as error:
+            raise _cloud_error(error) from None
+
+    def _act(self, what: str, function: Callable[[], Answer], key: str = "") -> Answer:
+        try:
+            return self._lane.act(what, function, key)
+        except LaneBusyError as error:
+            raise _cloud_error(error) from None
+
+
+def _cloud_error(error: LaneBusyError) -> CloudError:
+    """A call that never left did nothing, which THROTTLED says; one without an answer may have done it all."""
+    return CloudError(str(error), CloudFault.UNREACHABLE if error.asked else CloudFault.THROTTLED)
+
+
+def _name(worker: Worker) -> str:
+    return worker.name or worker.instance_id or worker.address or "a worker"
+
+
+def _some(instance_ids: tuple[str, ...]) -> str:
+    more = f" and {len(instance_ids) - 3} more" if len(instance_ids) > 3 else ""
+    return ", ".join(instance_ids[:3]) + more
