@@ -154,19 +154,26 @@ class VmRecord:
     """Since when the cloud's listings have left it out."""
     joined_at: float | None = None
     """When the batch system first showed its worker; None: never joined."""
-    worker: Worker | None = None
-    """Its worker as last seen; kept while the batch system does not show it."""
+    worker_name: str = ""
+    """What the batch system called its worker when it was last seen."""
     lost_since: float | None = None
     """Since when the batch system has not shown a worker that had joined."""
     closing_at: float | None = None
-    """When its worker was last asked to close, for a termination; None: open, or opened again."""
+    """When its worker was asked to close, for a termination; None: open, or opened again."""
     closed: bool = False
     """True if the batch system confirmed the close."""
+    doomed: bool = False
+    """True once a termination was sent that may have taken effect: from then on it is never reopened."""
     terminate_tries: int = 0
-    """Failed or refused tries in a row."""
+    """Failed tries in a row to close or terminate it."""
     terminate_retry_at: float = 0.0
     terminated_at: float | None = None
     """When the cloud accepted the termination."""
+
+    @property
+    def leaving(self) -> bool:
+        """True if its worker takes no new job because elastiq wants to terminate it, or may have."""
+        return self.closing_at is not None or self.closed or self.doomed or self.terminated_at is not None
 
 
 @dataclass(frozen=True)
@@ -181,9 +188,14 @@ class Intent:
 
 @dataclass(frozen=True)
 class Breaker:
-    """Failures in a row of launches of one pool, and until when it launches nothing."""
+    """What went wrong with the launches of one pool, and until when it launches nothing."""
 
-    failures: int = 0
+    failed_boots: int = 0
+    """VMs in a row that ended in error or never joined."""
+    trips: int = 0
+    """How often in a row failed boots have stopped the launches."""
+    refusals: int = 0
+    """Launch requests in a row that the cloud refused or did not answer."""
     closed_until: float = 0.0
     reason: str = ""
 
@@ -199,6 +211,8 @@ class Memory:
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
     capacities: Mapping[str, Shape] = field(default_factory=dict)
     """What a VM of each pool holds, learnt from its workers or from the instance type."""
+    former: tuple[str, ...] = ()
+    """Owned VMs that vanished from the listings without a word, newest last: known again if they come back."""
 
 
 @dataclass(frozen=True)
@@ -237,6 +251,20 @@ class Decision:
     """How many VMs to launch."""
     instance_id: str = ""
     """The VM to terminate or whose worker to reopen."""
+    failed_boot: bool = False
+    """True for the termination of a VM that never became a worker."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The cluster in numbers, for people. None means unknown."""
+
+    jobs_waiting: int | None = None
+    workers_busy: int | None = None
+    workers_idle: int | None = None
+    vms_pending: int = 0
+    vms_running: int = 0
+    """Owned VMs that are not pending and not gone."""
 
 
 @dataclass(frozen=True)
@@ -247,6 +275,9 @@ class Plan:
     memory: Memory
     summary: str
     """The cycle in one sentence: log line, status line and test assertion alike."""
+    departed: tuple[VmRecord, ...] = ()
+    """VMs that are gone since the last cycle without elastiq having terminated them."""
+    figures: Figures = field(default_factory=Figures)
 
 
 @dataclass(frozen=True)

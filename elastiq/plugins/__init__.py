@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from difflib import get_close_matches
 from enum import Enum
+from importlib import metadata
 from typing import Protocol
 
+from elastiq.config import Settings
+from elastiq.errors import ConfigError
 from elastiq.model import Demand, Worker
 
 
@@ -63,4 +68,52 @@ class BatchSystem(Protocol):
         """Return one line on what was found (version, schedds, rights). Raise BatchError if it can not work."""
 
 
-PluginFactory = Callable[..., BatchSystem]
+BUILT_IN = ("htcondor", "sandbox")
+
+GROUP = "elastiq.plugins"
+"""Entry-point group by which other distributions offer plugins."""
+
+
+def load(name: str, settings: Settings) -> BatchSystem:
+    """Return the batch plugin `name`: a built-in one, an entry point of the group, or a module's dotted path.
+
+    The module or entry point offers `create(settings) -> BatchSystem`.
+    Raise ConfigError if there is no such plugin, or if it can not be imported or set up.
+    """
+    try:
+        create = _factory(name)
+    except (ImportError, SyntaxError, AttributeError, ValueError, TypeError) as error:
+        raise ConfigError([f"[elastiq] batch_plugin: {name} can not be imported: {error}"]) from error
+    batch = create(settings)
+    missing = [method for method in METHODS if not callable(getattr(batch, method, None))]
+    if missing:
+        raise ConfigError([f"[elastiq] batch_plugin: {name} lacks {', '.join(missing)}"])
+    return batch
+
+
+METHODS = ("demand", "workers", "close", "reopen", "forget", "check")
+
+
+def _factory(name: str) -> Callable[[Settings], BatchSystem]:
+    module = name
+    if name in BUILT_IN:
+        module = f"{__name__}.{name}"
+    elif "." not in name:
+        entries = {entry.name: entry for entry in _entry_points()}
+        if name not in entries:
+            close = get_close_matches(name, [*BUILT_IN, *entries], 1)
+            hint = f", did you mean {close[0]}?" if close else f"; there are {', '.join([*BUILT_IN, *entries])}"
+            raise ConfigError([f"[elastiq] batch_plugin: no plugin {name}{hint}"])
+        loaded = entries[name].load()
+        return getattr(loaded, "create", loaded)  # type: ignore[no-any-return]
+    create = getattr(importlib.import_module(module), "create", None)
+    if not callable(create):
+        raise ConfigError([f"[elastiq] batch_plugin: module {module} has no create(settings)"])
+    return create  # type: ignore[no-any-return]
+
+
+def _entry_points() -> list[metadata.EntryPoint]:
+    found = metadata.entry_points()
+    if hasattr(found, "select"):
+        return list(found.select(group=GROUP))
+    return list(found.get(GROUP, ()))  # Python 3.9

@@ -1,0 +1,185 @@
+"""Carries out a plan: reopens, launches, closes and terminates, with every intent on disk before the request."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from elastiq.clock import Clock
+from elastiq.cloud import Cloud
+from elastiq.errors import BatchError, CloudError
+from elastiq.model import Decision, Intent, Kind, Memory, Outcome, Plan, Pool, VmRecord, Worker
+from elastiq.plugins import BatchSystem, Closing
+from elastiq.state import State
+from elastiq.tracking import learn
+
+log = logging.getLogger(__name__)
+
+CLOSING_BUDGET_SECONDS = 5.0
+"""A cycle closes workers for so long at most; the rest has its turn in the next cycle."""
+
+
+class Actuator:
+    """Acts through the ports. Every method returns the memory after it, which is also saved."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        batch: BatchSystem,
+        cloud: Cloud,
+        state: State,
+        pools: tuple[Pool, ...],
+        new_token: Callable[[], str],
+    ) -> None:
+        self.clock = clock
+        self.batch = batch
+        self.cloud = cloud
+        self.state = state
+        self.pools = {pool.name: pool for pool in pools}
+        self.new_token = new_token
+        self.stopping = False
+        """Set when the daemon is to end: no further close or request is begun."""
+
+    def act(self, plan: Plan, memory: Memory) -> tuple[Memory, list[Outcome]]:
+        """Carry out the decisions of `plan`. Raise StateError if the journal can not be written: then nothing is done.
+
+        The order is the safe one: reopen before anything is launched; all that is closed is terminated in one request.
+        """
+        outcomes: list[Outcome] = []
+        for decision in plan.decisions:
+            if decision.kind is Kind.REOPEN and not self.stopping:
+                memory = self._note(memory, [self.reopen(decision, memory)], outcomes)
+        for decision in plan.decisions:
+            if decision.kind is Kind.LAUNCH and not self.stopping:
+                memory = self._launch(decision, memory, outcomes)
+        ending = [decision for decision in plan.decisions if decision.kind is Kind.TERMINATE]
+        if ending:
+            memory = self._end(ending, memory, outcomes)
+        return memory, outcomes
+
+    def _note(self, memory: Memory, news: list[Outcome], outcomes: list[Outcome]) -> Memory:
+        for outcome in news:
+            memory = learn(memory, outcome, self.clock.now())
+        outcomes += news
+        self.state.save(memory)
+        return memory
+
+    def reopen(self, decision: Decision, memory: Memory) -> Outcome:
+        """Open the worker of a VM again that was closed but not terminated."""
+        try:
+            self.batch.reopen(_worker(memory.vms[decision.instance_id]))
+        except BatchError as error:
+            return Outcome(decision, False, f"could not be reopened: {error}")
+        return Outcome(decision, True, "reopened")
+
+    def _launch(self, decision: Decision, memory: Memory, outcomes: list[Outcome]) -> Memory:
+        token = self.new_token()
+        intent = Intent(token, decision.pool, decision.count, self.clock.now())
+        memory = replace(memory, intents=(*memory.intents, intent))
+        self.state.save(memory)
+        return self._note(memory, [self.launch(decision, token)], outcomes)
+
+    def launch(self, decision: Decision, token: str) -> Outcome:
+        """Ask the cloud for VMs, in one request."""
+        try:
+            instances = self.cloud.launch(self.pools[decision.pool], decision.count, token)
+        except CloudError as error:
+            return Outcome(decision, False, str(error), uncertain=error.uncertain, token=token)
+        ids = tuple(instance.id for instance in instances)
+        return Outcome(decision, True, f"launched {', '.join(ids) or 'nothing'}", instance_ids=ids, token=token)
+
+    def _end(self, decisions: list[Decision], memory: Memory, outcomes: list[Outcome]) -> Memory:
+        """Close the workers, then terminate the VMs of those that are closed."""
+        now = self.clock.now()
+        before = memory
+        for decision in decisions:
+            memory = _with(memory, replace(memory.vms[decision.instance_id], closing_at=now))
+        self.state.save(memory)
+        closed: list[Decision] = []
+        failed: list[Outcome] = []
+        for decision in decisions:
+            if self.stopping or self.clock.now() - now > CLOSING_BUDGET_SECONDS:
+                memory = _with(memory, before.vms[decision.instance_id])
+                continue
+            failure = self.close(decision, memory)
+            if failure is None:
+                closed.append(decision)
+            else:
+                failed.append(failure)
+        # Doomed before the request: whatever becomes of it, no job may start there any more.
+        for decision in closed:
+            memory = _with(memory, replace(memory.vms[decision.instance_id], closed=True, doomed=True))
+        memory = self._note(memory, failed, outcomes)
+        if not closed:
+            return memory
+        ended = self.terminate(closed)
+        for outcome in ended:
+            record = memory.vms[outcome.decision.instance_id]
+            if not outcome.done and not outcome.uncertain:
+                memory = _with(memory, replace(record, doomed=before.vms[record.id].doomed))
+        return self._note(memory, ended, outcomes)
+
+    def close(self, decision: Decision, memory: Memory) -> Outcome | None:
+        """Close the worker of a VM; return None if it is closed, otherwise what became of it."""
+        record = memory.vms[decision.instance_id]
+        try:
+            answer = self.batch.close(_worker(record))
+        except BatchError as error:
+            return Outcome(decision, False, f"its worker could not be closed, so it stays: {error}")
+        if answer is Closing.BUSY:
+            return Outcome(decision, False, "a job runs there, so it stays", refused=True)
+        if decision.failed_boot:
+            self._show_console(record)
+        return None
+
+    def _show_console(self, record: VmRecord) -> None:
+        try:
+            tail = self.cloud.console_tail(record.id)
+        except CloudError as error:
+            log.warning("VM %s never became a worker; its console can not be read: %s", record.id, error)
+            return
+        log.warning("VM %s never became a worker; the end of its console:\n%s", record.id, tail or "(empty)")
+
+    def terminate(self, decisions: list[Decision]) -> list[Outcome]:
+        """Terminate VMs whose workers are closed, in one request."""
+        try:
+            accepted = set(self.cloud.terminate([decision.instance_id for decision in decisions]))
+        except CloudError as error:
+            detail = f"could not be terminated: {error}"
+            return [Outcome(decision, False, detail, uncertain=error.uncertain) for decision in decisions]
+        return [
+            Outcome(decision, True, "terminated")
+            if decision.instance_id in accepted
+            else Outcome(decision, False, "the cloud refused to terminate it")
+            for decision in decisions
+        ]
+
+
+class DryRunActuator(Actuator):
+    """Says what it would do, by the two options of [debug], and does the rest."""
+
+    boot = True
+    """Whether launches are left out."""
+    shutdown = True
+    """Whether closing and terminating are left out."""
+
+    def launch(self, decision: Decision, token: str) -> Outcome:
+        """Launch nothing if dry_run_boot_vms is set."""
+        if not self.boot:
+            return super().launch(decision, token)
+        return Outcome(decision, False, f"dry run: {decision.count} VMs not launched (dry_run_boot_vms)", token=token)
+
+    def close(self, decision: Decision, memory: Memory) -> Outcome | None:
+        """Close nothing if dry_run_shutdown_vms is set."""
+        if not self.shutdown:
+            return super().close(decision, memory)
+        return Outcome(decision, False, "dry run: not terminated (dry_run_shutdown_vms)", refused=True)
+
+
+def _worker(record: VmRecord) -> Worker:
+    return Worker(record.worker_name, instance_id=record.id, address=record.address)
+
+
+def _with(memory: Memory, record: VmRecord) -> Memory:
+    return replace(memory, vms={**memory.vms, record.id: record})

@@ -1,0 +1,464 @@
+"""Decides what to launch, reopen and terminate, and says why. Pure: no clock, no input or output, no randomness.
+
+The rules for threshold, waiting time, jobs per VM, idle time, deployment time and quota are the original elastiq's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from elastiq.model import (
+    DEFAULT_JOBS_PER_VM,
+    Breaker,
+    Decision,
+    Demand,
+    Figures,
+    InstanceState,
+    Kind,
+    Memory,
+    Observation,
+    Plan,
+    Policy,
+    Pool,
+    Shape,
+    VmRecord,
+    Worker,
+)
+from elastiq.tracking import BOOT_FAILURES_TO_TRIP, Situation, track
+
+UNLIMITED = 10**9
+
+MOST_VMS_AT_ONCE = 1000
+"""Of one launch; EC2's RunInstances takes no more."""
+
+OUT_OF_SIGHT_SECONDS = 120.0
+"""A worker that left the batch system without being closed still counts as room for so long."""
+
+
+def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
+    """Return what to do after `observation`, what to remember, and why, in words.
+
+    Nothing is launched unless queue, workers and VMs are all known; nothing is terminated unless workers and VMs
+    are. The decisions of one plan never exceed the quota, whatever becomes of each of them.
+    """
+    situation = track(observation, memory, policy)
+    known = [
+        name
+        for name, part in (
+            ("the queue", observation.demand),
+            ("the workers", observation.workers),
+            ("the VMs", observation.instances),
+        )
+        if part is None
+    ]
+    memory = situation.memory
+    decisions: list[Decision] = []
+    if known:
+        faults = f" ({'; '.join(observation.faults)})" if observation.faults else ""
+        decisions.append(_hold(f"{' and '.join(known)} can not be read, so nothing is launched{faults}"))
+    else:
+        memory, ups = _plan_up(observation, situation, policy)
+        decisions += ups
+    if observation.workers is not None and observation.instances is not None:
+        reopened = {decision.instance_id for decision in decisions if decision.kind is Kind.REOPEN}
+        decisions += _plan_down(observation.now, situation, policy, reopened)
+    figures = _figures(observation, situation)
+    return Plan(tuple(decisions), memory, _summary(figures, memory, policy, decisions), situation.departed, figures)
+
+
+def _hold(reason: str) -> Decision:
+    return Decision(Kind.HOLD, reason)
+
+
+@dataclass
+class Room:
+    """Where waiting jobs could go without a launch: a shape still free, and how many jobs it takes at most."""
+
+    free: Shape | None
+    """None: not known, only `jobs` counts."""
+    jobs: int
+
+    def take(self, shape: Shape, jobs: int) -> int:
+        """Put up to `jobs` jobs of `shape` here; return how many found room."""
+        taken = min(jobs, self.jobs, UNLIMITED if self.free is None else _how_many(shape, self.free))
+        self.jobs -= taken
+        if self.free is not None and taken:
+            self.free = _minus(self.free, shape, taken)
+        return taken
+
+
+def _how_many(shape: Shape, free: Shape) -> int:
+    if not shape.fits(free):
+        return 0
+    counts = [free.cpus // shape.cpus] if shape.cpus else []
+    counts += [free.memory_mb // shape.memory_mb] if shape.memory_mb and free.memory_mb else []
+    counts += [free.disk_mb // shape.disk_mb] if shape.disk_mb and free.disk_mb else []
+    counts += [free.gpus // shape.gpus] if shape.gpus else []
+    return min(counts, default=UNLIMITED)
+
+
+def _minus(free: Shape, shape: Shape, jobs: int) -> Shape:
+    # 0 means "not known" for memory and disk, so what is used up stays at 1.
+    return Shape(
+        free.cpus - shape.cpus * jobs,
+        max(1, free.memory_mb - shape.memory_mb * jobs) if free.memory_mb else 0,
+        max(1, free.disk_mb - shape.disk_mb * jobs) if free.disk_mb else 0,
+        free.gpus - shape.gpus * jobs,
+    )
+
+
+def _place(demand: Sequence[Demand], rooms: Iterable[Room]) -> list[Demand]:
+    """Return what is left of `demand` after putting it into `rooms`."""
+    rooms = list(rooms)
+    left = []
+    for group in demand:
+        jobs = group.jobs
+        for room in rooms:
+            if not jobs:
+                break
+            jobs -= room.take(group.shape, jobs)
+        if jobs:
+            left.append(replace(group, jobs=jobs))
+    return left
+
+
+def _count(demand: Iterable[Demand]) -> int:
+    return sum(group.jobs for group in demand)
+
+
+def _largest_first(demand: Iterable[Demand]) -> list[Demand]:
+    return sorted(demand, key=lambda group: (group.shape.gpus, group.shape.cpus, group.shape.memory_mb), reverse=True)
+
+
+def _vm_room(pool: Pool, memory: Memory, policy: Policy) -> Room:
+    """Return what one new VM of `pool` takes."""
+    capacity = memory.capacities.get(pool.name)
+    if policy.n_jobs_per_vm is not None:
+        return Room(None, policy.n_jobs_per_vm)
+    if capacity is None:
+        return Room(None, DEFAULT_JOBS_PER_VM)
+    return Room(capacity, UNLIMITED)
+
+
+def _working(record: VmRecord) -> bool:
+    """Return whether this VM is, or is expected to become, a worker that takes jobs."""
+    return record.state in (InstanceState.PENDING, InstanceState.RUNNING) and not record.leaving
+
+
+def _on_its_way(record: VmRecord, now: float, policy: Policy) -> bool:
+    late = now - record.launched_at > policy.estimated_vm_deploy_time_s
+    return _working(record) and record.joined_at is None and not late
+
+
+def _just_out_of_sight(record: VmRecord, now: float) -> bool:
+    """Return whether its worker is probably coming back: just reopened, or the batch system was restarted."""
+    unseen = record.lost_since is None or now - record.lost_since <= OUT_OF_SIGHT_SECONDS
+    return _working(record) and record.joined_at is not None and unseen
+
+
+def _counts(record: VmRecord) -> bool:
+    """Return whether this VM counts against the quota: all but those that the cloud says are on their way out."""
+    return not (record.terminated_at is not None and record.state is InstanceState.STOPPING)
+
+
+def _possible(memory: Memory, pool: str) -> int:
+    """Return how many VMs may exist that no listing has shown yet."""
+    return sum(
+        max(0, intent.count - sum(record.token == intent.token for record in memory.vms.values()))
+        for intent in memory.intents
+        if intent.pool == pool
+    )
+
+
+def _quota_room(memory: Memory, policy: Policy, pool: Pool) -> int:
+    """Return how many more VMs of `pool` may be launched."""
+
+    def used(records: Iterable[VmRecord], pools: Iterable[str]) -> int:
+        return sum(map(_counts, records)) + sum(_possible(memory, name) for name in pools)
+
+    of_pool = used((record for record in memory.vms.values() if record.pool == pool.name), [pool.name])
+    pools = {intent.pool for intent in memory.intents}
+    of_cluster = used(memory.vms.values(), pools)
+    return max(
+        0,
+        min(
+            UNLIMITED if pool.max_vms is None else pool.max_vms - of_pool,
+            UNLIMITED if policy.max_vms is None else policy.max_vms - of_cluster,
+        ),
+    )
+
+
+def _plan_up(observation: Observation, situation: Situation, policy: Policy) -> tuple[Memory, list[Decision]]:
+    now, memory = observation.now, situation.memory
+    decisions: list[Decision] = []
+    demand, too_big = _feasible(observation.demand or (), memory, policy)
+    if too_big:
+        decisions.append(too_big)
+
+    rooms = _present_rooms(now, situation, policy)
+    left = _place(_largest_first(demand), rooms)
+    closed = [record for record in memory.vms.values() if record.leaving and not _never_reopen(record)]
+    reopened, left = _reopen(left, closed, memory, policy)
+    decisions += reopened
+
+    waiting = _count(left)
+    if not waiting or waiting < policy.waiting_jobs_threshold:
+        memory = replace(memory, waiting_since=None)
+        if waiting:
+            decisions.append(
+                _hold(f"{_jobs(waiting)} lack room, fewer than waiting_jobs_threshold {policy.waiting_jobs_threshold}")
+            )
+        elif _count(demand) and not reopened:
+            decisions.append(
+                _hold(f"{_jobs(_count(demand))} wait, but there is room for them on workers present or booting")
+            )
+    elif memory.waiting_since is None:
+        memory = replace(memory, waiting_since=now)
+    waited = now - memory.waiting_since if memory.waiting_since is not None else 0.0
+    due = waiting and memory.waiting_since is not None and waited > policy.waiting_jobs_time_s
+    if memory.waiting_since is not None and not due:
+        limit = policy.waiting_jobs_time_s
+        decisions.append(
+            _hold(
+                f"{_jobs(waiting)} lack room for {waited:.0f} s; VMs are launched after waiting_jobs_time_s {limit:g}"
+            )
+        )
+    decisions += _launches(now, left if due else [], memory, policy, len(reopened))
+    return memory, decisions
+
+
+def _feasible(demand: Sequence[Demand], memory: Memory, policy: Policy) -> tuple[list[Demand], Decision | None]:
+    """Return the demand that a VM could serve, and a word on the rest: launching would not help it."""
+    capacities = [memory.capacities.get(pool.name) for pool in policy.pools]
+    known = [capacity for capacity in capacities if capacity is not None]
+    if len(known) < len(capacities):
+        return list(demand), None
+    fitting = [group for group in demand if any(group.shape.fits(capacity) for capacity in known)]
+    rest = [group for group in demand if group not in fitting]
+    if not rest:
+        return fitting, None
+    largest = max(known, key=lambda capacity: (capacity.cpus, capacity.memory_mb))
+    what = "; ".join(f"{_jobs(group.jobs)} of {_describe(group.shape)}" for group in rest[:3])
+    return fitting, _hold(f"{what} can never run: a VM holds {_describe(largest)}; not counted as demand")
+
+
+def _describe(shape: Shape) -> str:
+    parts = [f"{shape.cpus} CPU{'s' if shape.cpus != 1 else ''}"]
+    parts += [f"{shape.memory_mb} MB memory"] if shape.memory_mb else []
+    parts += [f"{shape.disk_mb} MB disk"] if shape.disk_mb else []
+    parts += [f"{shape.gpus} GPU{'s' if shape.gpus != 1 else ''}"] if shape.gpus else []
+    return ", ".join(parts)
+
+
+def _present_rooms(now: float, situation: Situation, policy: Policy) -> list[Room]:
+    """Return the room on workers that take jobs, and on VMs that are on their way.
+
+    A free worker of elastiq is as good as a new VM, so what fits there needs no launch, however long it waits. A
+    foreign worker may be of another kind: its room is believed only while the jobs have not waited for long.
+    """
+    memory = situation.memory
+    pools = {pool.name: pool for pool in policy.pools}
+    rooms = []
+    for id_, record in memory.vms.items():
+        worker = situation.own_workers.get(id_)
+        if worker is not None and _working(record) and not worker.closed:
+            jobs = UNLIMITED if policy.n_jobs_per_vm is None else max(0, policy.n_jobs_per_vm - worker.jobs)
+            rooms.append(Room(worker.free, jobs))
+        elif worker is None and (_on_its_way(record, now, policy) or _just_out_of_sight(record, now)):
+            rooms.append(_vm_room(pools.get(record.pool, policy.pools[0]), memory, policy))
+    for pool in policy.pools:
+        rooms += [_vm_room(pool, memory, policy) for _ in range(_possible(memory, pool.name))]
+    waited = now - memory.waiting_since if memory.waiting_since is not None else 0.0
+    if waited <= policy.estimated_vm_deploy_time_s:
+        rooms += [Room(worker.free, UNLIMITED) for worker in situation.foreign_workers if not worker.closed]
+    return rooms
+
+
+def _never_reopen(record: VmRecord) -> bool:
+    """Return whether a job must not start there any more: it is going, or may be."""
+    return record.doomed or record.terminated_at is not None or record.state is not InstanceState.RUNNING
+
+
+def _reopen(
+    left: list[Demand], closed: Sequence[VmRecord], memory: Memory, policy: Policy
+) -> tuple[list[Decision], list[Demand]]:
+    decisions = []
+    pools = {pool.name: pool for pool in policy.pools}
+    for record in closed:
+        if not left or not record.worker_name:
+            continue
+        after = _place(left, [_vm_room(pools.get(record.pool, policy.pools[0]), memory, policy)])
+        if _count(after) < _count(left):
+            reason = f"{_jobs(_count(left))} lack room and the worker of this VM is closed but not terminated"
+            decisions.append(Decision(Kind.REOPEN, reason, record.pool, instance_id=record.id))
+            left = after
+    return decisions, left
+
+
+def _launches(now: float, left: list[Demand], memory: Memory, policy: Policy, reopened: int) -> list[Decision]:
+    """Return the launches for the jobs that are left and for the minimum, within quota and breaker."""
+    decisions: list[Decision] = []
+    launched = 0
+    cluster_missing = policy.min_vms - reopened - sum(_working(record) for record in memory.vms.values())
+    cluster_missing -= sum(_possible(memory, pool.name) for pool in policy.pools)
+    for number, pool in enumerate(policy.pools):
+        room = max(0, min(MOST_VMS_AT_ONCE, _quota_room(memory, policy, pool) - launched))
+        wanted, beyond = _vms_for(left, room + 1, pool, memory, policy)
+        waiting, left = _count(left), beyond
+        own_missing = pool.min_vms - _possible(memory, pool.name) - reopened
+        own_missing -= sum(_working(record) for record in memory.vms.values() if record.pool == pool.name)
+        missing = max(0, own_missing, cluster_missing - launched if number == 0 else 0)
+        count = max(wanted, missing)
+        if not count:
+            continue
+        if wanted >= missing:
+            why = f"{_jobs(waiting)} lack room for more than {policy.waiting_jobs_time_s:g} s"
+        else:
+            why = f"fewer VMs than min_vms {max(pool.min_vms, policy.min_vms)} are at work"
+        decision = _within_limits(now, count, room, why, pool, memory, policy)
+        launched += decision.count
+        decisions.append(decision)
+    return decisions
+
+
+def _within_limits(now: float, count: int, room: int, why: str, pool: Pool, memory: Memory, policy: Policy) -> Decision:
+    breaker = memory.breakers.get(pool.name, Breaker())
+    if now < breaker.closed_until:
+        pause = f"launches pause for {breaker.closed_until - now:.0f} s more"
+        return _hold(f"{why}, but {pause}: {breaker.reason}")
+    maximum = min((limit for limit in (pool.max_vms, policy.max_vms) if limit is not None), default=None)
+    if not room:
+        return _hold(f"{why}, but all of max_vms {maximum} are in use")
+    if breaker.failed_boots >= BOOT_FAILURES_TO_TRIP and count > 1:
+        count, why = 1, f"{why}; one VM to try, since the last {breaker.failed_boots} never became workers"
+    if count > room:
+        why = f"{why}; max_vms {maximum} leaves {room}"
+    return Decision(Kind.LAUNCH, why, pool.name, min(count, room))
+
+
+def _vms_for(left: list[Demand], limit: int, pool: Pool, memory: Memory, policy: Policy) -> tuple[int, list[Demand]]:
+    """Return how many VMs of `pool`, at most `limit`, hold what is left, and what they do not hold.
+
+    First fit, largest jobs first.
+    """
+    rooms: list[Room] = []
+    beyond = []
+    for group in _largest_first(left):
+        jobs = group.jobs
+        for room in rooms:
+            jobs -= room.take(group.shape, jobs)
+        per_vm = _vm_room(pool, memory, policy).take(group.shape, jobs)
+        while jobs and per_vm and len(rooms) < limit:
+            rooms.append(_vm_room(pool, memory, policy))
+            jobs -= rooms[-1].take(group.shape, jobs)
+        if jobs:
+            beyond.append(replace(group, jobs=jobs))
+    return len(rooms), beyond
+
+
+def _plan_down(now: float, situation: Situation, policy: Policy, reopened: set[str]) -> list[Decision]:
+    decisions: list[Decision] = []
+    idle: list[tuple[float, VmRecord]] = []
+    for record in situation.memory.vms.values():
+        if record.terminated_at is not None or record.id in reopened or now < record.terminate_retry_at:
+            continue
+        worker = situation.own_workers.get(record.id)
+        reason, failed_boot = _reason_to_end(now, record, worker, policy)
+        if reason:
+            decisions.append(_terminate(record, reason, failed_boot=failed_boot))
+        elif worker is not None and not worker.closed and not worker.jobs:
+            idle.append((worker.idle_seconds or 0.0, record))
+    going = {decision.instance_id for decision in decisions}
+    idle = [entry for entry in idle if entry[0] > policy.idle_for_time_s]
+    return decisions + _end_idle(idle, going, situation, policy)
+
+
+def _reason_to_end(now: float, record: VmRecord, worker: Worker | None, policy: Policy) -> tuple[str, bool]:
+    """Return why this VM must go though the batch system does not call it idle, and whether it never was a worker."""
+    if record.leaving:
+        return "its worker was closed for a termination that has not succeeded yet", False
+    if record.state is InstanceState.ERROR:
+        return f"the cloud says it is in error{': ' + record.detail if record.detail else ''}", record.joined_at is None
+    if record.missing_since is not None or worker is not None:
+        return "", False
+    age = now - record.launched_at
+    if record.joined_at is None and age > policy.estimated_vm_deploy_time_s:
+        limit = policy.estimated_vm_deploy_time_s
+        return f"it has not joined the batch system in {limit:g} s (estimated_vm_deploy_time_s)", True
+    if record.lost_since is not None and now - record.lost_since > policy.lost_worker_time_s:
+        limit = policy.lost_worker_time_s
+        return f"its worker left the batch system and was not back in {limit:g} s (lost_worker_time_s)", False
+    return "", False
+
+
+def _terminate(record: VmRecord, reason: str, *, failed_boot: bool = False) -> Decision:
+    return Decision(Kind.TERMINATE, reason, record.pool, instance_id=record.id, failed_boot=failed_boot)
+
+
+def _end_idle(
+    idle: list[tuple[float, VmRecord]], going: set[str], situation: Situation, policy: Policy
+) -> list[Decision]:
+    """Return terminations of the longest idle VMs down to the minimum; VMs that are still booting keep nobody alive."""
+    joined = [
+        record
+        for record in situation.memory.vms.values()
+        if _working(record) and record.id in situation.own_workers and record.id not in going
+    ]
+    spare = len(joined) - policy.min_vms
+    pool_spare = {pool.name: sum(record.pool == pool.name for record in joined) - pool.min_vms for pool in policy.pools}
+    decisions = []
+    kept = 0
+    for seconds, record in sorted(idle, key=lambda entry: -entry[0]):
+        if spare > 0 and pool_spare.get(record.pool, 1) > 0:
+            spare -= 1
+            pool_spare[record.pool] = pool_spare.get(record.pool, 1) - 1
+            decisions.append(
+                _terminate(record, f"idle for {seconds:.0f} s, more than idle_for_time_s {policy.idle_for_time_s:g}")
+            )
+        else:
+            kept += 1
+    if kept:
+        decisions.append(_hold(f"{kept} idle VM{'s' if kept > 1 else ''} kept: min_vms is {policy.min_vms}"))
+    return decisions
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'s' if count != 1 else ''}"
+
+
+def _figures(observation: Observation, situation: Situation) -> Figures:
+    records = situation.memory.vms.values()
+    pending = sum(record.state is InstanceState.PENDING for record in records)
+    gone = sum(not _counts(record) for record in records)
+    workers = observation.workers
+    busy = None if workers is None else sum(worker.jobs > 0 for worker in workers)
+    return Figures(
+        None if observation.demand is None else _count(observation.demand),
+        busy,
+        None if workers is None or busy is None else len(workers) - busy,
+        pending,
+        len(situation.memory.vms) - pending - gone,
+    )
+
+
+def _summary(figures: Figures, memory: Memory, policy: Policy, decisions: Sequence[Decision]) -> str:
+    def number(value: int | None) -> str:
+        return "?" if value is None else str(value)
+
+    possible = sum(_possible(memory, pool.name) for pool in policy.pools)
+    launch = sum(decision.count for decision in decisions if decision.kind is Kind.LAUNCH)
+    reopen = sum(decision.kind is Kind.REOPEN for decision in decisions)
+    terminate = sum(decision.kind is Kind.TERMINATE for decision in decisions)
+    actions = [
+        f"{verb} {count}" for verb, count in (("reopen", reopen), ("launch", launch), ("terminate", terminate)) if count
+    ]
+    if not actions:
+        holds = [decision.reason for decision in decisions if decision.kind is Kind.HOLD]
+        actions = holds[:1] or ["nothing to do"]
+    return (
+        f"{number(figures.jobs_waiting)} jobs wait; workers {number(figures.workers_busy)} busy, "
+        f"{number(figures.workers_idle)} idle; VMs {figures.vms_pending} pending, {figures.vms_running} running"
+        f"{f', {possible} unconfirmed' if possible else ''}"
+        f" of {policy.min_vms}..{'unlimited' if policy.max_vms is None else policy.max_vms}: {', '.join(actions)}"
+    )

@@ -1,0 +1,319 @@
+"""What an observation changes in what elastiq remembers: which VMs are its own, and which worker runs on which.
+
+Pure functions: no clock, no input or output, no randomness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from elastiq.model import (
+    Breaker,
+    Instance,
+    Intent,
+    Kind,
+    Memory,
+    Observation,
+    Outcome,
+    Policy,
+    Shape,
+    VmRecord,
+    Worker,
+)
+
+MISSING_GRACE_SECONDS = 600.0
+"""A VM that listings leave out counts for this long: listings are eventually consistent, and sometimes wrong."""
+
+SETTLE_SECONDS = 120.0
+SETTLE_SECONDS_PER_VM = 5.0
+"""After an unclear answer to a launch, VMs may still turn up for so long (OpenStack makes about one in 2 s)."""
+
+STALE_WORKER_SLACK_SECONDS = 120.0
+"""How much longer than its VM's age a worker may claim to have been idle; more: the ad is an earlier VM's."""
+
+FORMER_KEPT = 1000
+
+BOOT_FAILURES_TO_TRIP = 3
+BOOT_PAUSES_SECONDS = (300.0, 600.0, 1200.0, 1800.0)
+"""After three failed boots in a row launches pause for 5, 10, 20, then 30 minutes."""
+
+REFUSAL_PAUSES_SECONDS = (15.0, 30.0, 60.0, 120.0, 300.0)
+"""Pauses after launch requests in a row that the cloud refused; short, since quota comes back at any time."""
+
+CLOSE_AGAIN_SECONDS = 30.0
+RETRY_SECONDS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0)
+"""Pauses between tries to terminate a VM."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """An observation, sorted: what is remembered now, and the live workers by whose they are."""
+
+    memory: Memory
+    own_workers: Mapping[str, Worker] = field(default_factory=dict)
+    """Workers on VMs of elastiq, by instance id."""
+    foreign_workers: tuple[Worker, ...] = ()
+    departed: tuple[VmRecord, ...] = ()
+    """VMs that are gone without having been terminated by elastiq."""
+
+
+def track(observation: Observation, memory: Memory, policy: Policy) -> Situation:
+    """Return the situation after `observation`: unknown parts of it change nothing."""
+    departed: tuple[VmRecord, ...] = ()
+    if observation.instances is not None:
+        memory, departed = _track_instances(observation, observation.instances, memory, policy)
+    if observation.workers is None:
+        return Situation(memory, departed=departed)
+    memory, own, foreign = _track_workers(observation, observation.workers, memory)
+    return Situation(memory, own, foreign, departed)
+
+
+def _track_instances(
+    observation: Observation, instances: tuple[Instance, ...], memory: Memory, policy: Policy
+) -> tuple[Memory, tuple[VmRecord, ...]]:
+    now = observation.now
+    listed_at = now - observation.instances_age_seconds
+    vms = dict(memory.vms)
+    breakers = dict(memory.breakers)
+    departed = []
+    tokens = {intent.token: intent for intent in memory.intents}
+    former = set(memory.former)
+    found_per_token: dict[str, int] = {}
+    listed = set()
+    for instance in instances:
+        listed.add(instance.id)
+        record = vms.get(instance.id)
+        if instance.client_token in tokens:
+            found_per_token[instance.client_token] = found_per_token.get(instance.client_token, 0) + 1
+        if record is None:
+            if not instance.state.alive or not _is_own(instance, policy.cluster, tokens, former):
+                continue
+            record = _adopt(instance, now, tokens.get(instance.client_token), policy)
+        if instance.state.alive:
+            vms[instance.id] = _refresh(record, instance, policy.cluster)
+            continue
+        vms.pop(instance.id, None)
+        if record.terminated_at is None and not record.doomed:
+            departed.append(record)
+            if record.joined_at is None:
+                breakers[record.pool] = boot_failed(
+                    breakers.get(record.pool), now, f"VM {record.id} ended by itself: {instance.detail or 'no reason'}"
+                )
+    lost_for_good = []
+    for record in memory.vms.values():
+        if record.id in listed or record.launched_at >= listed_at:
+            continue
+        if record.terminated_at is not None:
+            if listed_at > record.terminated_at:
+                del vms[record.id]
+        elif record.missing_since is None:
+            vms[record.id] = replace(record, missing_since=listed_at)
+        elif listed_at - record.missing_since > MISSING_GRACE_SECONDS:
+            del vms[record.id]
+            lost_for_good.append(record.id)
+            departed.append(record)
+    intents = tuple(
+        intent
+        for intent in memory.intents
+        if found_per_token.get(intent.token, 0) < intent.count
+        and listed_at - intent.requested_at <= SETTLE_SECONDS + SETTLE_SECONDS_PER_VM * intent.count
+    )
+    former_ids = tuple(id_ for id_ in memory.former if id_ not in vms) + tuple(lost_for_good)
+    memory = replace(memory, vms=vms, breakers=breakers, intents=intents, former=former_ids[-FORMER_KEPT:])
+    return memory, tuple(departed)
+
+
+def _is_own(instance: Instance, cluster: str, tokens: Mapping[str, Intent], former: set[str]) -> bool:
+    tagged = bool(cluster) and instance.cluster == cluster
+    return tagged or instance.client_token in tokens or instance.id in former
+
+
+def _adopt(instance: Instance, now: float, intent: Intent | None, policy: Policy) -> VmRecord:
+    """Return a record for a VM of elastiq without one: its launch was not journalled to the end, or state was lost."""
+    if intent is not None:
+        return VmRecord(instance.id, intent.pool, intent.token, launched_at=intent.requested_at)
+    launched_at = now if instance.launched_at is None else min(now, instance.launched_at)
+    # An old one may have been a worker for long: it gets the patience of a worker that is out of sight.
+    may_have_joined = now - launched_at > policy.estimated_vm_deploy_time_s
+    pools = [pool.name for pool in policy.pools]
+    return VmRecord(
+        instance.id,
+        instance.pool if instance.pool in pools else pools[0],
+        instance.client_token,
+        launched_at=launched_at,
+        joined_at=launched_at if may_have_joined else None,
+        lost_since=now if may_have_joined else None,
+    )
+
+
+def _refresh(record: VmRecord, instance: Instance, cluster: str) -> VmRecord:
+    fresh = {
+        "state": instance.state,
+        "address": instance.address or record.address,
+        "name": instance.name or record.name,
+        "detail": instance.detail,
+        "tagged": bool(cluster) and instance.cluster == cluster,
+        "missing_since": None,
+    }
+    return _changed(record, fresh)
+
+
+def _changed(record: VmRecord, values: Mapping[str, object]) -> VmRecord:
+    """Return `record` itself if it has these values already: most records stay the same from cycle to cycle."""
+    if all(getattr(record, name) == value for name, value in values.items()):
+        return record
+    return replace(record, **values)  # type: ignore[arg-type]
+
+
+def _track_workers(
+    observation: Observation, workers: tuple[Worker, ...], memory: Memory
+) -> tuple[Memory, dict[str, Worker], tuple[Worker, ...]]:
+    now = observation.now
+    seen_at = now - observation.workers_age_seconds
+    vms = dict(memory.vms)
+    breakers = dict(memory.breakers)
+    capacities = dict(memory.capacities)
+    own = match_workers(workers, vms.values(), now)
+    for id_, record in memory.vms.items():
+        worker = own.get(id_)
+        if worker is not None:
+            vms[id_] = _seen(record, worker, seen_at)
+            if _differs(worker.capacity, capacities.get(record.pool)):
+                capacities[record.pool] = worker.capacity
+            if record.joined_at is None and record.pool in breakers:
+                breakers[record.pool] = replace(breakers[record.pool], failed_boots=0, trips=0)
+        elif record.joined_at is not None and not record.leaving and record.lost_since is None:
+            vms[id_] = replace(record, lost_since=seen_at)
+    own_names = {worker.name for worker in own.values()}
+    foreign = tuple(worker for worker in workers if worker.name not in own_names)
+    return replace(memory, vms=vms, breakers=breakers, capacities=capacities), own, foreign
+
+
+def _differs(found: Shape, known: Shape | None) -> bool:
+    """Return whether `found` is news; the free disk that some batch systems give as capacity changes all the time."""
+    if found.cpus <= 0:
+        return False
+    if known is None or abs(found.disk_mb - known.disk_mb) > known.disk_mb / 10:
+        return True
+    return replace(found, disk_mb=0) != replace(known, disk_mb=0)
+
+
+def _seen(record: VmRecord, worker: Worker, seen_at: float) -> VmRecord:
+    fresh: dict[str, object] = {
+        "joined_at": seen_at if record.joined_at is None else record.joined_at,
+        "worker_name": worker.name,
+        "lost_since": None,
+    }
+    was_closing = record.closing_at is not None and not record.doomed
+    if was_closing and not worker.closed and seen_at > (record.closing_at or 0.0) + CLOSE_AGAIN_SECONDS:
+        # Open although elastiq once closed it: somebody else opened it again, and jobs may be on their way.
+        fresh.update(closing_at=None, closed=False, terminate_tries=0)
+    return _changed(record, fresh)
+
+
+def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], now: float) -> dict[str, Worker]:
+    """Return which worker runs on which VM, by instance id.
+
+    A worker is matched by the instance id that it advertises, else by its address, else by its name. Whoever
+    advertises an instance id is matched by that alone; an address or name that is not unique, or a worker that has
+    been idle for longer than its VM exists (the ad of an earlier VM), matches nothing.
+    """
+    records = [record for record in records if record.terminated_at is None]
+    by_id = {record.id: record for record in records}
+    by_address = _unique((record.address, record) for record in records)
+    by_name = _unique((name, record) for record in records for name in _names(record))
+    matched: dict[str, Worker] = {}
+    doubtful = set()
+    for worker in workers:
+        if worker.instance_id:
+            record = by_id.get(worker.instance_id)
+        else:
+            record = by_address.get(worker.address or "") or by_name.get(worker.name.split(".")[0])
+            if (
+                record is not None
+                and (worker.idle_seconds or 0.0) > now - record.launched_at + STALE_WORKER_SLACK_SECONDS
+            ):
+                record = None
+        if record is None:
+            continue
+        if record.id in matched:
+            doubtful.add(record.id)
+        if record.id not in matched or worker.jobs > matched[record.id].jobs:
+            matched[record.id] = worker
+    for id_ in doubtful:
+        # Two workers claim one VM: one ad is stale. Neither is known to be idle.
+        matched[id_] = replace(matched[id_], idle_seconds=None)
+    return matched
+
+
+def _unique(pairs: Iterable[tuple[str | None, VmRecord]]) -> dict[str, VmRecord]:
+    found: dict[str, VmRecord] = {}
+    ambiguous = set()
+    for key, record in pairs:
+        if not key:
+            continue
+        if key in found and found[key].id != record.id:
+            ambiguous.add(key)
+        found[key] = record
+    return {key: record for key, record in found.items() if key not in ambiguous}
+
+
+def _names(record: VmRecord) -> tuple[str, ...]:
+    """Return host names that batch systems derive for a VM: its own, and those made of its address."""
+    dashed = record.address.replace(".", "-") if record.address else ""
+    return tuple({name for name in (record.name.split(".")[0], dashed, f"ip-{dashed}" if dashed else "") if name})
+
+
+def boot_failed(breaker: Breaker | None, now: float, reason: str) -> Breaker:
+    """Return the breaker after a VM ended in error or never joined; failures during a pause do not prolong it."""
+    breaker = breaker or Breaker()
+    failures = breaker.failed_boots + 1
+    if failures < BOOT_FAILURES_TO_TRIP or now < breaker.closed_until:
+        return replace(breaker, failed_boots=failures)
+    pause = BOOT_PAUSES_SECONDS[min(breaker.trips, len(BOOT_PAUSES_SECONDS) - 1)]
+    return replace(breaker, failed_boots=failures, trips=breaker.trips + 1, closed_until=now + pause, reason=reason)
+
+
+def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
+    """Return `memory` after a launch, termination or reopening came to `outcome`."""
+    decision = outcome.decision
+    if outcome.token:
+        return _learn_launch(memory, outcome, now)
+    record = memory.vms.get(decision.instance_id)
+    if record is None:
+        return memory
+    if outcome.done and decision.kind is Kind.TERMINATE:
+        record = replace(record, terminated_at=now, terminate_tries=0)
+        if decision.failed_boot:
+            failure = boot_failed(memory.breakers.get(record.pool), now, decision.reason)
+            memory = replace(memory, breakers={**memory.breakers, record.pool: failure})
+    elif outcome.done or outcome.refused:
+        record = replace(record, closing_at=None, closed=False, terminate_tries=0)
+        if outcome.refused:
+            record = replace(record, doomed=False, terminate_retry_at=now + CLOSE_AGAIN_SECONDS)
+    else:
+        pause = RETRY_SECONDS[min(record.terminate_tries, len(RETRY_SECONDS) - 1)]
+        record = replace(record, terminate_tries=record.terminate_tries + 1, terminate_retry_at=now + pause)
+    return replace(memory, vms={**memory.vms, record.id: record})
+
+
+def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
+    pool = outcome.decision.pool
+    breaker = memory.breakers.get(pool, Breaker())
+    intents = tuple(intent for intent in memory.intents if intent.token != outcome.token or outcome.uncertain)
+    if outcome.done:
+        breaker = replace(breaker, refusals=0)
+        vms = dict(memory.vms)
+        for id_ in outcome.instance_ids:
+            vms.setdefault(id_, VmRecord(id_, pool, outcome.token, launched_at=now))
+        memory = replace(memory, vms=vms)
+    else:
+        pause = REFUSAL_PAUSES_SECONDS[min(breaker.refusals, len(REFUSAL_PAUSES_SECONDS) - 1)]
+        breaker = replace(
+            breaker,
+            refusals=breaker.refusals + 1,
+            closed_until=max(breaker.closed_until, now + pause),
+            reason=outcome.detail,
+        )
+    return replace(memory, intents=intents, breakers={**memory.breakers, pool: breaker})
