@@ -19,16 +19,15 @@ from elastiq.clock import Clock
 from elastiq.errors import BatchError
 from elastiq.plugins.sandbox import Job, Spool, WorkerRecord, open_lock, try_lock, write_file
 
-LOOK_EVERY_SECONDS = 0.25
-
 
 class SandboxWorker:
     """One machine of the batch system: starts what fits, one process a job, and tells how long it has been idle."""
 
-    def __init__(self, spool: Spool, record: WorkerRecord, clock: Clock) -> None:
+    def __init__(self, spool: Spool, record: WorkerRecord, clock: Clock, look_every_s: float = 0.25) -> None:
         self._spool = spool
         self._record = record
         self._clock = clock
+        self._look_every_s = look_every_s
         self._path = spool.directory / "workers" / f"{record.name}.json"
         self._running_folder = f"running/{record.name}"
         self._running: list[tuple[Job, subprocess.Popen[bytes]]] = []
@@ -40,7 +39,7 @@ class SandboxWorker:
         """Join, run jobs, leave. Raise BatchError if the spool can not be used or the name is taken."""
         self._join()
         while not self._is_over():
-            self._clock.sleep(LOOK_EVERY_SECONDS)
+            self._clock.sleep(self._look_every_s)
             try:
                 with self._spool.locked():
                     self._end_jobs()
@@ -113,10 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--address", default="", help="private IPv4 address of its VM")
     parser.add_argument("--cpus", type=int, default=1)
     parser.add_argument("--memory-mb", type=int, default=1024)
+    parser.add_argument("--look-every-s", type=float, default=0.25, help="seconds between two looks at the queue")
     options = parser.parse_args(arguments)
     clock = Clock()
     record = WorkerRecord(options.name, options.instance_id, options.address, options.cpus, options.memory_mb)
-    worker = SandboxWorker(Spool(options.spool, clock), record, clock)
+    worker = SandboxWorker(Spool(options.spool, clock), record, clock, options.look_every_s)
 
     def leave(*_: object) -> None:
         worker.leaving = True
