@@ -1,0 +1,162 @@
+"""A batch system, a cloud and a clock that tests steer by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from elastiq.errors import BatchError, CloudError, CloudFault
+from elastiq.model import Demand, Instance, InstanceState, Pool, Shape, Worker
+from elastiq.plugins import Closing
+
+
+class FakeClock:
+    """Time that moves when it is told to."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+    def wake(self) -> None:
+        pass
+
+
+class FakeBatch:
+    """Workers by name; closing follows the contract, and `calls` tells what was asked."""
+
+    def __init__(self) -> None:
+        self.jobs: tuple[Demand, ...] | None = ()
+        self.joined: dict[str, Worker] | None = {}
+        self.lingering_jobs: set[str] = set()
+        """Instance ids of unlisted workers on which the scheduler believes jobs to run."""
+        self.close_fails = False
+        self.calls: list[tuple[str, str]] = []
+
+    def demand(self) -> tuple[Demand, ...]:
+        self.calls.append(("demand", ""))
+        if self.jobs is None:
+            raise BatchError("the scheduler does not answer")
+        return self.jobs
+
+    def workers(self) -> tuple[Worker, ...]:
+        self.calls.append(("workers", ""))
+        if self.joined is None:
+            raise BatchError("the collector does not answer")
+        return tuple(self.joined.values())
+
+    def close(self, worker: Worker) -> Closing:
+        self.calls.append(("close", worker.instance_id or worker.name))
+        if self.close_fails or self.joined is None:
+            raise BatchError("no answer to the close")
+        for name, joined in self.joined.items():
+            if joined.instance_id == worker.instance_id:
+                if joined.jobs:
+                    return Closing.BUSY
+                self.joined[name] = replace(joined, closed=True)
+                return Closing.CLOSED
+        return Closing.BUSY if worker.instance_id in self.lingering_jobs else Closing.CLOSED
+
+    def reopen(self, worker: Worker) -> None:
+        self.calls.append(("reopen", worker.name))
+        assert self.joined is not None
+        if worker.name not in self.joined:
+            raise BatchError("no such worker")
+        self.joined[worker.name] = replace(self.joined[worker.name], closed=False)
+
+    def forget(self, worker: Worker) -> None:
+        self.calls.append(("forget", worker.name))
+
+    def check(self) -> str:
+        return "fake"
+
+    def join(self, instance_id: str, *, jobs: int = 0, idle_seconds: float | None = 0.0, cpus: int = 4) -> None:
+        """Let the worker of a VM join, or change it."""
+        assert self.joined is not None
+        name = f"node-{instance_id}"
+        shape = Shape(cpus, 4000)
+        self.joined[name] = Worker(
+            name,
+            instance_id,
+            None,
+            shape,
+            replace(shape, cpus=max(0, cpus - jobs)),
+            jobs,
+            None if jobs else idle_seconds,
+        )
+
+
+class FakeCloud:
+    """Instances by id; `fault` makes every call fail, `lose_answer` makes launches succeed and then fail."""
+
+    def __init__(self) -> None:
+        self.vms: dict[str, Instance] = {}
+        self.fault: CloudFault | None = None
+        self.lose_answer = False
+        self.refuse_terminate = False
+        self.hidden: set[str] = set()
+        self.launches: list[int] = []
+        self.terminations: list[tuple[str, ...]] = []
+        self.features: frozenset[str] = frozenset()
+
+    @property
+    def refused_features(self) -> frozenset[str]:
+        return self.features
+
+    def _trouble(self) -> None:
+        if self.fault is not None:
+            raise CloudError("the cloud is out of order", self.fault)
+
+    def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
+        self._trouble()
+        return tuple(vm for vm in self.vms.values() if vm.id not in self.hidden)
+
+    def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        self._trouble()
+        self.launches.append(count)
+        made = []
+        for _ in range(count):
+            vm = Instance(
+                f"i-{len(self.vms) + 1:08x}",
+                InstanceState.PENDING,
+                client_token=token,
+                cluster="test",
+                pool=pool.name,
+            )
+            self.vms[vm.id] = vm
+            made.append(vm)
+        if self.lose_answer:
+            raise CloudError("no answer", CloudFault.UNREACHABLE)
+        return tuple(made)
+
+    def terminate(self, instance_ids: list[str]) -> tuple[str, ...]:
+        self._trouble()
+        self.terminations.append(tuple(instance_ids))
+        if self.refuse_terminate:
+            raise CloudError("not allowed", CloudFault.CREDENTIALS)
+        for id_ in instance_ids:
+            self.vms[id_] = replace(self.vms[id_], state=InstanceState.TERMINATED)
+        return tuple(instance_ids)
+
+    def tag(self, instance_ids: list[str], pool: Pool, token: str) -> None:
+        for id_ in instance_ids:
+            self.vms[id_] = replace(self.vms[id_], cluster="test", pool=pool.name)
+
+    def console_tail(self, instance_id: str) -> str:
+        return "kernel panic"
+
+    def capacity(self, pool: Pool) -> Shape:
+        raise CloudError("not known", CloudFault.CONFIGURATION)
+
+    def run(self) -> None:
+        """Let every pending VM run."""
+        for id_, vm in self.vms.items():
+            if vm.state is InstanceState.PENDING:
+                self.vms[id_] = replace(vm, state=InstanceState.RUNNING)
+
+    @property
+    def alive(self) -> list[str]:
+        return [vm.id for vm in self.vms.values() if vm.state.alive]

@@ -1,0 +1,202 @@
+"""Which VMs are elastiq's own, which worker runs where, and what is learnt from outcomes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from elastiq.model import (
+    Breaker,
+    Decision,
+    Instance,
+    InstanceState,
+    Intent,
+    Kind,
+    Memory,
+    Observation,
+    Outcome,
+    Policy,
+    Shape,
+    VmRecord,
+    Worker,
+)
+from elastiq.tracking import MISSING_GRACE_SECONDS, boot_failed, learn, match_workers, track
+
+NOW = 1_000_000.0
+POLICY = Policy(cluster="test")
+RECORD = VmRecord("i-00000001", launched_at=NOW - 5000, address="10.0.0.5", name="ip-10-0-0-5.cloud")
+
+
+def listing(*instances: Instance, now: float = NOW, age: float = 0.0) -> Observation:
+    return Observation(now, instances=instances, instances_age_seconds=age)
+
+
+def vms(*records: VmRecord) -> Memory:
+    return Memory(vms={record.id: record for record in records})
+
+
+@pytest.mark.parametrize(
+    ("instance", "own"),
+    [
+        (Instance("i-1", InstanceState.RUNNING, cluster="test"), True),
+        (Instance("i-1", InstanceState.RUNNING, cluster="other"), False),
+        (Instance("i-1", InstanceState.RUNNING), False),
+        (Instance("i-1", InstanceState.RUNNING, client_token="open"), True),
+        (Instance("i-1", InstanceState.RUNNING, address="10.0.0.5"), False),
+        (Instance("i-1", InstanceState.TERMINATED, cluster="test"), False),
+    ],
+)
+def test_ownership_is_by_tag_or_token_never_by_address(instance: Instance, own: bool) -> None:
+    memory = replace(vms(RECORD), intents=(Intent("open", "default", 3, NOW - 5),))
+    assert ("i-1" in track(listing(instance), memory, POLICY).memory.vms) is own
+
+
+def test_a_cluster_without_a_name_owns_nothing_by_tag() -> None:
+    foreign = Instance("i-1", InstanceState.RUNNING, cluster="")
+    assert not track(listing(foreign), Memory(), replace(POLICY, cluster="")).memory.vms
+
+
+def test_one_empty_listing_forgets_nothing() -> None:
+    situation = track(listing(), vms(RECORD), POLICY)
+    assert situation.memory.vms[RECORD.id].missing_since == NOW
+
+
+def test_a_vm_missing_for_long_is_given_up_but_known_again_if_it_comes_back() -> None:
+    missing = replace(RECORD, missing_since=NOW - MISSING_GRACE_SECONDS - 1)
+    situation = track(listing(), vms(missing), POLICY)
+    assert not situation.memory.vms
+    assert [record.id for record in situation.departed] == [RECORD.id]
+    back = track(listing(Instance(RECORD.id, InstanceState.RUNNING)), situation.memory, POLICY)
+    assert RECORD.id in back.memory.vms
+    assert not back.memory.former
+
+
+def test_a_vm_launched_after_the_listing_began_is_not_missing() -> None:
+    fresh = replace(RECORD, launched_at=NOW - 1)
+    assert track(listing(age=2.0), vms(fresh), POLICY).memory.vms[RECORD.id].missing_since is None
+
+
+def test_a_terminated_vm_is_gone_at_once_where_the_cloud_forgets_it() -> None:
+    ended = replace(RECORD, terminated_at=NOW - 3, doomed=True)
+    situation = track(listing(), vms(ended), POLICY)
+    assert not situation.memory.vms
+    assert not situation.departed
+
+
+def test_a_vm_that_died_by_itself_is_reported_and_counts_as_failed_boot_if_it_never_joined() -> None:
+    dead = Instance(RECORD.id, InstanceState.TERMINATED, detail="Server.InternalError")
+    situation = track(listing(dead), vms(RECORD), POLICY)
+    assert [record.id for record in situation.departed] == [RECORD.id]
+    assert situation.memory.breakers["default"].failed_boots == 1
+    joined = replace(RECORD, joined_at=NOW - 4000)
+    assert not track(listing(dead), vms(joined), POLICY).memory.breakers
+
+
+def test_an_unclear_launch_is_settled_by_its_vms_or_by_time() -> None:
+    intent = Intent("open", "default", 2, NOW - 60)
+    memory = Memory(intents=(intent,))
+    one = Instance("i-1", InstanceState.PENDING, client_token="open")
+    two = replace(one, id="i-2")
+    assert track(listing(one), memory, POLICY).memory.intents == (intent,)
+    both = track(listing(one, two), memory, POLICY).memory
+    assert both.intents == ()
+    assert {record.token for record in both.vms.values()} == {"open"}
+    assert track(listing(one, now=NOW + 100), memory, POLICY).memory.intents == ()
+    stale = track(listing(now=NOW + 100, age=90.0), memory, POLICY).memory
+    assert stale.intents == (intent,), "a listing from before settles nothing"
+
+
+def test_an_adopted_old_vm_gets_the_patience_of_a_lost_worker() -> None:
+    old = Instance("i-9", InstanceState.RUNNING, cluster="test", launched_at=NOW - 90_000)
+    record = track(listing(old), Memory(), POLICY).memory.vms["i-9"]
+    assert (record.joined_at, record.lost_since) == (NOW - 90_000, NOW)
+    young = replace(old, launched_at=NOW - 50)
+    assert track(listing(young), Memory(), POLICY).memory.vms["i-9"].joined_at is None
+
+
+@pytest.mark.parametrize(
+    ("worker", "matches"),
+    [
+        (Worker("any", instance_id="i-00000001"), True),
+        (Worker("any", instance_id="i-other", address="10.0.0.5"), False),
+        (Worker("any", address="10.0.0.5"), True),
+        (Worker("ip-10-0-0-5.pool"), True),
+        (Worker("10-0-0-5.pool"), True),
+        (Worker("any", address="10.0.0.6"), False),
+        (Worker("any", address="10.0.0.5", idle_seconds=9000.0), False),
+    ],
+)
+def test_worker_to_vm(worker: Worker, matches: bool) -> None:
+    assert bool(match_workers([worker], [RECORD], NOW)) is matches
+
+
+def test_an_address_of_two_vms_matches_neither() -> None:
+    other = replace(RECORD, id="i-00000002", name="")
+    assert not match_workers([Worker("any", address="10.0.0.5")], [RECORD, other], NOW)
+
+
+def test_two_workers_on_one_vm_are_not_known_to_be_idle() -> None:
+    workers = [Worker("a", RECORD.id, idle_seconds=50.0), Worker("b", RECORD.id, jobs=1)]
+    found = match_workers(workers, [RECORD], NOW)[RECORD.id]
+    assert (found.jobs, found.idle_seconds) == (1, None)
+
+
+def test_joining_is_remembered_teaches_the_capacity_and_ends_the_failures() -> None:
+    memory = replace(vms(RECORD), breakers={"default": Breaker(failed_boots=2)})
+    worker = Worker("w", RECORD.id, capacity=Shape(8, 16000))
+    after = track(Observation(NOW, workers=(worker,)), memory, POLICY).memory
+    assert (after.vms[RECORD.id].joined_at, after.vms[RECORD.id].worker_name) == (NOW, "w")
+    assert after.capacities == {"default": Shape(8, 16000)}
+    assert after.breakers["default"].failed_boots == 0
+
+
+def test_a_worker_that_somebody_reopened_is_open_again() -> None:
+    closed = replace(RECORD, joined_at=NOW - 900, closing_at=NOW - 100, closed=True)
+    seen = Observation(NOW, workers=(Worker("w", RECORD.id),))
+    assert not track(seen, vms(closed), POLICY).memory.vms[RECORD.id].leaving
+    doomed = replace(closed, doomed=True)
+    assert track(seen, vms(doomed), POLICY).memory.vms[RECORD.id].leaving
+
+
+def test_an_unchanged_record_stays_the_same_object() -> None:
+    seen = replace(RECORD, state=InstanceState.RUNNING, tagged=True)
+    instance = Instance(RECORD.id, InstanceState.RUNNING, "10.0.0.5", RECORD.name, cluster="test")
+    assert track(listing(instance), vms(seen), POLICY).memory.vms[RECORD.id] is seen
+
+
+def test_the_breaker_pauses_for_5_10_20_and_30_minutes() -> None:
+    breaker, now, pauses = Breaker(), NOW, []
+    for _ in range(7):
+        breaker = boot_failed(breaker, now, "did not join")
+        pauses.append(round(max(0.0, breaker.closed_until - now)))
+        now = max(now, breaker.closed_until)
+    assert pauses == [0, 0, 300, 600, 1200, 1800, 1800]
+
+
+def test_failures_during_a_pause_do_not_prolong_it() -> None:
+    breaker = boot_failed(Breaker(failed_boots=2), NOW, "did not join")
+    assert boot_failed(breaker, NOW + 10, "did not join").closed_until == breaker.closed_until
+
+
+TERMINATE = Decision(Kind.TERMINATE, "idle", instance_id=RECORD.id)
+
+
+def test_failed_terminations_back_off_and_a_refused_close_leaves_everything_as_it_was() -> None:
+    memory = vms(replace(RECORD, closing_at=NOW))
+    pauses = []
+    for _ in range(8):
+        memory = learn(memory, Outcome(TERMINATE, False, "no"), NOW)
+        pauses.append(memory.vms[RECORD.id].terminate_retry_at - NOW)
+    assert pauses == [10, 20, 40, 80, 160, 320, 600, 600]
+    memory = learn(memory, Outcome(TERMINATE, False, refused=True), NOW)
+    assert not memory.vms[RECORD.id].leaving
+
+
+@pytest.mark.parametrize(("uncertain", "left"), [(True, 1), (False, 0)])
+def test_a_failed_launch_stays_open_only_if_it_may_have_worked(uncertain: bool, left: int) -> None:
+    memory = Memory(intents=(Intent("t", "default", 2, NOW),))
+    launch = Decision(Kind.LAUNCH, "jobs wait", count=2)
+    after = learn(memory, Outcome(launch, False, "quota", uncertain=uncertain, token="t"), NOW)
+    assert len(after.intents) == left
+    assert (after.breakers["default"].closed_until, after.breakers["default"].reason) == (NOW + 15, "quota")
