@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
@@ -13,6 +14,8 @@ from elastiq.errors import BatchError, CloudError, CloudFault, ElastiqError
 from elastiq.model import Demand, Instance, Pool, Shape, Worker
 from elastiq.plugins import BatchSystem, Closing
 
+log = logging.getLogger(__name__)
+
 Answer = TypeVar("Answer")
 
 ASK_WAIT_SECONDS = 5.0
@@ -22,8 +25,12 @@ system delays the checks of the other."""
 ACT_WAIT_SECONDS = 8.0
 """How long the loop waits for the answer to an act. Longer, because a late answer to most acts is of no use."""
 
-GIVE_UP_SECONDS = 180.0
-"""When a call that still has no answer is given up. Above the deadline that every port keeps for its own calls."""
+GIVE_UP_SECONDS = 900.0
+"""When a call that still has no answer is left to itself. Well above the deadlines that the ports keep for their own
+calls (the longest is that of a launch of many VMs), so that it only ever meets one whose deadline failed."""
+
+STUCK_CALLS = 4
+"""So many calls may be left to themselves at a time before no further one is made."""
 
 STOP_GRACE_SECONDS = 2.0
 """How long a call in hand may still take to end when the daemon is told to stop (it must be gone within 5 s)."""
@@ -51,8 +58,6 @@ class _Call:
         self.function = function
         self.act = act
         self.started_at = started_at
-        self.late = False
-        """True once the loop has stopped waiting."""
         self.answered = False
         self.result: Any = None
         self.error: BaseException | None = None
@@ -88,19 +93,18 @@ class Lane:
         ask_wait_seconds: float = ASK_WAIT_SECONDS,
         act_wait_seconds: float = ACT_WAIT_SECONDS,
         give_up_seconds: float = GIVE_UP_SECONDS,
-        on_give_up: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self._clock = clock
         self._ask_wait_seconds = ask_wait_seconds
         self._act_wait_seconds = act_wait_seconds
         self._give_up_seconds = give_up_seconds
-        self._on_give_up = on_give_up
         self._calls: SimpleQueue[_Call | None] | None = None
         # SimpleQueue.put is reentrant: a signal handler may wake the very thread that it interrupts.
         self._news: SimpleQueue[None] = SimpleQueue()
         self._current: _Call | None = None
         self._kept: dict[str, _Call] = {}
+        self._stuck: list[_Call] = []
         self._abandoned = False
 
     @property
@@ -163,7 +167,7 @@ class Lane:
     def _start(self, call: _Call) -> None:
         if self._calls is None:
             calls: SimpleQueue[_Call | None] = SimpleQueue()
-            threading.Thread(target=_serve, args=(calls, self._news, self._clock), name=self.name, daemon=True).start()
+            threading.Thread(target=_serve, args=(calls, self._news), name=self.name, daemon=True).start()
             self._calls = calls
         if call.act:
             self._kept = {key: kept for key, kept in self._kept.items() if kept.act}
@@ -180,42 +184,43 @@ class Lane:
         while not self._news.empty():
             self._news.get_nowait()
         deadline = self._clock.now() + (self._act_wait_seconds if call.act else self._ask_wait_seconds)
-        stop_deadline = deadline
+        stopping = False
         while not call.answered:
             now = self._clock.now()
-            if self._abandoned:
-                stop_deadline = min(stop_deadline, now + STOP_GRACE_SECONDS)
-            if now >= stop_deadline:
+            if self._abandoned and not stopping:
+                stopping = True
+                deadline = min(deadline, now + STOP_GRACE_SECONDS)
+            if now >= deadline:
                 break
             try:
-                self._news.get(timeout=stop_deadline - now)
+                self._news.get(timeout=deadline - now)
             except Empty:
                 break
-        call.late = not call.answered
         return call.answered
 
     def _give_up_if_overdue(self) -> None:
         """Leave a thread that hangs for good to itself; the next call gets a new one."""
+        self._stuck = [call for call in self._stuck if not call.answered]
         overdue = self._current
         if overdue is None or overdue.answered or self._clock.now() - overdue.started_at < self._give_up_seconds:
             return
+        if len(self._stuck) >= STUCK_CALLS:
+            return
+        log.error("%s: %s; no longer waiting for it", self.name, self._silence(overdue))
+        self._stuck.append(overdue)
         if self._calls is not None:
             self._calls.put(None)
         self._calls = None
         self._current = None
         if not overdue.act:
             self._kept.pop(overdue.key, None)
-        if self._on_give_up is not None:
-            self._on_give_up()
 
 
-def _serve(calls: SimpleQueue[_Call | None], news: SimpleQueue[None], clock: Clock) -> None:
+def _serve(calls: SimpleQueue[_Call | None], news: SimpleQueue[None]) -> None:
     """Run calls until None comes."""
     for call in iter(calls.get, None):
         call.run()
         news.put(None)
-        if call.late:
-            clock.wake()
 
 
 class LanedBatch:
