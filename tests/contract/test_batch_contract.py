@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from contract.harness import Harness, SandboxHarness
 from elastiq.errors import BatchError
 from elastiq.model import Worker
 from elastiq.plugins import Closing
+
+from .harness import Harness, SandboxHarness
 
 HARNESSES: list[type[Harness]] = [SandboxHarness]
 
