@@ -1,0 +1,313 @@
+"""Machines of the testbed: namespaces on one switch, each with its own address, root, processes and console.
+
+Nothing of it is visible from outside: the switch is a bridge in a network namespace of its own, cables are made from
+there, mounts are private, and every machine dies with the process that made it (see machine_init.py), however that
+one ends. Only a directory of logs can be left behind; the next start removes it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.testbed.rootfs import rootfs
+
+SWITCH_ADDRESS = "10.77.0.1"
+HEAD_ADDRESS = "10.77.0.10"
+DOMAIN = "pool.example"
+CHECKOUT = "/opt/elastiq"
+"""Where a machine sees the checkout, read only."""
+
+_CLONE_NEWNET = 0x40000000
+_INIT = Path(__file__).with_name("machine_init.py")
+_CHECKOUT_ON_HOST = Path(__file__).resolve().parents[2]
+_DIRECTORY_PREFIX = "elastiq-testbed-"
+
+_UNSHARE_ALL = ("unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child")
+_SWITCH_SCRIPT = """
+ip link set lo up
+ip link add bridge0 type bridge
+ip addr add "$1/16" dev bridge0
+ip link set bridge0 up
+echo up
+read -r _
+"""
+
+_MACHINE_SCRIPT = """
+root=$1 directory=$2 checkout=$3 init=$4 address=$5 name=$6 metadata=$7
+hostname "$name"
+echo ready
+read -r _
+ip link set lo up
+test -z "$metadata" || ip addr add 169.254.169.254/32 dev lo
+ip addr add "$address/16" dev eth0
+ip link set eth0 up
+mount -t tmpfs -o mode=0755 tmpfs "$directory/node"
+cd "$directory/node"
+mkdir upper work merged
+mount -t overlay -o "lowerdir=$root,upperdir=upper,workdir=work" overlay merged
+cd merged
+mount -t proc proc proc
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
+mount -t tmpfs -o mode=0755 tmpfs run
+mkdir -m 1777 run/lock
+mount -t tmpfs -o mode=0755 tmpfs dev
+mkdir -m 1777 dev/shm dev/pts
+for device in null zero full random urandom tty; do
+  : >dev/$device
+  mount --bind /dev/$device dev/$device
+done
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+mkdir -p opt/elastiq var/log/testbed mnt
+mount --bind "$checkout" opt/elastiq
+mount -o remount,bind,ro opt/elastiq
+mount --bind "$directory/log" var/log/testbed
+: >run/init.py
+mount --bind "$init" run/init.py
+pivot_root . mnt
+umount -l /mnt
+exec /usr/bin/python3 -I /run/init.py
+"""
+
+
+class Machine:
+    """One machine: a process that holds its namespaces, and ways to look into it."""
+
+    def __init__(self, name: str, address: str, process: subprocess.Popen[bytes], init: int, log: Path) -> None:
+        self.name = name
+        self.address = address
+        self.pid = init
+        """Of the machine's first process, as seen from outside."""
+        self.log_directory = log
+        """What the machine has as /var/log/testbed; stays readable after its end."""
+        self._process = process
+
+    @property
+    def enter(self) -> list[str]:
+        """The words to put before a command so that it runs on this machine as root."""
+        return ["nsenter", f"--target={self.pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
+
+    def run(
+        self,
+        *command: str,
+        user: str = "",
+        environment: Mapping[str, str] | None = None,
+        stdin: str = "",
+        check: bool = True,
+        timeout_seconds: float = 60,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `command` here and return what it did. Raise AssertionError with its output if `check` and it failed."""
+        result = subprocess.run(
+            [*self.enter, *self.words(*command, user=user, environment=environment)],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+        )
+        if check and result.returncode:
+            raise AssertionError(
+                f"on {self.name}: {' '.join(command)}: exit {result.returncode}\n{result.stdout}{result.stderr}"
+            )
+        return result
+
+    @staticmethod
+    def words(*command: str, user: str = "", environment: Mapping[str, str] | None = None) -> list[str]:
+        """Return `command` with a clean environment, as `user` if given."""
+        home = f"/home/{user}" if user else "/root"
+        variables = {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": home,
+            "USER": user or "root",
+            **(environment or {}),
+        }
+        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
+        return [*become, "env", "-i", f"--chdir={home}", *(f"{k}={v}" for k, v in variables.items()), *command]
+
+    @property
+    def alive(self) -> bool:
+        """True until the machine's plug is pulled."""
+        return self._process.poll() is None
+
+    def pull_plug(self) -> None:
+        """Kill everything on the machine at once, and with it its network interface."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, 9)
+        self._process.wait(timeout=30)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+
+    def console(self) -> str:
+        """Return what the machine's user data has written."""
+        try:
+            return (self.log_directory / "console").read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
+
+
+class Network:
+    """A switch and the machines on it."""
+
+    def __init__(self) -> None:
+        self._root = rootfs()
+        _remove_left_overs()
+        self.directory = Path(tempfile.mkdtemp(prefix=_DIRECTORY_PREFIX))
+        new_lock = self.directory / "new-lock"
+        self._lock = _hold(new_lock)
+        new_lock.rename(self.directory / "lock")  # never seen without being held
+        self._machines: dict[str, Machine] = {}
+        self._mutex = threading.Lock()
+        self._switch = _start(
+            ["unshare", "--net", "sh", "-euc", _SWITCH_SCRIPT, "sh", SWITCH_ADDRESS], self.directory / "errors"
+        )
+        _expect(self._switch, b"up", self.directory / "errors")
+        atexit.register(self.stop)
+
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def machines(self) -> list[Machine]:
+        """The machines whose plug has not been pulled by `Network`."""
+        with self._mutex:
+            return list(self._machines.values())
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Let the calling thread, and threads and processes that it starts, see the switch's network in place of the
+        host's: servers bound to SWITCH_ADDRESS are seen by the machines and by nobody else."""
+        set_namespace = ctypes.CDLL(None, use_errno=True).setns
+        with open("/proc/thread-self/ns/net") as before, open(f"/proc/{self._switch.pid}/ns/net") as inside:
+            if set_namespace(inside.fileno(), _CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "setns")
+            try:
+                yield
+            finally:
+                set_namespace(before.fileno(), _CLONE_NEWNET)
+
+    def start(
+        self,
+        name: str,
+        address: str,
+        *,
+        script: str = "",
+        metadata: Mapping[str, str] | None = None,
+        files: Sequence[tuple[str, str, int]] = (),
+    ) -> Machine:
+        """Start a machine and return as soon as its `script` (its user data, run as root) has been started.
+
+        `metadata` is what its instance metadata service knows, path to text; `files` (path, text, mode) are written
+        before anything else, as if they were in its image.
+        """
+        directory = self.directory / name
+        (directory / "log").mkdir(parents=True)
+        (directory / "node").mkdir()
+        log = directory / "log"
+        log.chmod(0o777)
+        arguments = [self._root, directory, _CHECKOUT_ON_HOST, _INIT, address, name, "yes" if metadata else ""]
+        process = _start(
+            [*_UNSHARE_ALL, "sh", "-euc", _MACHINE_SCRIPT, "sh", *map(str, arguments)],
+            directory / "errors",
+        )
+        try:
+            _expect(process, b"ready", directory / "errors")
+            init = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+            self._plug_in(init, address)
+            task = {"files": [*_hosts(name, address), *files], "metadata": dict(metadata or {}), "script": script}
+            assert process.stdin
+            process.stdin.write(b"plugged in\n" + json.dumps(task).encode() + b"\n")
+            process.stdin.flush()
+            _expect(process, b"up", directory / "errors")
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        machine = Machine(name, address, process, init, log)
+        with self._mutex:
+            self._machines[name] = machine
+        return machine
+
+    def remove(self, name: str) -> None:
+        """Pull the plug of the machine `name`; nothing if there is none."""
+        with self._mutex:
+            machine = self._machines.pop(name, None)
+        if machine:
+            machine.pull_plug()
+
+    def stop(self) -> None:
+        """End everything. Does nothing the second time."""
+        atexit.unregister(self.stop)
+        for machine in self.machines:
+            self.remove(machine.name)
+        if self._switch.poll() is None:
+            self._switch.kill()
+            self._switch.wait(timeout=30)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        with suppress(OSError):
+            os.close(self._lock)
+
+    def _plug_in(self, init: int, address: str) -> None:
+        port = "p" + "-".join(address.split(".")[2:])
+        enter = ["nsenter", f"--target={self._switch.pid}", "--net", "ip", "link"]
+        for words in (
+            ["add", port, "type", "veth", "peer", "name", "eth0", "netns", str(init)],
+            ["set", port, "master", "bridge0", "up"],
+        ):
+            subprocess.run([*enter, *words], check=True, capture_output=True, timeout=30)
+
+
+def _hosts(name: str, address: str) -> list[tuple[str, str, int]]:
+    own = f"{address} {name}.{DOMAIN} {name}\n"
+    head = f"{HEAD_ADDRESS} head.{DOMAIN} head\n"
+    text = "127.0.0.1 localhost\n" + (own if address == HEAD_ADDRESS else own + head)
+    return [("/etc/hosts", text, 0o644), ("/etc/hostname", f"{name}\n", 0o644)]
+
+
+def _start(command: list[str], errors: Path) -> subprocess.Popen[bytes]:
+    with errors.open("wb") as stderr:
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
+        )
+
+
+def _expect(process: subprocess.Popen[bytes], word: bytes, errors: Path) -> None:
+    assert process.stdout
+    if process.stdout.readline().strip() != word:
+        process.kill()
+        process.wait()
+        raise RuntimeError(f"namespaces of the testbed did not come up: {errors.read_text(errors='replace').strip()}")
+
+
+def _hold(path: Path) -> int:
+    lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _remove_left_overs() -> None:
+    for lock_path in Path(tempfile.gettempdir()).glob(f"{_DIRECTORY_PREFIX}*/lock"):
+        with suppress(OSError):
+            os.close(_hold(lock_path))
+            shutil.rmtree(lock_path.parent, ignore_errors=True)

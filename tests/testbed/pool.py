@@ -1,0 +1,181 @@
+"""A real HTCondor pool on the testbed: a head node, and workers that run docs/examples/htcondor-worker.sh."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tests.testbed.machines import DOMAIN, HEAD_ADDRESS, Machine, Network
+from tests.testbed.rootfs import BINDINGS, JOB_USER, SERVICE_USER
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
+
+_EVERY_MACHINE = f"""
+LINUX_KERNEL_TUNING_SCRIPT =
+LOG = /var/log/testbed
+NO_DNS = True
+DEFAULT_DOMAIN_NAME = {DOMAIN}
+ENABLE_IPV6 = False
+BIND_ALL_INTERFACES = False
+UPDATE_INTERVAL = 5
+MASTER_UPDATE_INTERVAL = 5
+POLLING_INTERVAL = 2
+CLASSAD_LIFETIME = 20
+"""
+"""What the testbed sets beside the examples: no DNS, a kernel that is not ours to tune, and no waiting."""
+_HEAD_ONLY = f"""
+NETWORK_INTERFACE = {HEAD_ADDRESS}
+NEGOTIATOR_INTERVAL = 2
+NEGOTIATOR_MIN_INTERVAL = 1
+NEGOTIATOR_CYCLE_DELAY = 1
+SCHEDD_INTERVAL = 2
+SCHEDD_MIN_INTERVAL = 1
+JOB_DEFAULT_LEASE_DURATION = 60
+ALIVE_INTERVAL = 10
+MAX_SHADOW_EXCEPTIONS = 1000
+"""
+_CONFIG = "/etc/condor/config.d/"
+_JOB_LOG = f"/home/{JOB_USER}/jobs.log"
+_HEAD_SCRIPT = f"""#!/bin/sh
+set -eu
+condor_token_create -identity worker@{DOMAIN} \\
+  -authz READ -authz ADVERTISE_STARTD -authz ADVERTISE_MASTER >/run/worker-token
+install -d -o {SERVICE_USER} -g {SERVICE_USER} -m 0700 ~{SERVICE_USER}/.condor ~{SERVICE_USER}/.condor/tokens.d
+condor_token_create -identity {SERVICE_USER}@{DOMAIN} >~{SERVICE_USER}/.condor/tokens.d/elastiq
+chown {SERVICE_USER}: ~{SERVICE_USER}/.condor/tokens.d/elastiq
+chmod 0600 ~{SERVICE_USER}/.condor/tokens.d/elastiq
+condor_master
+"""
+
+
+class HtcondorPool:
+    """The head node, and what users, administrators and clouds do with a pool."""
+
+    plugin = "htcondor"
+
+    def __init__(self, network: Network, head_configuration: str = "", worker_configuration: str = "") -> None:
+        self.network = network
+        self._worker_configuration = _EVERY_MACHINE + worker_configuration
+        key = base64.b64encode(os.urandom(48)).decode()
+        self.head = network.start(
+            "head",
+            HEAD_ADDRESS,
+            script=_HEAD_SCRIPT,
+            files=[
+                ("/etc/condor/passwords.d/POOL", key, 0o600),
+                (_CONFIG + "50-elastiq.conf", (EXAMPLES / "htcondor-head.conf").read_text(encoding="utf-8"), 0o644),
+                (_CONFIG + "90-testbed.conf", _EVERY_MACHINE + _HEAD_ONLY + head_configuration, 0o644),
+            ],
+        )
+        wait_until(lambda: self.head.run("condor_q", "-allusers", check=False).returncode == 0, "the head node is up")
+        self.worker_token = self.head.run("cat", "/run/worker-token").stdout.strip()
+
+    def user_data(self) -> str:
+        """Return the example user data with the pool's token, before elastiq's substitutions."""
+        text = (EXAMPLES / "htcondor-worker.sh").read_text(encoding="utf-8")
+        text, replaced = re.subn(r"^pool_token=''$", f"pool_token='{self.worker_token}'", text, flags=re.MULTILINE)
+        assert replaced == 1
+        return text
+
+    def start_worker(self, instance_id: str, address: str, user_data: str | bytes) -> Machine:
+        """Start the VM `instance_id` of the cloud, whose image has HTCondor installed."""
+        if isinstance(user_data, bytes):
+            user_data = user_data.decode()
+        return self.network.start(
+            instance_id,
+            address,
+            script=user_data,
+            metadata={
+                "/latest/meta-data/instance-id": instance_id,
+                "/latest/meta-data/local-ipv4": address,
+                "/latest/meta-data/local-hostname": f"{instance_id}.{DOMAIN}",
+            },
+            files=[(_CONFIG + "90-testbed.conf", self._worker_configuration, 0o644)],
+        )
+
+    def substituted_user_data(self) -> str:
+        """Return `user_data()` as elastiq would send it, for workers that no elastiq launches."""
+        return self.user_data().replace("%ipv4%", HEAD_ADDRESS).replace("%fqdn%", f"head.{DOMAIN}")
+
+    def submit(self, count: int, seconds: float, *, cpus: int = 1, memory_mb: int = 16, extra: str = "") -> str:
+        """Submit `count` jobs that take `seconds` each; return their cluster's number."""
+        description = (
+            f"executable = /bin/sleep\narguments = {seconds}\ntransfer_executable = false\n"
+            f"request_cpus = {cpus}\nrequest_memory = {memory_mb}\nrequest_disk = 1M\n"
+            f"should_transfer_files = yes\nlog = {_JOB_LOG}\n{extra}\nqueue {count}\n"
+        )
+        answer = self.head.run("condor_submit", "-terse", "-", user=JOB_USER, stdin=description).stdout
+        return answer.split(".")[0].strip()
+
+    def queue(self) -> list[dict[str, Any]]:
+        """Return the jobs that are not finished, as JobStatus, ClusterId, ProcId and NumJobStarts."""
+        return self._jobs("condor_q", "-allusers")
+
+    def finished(self) -> list[dict[str, Any]]:
+        """Return the finished jobs, likewise."""
+        return self._jobs("condor_history")
+
+    def wait_all(self, timeout_seconds: float) -> None:
+        """Wait until no job is left in the queue."""
+        wait_until(lambda: not self.queue(), "all jobs are finished", timeout_seconds, self.queue)
+
+    def job_starts(self) -> dict[str, int]:
+        """Return how often each job, finished or not, was started."""
+        jobs = self.queue() + self.finished()
+        return {f"{job['ClusterId']}.{job['ProcId']}": job.get("NumJobStarts", 0) for job in jobs}
+
+    def evictions(self) -> list[str]:
+        """Return the events of the users' job log that tell of a job taken from its worker: evicted (004), shadow
+        exception (007), disconnected (022), reconnect failed (024)."""
+        log = self.head.run("cat", _JOB_LOG, check=False).stdout
+        return [line for line in log.splitlines() if re.match(r"(004|007|022|024) \(", line)]
+
+    def slots(self, *options: str) -> list[dict[str, Any]]:
+        """Return the slots that the collector knows."""
+        text = self.head.run("condor_status", "-json", *options).stdout
+        return json.loads(text) if text.strip() else []
+
+    def joined(self) -> set[str]:
+        """Return the instance ids of the workers that the collector knows."""
+        return {slot["EC2InstanceId"] for slot in self.slots() if "EC2InstanceId" in slot}
+
+    def wait_joined(self, instance_ids: Iterable[str], timeout_seconds: float = 60) -> None:
+        """Wait until the collector knows just these workers."""
+        expected = set(instance_ids)
+        wait_until(lambda: self.joined() == expected, f"workers {expected} are joined", timeout_seconds, self.joined)
+
+    def logs(self) -> str:
+        """Return the end of every log of every machine, dead ones included, to be shown when a test fails."""
+        parts = []
+        for path in sorted(self.network.directory.glob("*/log/*")):
+            if path.name == "console" or path.name.endswith("Log"):
+                tail = path.read_text(encoding="utf-8", errors="replace")[-3000:]
+                parts.append(f"--- {path.relative_to(self.network.directory)}\n{tail}")
+        return "\n".join(parts)
+
+    def _jobs(self, *command: str) -> list[dict[str, Any]]:
+        attributes = "JobStatus,ClusterId,ProcId,NumJobStarts"
+        text = self.head.run(*command, "-json", "-attributes", attributes).stdout
+        return json.loads(text) if text.strip() else []
+
+
+BINDINGS_ENVIRONMENT = {"PYTHONPATH": BINDINGS}
+"""With this a Python on the head node imports htcondor2; without it, it does not."""
+
+
+def wait_until(
+    condition: Callable[[], object], what: str, timeout_seconds: float = 60, detail: Callable[[], object] | None = None
+) -> None:
+    """Wait until `condition` holds. Raise AssertionError with `what`, and `detail` if given, if it never does."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            seen = f": {detail()}" if detail else ""
+            raise AssertionError(f"not within {timeout_seconds} s: {what}{seen}")
+        time.sleep(0.2)
