@@ -330,8 +330,12 @@ def _within_limits(now: float, count: int, room: int, why: str, pool: Pool, memo
     maximum = min((limit for limit in (pool.max_vms, policy.max_vms) if limit is not None), default=None)
     if not room:
         return _hold(f"{why}, but all of max_vms {maximum} are in use")
-    if breaker.failed_boots >= BOOT_FAILURES_TO_TRIP and count > 1:
-        count, why = 1, f"{why}; one VM to try, since the last {breaker.failed_boots} never became workers"
+    if breaker.failed_boots >= BOOT_FAILURES_TO_TRIP:
+        trial = f"the last {breaker.failed_boots} VMs never became workers"
+        booting = [record for record in memory.vms.values() if record.pool == pool.name and not record.joined_at]
+        if any(map(_counts, booting)) or _possible(memory, pool.name):
+            return _hold(f"{why}, but {trial}, so the one that is booting must join first: {breaker.reason}")
+        count, why = 1, f"{why}; one VM to try, since {trial}"
     if count > room:
         why = f"{why}; max_vms {maximum} leaves {room}"
     return Decision(Kind.LAUNCH, why, pool.name, min(count, room))
@@ -453,12 +457,11 @@ def _summary(figures: Figures, memory: Memory, policy: Policy, decisions: Sequen
     actions = [
         f"{verb} {count}" for verb, count in (("reopen", reopen), ("launch", launch), ("terminate", terminate)) if count
     ]
-    if not actions:
-        holds = [decision.reason for decision in decisions if decision.kind is Kind.HOLD]
-        actions = holds[:1] or ["nothing to do"]
+    holds = [decision.reason for decision in decisions if decision.kind is Kind.HOLD]
+    maximum = "unlimited" if policy.max_vms is None else policy.max_vms
+    unconfirmed = f", {possible} unconfirmed" if possible else ""
     return (
         f"{number(figures.jobs_waiting)} jobs wait; workers {number(figures.workers_busy)} busy, "
         f"{number(figures.workers_idle)} idle; VMs {figures.vms_pending} pending, {figures.vms_running} running"
-        f"{f', {possible} unconfirmed' if possible else ''}"
-        f" of {policy.min_vms}..{'unlimited' if policy.max_vms is None else policy.max_vms}: {', '.join(actions)}"
+        f"{unconfirmed} of {policy.min_vms}..{maximum}: {'; '.join([*actions, *holds]) or 'nothing to do'}"
     )

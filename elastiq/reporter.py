@@ -50,7 +50,6 @@ class Reporter:
         holds = [decision for decision in made.decisions if decision.kind is Kind.HOLD]
         for number, decision in enumerate(holds[:HOLDS_SAID]):
             if self._is_news(f"hold {number}", decision.reason):
-                log.info("%s", decision.reason)
                 self._state.record(self._clock.now(), decision, None)
         for number in range(len(holds), HOLDS_SAID):
             self._said.pop(f"hold {number}", None)

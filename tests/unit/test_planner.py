@@ -185,7 +185,9 @@ def test_possibly_launched_vms_count_against_the_maximum_and_as_pending() -> Non
         pytest.param([vm(1)], (), 2, 1, id="a pending VM counts"),
         pytest.param([joined(1), joined(2)], (worker(1), worker(2)), 2, 0, id="joined VMs count"),
         pytest.param([vm(1, state=InstanceState.ERROR)], (), 1, 1, id="a VM in error does not"),
-        pytest.param([vm(1, terminated_at=NOW - 5, state=InstanceState.STOPPING)], (), 1, 1, id="one that goes does not"),
+        pytest.param(
+            [vm(1, terminated_at=NOW - 5, state=InstanceState.STOPPING)], (), 1, 1, id="one that goes does not"
+        ),
     ],
 )
 def test_minimum(records: list[VmRecord], workers: tuple[Worker, ...], min_vms: int, expected: int) -> None:

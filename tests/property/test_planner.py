@@ -1,0 +1,174 @@
+"""What holds for every plan, whatever is seen and remembered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elastiq.model import (
+    Breaker,
+    Demand,
+    Instance,
+    InstanceState,
+    Intent,
+    Kind,
+    Memory,
+    Observation,
+    Plan,
+    Policy,
+    Pool,
+    Shape,
+    VmRecord,
+    Worker,
+)
+from elastiq.planner import plan
+
+NOW = 1_000_000.0
+IDS = [f"i-{number:08x}" for number in range(8)]
+TIMES = st.sampled_from([NOW - age for age in (0, 1, 30, 59, 130, 599, 601, 3599, 3601, 90_000)])
+SHAPES = st.builds(Shape, st.integers(1, 8), st.sampled_from([0, 500, 4000]), st.just(0), st.integers(0, 1))
+
+demands = st.lists(st.builds(Demand, SHAPES, st.integers(1, 50)), max_size=3).map(tuple)
+workers = st.lists(
+    st.builds(
+        Worker,
+        st.sampled_from(["w1", "w2", "w3", "w4"]),
+        st.sampled_from([None, *IDS]),
+        st.just(None),
+        SHAPES,
+        SHAPES,
+        st.integers(0, 4),
+        st.sampled_from([None, 0.0, 3599.0, 3601.0, 99_999.0]),
+        st.booleans(),
+    ),
+    max_size=6,
+    unique_by=lambda worker: worker.name,
+).map(tuple)
+instances = st.lists(
+    st.builds(
+        Instance,
+        st.sampled_from(IDS),
+        st.sampled_from(InstanceState),
+        cluster=st.sampled_from(["", "test", "other"]),
+        client_token=st.sampled_from(["", "t1", "t2"]),
+        launched_at=st.none() | TIMES,
+    ),
+    max_size=8,
+    unique_by=lambda instance: instance.id,
+).map(tuple)
+records = st.dictionaries(
+    st.sampled_from(IDS),
+    st.builds(
+        VmRecord,
+        st.just(""),
+        st.just("default"),
+        st.sampled_from(["", "t1", "t2"]),
+        TIMES,
+        st.sampled_from(InstanceState).filter(lambda state: state.alive),
+        joined_at=st.none() | TIMES,
+        lost_since=st.none() | TIMES,
+        closing_at=st.none() | TIMES,
+        closed=st.booleans(),
+        doomed=st.booleans(),
+        terminated_at=st.none() | TIMES,
+        terminate_retry_at=st.sampled_from([0.0, NOW + 5]),
+        worker_name=st.sampled_from(["", "w1"]),
+    ),
+).map(lambda found: {id_: replace(record, id=id_) for id_, record in found.items()})
+memories = st.builds(
+    Memory,
+    st.none() | TIMES,
+    records,
+    st.lists(
+        st.builds(Intent, st.sampled_from(["t1", "t2"]), st.just("default"), st.integers(1, 4), TIMES), max_size=2
+    ).map(tuple),
+    st.just({}) | st.just({"default": Breaker(3, 1, 0, NOW + 60, "broken")}) | st.just({"default": Breaker(3)}),
+    st.just({}) | st.just({"default": Shape(4, 4000)}),
+)
+policies = st.builds(
+    lambda low, high, per_vm: Policy((Pool("default", 0, high),), min(low, high or low), high, per_vm, cluster="test"),
+    st.integers(0, 3),
+    st.none() | st.integers(1, 6),
+    st.none() | st.integers(1, 8),
+)
+observations = st.builds(
+    Observation,
+    st.just(NOW),
+    st.none() | demands,
+    st.just(0.0),
+    st.none() | workers,
+    st.sampled_from([0.0, 40.0]),
+    st.none() | instances,
+    st.sampled_from([0.0, 40.0]),
+)
+
+
+def counted(made: Plan) -> int:
+    """VMs that exist or may exist, as the memory after the plan has them."""
+    memory = made.memory
+    stopping = sum(
+        record.terminated_at is not None and record.state is InstanceState.STOPPING for record in memory.vms.values()
+    )
+    unseen = sum(
+        max(0, intent.count - sum(record.token == intent.token for record in memory.vms.values()))
+        for intent in memory.intents
+    )
+    return len(memory.vms) - stopping + unseen
+
+
+def of(made: Plan, kind: Kind) -> list[str]:
+    return [decision.instance_id for decision in made.decisions if decision.kind is kind]
+
+
+@settings(max_examples=1500, deadline=None)
+@given(observations, memories, policies)
+def test_every_plan_keeps_the_promises(seen: Observation, memory: Memory, policy: Policy) -> None:
+    made = plan(seen, memory, policy)
+    launched = sum(decision.count for decision in made.decisions if decision.kind is Kind.LAUNCH)
+    ending = of(made, Kind.TERMINATE)
+    own = set(made.memory.vms)
+
+    assert all(decision.reason for decision in made.decisions), "everything has a reason"
+    assert all(decision.count > 0 for decision in made.decisions if decision.kind is Kind.LAUNCH)
+    if policy.max_vms is not None and launched:
+        assert counted(made) + launched <= policy.max_vms, "never too many"
+    if None in (seen.demand, seen.workers, seen.instances):
+        assert not launched, "nothing is launched in doubt"
+    if seen.workers is None or seen.instances is None:
+        assert not ending, "nothing is terminated in doubt"
+    assert set(ending) <= own, "only its own"
+    assert len(ending) == len(set(ending))
+    assert not set(ending) & set(of(made, Kind.REOPEN)), "nothing is reopened and ended at once"
+    for id_ in of(made, Kind.REOPEN):
+        record = made.memory.vms[id_]
+        assert not record.doomed and record.terminated_at is None, "what may be dying is not reopened"
+    assert plan(seen, memory, policy) == made, "the same facts give the same plan"
+
+
+@settings(max_examples=500, deadline=None)
+@given(observations, memories, policies)
+def test_no_vm_is_forgotten_that_the_cloud_still_shows(seen: Observation, memory: Memory, policy: Policy) -> None:
+    made = plan(seen, memory, policy)
+    alive = {instance.id for instance in seen.instances or () if instance.state.alive}
+    assert set(memory.vms) & alive <= set(made.memory.vms)
+    if seen.instances is None:
+        assert set(memory.vms) == set(made.memory.vms)
+
+
+@settings(max_examples=500, deadline=None)
+@given(observations, memories, policies)
+def test_the_minimum_is_never_undercut_by_ending_idle_vms(seen: Observation, memory: Memory, policy: Policy) -> None:
+    made = plan(seen, memory, policy)
+    idle = [decision for decision in made.decisions if decision.reason.startswith("idle for")]
+    ending = set(of(made, Kind.TERMINATE))
+    if idle:
+        left = [
+            record
+            for record in made.memory.vms.values()
+            if record.state in (InstanceState.PENDING, InstanceState.RUNNING)
+            and not record.leaving
+            and record.id not in ending
+        ]
+        assert len(left) >= policy.min_vms

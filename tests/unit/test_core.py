@@ -1,0 +1,355 @@
+"""The loop with ports that are steered by hand: what it asks, what it does, what it says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from elastiq.config import Settings
+from elastiq.core import Core
+from elastiq.errors import CloudFault, StateError
+from elastiq.model import Demand, InstanceState, Shape
+from elastiq.state import State, read_report
+from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud
+
+SETTINGS = Settings(n_jobs_per_vm=4, max_vms=5, idle_for_time_s=300, cluster_name="test")
+
+
+class Rig:
+    """A Core on fakes. `run` moves the time on as the daemon's loop does."""
+
+    def __init__(self, directory: Path, settings: Settings = SETTINGS) -> None:
+        self.directory = directory
+        self.clock, self.batch, self.cloud = FakeClock(), FakeBatch(), FakeCloud()
+        self.settings = settings
+        self.start()
+
+    def start(self) -> None:
+        """Start, or start again after a crash: nothing is told to the old Core."""
+        self.state = State(self.directory, self.clock.now())
+        self.core = Core(self.settings, self.clock, self.batch, self.cloud, self.state)  # type: ignore[arg-type]
+
+    def run(self, seconds: float) -> None:
+        end = self.clock.now() + seconds
+        while self.clock.now() < end:
+            self.core.step()
+            self.clock.time += min(self.settings.sleep_s, max(0.1, self.core.seconds_to_next_check()))
+
+    def wait_for_jobs(self, count: int) -> None:
+        self.batch.jobs = (Demand(Shape(), count),) if count else ()
+
+    def join_all(self, jobs: int = 0, idle_seconds: float = 0.0) -> None:
+        self.cloud.run()
+        for id_ in self.cloud.alive:
+            self.batch.join(id_, jobs=jobs, idle_seconds=idle_seconds)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    made.state.close()
+
+
+def test_jobs_wait_vms_come_and_idle_vms_go(rig: Rig) -> None:
+    rig.wait_for_jobs(40)
+    rig.run(60)
+    assert rig.cloud.launches == [5]
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    rig.run(60)
+    assert [len(ids) for ids in rig.cloud.terminations] == [5], "one request for all"
+    assert not rig.cloud.alive
+
+
+def test_launch_comes_within_the_waiting_time_and_one_poll(rig: Rig) -> None:
+    rig.run(3)
+    rig.wait_for_jobs(8)
+    began = rig.clock.now()
+    while not rig.cloud.launches:
+        rig.core.step()
+        rig.clock.time += min(rig.settings.sleep_s, max(0.1, rig.core.seconds_to_next_check()))
+    assert rig.clock.now() - began <= rig.settings.waiting_jobs_time_s + rig.settings.check_queue_every_s + 0.5
+
+
+def test_the_minimum_is_launched_at_once_and_held_across_restarts(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, min_vms=2))
+    rig.run(5)
+    assert rig.cloud.launches == [2]
+    rig.start()
+    rig.run(100)
+    assert rig.cloud.launches == [2]
+
+
+def test_a_lost_answer_is_found_again_and_never_exceeds_the_maximum(rig: Rig) -> None:
+    rig.wait_for_jobs(40)
+    rig.cloud.lose_answer = True
+    rig.cloud.hidden = {f"i-{number:08x}" for number in range(1, 4)}
+    rig.run(70)
+    assert rig.cloud.launches == [5]
+    rig.cloud.hidden = set()
+    rig.run(300)
+    assert rig.cloud.launches == [5]
+
+
+def test_a_crash_between_request_and_record_loses_no_vm(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.wait_for_jobs(40)
+    launch = rig.cloud.launch
+
+    class Killed(BaseException):
+        """Nothing in elastiq catches this, as nothing catches a kill -9."""
+
+    def launch_and_die(*arguments: object) -> None:
+        launch(*arguments)  # type: ignore[arg-type]
+        raise Killed
+
+    monkeypatch.setattr(rig.cloud, "launch", launch_and_die)
+    with pytest.raises(Killed):
+        rig.run(100)
+    monkeypatch.setattr(rig.cloud, "launch", launch)
+    rig.start()
+    rig.run(300)
+    assert rig.cloud.launches == [5]
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    rig.run(100)
+    assert not rig.cloud.alive
+
+
+def test_a_busy_worker_refuses_to_close_and_its_vm_stays(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    close = rig.batch.close
+
+    def job_gets_in_first(worker: object) -> object:
+        rig.join_all(jobs=1)
+        return close(worker)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rig.batch, "close", job_gets_in_first)
+    rig.run(200)
+    assert not rig.cloud.terminations
+    assert len(rig.cloud.alive) == 1
+
+
+def test_nothing_is_terminated_without_a_close(rig: Rig) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    rig.batch.close_fails = True
+    rig.run(300)
+    assert not rig.cloud.terminations
+    rig.batch.close_fails = False
+    rig.run(400)
+    assert not rig.cloud.alive
+
+
+def test_a_refused_termination_is_retried_and_jobs_that_come_meanwhile_reopen_the_worker(rig: Rig) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    rig.cloud.refuse_terminate = True
+    rig.run(100)
+    assert 2 <= len(rig.cloud.terminations) <= 6
+    rig.wait_for_jobs(2)
+    rig.run(30)
+    assert "reopen" in [call for call, _ in rig.batch.calls]
+    assert rig.cloud.launches == [1]
+
+
+def test_after_an_unclear_termination_the_worker_is_never_reopened(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    rig.cloud.fault = None
+    terminate = rig.cloud.terminate
+
+    def lose(ids: list[str]) -> tuple[str, ...]:
+        rig.cloud.fault = CloudFault.UNREACHABLE
+        try:
+            return terminate(ids)
+        finally:
+            rig.cloud.fault = None
+
+    monkeypatch.setattr(rig.cloud, "terminate", lose)
+    rig.run(60)
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    assert "reopen" not in [call for call, _ in rig.batch.calls]
+
+
+def test_a_vm_that_never_joins_is_replaced_and_its_console_is_shown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, min_vms=1, estimated_vm_deploy_time_s=120))
+    rig.run(5)
+    rig.cloud.run()
+    rig.run(200)
+    assert rig.cloud.terminations == [("i-00000001",)]
+    assert rig.cloud.launches == [1, 1]
+    assert "kernel panic" in caplog.text
+
+
+def test_a_broken_image_costs_little(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, estimated_vm_deploy_time_s=60))
+    rig.wait_for_jobs(100)
+    rig.run(6 * 3600)
+    assert len(rig.cloud.vms) <= 5 + 6 * 3600 / 1800 + 3
+
+
+def test_a_vm_in_error_is_terminated_and_replaced_soon(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, min_vms=1))
+    rig.run(5)
+    rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], state=InstanceState.ERROR)
+    rig.run(rig.settings.check_vms_in_error_every_s + 45)
+    assert rig.cloud.launches == [1, 1]
+
+
+def test_a_dead_cloud_does_not_stop_the_queue_check_nor_a_dead_scheduler_the_vm_check(rig: Rig) -> None:
+    rig.cloud.fault = CloudFault.UNREACHABLE
+    rig.run(100)
+    assert len([call for call, _ in rig.batch.calls if call == "demand"]) >= 6
+    rig.cloud.fault = None
+    rig.batch.jobs = rig.batch.joined = None
+    listings = []
+    listing = rig.cloud.list_instances
+    rig.cloud.list_instances = lambda **options: listings.append(1) or listing(**options)  # type: ignore
+    rig.run(100)
+    assert len(listings) >= 2
+
+
+def test_a_restart_while_the_scheduler_is_down_terminates_nothing(rig: Rig) -> None:
+    rig.wait_for_jobs(12)
+    rig.run(60)
+    rig.join_all(jobs=4)
+    rig.wait_for_jobs(0)
+    rig.run(60)
+    rig.batch.jobs = rig.batch.joined = None
+    rig.start()
+    rig.run(3 * 3600)
+    assert not rig.cloud.terminations
+    assert len(rig.cloud.alive) == 3
+
+
+def test_an_empty_collector_terminates_nothing_for_an_hour_and_no_running_job_ever(rig: Rig) -> None:
+    rig.wait_for_jobs(8)
+    rig.run(60)
+    rig.join_all(jobs=4)
+    rig.wait_for_jobs(0)
+    rig.run(60)
+    rig.batch.joined = {}
+    rig.batch.lingering_jobs = {"i-00000001"}
+    rig.run(3500)
+    assert not rig.cloud.terminations
+    rig.run(600)
+    assert rig.cloud.terminations == [("i-00000002",)]
+
+
+def test_a_dry_run_launches_and_terminates_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    rig = Rig(tmp_path, replace(SETTINGS, dry_run_boot_vms=True))
+    rig.wait_for_jobs(8)
+    rig.run(300)
+    assert not rig.cloud.launches
+    assert "dry run: 2 VMs not launched (dry_run_boot_vms)" in caplog.text
+    rig.settings = replace(SETTINGS, dry_run_shutdown_vms=True)
+    rig.start()
+    rig.run(60)
+    assert rig.cloud.launches == [2]
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    rig.run(200)
+    assert not rig.cloud.terminations
+    assert "close" not in [call for call, _ in rig.batch.calls]
+
+
+def test_without_a_journal_nothing_is_launched(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.wait_for_jobs(8)
+    rig.run(30)
+
+    def full(memory: object) -> None:
+        raise StateError("disk full")
+
+    monkeypatch.setattr(rig.state, "save", full)
+    rig.run(100)
+    assert not rig.cloud.launches
+
+
+def test_everything_done_and_left_has_a_reason_in_log_report_and_database(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    rig.wait_for_jobs(100)
+    rig.run(100)
+    report = read_report(rig.directory)
+    assert report is not None
+    assert report["last_action"]["text"].startswith("launch 5 VMs: 100 jobs lack room for more than 40 s")
+    assert report["holds"] == ["80 jobs lack room for more than 40 s, but all of max_vms 5 are in use"]
+    assert (report["jobs_waiting"], report["vms_pending"], report["max_vms"]) == (100, 5, 5)
+    assert "launch 5 VMs" in caplog.text
+
+
+def test_the_same_fault_is_logged_once_and_its_end_is_said(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    rig.cloud.fault = CloudFault.UNREACHABLE
+    rig.run(300)
+    assert [record.message for record in caplog.records if record.levelno == logging.ERROR] == [
+        "VM check failed: the cloud is out of order"
+    ]
+    rig.cloud.fault = None
+    rig.run(60)
+    assert "VM check works again" in caplog.text
+
+
+def test_the_ids_of_the_originals_state_file_are_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("i-0123456789abcdef0\ngarbage\n\ni-00000001\n")
+    rig = Rig(tmp_path)
+    rig.cloud.launch(rig.settings.policy().pools[0], 1, "original's own")
+    rig.join_all(idle_seconds=301)
+    rig.run(100)
+    assert rig.cloud.terminations == [("i-00000001",)]
+    assert (tmp_path / "state.imported").read_text().count("\n") == 4
+
+
+def test_a_vm_of_nobody_is_left_alone_even_with_our_workers_address(rig: Rig) -> None:
+    rig.cloud.launch(rig.settings.policy().pools[0], 1, "foreign")
+    rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], cluster="", address="10.0.0.9")
+    rig.join_all(idle_seconds=99_999)
+    rig.run(2000)
+    assert not rig.cloud.terminations
+
+
+def test_an_untagged_vm_of_ours_is_tagged_afterwards(rig: Rig) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], cluster="")
+    rig.run(200)
+    assert rig.cloud.vms["i-00000001"].cluster == "test"
+
+
+def test_a_reload_changes_the_limits_between_passes(rig: Rig) -> None:
+    rig.wait_for_jobs(100)
+    rig.run(60)
+    rig.settings = replace(SETTINGS, max_vms=7)
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+    rig.run(60)
+    assert rig.cloud.launches == [5, 2]
+
+
+def test_a_defect_ends_a_pass_not_the_daemon(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.batch.demand = lambda: 1 / 0  # type: ignore
+    rig.run(60)
+    assert "defect in elastiq" in caplog.text
+    rig.batch = FakeBatch()
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    assert rig.cloud.launches == [1]
