@@ -1,23 +1,41 @@
-# `make demo` and `make test` set up all they need in .venv; nothing else is touched.
+# `make demo` and `make test` set up all they need by themselves: a virtual environment in .venv and, for the real batch
+# systems (root on Debian only), a root file system under ~/.cache/elastiq. Nothing else is touched.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: venv lint format
+.PHONY: demo test lint format bench race clean
 
-venv: $(VENV)/.ready
+demo: $(VENV)/.ready
+	$(BIN)/python -m elastiq.sandbox demo
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest tests
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/shellcheck scripts/elastiqctl docs/examples/*.sh
+
+format: $(VENV)/.ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# A table of the daemon's cost beside the original's; takes about three minutes.
+bench: $(VENV)/.ready
+	$(BIN)/python -m tests.bench
+
+# Jobs at random moments around the closing of idle workers, 200 times on a real HTCondor pool (root on Debian).
+race: $(VENV)/.ready
+	ELASTIQ_RACE_TRIALS=200 $(BIN)/python -m pytest tests/e2e -k race
 
 $(VENV)/.ready: setup.py elastiq/version.py
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ $$(id -u) = 0 ] && apt-get install -y --no-install-recommends \
+		python3-venv; } || { echo "this Python can not make virtual environments: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[htcondor,sandbox,test]'
 	touch $@
 
-lint: venv
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	shellcheck scripts/elastiqctl
-
-format: venv
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+clean:
+	rm -rf $(VENV) build dist *.egg-info
