@@ -253,6 +253,20 @@ def read_report(directory: Path) -> dict[str, Any] | None:
     return report if isinstance(report, dict) else None
 
 
+def read_decisions(directory: Path, after: int) -> list[dict[str, Any]]:
+    """Return the decisions recorded since the one numbered `after`, oldest first; none if they can not be read."""
+    path = directory / DATABASE
+    names = ("number", "at", "kind", "subject", "reason", "detail")
+    query = f"SELECT {', '.join(names)} FROM decisions WHERE number > ? ORDER BY number"  # noqa: S608 (fixed names)
+    try:
+        if not path.exists():
+            return []
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as db:
+            return [dict(zip(names, row)) for row in db.execute(query, (after,))]
+    except (OSError, sqlite3.Error):
+        return []
+
+
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
     """Return whether `error` means a broken file, and not a full disk, a lock or a missing right."""
     if isinstance(error, sqlite3.OperationalError):
