@@ -190,7 +190,7 @@ class _Reading:
         self._refused: set[Option] = set()
         self._lines: dict[Option, int] = {}
         self._sections: Mapping[str, int] = {}
-        self._directory = Path(os.path.abspath(path)).parent  # noqa: PTH100
+        self._directory = path.parent
         self._read(self._decoded(content))
 
     def settings(self) -> Settings:
@@ -212,6 +212,13 @@ class _Reading:
                 self._warn(
                     option, f"still has the value{shown} of the sample file, which only holds the place of yours"
                 )
+
+        secret = self._values.get(_option("aws_secret_access_key"))
+        if isinstance(secret, str) and (re.search(r"\s", secret) or secret[0] in "'\""):
+            self._warn(
+                _option("aws_secret_access_key"),
+                "has a space or quotes, which are taken for a part of it; only ; after a space begins a comment",
+            )
 
     def check_access(self, mode: int) -> None:
         """Warn of a file that too many people may read or write.
@@ -367,7 +374,7 @@ def _unknown_option(entry: ini.Entry) -> str:
     title = f"[{entry.section}] {ini.shown(entry.name)}: unknown option"
     if other and name not in names:
         return f"{title}, it belongs into [{other.section}]"
-    return f"{title}, did you mean {close[0]}?" if close else title
+    return f"{title}, did you mean {close[0]}?" if close else f"{title}; see elastiq.conf(5)"
 
 
 def _boto3_has_region() -> bool:

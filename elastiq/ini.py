@@ -73,13 +73,13 @@ def parse(text: str) -> IniFile:
             section, entry = header.group(1).strip(), None
             first = ini.sections.setdefault(section, number)
             if first != number:
-                text = f"[{shown(section)}]: section given twice, first in line {first}; put them together"
-                ini.problems.append(Problem(number, text))
+                problem = f"[{shown(section)}]: section given twice, first in line {first}; put them together"
+                ini.problems.append(Problem(number, problem))
             continue
         if section is None:
             if not ini.problems:
-                text = "stands before any section; a section begins with a line like [elastiq]"
-                ini.problems.append(Problem(number, text))
+                problem = "stands before any section; a section begins with a line like [elastiq]"
+                ini.problems.append(Problem(number, problem))
             continue
         option = None if raw[0].isspace() else _OPTION.fullmatch(line)
         if option:
@@ -88,10 +88,10 @@ def parse(text: str) -> IniFile:
             continue
         # Kept apart from `entries`: it takes in the lines that go on with this one, which are no problems of their own.
         entry = Entry(section, "", "", [])
-        text = f'[{shown(section)}]: not an option; write "name = value"'
+        problem = f'[{shown(section)}]: not an option; write "name = value"'
         if raw[0].isspace():
-            text = f"[{shown(section)}]: begins with a space, but there is no value before it to go on with"
-        ini.problems.append(Problem(number, text))
+            problem = f"[{shown(section)}]: begins with a space, but there is no value before it to go on with"
+        ini.problems.append(Problem(number, problem))
     return ini
 
 

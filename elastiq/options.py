@@ -25,8 +25,8 @@ SECTIONS = {
 
 DAY = 86400.0
 
-MAX_USER_DATA_BASE64 = 65535
-"""Longest user data that OpenStack stores, as base64 (the width of its database column)."""
+MAX_USER_DATA = 65535 // 4 * 3
+"""Longest user data that OpenStack stores, decoded: its database column takes 65535 characters of base64."""
 
 MAX_USER_DATA_AWS = 16384
 """Longest user data that AWS takes, decoded."""

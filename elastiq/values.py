@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from elastiq.ini import Line, shown
-from elastiq.options import DAY, MAX_USER_DATA_AWS, MAX_USER_DATA_BASE64, Kind, Option, Value
+from elastiq.options import DAY, MAX_USER_DATA, MAX_USER_DATA_AWS, Kind, Option, Value
 
 MAX_CA_BUNDLE = 16 * 1024 * 1024
 
@@ -200,13 +200,11 @@ def _directory_path(_option: Option, text: str, _directory: Path) -> Path:
 def _file(_option: Option, text: str, directory: Path) -> str:
     path = directory / _path(text)
     _read_named(path, MAX_CA_BUNDLE)
-    return str(path)
+    return os.path.abspath(path)  # noqa: PTH100
 
 
 def _content(_option: Option, text: str, directory: Path) -> bytes:
-    content = _read_named(directory / _path(text), MAX_USER_DATA_BASE64)
-    _check_user_data_size(content)
-    return content
+    return _read_named(directory / _path(text), MAX_USER_DATA)
 
 
 def _read_named(path: Path, limit: int) -> bytes:
@@ -232,20 +230,10 @@ def _user_data(pieces: Sequence[Line]) -> bytes | None:
         raise BadValue(
             "is not base64: its length or its = at the end is wrong; is it complete?", pieces[0].number
         ) from None
-    try:
-        _check_user_data_size(content)
-    except ValueError as error:
-        raise BadValue(str(error), pieces[0].number) from None
+    if len(content) > MAX_USER_DATA:
+        limits = f"no cloud takes more than {MAX_USER_DATA}, AWS no more than {MAX_USER_DATA_AWS}"
+        raise BadValue(f"is {len(content)} bytes long when decoded; {limits}", pieces[0].number)
     return content
-
-
-def _check_user_data_size(content: bytes) -> None:
-    length = (len(content) + 2) // 3 * 4
-    if length > MAX_USER_DATA_BASE64:
-        raise ValueError(
-            f"is {length} bytes long in base64, but no cloud takes more than {MAX_USER_DATA_BASE64} (AWS only "
-            f"{MAX_USER_DATA_AWS} decoded); compress it or let it download the rest"
-        )
 
 
 def read_limited(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
@@ -258,7 +246,7 @@ def read_limited(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ValueError("is not a regular file")
-            content = file.read(limit + 1)
+            content = file.read(limit + 1) or b""  # None where reading would wait, as in /proc/kmsg
     except OSError as error:
         raise ValueError(f"can not be read: {os.strerror(error.errno or 0)}") from None
     if len(content) > limit:
