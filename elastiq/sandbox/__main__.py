@@ -68,9 +68,11 @@ def _demo(*, plain: bool) -> int:
     from rich.console import Console
 
     from elastiq.sandbox.demo import run
-    from elastiq.sandbox.screen import LiveScreen, PlainScreen
+    from elastiq.sandbox.screen import LOWEST, NARROWEST, LiveScreen, PlainScreen
 
-    return run(PlainScreen() if plain else LiveScreen(Console()))
+    console = Console()
+    small = console.width < NARROWEST or console.height < LOWEST or console.is_dumb_terminal
+    return run(PlainScreen() if plain or small else LiveScreen(console))
 
 
 if __name__ == "__main__":

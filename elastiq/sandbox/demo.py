@@ -12,12 +12,12 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from elastiq import state
 from elastiq.clock import Clock
 from elastiq.errors import ElastiqError
-from elastiq.plugins.sandbox import Job, Spool
+from elastiq.plugins.sandbox import Job, Spool, WorkerRecord
 from elastiq.sandbox.hypervisor import ACCESS_KEY_ID, REGION, Endpoint, Hypervisor, Machine
 from elastiq.sandbox.screen import Event, Scene, Screen, Vm
 
@@ -25,7 +25,7 @@ MAX_VMS = 5
 JOBS_PER_VM = 2
 WAITING_SECONDS = 2
 IDLE_SECONDS = 5
-DEPLOY_SECONDS = 13
+DEPLOY_SECONDS = 15
 VM_TYPE = "c5.large"
 """moto knows it: 2 CPUs, 4096 MB."""
 IMAGE_ID = "ami-03cf127a"
@@ -34,18 +34,19 @@ BOOT_SECONDS = (2.5, 3.5, 3.0, 2.0, 4.0)
 DUD = 3
 """The fourth VM hangs when it boots."""
 
-FIRST_WAVE = (7, 6, 9, 5, 8, 6, 4, 7, 5, 6, 4, 5, 6, 4)
-SECOND_WAVE = (5, 4, 5, 6, 4, 5, 4, 5, 4, 5)
+FIRST_WAVE = (9, 7, 11, 6, 10, 8, 6, 9, 7, 8, 6, 7, 8, 6)
+SECOND_WAVE = (8, 7, 8, 9, 7, 8, 7, 8, 7, 6)
 """Seconds that each job takes."""
 TOO_BIG_CPUS = 64
 FIRST_WAVE_AT_SECONDS = 1.0
-SECOND_WAVE_AT_SECONDS = 16.0
+SECOND_WAVE_AT_SECONDS = 18.0
 
 LOOK_EVERY_SECONDS = 0.2
 MACHINES_EVERY_SECONDS = 0.5
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
-LAST_PICTURE_SECONDS = 2.0
+LATE_SECONDS = 6.0
+"""Every VM but the dud has booted by then."""
 GIVE_UP_SECONDS = 150.0
 """A bound against hangs: the demonstration takes about 45 s."""
 
@@ -87,6 +88,9 @@ exec "$PYTHON" -m elastiq.sandbox.worker --spool={spool} --name="$INSTANCE_ID" -
 """
 
 
+INSTANCE_ID = re.compile("i-[0-9a-f]+")
+
+
 class DemoError(ElastiqError):
     """The demonstration did not show what it should."""
 
@@ -118,7 +122,8 @@ class Demo:
 
     def run(self) -> str:
         """Run it all and return the summary. Raise ElastiqError if anything was not as promised."""
-        self._screen.show(Scene(caption="A cloud endpoint and the elastiq daemon start on this machine."))
+        caption = "A small cloud (moto's EC2; its VMs are processes) and the real elastiq daemon start on this machine."
+        self._screen.show(Scene(vms=(Vm(),) * MAX_VMS, caption=caption))
         for name in ("machines", "state", "logs"):
             (self._directory / name).mkdir(mode=0o700)
         self._spool.create()
@@ -246,11 +251,20 @@ class Demo:
         machines = [machine for machine in hypervisor.machines.values() if not machine.is_gone]
         self._seat(machines)
         waiting, running, done = (self._count(folder) for folder in ("queue", "running", "done"))
+        too_big = 1 if self._progress.submitted else 0
         names = {id_: f"VM {number}" for number, id_ in enumerate(hypervisor.machines, 1)}
         by_id = {machine.id: machine for machine in machines}
-        vms = [self._vm(by_id[id_], names[id_]) if id_ else Vm() for id_ in self._progress.slots]
-        caption = self._caption(waiting, running, vms)
-        self._screen.show(Scene(self._elapsed(), waiting, running, done, vms, self._progress.events, caption))
+        with self._spool.locked():
+            workers = {record.name: (record, jobs) for record, jobs in self._spool.records()}
+        vms = tuple(self._vm(by_id.get(id_), names.get(id_, ""), workers.get(id_)) for id_ in self._progress.slots)
+        ages = [self._age(by_id[id_]) for id_ in by_id if id_ not in workers]
+        late = max(ages, default=0.0) > LATE_SECONDS
+        caption = self._caption(waiting - too_big, running, [vm.state for vm in vms if vm.name], late=late)
+        events = tuple(self._progress.events)
+        self._screen.show(Scene(self._elapsed(), waiting - too_big, running, done, too_big, vms, events, caption))
+
+    def _age(self, machine: Machine) -> float:
+        return self._clock.now() - machine.seen_at
 
     def _count(self, folder: str) -> int:
         return sum(1 for _ in (self._spool.directory / folder).rglob("*.json"))
@@ -266,64 +280,53 @@ class Demo:
                 slots[slots.index("")] = id_
         self._progress.slots = slots
 
-    def _vm(self, machine: Machine, name: str) -> Vm:
-        if not (self._spool.directory / "workers" / f"{machine.id}.json").exists():
-            return Vm(name, "booting")
+    def _vm(self, machine: Machine | None, name: str, worker: tuple[WorkerRecord, list[Job]] | None) -> Vm:
+        if machine is None:
+            return Vm()
+        if worker is None:
+            return Vm(name, "booting", f"{self._age(machine):.0f} s")
+        record, jobs = worker
         if machine.id not in self._progress.joined:
             self._progress.joined.add(machine.id)
             self._say("vm", f"{name} has booted and joined the batch system")
-        jobs = sorted(int(path.stem) for path in (self._spool.directory / "running" / machine.id).glob("*.json"))
         if jobs:
-            return Vm(name, "working", f"job{'s' if len(jobs) > 1 else ''} {', '.join(map(str, jobs))}")
-        if self._spool.closed_mark(machine.id).exists():
+            numbers = ", ".join(job.id.lstrip("0") for job in jobs)
+            return Vm(name, "working", f"job {numbers}")
+        if self._spool.closed_mark(record.key).exists():
             return Vm(name, "closed", "no new jobs")
-        return Vm(name, "idle")
+        return Vm(name, "idle", f"{record.idle_seconds:.0f} s")
 
     def _read_decisions(self, hypervisor: Hypervisor) -> None:
-        for decision in state.read_decisions(self._directory / "state", self._progress.last_decision):
-            self._progress.last_decision = decision["number"]
-            for id_ in re.findall("i-[0-9a-f]+", decision["detail"]):
-                if id_ not in hypervisor.machines:
-                    hypervisor.look()
-            self._add_decision(decision, list(hypervisor.machines))
+        decisions = state.read_decisions(self._directory / "state", self._progress.last_decision)
+        if any(id_ not in hypervisor.machines for row in decisions for id_ in INSTANCE_ID.findall(row["detail"])):
+            hypervisor.look()
+        names = {id_: str(number) for number, id_ in enumerate(hypervisor.machines, 1)}
+        told: dict[tuple[str, str], list[str]] = {}
+        for row in decisions:
+            self._progress.last_decision = row["number"]
+            ids = INSTANCE_ID.findall(f"{row['subject']} {row['detail']}")
+            vms = [names[id_] for id_ in ids if id_ in names]
+            detail = "launched" if row["kind"] == "launch" and vms else row["detail"]
+            told.setdefault((row["kind"], f"{detail}: {row['reason']}" if detail else row["reason"]), []).extend(vms)
+        for (kind, text), vms in told.items():
+            self._say(kind, f"{_spans(sorted(vms, key=int))} {text}" if vms else text)
 
-    def _add_decision(self, decision: dict[str, Any], ids: list[str]) -> None:
-        def named(text: str) -> str:
-            return re.sub("i-[0-9a-f]+", lambda match: _vm_name(match.group(), ids), text)
-
-        seconds = decision["at"] - self._started_at
-        kind, reason, detail = decision["kind"], named(decision["reason"]), named(decision["detail"])
-        if kind == "launch":
-            text = f"{detail}: {reason}"
-        elif kind == "hold":
-            text = reason
-        else:
-            text = f"{_vm_name(decision['subject'], ids)} {detail}: {reason}"
-        self._progress.events.append(Event(seconds, kind, text))
-
-    def _caption(self, waiting: int, running: int, vms: list[Vm]) -> str:
-        waiting -= 1 if self._progress.submitted else 0  # the one that is too big
-        states = [vm.state for vm in vms if vm.name]
+    def _caption(self, waiting: int, running: int, states: list[str], *, late: bool) -> str:
         if not self._progress.submitted:
             return "No jobs, no VMs: an empty cluster costs nothing."
         if waiting and not states:
-            return f"Jobs wait and there is no VM. After {WAITING_SECONDS} s without room elastiq launches some."
-        if "working" not in states and "booting" in states and waiting:
-            return "The VMs boot and run their user data: it starts a worker, which joins the batch system."
-        if "booting" in states and self._is_late():
-            return f"One VM does not come up. elastiq gives it {DEPLOY_SECONDS} s, then replaces it if jobs wait."
+            return f"Jobs wait and there is no VM. After {WAITING_SECONDS} s elastiq launches some."
+        if late:
+            return f"One VM does not come up. After {DEPLOY_SECONDS} s elastiq replaces it, if jobs wait."
+        if waiting and "booting" in states and "working" not in states:
+            return "VMs boot and run their user data: it starts a worker that joins the cluster."
         if waiting:
-            return f"Each VM runs {JOBS_PER_VM} jobs at a time; the rest waits, since {MAX_VMS} VMs are the maximum."
+            return f"A VM runs {JOBS_PER_VM} jobs at a time. The rest waits: {MAX_VMS} VMs are the maximum."
         if running:
             return "Nothing waits any more; the last jobs run."
         if states:
-            return (
-                f"A VM idle for {IDLE_SECONDS} s is first closed for new jobs, then terminated: no job is ever killed."
-            )
+            return f"Idle for {IDLE_SECONDS} s: closed for new jobs, then terminated. No job is ever killed."
         return "All VMs are gone again."
-
-    def _is_late(self) -> bool:
-        return len(self._progress.joined) >= MAX_VMS - 1
 
     def _summary(self, endpoint: Endpoint, exit_code: int) -> str:
         """Return the summary from the endpoint's and the batch system's own accounts. Raise DemoError if it is bad."""
@@ -355,8 +358,10 @@ class Demo:
         )
 
 
-def _vm_name(id_: str, ids: list[str]) -> str:
-    return f"VM {ids.index(id_) + 1}" if id_ in ids else id_
+def _spans(vms: list[str]) -> str:
+    """Return numbers of VMs as a reader likes them: VM 1 to 5, or VM 2, 4."""
+    in_a_row = len(vms) > 2 and [str(int(vms[0]) + number) for number in range(len(vms))] == vms
+    return f"VM {vms[0]} to {vms[-1]}" if in_a_row else f"VM {', '.join(vms)}"
 
 
 def daemon_script() -> Path:

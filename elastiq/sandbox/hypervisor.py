@@ -35,6 +35,7 @@ class Machine:
     id: str
     address: str
     state: str
+    seen_at: float
     boots_at: float | None
     """None: it never boots."""
     process: subprocess.Popen[bytes] | None = None
@@ -117,7 +118,7 @@ class Hypervisor:
             if machine is None:
                 number = len(self.machines)
                 boots_at = now + self._boot_seconds[number % len(self._boot_seconds)]
-                machine = Machine(instance_id, address, state, None if number in self._duds else boots_at)
+                machine = Machine(instance_id, address, state, now, None if number in self._duds else boots_at)
                 self.machines[instance_id] = machine
             machine.state = state
             if machine.is_gone:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import textwrap
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rich.columns import Columns
@@ -14,7 +14,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-NARROWEST, WIDEST = 60, 120
+NARROWEST, LOWEST = 60, 20
+"""Columns and lines that the picture needs."""
+WIDEST = 120
+HOLDS_KEPT = 2
 PLAIN_PROGRESS_EVERY_SECONDS = 5.0
 
 VM_STYLES = {
@@ -62,8 +65,10 @@ class Scene:
     waiting: int = 0
     running: int = 0
     done: int = 0
-    vms: Sequence[Vm] = ()
-    events: Sequence[Event] = ()
+    too_big: int = 0
+    """Jobs that fit on no VM."""
+    vms: tuple[Vm, ...] = ()
+    events: tuple[Event, ...] = ()
     caption: str = ""
 
 
@@ -87,6 +92,7 @@ class LiveScreen:
         self._console = console
         self._live = Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop")
         self._last: Scene | None = None
+        self._shown: object = None
 
     def start(self) -> None:
         """Take the terminal."""
@@ -100,8 +106,10 @@ class LiveScreen:
 
     def show(self, scene: Scene) -> None:
         """Redraw the picture."""
-        self._last = scene
-        self._live.update(draw(scene, self._width(), self._console.height), refresh=True)
+        self._last = replace(scene, seconds=round(scene.seconds))
+        if self._shown != (self._last, self._console.size):
+            self._shown = (self._last, self._console.size)
+            self._live.update(draw(self._last, self._width(), self._console.height), refresh=True)
 
     def _width(self) -> int:
         return max(NARROWEST, min(WIDEST, self._console.width))
@@ -155,26 +163,29 @@ def draw(scene: Scene, width: int, height: int | None) -> Padding:
     if height is not None:
         room = max(1, height - used)
         events, lines = _last_that_fit(events, room)
+        if len(events) < len(scene.events):
+            events, lines = _last_that_fit([_event(event, inner) for event in _without_old_holds(scene.events)], room)
         events += [Text("")] * (room - lines)
     return Padding(Group(*top, *events, Text(""), caption), (0, 1), expand=False)
 
 
 def _queue(scene: Scene, width: int) -> Group:
-    parts = [("done", scene.done, "green"), ("running", scene.running, "yellow"), ("waiting", scene.waiting, "blue")]
-    legend = Text("Jobs  ", "bold")
-    bar = Text()
+    parts = [
+        ("done", scene.done, "bright_black"),
+        ("running", scene.running, "green"),
+        ("waiting", scene.waiting, "blue"),
+        ("too big for any VM", scene.too_big, "red"),
+    ]
     total = sum(count for _, count, _ in parts)
-    length = min(width, 2 * total) if 2 * total <= width else width
-    filled = 0
+    length = min(width, 2 * total)
+    legend, bar = Text("Jobs  ", "bold"), Text()
     counted = 0
     for name, count, style in parts:
+        if count or style != "red":
+            legend.append("█ ", style).append(f"{count} {name}   ")
         counted += count
-        end = round(length * counted / total) if total else 0
-        bar.append("█" * (end - filled), style)
-        filled = end
-        legend.append("█ ", style).append(f"{count} {name}   ")
-    bar.append("░" * max(0, width - filled) if not total else "", "bright_black")
-    return Group(legend, bar)
+        bar.append("█" * (round(length * counted / total) - len(bar)) if total else "", style)
+    return Group(legend, bar if total else Text("░" * width, "bright_black"))
 
 
 def _vms(scene: Scene, width: int) -> Group:
@@ -193,10 +204,14 @@ def _event(event: Event, width: int) -> Text:
     sign, style = EVENT_STYLES.get(event.kind, ("·", ""))
     line = Text.assemble((f"{event.seconds:4.0f} s  ", "bright_black"), (f"{sign} ", style))
     indent = len(line)
-    rows = Text(event.text, "bright_black" if event.kind == "hold" else "").wrap(Console(width=width), width - indent)
-    for number, row in enumerate(rows):
-        line.append("\n" + " " * indent if number else "").append(row)
-    return line
+    rows = textwrap.wrap(event.text, width - indent)
+    return line.append(("\n" + " " * indent).join(rows), "bright_black" if event.kind == "hold" else "")
+
+
+def _without_old_holds(events: tuple[Event, ...]) -> list[Event]:
+    """Return what matters most where there is little room: everything but reasons for doing nothing that are old."""
+    holds = [event for event in events if event.kind == "hold"]
+    return [event for event in events if event not in holds[:-HOLDS_KEPT]]
 
 
 def _last_that_fit(events: list[Text], room: int) -> tuple[list[Text], int]:
