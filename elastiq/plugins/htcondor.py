@@ -1,0 +1,332 @@
+"""HTCondor: asked through its Python bindings or its commands, closed by condor_drain with the startd's own check.
+
+Demand comes from every schedd that the collector knows, never from the collector's totals, which are minutes old.
+Commands are found by PATH and take the head node's HTCondor configuration. Draining needs ADMINISTRATOR rights.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from elastiq.clock import Clock
+from elastiq.command import execute, pipeline, run
+from elastiq.errors import BatchError
+from elastiq.model import Demand, Worker
+from elastiq.plugins import Closing
+from elastiq.plugins.htcondor_parse import (
+    Machine,
+    demand_of,
+    parse_bindings_groups,
+    parse_groups,
+    parse_machines,
+    parse_schedds,
+    parse_total,
+)
+from elastiq.plugins.htcondor_query import (
+    SHAPE_EXPRESSIONS,
+    SLOT_ATTRIBUTES,
+    SLOT_CONSTRAINT,
+    WAITING_CONSTRAINT,
+)
+
+if TYPE_CHECKING:
+    from elastiq.config import Settings
+
+NO_JOB_CHECK = '(PartitionableSlot =!= true || NumDynamicSlots =?= 0) && (State =?= "Unclaimed" || State =?= "Owner")'
+"""The startd evaluates it on each of its slots, and drains only if it is true on all of them."""
+
+CHECK_FALSE = "error code 10003"
+"""How condor_drain says that the startd found the check false, and changed nothing."""
+
+CONFIRM_SECONDS = 10.0
+"""How long an accepted drain may take until the collector knows (measured: 0.2 s, static slots 1.2 s), and a startd
+that was started again (3 s)."""
+
+_POLL_SECONDS = 0.25
+_ONE_SCHEDD_SHARE = 1024 * 1024
+"""Bytes of grouped jobs that one schedd may answer with: some 20,000 different shapes."""
+
+
+def create(settings: Settings) -> HTCondor:
+    """Return the plugin; nothing is asked of HTCondor yet."""
+    return HTCondor(settings.htcondor_query, settings.htcondor_timeout_s)
+
+
+class HTCondor:
+    """The pool of which this machine is the head node, or a submit node with ADMINISTRATOR rights."""
+
+    def __init__(self, query: str, timeout_seconds: float) -> None:
+        """`query` is `bindings`, `cli`, or `auto`: bindings if they import. `timeout_seconds` bounds every method."""
+        self._query = query
+        self._timeout_seconds = timeout_seconds
+        self._clock = Clock()
+        self._known_schedds: frozenset[str] = frozenset()
+
+    def demand(self) -> tuple[Demand, ...]:
+        remaining = self._deadline()
+        if self._by_bindings(remaining):
+            rows, schedds = parse_bindings_groups(_ask_bindings("demand", remaining()))
+            self._known_schedds |= set(schedds)
+            return demand_of(rows)
+        return demand_of(row for schedd in self._schedds(remaining) for row in self._groups(schedd, remaining))
+
+    def workers(self) -> tuple[Worker, ...]:
+        remaining = self._deadline()
+        if self._by_bindings(remaining):
+            machines = parse_machines(_ask_bindings("workers", remaining()))
+        else:
+            machines = self._machines(SLOT_CONSTRAINT, remaining)
+        return tuple(machine.worker for machine in machines)
+
+    def close(self, worker: Worker) -> Closing:
+        remaining = self._deadline()
+        machines = self._find(worker, remaining)
+        if not machines:
+            return self._close_unlisted(worker, remaining)
+        if any(machine.worker.jobs for machine in machines):
+            return Closing.BUSY
+        drained: list[Machine] = []
+        for machine in machines:
+            if machine.worker.closed:
+                continue
+            if not all([_drain(startd, remaining()) for startd in _startds(machine)]):
+                # A startd that refused has changed nothing; its fellows on the same VM have.
+                for other in (*drained, *(machine,) * (len(machine.startds) > 1)):
+                    self._open(other.worker, remaining)
+                return Closing.BUSY
+            drained.append(machine)
+        if drained:
+            self._confirm_closed(worker, remaining)
+        return Closing.CLOSED
+
+    def reopen(self, worker: Worker) -> None:
+        self._open(worker, self._deadline())
+
+    def forget(self, worker: Worker) -> None:
+        remaining = self._deadline()
+        match = _match(worker)
+        if worker.instance_id:
+            # The next VM may have got the same address and name: its ads must stay.
+            match = f"({match}) && (EC2InstanceId =?= {_quoted(worker.instance_id)} || EC2InstanceId =?= undefined)"
+        for command in ("INVALIDATE_STARTD_ADS", "INVALIDATE_MASTER_ADS"):
+            target = "Machine" if "STARTD" in command else "DaemonMaster"
+            query = f'MyType = "Query"\nTargetType = "{target}"\nRequirements = {match}\n'
+            run(["condor_advertise", command, "-"], remaining(), input_bytes=query.encode())
+
+    def check(self) -> str:
+        remaining = self._deadline()
+        version = run(["condor_version"], remaining()).split()
+        bindings = self._by_bindings(remaining)
+        schedds = self._schedds(remaining)
+        machines = self._machines(SLOT_CONSTRAINT, remaining)
+        return (
+            f"HTCondor {' '.join(version[1:2])}, asked by {'Python bindings' if bindings else 'commands'}, "
+            f"schedds: {', '.join(schedds)}, {len(machines)} workers, {_rights(machines, remaining)}"
+        )
+
+    def _deadline(self) -> Callable[[], float]:
+        """Return a function that returns the seconds left, or raises BatchError."""
+        end = self._clock.now() + self._timeout_seconds
+
+        def remaining() -> float:
+            seconds = end - self._clock.now()
+            if seconds <= 0:
+                raise BatchError(f"HTCondor gave no complete answer within {self._timeout_seconds:g} s")
+            return seconds
+
+        return remaining
+
+    def _by_bindings(self, remaining: Callable[[], float]) -> bool:
+        if self._query == "auto":
+            try:
+                _ask_bindings("probe", remaining())
+                self._query = "bindings"
+            except BatchError:
+                self._query = "cli"
+        return self._query == "bindings"
+
+    def _schedds(self, remaining: Callable[[], float]) -> tuple[str, ...]:
+        schedds = parse_schedds(run(["condor_status", "-schedd", "-af", "Name"], remaining()))
+        self._known_schedds |= set(schedds)
+        return schedds
+
+    def _groups(self, schedd: str, remaining: Callable[[], float]) -> tuple[tuple[int | None, ...], ...]:
+        """Return the waiting jobs of one schedd, grouped outside of this process: 100,000 jobs cost no more than one.
+
+        Not `condor_q -global`: it leaves out the schedds of which the collector believes that they have no jobs.
+        """
+        question = [*_condor_q(schedd), "-constraint", WAITING_CONSTRAINT]
+        text = pipeline(
+            [[*question, "-af", *SHAPE_EXPRESSIONS], ["sort"], ["uniq", "-c"]],
+            remaining(),
+            output_limit_bytes=_ONE_SCHEDD_SHARE,
+        )
+        if not text.strip() and parse_total(run([*question, "-totals"], remaining())):
+            raise BatchError(f"schedd {schedd} counts waiting jobs, but condor_q lists none")
+        return parse_groups(text)
+
+    def _machines(self, constraint: str, remaining: Callable[[], float]) -> tuple[Machine, ...]:
+        text = run(
+            ["condor_status", "-json", "-attributes", ",".join(SLOT_ATTRIBUTES), "-constraint", constraint], remaining()
+        )
+        if text.strip() not in ("", "[\n]", "[]"):
+            return parse_machines(text)
+        # Silence is only believed of a collector that shows that it knows something.
+        self._schedds(remaining)
+        return ()
+
+    def _find(self, worker: Worker, remaining: Callable[[], float]) -> tuple[Machine, ...]:
+        if not (worker.name or worker.instance_id or worker.address):
+            return self._machines("false", remaining)
+        found = self._machines(f"{SLOT_CONSTRAINT} && ({_match(worker)})", remaining)
+        return tuple(machine for machine in found if _is_same(worker, machine.worker))
+
+    def _close_unlisted(self, worker: Worker, remaining: Callable[[], float]) -> Closing:
+        schedds = self._schedds(remaining)
+        missing = sorted(self._known_schedds - set(schedds))
+        if missing:
+            raise BatchError(
+                f"{_label(worker)} is not listed, and schedd {', '.join(missing)}, which may run jobs there, "
+                "does not answer (if it is gone for good, restart elastiq)"
+            )
+        terms = []
+        if worker.name:
+            terms.append(f'split(RemoteHost, "@")[1] == {_quoted(worker.name)}')
+        if worker.address:
+            listens = _quoted(f"<{worker.address}:")
+            terms.append(f"substr(StartdIpAddr, 0, {len(worker.address) + 2}) == {listens}")
+        if not terms:
+            return Closing.CLOSED  # without an address it never reached the pool
+        # RemoteHost is there as long as a claim is used: also while files are transferred and for suspended jobs.
+        running = " || ".join(f"({term}) =?= true" for term in terms)
+        for schedd in schedds:
+            if parse_total(run([*_condor_q(schedd), "-constraint", running, "-totals"], remaining())):
+                return Closing.BUSY
+        return Closing.CLOSED
+
+    def _confirm_closed(self, worker: Worker, remaining: Callable[[], float]) -> None:
+        """Wait until the collector shows that the drain is done: the ads are gone, or say so."""
+        end = self._clock.now() + min(CONFIRM_SECONDS, remaining())
+        while True:
+            machines = [machine.worker for machine in self._find(worker, remaining)]
+            if all(machine.closed and not machine.jobs for machine in machines):
+                return
+            if self._clock.now() >= end:
+                raise BatchError(f"{_label(worker)} took the drain request, but the collector still shows it open")
+            self._clock.sleep(_POLL_SECONDS)
+
+    def _open(self, worker: Worker, remaining: Callable[[], float]) -> None:
+        """Cancel the drain or start the startd again, until the collector shows the worker open.
+
+        Asked more than once if need be: a master forgets the request to start a startd that has not ended yet.
+        """
+        end = self._clock.now() + min(CONFIRM_SECONDS, remaining())
+        trouble = "it is still closed"
+        while True:
+            machines = self._find(worker, remaining)
+            if machines and not any(machine.worker.closed for machine in machines):
+                return
+            for machine in machines:
+                for startd in _startds(machine):
+                    trouble = execute(["condor_drain", "-cancel", startd], remaining()).excerpt
+            if not machines:
+                master = self._master(worker, remaining)
+                trouble = execute(["condor_on", "-daemon", "startd", master], remaining()).excerpt
+            if self._clock.now() >= end:
+                raise BatchError(f"{_label(worker)} can not be opened again: {trouble}")
+            self._clock.sleep(1.0)
+
+    def _master(self, worker: Worker, remaining: Callable[[], float]) -> str:
+        if worker.name:
+            return worker.name
+        names = run(["condor_status", "-master", "-af", "Name", "-constraint", _match(worker)], remaining()).split()
+        if len(names) != 1:
+            raise BatchError(f"{_label(worker)} can not be opened again: its condor_master is not in the collector")
+        return names[0]
+
+
+def _ask_bindings(question: str, timeout_seconds: float) -> str:
+    # -m needs to find this very package, wherever the daemon was started from.
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+    arguments = [sys.executable, "-m", "elastiq.plugins.htcondor_query", question, f"{timeout_seconds:.0f}"]
+    return run(arguments, timeout_seconds, environment={"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"})
+
+
+def _condor_q(schedd: str) -> list[str]:
+    return ["condor_q", "-name", schedd, "-allusers"]
+
+
+def _match(worker: Worker) -> str:
+    """Return a constraint that is met by every ad that may be of `worker`."""
+    terms = []
+    if worker.name:
+        terms.append(f"Machine == {_quoted(worker.name)}")
+    if worker.instance_id:
+        terms.append(f"EC2InstanceId == {_quoted(worker.instance_id)}")
+    if worker.address:
+        listens = _quoted(f"<{worker.address}:")
+        terms.append(f"EC2PrivateIp == {_quoted(worker.address)}")
+        terms.append(f"substr(MyAddress, 0, {len(worker.address) + 2}) == {listens}")
+    return " || ".join(f"({term}) =?= true" for term in terms) or "false"
+
+
+def _is_same(worker: Worker, found: Worker) -> bool:
+    """Return whether both are the same VM: by instance id if both have one, else by address, else by name."""
+    if worker.instance_id and found.instance_id:
+        return worker.instance_id == found.instance_id
+    if worker.address and found.address:
+        return worker.address == found.address
+    return bool(worker.name) and worker.name.lower() == found.name.lower()
+
+
+def _quoted(text: str) -> str:
+    """Return `text` as a ClassAd string. Raise BatchError for what no ClassAd string should carry."""
+    if not text.isprintable():
+        raise BatchError(f"{text[:100]!r} can not be the name, address or instance id of a worker")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _startds(machine: Machine) -> Sequence[str]:
+    if not machine.startds:
+        raise BatchError(f"{_label(machine.worker)} advertises no address of its startd")
+    return machine.startds
+
+
+def _drain(startd: str, timeout_seconds: float) -> bool:
+    """Close one startd for good and return True; return False if it refused because of a job. Raise BatchError."""
+    result = execute(
+        [
+            "condor_drain",
+            "-graceful",
+            "-exit-on-completion",
+            "-reason",
+            "elastiq: idle",
+            "-check",
+            NO_JOB_CHECK,
+            startd,
+        ],
+        timeout_seconds,
+    )
+    if result.status == 0:
+        return True
+    if CHECK_FALSE in result.error_output:
+        return False
+    raise BatchError(f"condor_drain failed with exit status {result.status}: {result.excerpt}")
+
+
+def _rights(machines: Sequence[Machine], remaining: Callable[[], float]) -> str:
+    for machine in machines:
+        for startd in machine.startds:
+            result = execute(["condor_ping", "-addr", startd, "-type", "startd", "ADMINISTRATOR"], remaining())
+            return "may drain them" if result.status == 0 else f"may NOT drain them: {result.excerpt}"
+    return "right to drain not known yet"
+
+
+def _label(worker: Worker) -> str:
+    return f"worker {worker.name or worker.instance_id or worker.address or 'without a name'}"

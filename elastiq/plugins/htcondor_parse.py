@@ -1,0 +1,271 @@
+"""From what HTCondor prints to what it means. Pure functions; whatever is no valid answer raises BatchError."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from elastiq.errors import BatchError
+from elastiq.model import Demand, Shape, Worker
+from elastiq.plugins.htcondor_query import SLOT_ATTRIBUTES
+
+_SHAPE_FIELDS = 5
+_LARGEST = 10**12
+"""No machine has more of anything; HTCondor turns what does not fit an integer into its smallest one."""
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
+_SCHEDD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,254}")
+_INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_SINFUL = re.compile(r"<(\[[0-9A-Fa-f:.]+\]|[^\s<>\[\]:?]+):\d+(\?[^\s<>]*)?>")
+_ADVERTISED = re.compile(r"[?&]addrs=([^&>]+)")
+_TOTAL = re.compile(r"Total for query: (\d+) jobs;")
+# Names of attributes know no case, and those that the worker's configuration adds come in the case written there.
+_ATTRIBUTES = {written: name for name in SLOT_ATTRIBUTES for written in (name, name.lower())}
+# Owner: the machine's owner has it, and no job runs. Every other state but these three may be a job's:
+# Claimed (Claimed/Idle too), Matched, Preempting, Backfill, and what a later HTCondor may call it.
+_FREE_STATES = ("Unclaimed", "Owner", "Drained")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A worker, and the addresses of the startds that it consists of (nearly always one)."""
+
+    worker: Worker
+    startds: tuple[str, ...] = ()
+
+
+def parse_groups(text: str) -> tuple[tuple[int | None, ...], ...]:
+    """Given the output of `condor_q -af SHAPE_EXPRESSIONS | sort | uniq -c`, return rows of a count and the values.
+
+    A value that is undefined or an error is None. Raise BatchError if any line is something else.
+    """
+    rows = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) != 1 + _SHAPE_FIELDS or not words[0].isdecimal():
+            raise BatchError(f"condor_q answered what is no list of jobs: {line.strip()[:200]!r}")
+        rows.append((int(words[0]), *(_printed_number(word, line) for word in words[1:])))
+    return tuple(rows)
+
+
+def _printed_number(word: str, line: str) -> int | None:
+    if word in ("undefined", "error"):
+        return None
+    if not re.fullmatch(r"-?[0-9]{1,19}", word):
+        raise BatchError(f"condor_q answered what is no list of jobs: {line.strip()[:200]!r}")
+    return int(word)
+
+
+def parse_bindings_groups(text: str) -> tuple[tuple[tuple[int | None, ...], ...], tuple[str, ...]]:
+    """Given the JSON of `htcondor_query demand`, return the rows as `parse_groups` does and the names of the schedds.
+
+    Raise BatchError if it is anything else, or if no schedd was asked.
+    """
+    answer = _json(text, "the htcondor bindings")
+    try:
+        rows = tuple(tuple(row) for row in answer["groups"])
+        schedds = tuple(answer["schedds"])
+    except (TypeError, KeyError, AttributeError) as error:
+        raise BatchError("the htcondor bindings answered what is no list of jobs") from error
+    valid = all(
+        len(row) == 1 + _SHAPE_FIELDS and type(row[0]) is int and all(type(n) in (int, type(None)) for n in row[1:])
+        for row in rows
+    )
+    if not valid or not schedds or not all(isinstance(name, str) for name in schedds):
+        raise BatchError("the htcondor bindings answered what is no list of jobs")
+    return rows, schedds
+
+
+def demand_of(rows: Iterable[Sequence[int | None]]) -> tuple[Demand, ...]:
+    """Given rows of a count and SHAPE_EXPRESSIONS, return the demand, most jobs first.
+
+    What a job does not say counts as one CPU and as nothing else. A job of the parallel universe counts once for each
+    slot that it needs at the same time. Raise BatchError if a count is not positive.
+    """
+    jobs: Counter[Shape] = Counter()
+    for count, cpus, memory_mb, disk_mb, gpus, hosts in rows:
+        if count is None or count < 1:
+            raise BatchError(f"HTCondor answered with a group of {count} jobs")
+        shape = Shape(_asked(cpus, 1), _asked(memory_mb, 0), _asked(disk_mb, 0), _asked(gpus, 0))
+        jobs[shape] += count * _asked(hosts, 1)
+    ordered = sorted(jobs.items(), key=lambda item: (-item[1], item[0].cpus, item[0].memory_mb, item[0].disk_mb))
+    return tuple(Demand(shape, count) for shape, count in ordered)
+
+
+def _asked(value: int | None, least: int) -> int:
+    return value if value is not None and least <= value <= _LARGEST else least
+
+
+def parse_total(text: str) -> int:
+    """Given the output of `condor_q -name SCHEDD -totals -constraint C`, return how many jobs meet C.
+
+    Raise BatchError if the schedd has not said so in words: silence is no zero.
+    """
+    totals = _TOTAL.findall(text)
+    if len(totals) != 1 or len(totals[0]) > 12:
+        raise BatchError("condor_q -totals did not say how many jobs there are")
+    return int(totals[0])
+
+
+def parse_schedds(text: str) -> tuple[str, ...]:
+    """Given the output of `condor_status -schedd -af Name`, return the names.
+
+    Raise BatchError if there is none: then nobody can say what waits. (`condor_q -global` says "All queues are empty"
+    and exits with 0 in this case.)
+    """
+    names = sorted(set(text.split()))
+    if not names:
+        raise BatchError("the collector knows no schedd: is one running, or has the collector just been restarted?")
+    for name in names:
+        if not _SCHEDD.fullmatch(name):
+            raise BatchError(f"condor_status answered what is no name of a schedd: {name[:200]!r}")
+    return tuple(names)
+
+
+def parse_machines(text: str) -> tuple[Machine, ...]:
+    """Given slot ads as a JSON list, return the machines they belong to, by name.
+
+    A slot without a usable machine name is left out; such an ad can not be closed, nor can it be anybody's VM for sure.
+    Raise BatchError if it is no list of ads, or not one ad is usable.
+    """
+    answer = _json(text, "condor_status")
+    if not isinstance(answer, list) or not all(isinstance(ad, dict) for ad in answer):
+        raise BatchError("condor_status answered what is no list of slots")
+    slots: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for ad in answer:
+        slot = {_ATTRIBUTES.get(key) or _ATTRIBUTES.get(key.lower(), key): value for key, value in ad.items()}
+        name = _name(slot)
+        if name:
+            # Two VMs from one image may both call themselves "localhost": the address keeps them apart.
+            slots.setdefault((name, _address(slot) or ""), []).append(slot)
+    if answer and not slots:
+        raise BatchError("condor_status answered with slots that name no machine")
+    machines = [_machine(name, address, slots[name, address]) for name, address in sorted(slots)]
+    return _without_doubtful_ids(machines)
+
+
+def _json(text: str, who: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BatchError(f"{who} answered what is no JSON: {text.strip()[:200]!r}") from error
+
+
+def _name(slot: Mapping[str, Any]) -> str:
+    machine = slot.get("Machine")
+    if machine is None:
+        machine = str(slot.get("Name", "")).rpartition("@")[2]
+    return machine if isinstance(machine, str) and _NAME.fullmatch(machine) else ""
+
+
+def _address(slot: Mapping[str, Any]) -> str | None:
+    """Return the IPv4 address that the worker advertises, or else the one at which its startd listens."""
+    candidates = [str(slot.get("EC2PrivateIp", ""))]
+    sinful = _sinful(slot)
+    if sinful:
+        candidates.append(sinful[1:].partition(":")[0])
+        advertised = _ADVERTISED.search(sinful)
+        if advertised:
+            candidates += [part.rpartition("-")[0] for part in advertised[1].split("+")]
+    for candidate in candidates:
+        try:
+            return str(ipaddress.IPv4Address(candidate))
+        except ValueError:
+            pass
+    return None
+
+
+def _sinful(slot: Mapping[str, Any]) -> str:
+    sinful = slot.get("MyAddress")
+    return sinful if isinstance(sinful, str) and len(sinful) < 2000 and _SINFUL.fullmatch(sinful) else ""
+
+
+def _machine(name: str, address: str, slots: Sequence[Mapping[str, Any]]) -> Machine:
+    ids = {str(slot["EC2InstanceId"]) for slot in slots if "EC2InstanceId" in slot}
+    instance_id = ids.pop() if len(ids) == 1 else ""
+    jobs = sum(_jobs(slot) for slot in slots)
+    idle_seconds = None if jobs else _least([_idle_seconds(slot) for slot in slots])
+    worker = Worker(
+        name=name,
+        instance_id=instance_id if _INSTANCE_ID.fullmatch(instance_id) else None,
+        address=address or None,
+        capacity=_sum([_shape(slot, "TotalSlot") for slot in slots]),
+        free=_sum([_shape(slot, "") for slot in slots if _takes_jobs(slot)]),
+        jobs=jobs,
+        idle_seconds=idle_seconds,
+        closed=all(slot.get("Draining") is True or slot.get("State") == "Drained" for slot in slots),
+    )
+    return Machine(worker, tuple(sorted({_sinful(slot) for slot in slots} - {""})))
+
+
+def _jobs(slot: Mapping[str, Any]) -> int:
+    own = int(slot.get("State") not in _FREE_STATES)
+    if slot.get("PartitionableSlot") is not True:
+        return own
+    # It stays Unclaimed/Idle while jobs run in the dynamic slots cut from it.
+    dynamic = slot.get("NumDynamicSlots")
+    return own + (dynamic if type(dynamic) is int and 0 <= dynamic < _LARGEST else 1)
+
+
+def _takes_jobs(slot: Mapping[str, Any]) -> bool:
+    return slot.get("State") in ("Unclaimed", "Drained")
+
+
+def _idle_seconds(slot: Mapping[str, Any]) -> float | None:
+    """Return for how long no job has been on the slot, all by the startd's own clock.
+
+    A partitionable slot: since the last dynamic slot went, or since the start; its state knows nothing of jobs.
+    Others: since they became unclaimed. Not EnteredCurrentActivity: the benchmarks of idle slots move it.
+    """
+    partitionable = slot.get("PartitionableSlot") is True
+    now = _instant(slot, "MyCurrentTime")
+    since = [_instant(slot, "NumDynamicSlotsTime" if partitionable else "EnteredCurrentState")]
+    since.append(_instant(slot, "DaemonStartTime"))
+    known = [instant for instant in since if instant is not None]
+    if now is None or not known:
+        return None
+    return max(0.0, now - max(known))
+
+
+def _instant(slot: Mapping[str, Any], name: str) -> float | None:
+    value = slot.get(name)
+    # A comparison with NaN, which JSON may carry, is never true.
+    return float(value) if isinstance(value, (int, float)) and 0 < value < _LARGEST else None
+
+
+def _least(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return min(known) if len(known) == len(values) else None
+
+
+def _shape(slot: Mapping[str, Any], prefix: str) -> Shape:
+    def amount(name: str) -> int:
+        value = slot.get(prefix + name, slot.get(name))
+        return int(value) if isinstance(value, (int, float)) and 0 <= value < _LARGEST else 0
+
+    return Shape(amount("Cpus"), amount("Memory"), amount("Disk") // 1024, amount("GPUs"))
+
+
+def _sum(shapes: Sequence[Shape]) -> Shape:
+    return Shape(
+        sum(shape.cpus for shape in shapes),
+        sum(shape.memory_mb for shape in shapes),
+        sum(shape.disk_mb for shape in shapes),
+        sum(shape.gpus for shape in shapes),
+    )
+
+
+def _without_doubtful_ids(machines: Sequence[Machine]) -> tuple[Machine, ...]:
+    """Return the machines; where several of different addresses claim one instance id (it came with their image, say),
+    none of them is believed, and their addresses have to tell."""
+    claims = Counter(machine.worker.instance_id for machine in machines if machine.worker.instance_id)
+    return tuple(
+        replace(machine, worker=replace(machine.worker, instance_id=None))
+        if claims[machine.worker.instance_id or ""] > 1
+        else machine
+        for machine in machines
+    )
