@@ -1,0 +1,167 @@
+"""The measured pieces. Each runs in a process of its own and prints what it cost as one JSON document.
+
+`python -m tests.bench.pieces NAME REPETITIONS ARGUMENTS...`
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.bench.rig import CLUSTER, CoreRig, ReplayedCloud, memory_mib, write_commands
+
+NEVER = 1e9
+DAEMON = Path(__file__).parents[2] / "scripts" / "elastiq-real.py"
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def commands(jobs: int = 0, vms: int = 1, slots: int = 0) -> Iterator[Path]:
+    """Put HTCondor's commands on PATH; yield a directory for the state."""
+    with tempfile.TemporaryDirectory(prefix="elastiq-bench-") as name:
+        path = write_commands(Path(name), jobs, vms, slots)
+        os.environ["PATH"] = f"{path}:{os.environ['PATH']}"
+        yield Path(name) / "state"
+
+
+def repeated(rig: CoreRig, repetitions: int, advance_seconds: float) -> dict[str, Any]:
+    """Measure passes of the loop, each after a jump of the clock."""
+    walls, cpus, children = [], [], []
+    for _ in range(repetitions):
+        rig.clock.ahead_seconds += advance_seconds
+        wall, cpu, child = time.perf_counter(), time.process_time(), children_seconds()
+        rig.core.step()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+        children.append(children_seconds() - child)
+    now, peak = memory_mib()
+    return {
+        "wall_ms": 1000 * median(walls),
+        "cpu_ms": 1000 * median(cpus),
+        "children_cpu_ms": 1000 * median(children),
+        "peak_mib": peak,
+        "resident_mib": now,
+    }
+
+
+def children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def queue_check(repetitions: int, jobs: str) -> dict[str, Any]:
+    with commands(jobs=int(jobs)) as directory, ReplayedCloud(0) as cloud:
+        rig = CoreRig(
+            directory, cloud, check_queue_every_s=15.0, check_vms_every_s=NEVER, waiting_jobs_time_s=NEVER, max_vms=None
+        )
+        rig.core.step()
+        before = cloud.requests()
+        measured = repeated(rig, repetitions, 15.0)
+        said = rig.core._reading.demand
+        assert said is not None and sum(group.jobs for group in said) == int(jobs), said
+        return {**measured, "requests": total(cloud.requests()) - total(before)}
+
+
+def vm_check(repetitions: int, vms: str, slots: str, state: str) -> dict[str, Any]:
+    with commands(vms=int(vms), slots=int(slots)) as directory, ReplayedCloud(int(vms), state) as cloud:
+        rig = CoreRig(directory, cloud, check_vms_every_s=20.0, check_queue_every_s=NEVER, max_vms=None)
+        rig.core.step()
+        assert rig.owned() == int(vms), rig.core._reading
+        assert len(rig.core._reading.workers or ()) == min(int(vms), int(slots)), rig.core._reading.batch_fault
+        before = cloud.requests()
+        measured = repeated(rig, repetitions, 20.0)
+        made = {name: count - before.get(name, 0) for name, count in cloud.requests().items()}
+        assert made.keys() == {"DescribeInstances"}, made
+        return {**measured, "requests": made["DescribeInstances"] / repetitions}
+
+
+def launch(repetitions: int, latency_seconds: str) -> dict[str, Any]:
+    """Measure the pass that launches 100 VMs, from the decision to the record of the last one."""
+    measured, requests = [], []
+    for _ in range(repetitions):
+        with commands(jobs=400) as directory, ReplayedCloud(0, "running", float(latency_seconds)) as cloud:
+            rig = CoreRig(directory, cloud, n_jobs_per_vm=4, max_vms=100)
+            rig.core.step()
+            before = total(cloud.requests())
+            # The queue alone is due: the next look at the VMs is a cycle of its own.
+            rig.core._vms_due_at = NEVER * 10
+            measured.append(repeated(rig, 1, 41.0))
+            requests.append(total(cloud.requests()) - before)
+            assert rig.owned() == 100, rig.owned()
+    return {name: median(one[name] for one in measured) for name in measured[0]} | {"requests": max(requests)}
+
+
+def total(requests: dict[str, int]) -> int:
+    return sum(requests.values())
+
+
+def daemon(_repetitions: int, vms: str, seconds: str, check_vms_every_s: str) -> dict[str, Any]:
+    """Measure the whole daemon for so many seconds after its first look at the VMs; requests from its start on."""
+    with commands(vms=max(1, int(vms)), slots=int(vms)) as directory, ReplayedCloud(int(vms)) as cloud:
+        configuration = directory.parent / "elastiq.conf"
+        configuration.write_text(
+            f"[elastiq]\ncluster_name = {CLUSTER}\ncheck_vms_every_s = {check_vms_every_s}\n"
+            "[quota]\nmin_vms = 0\nmax_vms = 5000\n"
+            f"[ec2]\napi_url = {cloud.url}\naws_access_key_id = key\naws_secret_access_key = secret\n"
+            "image_id = ami-0c55b159cbfafe1f0\nflavour = m5.large\n[htcondor]\nquery = commands\n"
+        )
+        configuration.chmod(0o600)
+        command = [sys.executable, str(DAEMON), f"--config={configuration}"]
+        command += [f"--logdir={directory.parent / 'log'}", f"--state-dir={directory}"]
+        process = subprocess.Popen(command)
+        try:
+            wait_for_listing(cloud, process)
+            time.sleep(3)
+            cpu, children = used_seconds(process.pid)
+            time.sleep(float(seconds))
+            cpu_end, children_end = used_seconds(process.pid)
+            now, peak = memory_mib(process.pid)
+            requests = total(cloud.requests())
+        finally:
+            process.send_signal(signal.SIGTERM)
+            status = process.wait(20)
+        assert status == 0, f"the daemon ended with {status}"
+        return {
+            "cpu_ms": 1000 * (cpu_end - cpu),
+            "children_cpu_ms": 1000 * (children_end - children),
+            "requests": requests,
+            "peak_mib": peak,
+            "resident_mib": now,
+        }
+
+
+def wait_for_listing(cloud: ReplayedCloud, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 30
+    while not cloud.requests().get("DescribeInstances"):
+        assert process.poll() is None, "the daemon did not start"
+        assert time.monotonic() < until, "the daemon does not list its VMs"
+        time.sleep(0.1)
+
+
+def used_seconds(pid: int) -> tuple[float, float]:
+    """Return the CPU time of a process, and that of its children so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    own, children = (sum(map(int, fields[first : first + 2])) / TICKS_PER_SECOND for first in (11, 13))
+    return own, children
+
+
+PIECES: dict[str, Callable[..., dict[str, Any]]] = {
+    "queue_check": queue_check,
+    "vm_check": vm_check,
+    "launch": launch,
+    "daemon": daemon,
+}
+
+if __name__ == "__main__":
+    print(json.dumps(PIECES[sys.argv[1]](int(sys.argv[2]), *sys.argv[3:])))
