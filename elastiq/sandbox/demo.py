@@ -43,7 +43,7 @@ SECOND_WAVE_AT_SECONDS = 18.0
 
 LOOK_EVERY_SECONDS = 0.2
 MACHINES_EVERY_SECONDS = 0.5
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 LATE_SECONDS = 6.0
 """Every VM but the dud has booted by then."""
@@ -386,13 +386,14 @@ def run(screen: Screen) -> int:
             summary = demo.run()
             finished = True
         finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second Ctrl-C must not leave processes behind
             screen.stop(keep=finished)
             demo.clean_up()
     except KeyboardInterrupt:
         shutil.rmtree(directory)
         print("interrupted; everything is ended and removed")
         return 130
-    except ElastiqError as error:
+    except (ElastiqError, OSError) as error:
         print(f"the demonstration failed: {error}; logs: {directory}/logs")
         return 1
     shutil.rmtree(directory)

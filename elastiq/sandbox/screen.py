@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-NARROWEST, LOWEST = 60, 20
+NARROWEST, LOWEST = 72, 20
 """Columns and lines that the picture needs."""
 WIDEST = 120
 HOLDS_KEPT = 2

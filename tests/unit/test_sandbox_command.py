@@ -1,0 +1,36 @@
+"""The sandbox's small command line."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from elastiq.plugins.sandbox import Spool
+from elastiq.sandbox.__main__ import main
+
+
+def test_submit_and_queue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spool = tmp_path / "spool"
+    assert main(["submit", "-n", "2", "--seconds", "0.5", "--cpus", "3", "--spool", str(spool)]) == 0
+    jobs = Spool(spool).jobs("queue")
+    assert [(job.id, job.command, job.cpus) for job in jobs] == [
+        ("000001", ["sleep", "0.5"], 3),
+        ("000002", ["sleep", "0.5"], 3),
+    ]
+    assert main(["queue", "--spool", str(spool)]) == 0
+    assert "queue: 2 jobs" in capsys.readouterr().out
+
+
+def test_a_spool_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["queue", "--spool", str(tmp_path / "none")]) == 1
+    assert "can not use the sandbox's spool directory" in capsys.readouterr().err
+
+
+def test_missing_packages_are_named_with_the_way_to_get_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "rich" else object())
+    assert main([]) == 1
+    assert capsys.readouterr().err == "the demonstration needs rich: pip install 'elastiq[sandbox]'\n"
