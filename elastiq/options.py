@@ -148,7 +148,6 @@ OPTIONS: tuple[Option, ...] = (
         0,
         "VMs are launched only while at least this many jobs wait that the VMs already booting will not take: "
         "with 10, nine waiting jobs launch nothing.",
-        sample="10",
         maximum=10_000_000,
     ),
     Option(
@@ -157,7 +156,6 @@ OPTIONS: tuple[Option, ...] = (
         Kind.DURATION,
         40.0,
         "For how long that must have been so before VMs are launched.",
-        sample="100",
         maximum=30 * DAY,
     ),
     Option(
@@ -435,10 +433,10 @@ OPTIONS: tuple[Option, ...] = (
         "query",
         Kind.WORD,
         "auto",
-        "How HTCondor is asked: by its Python bindings (bindings), by its commands (commands), or by the bindings "
+        "How HTCondor is asked: by its Python bindings (bindings), by its commands such as condor_q (cli), or by the bindings "
         "where they are installed (auto).",
         field="htcondor_query",
-        choices=("auto", "bindings", "commands"),
+        choices=("auto", "bindings", "cli"),
         new=True,
     ),
     Option(

@@ -494,7 +494,7 @@ def test_example_lacks_nothing_but_the_image(tmp_path: Path) -> None:
     filled = example().replace("image_id =", "image_id = ami-1a2b3c4d").replace("#region =", "region = eu-west-1")
     made = loaded(tmp_path, filled)
     assert made.warnings == ()
-    assert (made.waiting_jobs_threshold, made.waiting_jobs_time_s) == (10, 100)
+    assert (made.waiting_jobs_threshold, made.waiting_jobs_time_s) == (0, 40.0)
 
 
 def test_example_names_every_option_and_all_may_be_uncommented(tmp_path: Path) -> None:
