@@ -519,7 +519,7 @@ class Ec2Endpoint:
             if element is None:
                 element = ElementTree.SubElement(item, tag)
             element.text = vm.id if tag == "instanceId" else vm.token
-        for tag in ("blockDeviceMapping", "networkInterfaceSet", "tagSet", "stateReason"):
+        for tag in ("tagSet", "stateReason"):
             for element in item.findall(tag):
                 item.remove(element)
         if self.dialect == "openstack":
