@@ -107,11 +107,6 @@ class Lane:
         self._stuck: list[_Call] = []
         self._abandoned = False
 
-    @property
-    def busy(self) -> bool:
-        """True while the thread is in a call."""
-        return self._current is not None and not self._current.answered
-
     def ask(self, what: str, function: Callable[[], Answer], key: str) -> Answer:
         """Run `function`, which changes nothing, in the lane's thread; return or raise what it does.
 
@@ -140,6 +135,10 @@ class Lane:
         """End the waiting: a call in hand has STOP_GRACE_SECONDS left, any further one raises LaneBusyError."""
         self._abandoned = True
         self._news.put(None)
+
+    def retire(self) -> None:
+        """Let the thread end after the call in hand; the lane is of no more use."""
+        self._leave_thread()
 
     def _call(self, call: _Call) -> Any:
         if self._abandoned:
@@ -208,12 +207,15 @@ class Lane:
             return
         log.error("%s: %s; no longer waiting for it", self.name, self._silence(overdue))
         self._stuck.append(overdue)
-        if self._calls is not None:
-            self._calls.put(None)
-        self._calls = None
+        self._leave_thread()
         self._current = None
         if not overdue.act:
             self._kept.pop(overdue.key, None)
+
+    def _leave_thread(self) -> None:
+        if self._calls is not None:
+            self._calls.put(None)
+        self._calls = None
 
 
 def _serve(calls: SimpleQueue[_Call | None], news: SimpleQueue[None]) -> None:

@@ -172,8 +172,9 @@ def start(log_directory: Path | None, level: int, redactor: Redactor) -> None:
 
 
 def set_level(level: int) -> None:
-    """Log records of `level` and above; 0 means everything of elastiq's own."""
+    """Log records of `level` and above; 0 means the usual, which is INFO."""
+    level = level or logging.INFO
     logging.getLogger().setLevel(max(level, logging.WARNING))
-    logging.getLogger("elastiq").setLevel(max(level, logging.DEBUG))
+    logging.getLogger("elastiq").setLevel(level)
     for name in _FOREIGN_LOGGERS:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))

@@ -1,0 +1,217 @@
+"""The process around the loop: its ports, its signals, its service manager, its way into the background."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, MutableMapping
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from daemon import DaemonContext
+
+from elastiq import command, config, logs, plugins, userdata
+from elastiq.clock import Clock
+from elastiq.config import Settings
+from elastiq.core import Core
+from elastiq.ec2 import Ec2
+from elastiq.errors import BatchError, ElastiqError
+from elastiq.lanes import Lane, LanedBatch, LanedCloud
+from elastiq.pidfile import PidFile
+from elastiq.state import State
+from elastiq.version import VERSION
+
+log = logging.getLogger(__name__)
+
+SHORTEST_SLEEP_SECONDS = 0.05
+MOST_DESCRIPTORS = 4096
+"""How many file descriptors the background process may have; it needs a few dozen."""
+
+FIXED_OPTIONS = ("state_dir", "cluster_name")
+"""Options that a running daemon can not change without losing sight of its VMs."""
+
+
+class ServiceManager:
+    """Tells systemd how the daemon is, by the protocol of sd_notify(3); without systemd it does nothing."""
+
+    def __init__(self, environment: MutableMapping[str, str]) -> None:
+        """Take what systemd says out of `environment`, so that no child speaks for the daemon."""
+        address = environment.pop("NOTIFY_SOCKET", "")
+        microseconds = environment.pop("WATCHDOG_USEC", "")
+        watched = environment.pop("WATCHDOG_PID", "") or str(os.getpid())
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self.watchdog_seconds: float | None = None
+        """How often to call `tell("WATCHDOG=1")` at least; None: never. Half of what systemd grants."""
+        if microseconds.isdigit() and int(microseconds) and watched == str(os.getpid()):
+            self.watchdog_seconds = int(microseconds) / 2_000_000
+
+    def tell(self, *lines: str) -> None:
+        """Send a message. A manager that is away or busy must not hold up the daemon: then it is lost."""
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+                channel.setblocking(False)
+                channel.sendto("\n".join(lines).encode(), self._address)
+        except OSError:
+            pass
+
+
+class Daemon:
+    """Runs the loop until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
+
+    def __init__(self, settings: Settings, state_directory: Path, redactor: logs.Redactor) -> None:
+        self._settings = settings
+        self._state_directory = state_directory
+        self._redactor = redactor
+        self._clock = Clock()
+        self._manager = ServiceManager(os.environ)
+        self._lanes: tuple[Lane, ...] = ()
+        self._state: State | None = None
+        self._core: Core | None = None
+        self._stop_signal = 0
+        self._reload = False
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Set up, call `ready`, and loop. Raise ConfigError or StateError if it can not be set up."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_reload)
+        sys.excepthook = _log_crash
+        for warning in self._settings.warnings:
+            log.warning("%s", warning)
+        self._state = state = State(self._state_directory, self._clock.now())
+        try:
+            batch, cloud = self._ports(self._settings, state.refused_features())
+            self._core = Core(self._settings, self._clock, batch, cloud, state)
+            log.info(
+                "elastiq %s has started: process %d, configuration %s, state in %s, batch system %s, cluster %s",
+                VERSION,
+                os.getpid(),
+                self._settings.path,
+                self._state_directory,
+                self._settings.batch_plugin,
+                self._settings.cluster_name,
+            )
+            ready()
+            self._manager.tell("READY=1", f"STATUS=elastiq {VERSION}, {self._settings.batch_plugin}")
+            self._introduce(batch)
+            self._loop(self._core)
+        finally:
+            self._manager.tell("STOPPING=1")
+            command.end_all()
+            state.close()
+        log.info("elastiq has stopped on %s", signal.Signals(self._stop_signal).name)
+
+    def _loop(self, core: Core) -> None:
+        while not self._stop_signal:
+            if self._reload:
+                self._reload = False
+                self._read_configuration(core)
+            core.step()
+            self._sleep(max(SHORTEST_SLEEP_SECONDS, min(self._settings.sleep_s, core.seconds_to_next_check())))
+
+    def _sleep(self, seconds: float) -> None:
+        until = self._clock.now() + seconds
+        while not (self._stop_signal or self._reload):
+            self._manager.tell("WATCHDOG=1")
+            seconds_left = until - self._clock.now()
+            if seconds_left <= 0:
+                return
+            self._clock.sleep(min(seconds_left, self._manager.watchdog_seconds or seconds_left))
+
+    def _introduce(self, batch: LanedBatch) -> None:
+        try:
+            log.info("batch system: %s", batch.check())
+        except BatchError as error:
+            log.error("the batch system can not be used yet, elastiq keeps trying: %s", error)
+
+    def _ports(self, settings: Settings, refused_features: frozenset[str]) -> tuple[LanedBatch, LanedCloud]:
+        """Return the two outside systems, each in a lane of its own. Raise ConfigError."""
+        user_data, warnings = userdata.rendered(settings)
+        keys = (settings.aws_secret_access_key, settings.aws_access_key_id)
+        self._redactor.add(keys, (settings.user_data, user_data))
+        for warning in warnings:
+            log.warning("%s", warning)
+        batch = plugins.load(settings.batch_plugin, settings)
+        cloud = Ec2(settings, refused_features, user_data=user_data)
+        batch_lane, cloud_lane = Lane("batch system", self._clock), Lane("cloud", self._clock)
+        for lane in self._lanes:
+            lane.retire()
+        self._lanes = (batch_lane, cloud_lane)
+        return LanedBatch(batch, batch_lane), LanedCloud(cloud, cloud_lane)
+
+    def _read_configuration(self, core: Core) -> None:
+        """Go on with the configuration as the file is now, or stay with the old one and say why."""
+        path, state = self._settings.path, self._state
+        if path is None or state is None:
+            return
+        self._manager.tell("RELOADING=1")
+        try:
+            read = config.load(path)
+            kept = {name: getattr(self._settings, name) for name in FIXED_OPTIONS}
+            changed = [name for name, value in kept.items() if getattr(read, name) != value]
+            settings = replace(read, **kept)
+            batch, cloud = self._ports(settings, state.refused_features())
+        except ElastiqError as error:
+            for problem in str(error).splitlines():
+                log.error("%s", problem)
+            log.error("%s is refused; elastiq goes on with what it read before", path)
+            self._manager.tell("READY=1", "STATUS=the configuration file has errors, the old one stays in force")
+            return
+        for name in changed:
+            log.warning("%s can not change while elastiq runs; it will after a restart", name)
+        for warning in settings.warnings:
+            log.warning("%s", warning)
+        self._settings = settings
+        logs.set_level(settings.log_level)
+        core.reconfigure(settings, batch, cloud)
+        log.info("%s was read again and is in force", path)
+        self._manager.tell("READY=1", "STATUS=the configuration was read again")
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stop_signal = number
+        if self._core is not None:
+            self._core.stop()
+        for lane in self._lanes:
+            lane.abandon()
+        self._clock.wake()
+
+    def _on_reload(self, number: int, frame: FrameType | None) -> None:
+        self._reload = True
+        self._clock.wake()
+
+
+def run(settings: Settings, state_directory: Path, log_directory: Path | None, ready: Callable[[], None]) -> None:
+    """Be the daemon of `state_directory` in this process until a signal ends it.
+
+    Raise AlreadyRunningError, ConfigError, StateError, or OSError if the log can not be written.
+    """
+    redactor = logs.Redactor()
+    redactor.add((settings.aws_secret_access_key, settings.aws_access_key_id), (settings.user_data,))
+    with PidFile(state_directory, Clock()):
+        logs.start(log_directory, settings.log_level, redactor)
+        Daemon(settings, state_directory, redactor).run(ready)
+
+
+def background(keep_open: int) -> DaemonContext:
+    """Return the context that takes this process into the background; of its descriptors only `keep_open` stays."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard > MOST_DESCRIPTORS:
+        # python-daemon closes every descriptor there could be, one by one: with a limit of 2^30 that takes minutes.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, MOST_DESCRIPTORS), MOST_DESCRIPTORS))
+    return DaemonContext(
+        detach_process=True,
+        umask=0o077,
+        files_preserve=[keep_open],
+        signal_map={signal.SIGTTIN: None, signal.SIGTTOU: None, signal.SIGTSTP: None},
+    )
+
+
+def _log_crash(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    log.critical("elastiq ends because of a defect in it", exc_info=(kind, error, traceback))
