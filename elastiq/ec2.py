@@ -29,6 +29,8 @@ PAGE_SIZE = 200
 parsing, and most of that stays with the process; in pages of 200 the whole listing takes less memory and less time."""
 MAX_PAGES = 1000
 IDS_PER_REQUEST = 1000
+MAX_REQUESTS_FOR_ALL = 64
+"""So many requests may be spent on finding out which VMs keep the others from being terminated or tagged."""
 CONSOLE_LINES = 20
 CONSOLE_LINE_CHARACTERS = 200
 MAX_STUCK_REQUESTS = 4
@@ -137,8 +139,7 @@ class Ec2:
             repeated = True
             self._learn(suspects, sure=failure.status < 500 or failure.code == "TypeError")
         instances = {instance.id: instance for instance in self._parsed_launch(answer, token)}
-        retried = (answer.get("ResponseMetadata") or {}).get("RetryAttempts") or 0
-        if repeated or retried or not instances:
+        if repeated or not instances:
             # OpenStack's client token is a look-up, not a lock: an earlier try may have launched as well.
             instances = {**{instance.id: instance for instance in self._launched(token)}, **instances}
         if not instances:
@@ -314,7 +315,9 @@ class Ec2:
         waiting = [unique[i : i + IDS_PER_REQUEST] for i in range(0, len(unique), IDS_PER_REQUEST)]
         accepted: list[str] = []
         failures: list[RequestError] = []
-        while waiting:
+        for _ in range(MAX_REQUESTS_FOR_ALL):
+            if not waiting:
+                break
             batch = waiting.pop(0)
             try:
                 self._request(operation, {member: batch, **parameters})
@@ -342,7 +345,11 @@ class Ec2:
         method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower()
 
         def run(_abandoned: threading.Event) -> dict[str, Any]:
-            return dict(getattr(self._shared_client(), method)(**parameters))
+            client = self._shared_client()
+            if not hasattr(client, method):
+                message = f"{operation}: is not in api_version {self._settings.api_version}; leave api_version out"
+                raise RequestError(message, CloudFault.CONFIGURATION, "InvalidAction")
+            return dict(getattr(client, method)(**parameters))
 
         return self._within(self._limits.deadline_seconds, operation, run)
 
