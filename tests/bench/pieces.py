@@ -114,7 +114,7 @@ def daemon(_repetitions: int, vms: str, seconds: str, check_vms_every_s: str) ->
             f"[elastiq]\ncluster_name = {CLUSTER}\ncheck_vms_every_s = {check_vms_every_s}\n"
             "[quota]\nmin_vms = 0\nmax_vms = 5000\n"
             f"[ec2]\napi_url = {cloud.url}\naws_access_key_id = key\naws_secret_access_key = secret\n"
-            "image_id = ami-0c55b159cbfafe1f0\nflavour = m5.large\n[htcondor]\nquery = commands\n"
+            "image_id = ami-0c55b159cbfafe1f0\nflavour = m5.large\n[htcondor]\nquery = cli\n"
         )
         configuration.chmod(0o600)
         command = [sys.executable, str(DAEMON), f"--config={configuration}"]

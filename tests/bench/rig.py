@@ -115,7 +115,7 @@ class CoreRig:
             aws_secret_access_key="secret",
             image_id="ami-0c55b159cbfafe1f0",
             cluster_name=CLUSTER,
-            htcondor_query="commands",
+            htcondor_query="cli",
             **options,
         )
         self.clock = MovableClock()

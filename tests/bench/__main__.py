@@ -1,0 +1,184 @@
+"""Prints what elastiq costs, beside the original and the targets: `python -m tests.bench [--quick] [--strict]`.
+
+Every piece runs in a fresh process, and its figures are the median of several repetitions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PIECE_SECONDS = 180
+RESIDENT_MIB = 80
+PAGE = 200
+
+Costs = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table."""
+
+    what: str
+    original: str
+    value: float
+    unit: str
+    target: float | None = None
+    """At most this; None: only shown."""
+
+    @property
+    def met(self) -> bool:
+        return self.target is None or self.value <= self.target
+
+    def cells(self) -> tuple[str, ...]:
+        target = "" if self.target is None else f"<= {_number(self.target)}"
+        verdict = "" if self.target is None else ("met" if self.met else "MISSED")
+        return self.what, self.original, f"{_number(self.value)} {self.unit}".strip(), target, verdict
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
+
+
+def piece(name: str, repetitions: int, *arguments: object) -> Costs:
+    """Run one piece in a process of its own and return what it cost."""
+    command = [sys.executable, "-m", "tests.bench.pieces", name, str(repetitions), *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=PIECE_SECONDS, check=True)
+    costs: Costs = json.loads(done.stdout.splitlines()[-1])
+    return costs
+
+
+def queue_checks(repetitions: int) -> list[Row]:
+    originals = {0: ("2 ms", "28"), 10_000: ("4 ms", "28"), 100_000: ("22 ms", "49")}
+    costs = {jobs: piece("queue_check", repetitions, jobs) for jobs in originals}
+    rows = []
+    for jobs, (cpu, peak) in originals.items():
+        name = f"queue check, {jobs:,} idle jobs"
+        rows += [
+            Row(f"{name}: own CPU", cpu, costs[jobs]["cpu_ms"], "ms", 5),
+            Row(f"{name}: CPU of commands", "", costs[jobs]["children_cpu_ms"], "ms"),
+            Row(f"{name}: peak", f"{peak} MiB", costs[jobs]["peak_mib"], "MiB", 100),
+        ]
+    growth = costs[100_000]["cpu_ms"] - costs[0]["cpu_ms"]
+    return [*rows, Row("queue check, growth of own CPU from 0 to 100,000", "20 ms", max(0.0, growth), "ms", 2)]
+
+
+def vm_checks(repetitions: int) -> list[Row]:
+    rows = []
+    for vms, slots, cpu, peak in ((100, 100, 95, 30), (1000, 1000, 856, 81), (1000, 5000, 1527, 109)):
+        costs = piece("vm_check", repetitions, vms, slots, "running")
+        rows += _listing(f"VM check, {vms:,} VMs, {slots:,} slots", vms, costs, cpu, 0.4 * cpu, 2, peak)
+    costs = piece("vm_check", repetitions, 1000, 0, "pending")
+    return rows + _listing("error check, 1,000 owned VMs", 1000, costs, 366, 366, 1, 54)
+
+
+def _listing(name: str, vms: int, costs: Costs, cpu: float, cpu_target: float, requests: int, peak: int) -> list[Row]:
+    return [
+        Row(f"{name}: own CPU", f"{cpu} ms", costs["cpu_ms"], "ms", cpu_target),
+        Row(f"{name}: wall", "", costs["wall_ms"], "ms"),
+        Row(f"{name}: requests (pages of one listing)", str(requests), costs["requests"], "", -(-vms // PAGE)),
+        Row(f"{name}: peak", f"{peak} MiB", costs["peak_mib"], "MiB"),
+        Row(f"{name}: resident after", "", costs["resident_mib"], "MiB", RESIDENT_MIB),
+    ]
+
+
+def launches(repetitions: int) -> list[Row]:
+    fast, slow = piece("launch", repetitions, 0), piece("launch", repetitions, 0.5)
+    return [
+        Row("launch of 100 VMs: requests", "101", max(fast["requests"], slow["requests"]), "", 3),
+        Row("launch of 100 VMs: own CPU", "230 ms", fast["cpu_ms"], "ms", 230),
+        Row("launch of 100 VMs: wall, no latency", "1,610 ms", fast["wall_ms"], "ms"),
+        Row("launch of 100 VMs: wall, 0.5 s latency", "51,000 ms", slow["wall_ms"], "ms", 2000),
+    ]
+
+
+def idle_runs() -> list[Row]:
+    """Run the daemon as it is, with the original's default intervals."""
+    originals = {0: "20 ms", 100: "250 ms"}
+    rows = []
+    for vms, costs in _daemons(tuple(originals), 60, 45).items():
+        name = f"60 s idle, {vms} VMs"
+        rows += [
+            Row(f"{name}: own CPU", originals[vms], costs["cpu_ms"], "ms", 250),
+            Row(f"{name}: CPU of commands", "", costs["children_cpu_ms"], "ms"),
+            Row(f"{name}: requests", "4", costs["requests"], "", 4),
+            Row(f"{name}: resident", "29 MiB", costs["resident_mib"], "MiB", RESIDENT_MIB),
+        ]
+    return rows
+
+
+def resident() -> list[Row]:
+    """Look at the whole daemon after a few VM checks."""
+    rows = []
+    for vms, costs in _daemons((100, 1000), 4, 2).items():
+        name = f"daemon, {vms:,} VMs, a VM check every 2 s"
+        rows.append(Row(f"{name}: resident", "", costs["resident_mib"], "MiB", RESIDENT_MIB))
+        rows.append(Row(f"{name}: peak", "", costs["peak_mib"], "MiB", 100))
+    return rows
+
+
+def _daemons(clusters: Sequence[int], seconds: int, check_vms_every_s: int) -> dict[int, Costs]:
+    """Run a daemon for each number of VMs, all at a time, to wait only once."""
+    with ThreadPoolExecutor() as pool:
+        runs = {vms: pool.submit(piece, "daemon", 1, vms, seconds, check_vms_every_s) for vms in clusters}
+    return {vms: run.result() for vms, run in runs.items()}
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as a Markdown table that is also readable as it is."""
+    head = ("figure", "original", "elastiq", "target", "verdict")
+    lines = [head, *(row.cells() for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    texts = [
+        "| "
+        + " | ".join(
+            cell.ljust(width) if not column else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths))
+        )
+        + " |"
+        for line in lines
+    ]
+    rule = (
+        "|"
+        + "|".join("-" * (width + 2) if not column else "-" * (width + 1) + ":" for column, width in enumerate(widths))
+        + "|"
+    )
+    return "\n".join([texts[0], rule, *texts[1:]])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, and not the 60 s of standing idle")
+    parser.add_argument("--strict", action="store_true", help="exit status 1 if a target is missed")
+    arguments = parser.parse_args()
+    repetitions = 5 if arguments.quick else 15
+    parts: list[Callable[[], list[Row]]] = [
+        lambda: queue_checks(repetitions),
+        lambda: vm_checks(repetitions),
+        lambda: launches(1 if arguments.quick else 5),
+        resident,
+    ]
+    if not arguments.quick:
+        parts.append(idle_runs)
+    rows: list[Row] = []
+    for part in parts:
+        rows += part()
+    print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f} at the end\n")
+    print(table(rows))
+    missed = [row.what for row in rows if not row.met]
+    print(f"\n{len(missed)} of {sum(row.target is not None for row in rows)} targets missed")
+    return 1 if missed and arguments.strict else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
