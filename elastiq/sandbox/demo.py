@@ -117,7 +117,6 @@ class Demo:
         self._progress = Progress()
         self._children: list[subprocess.Popen[str]] = []
         self._started_at = clock.now()
-        self._endpoint: Endpoint | None = None
         self._hypervisor: Hypervisor | None = None
 
     def run(self) -> str:
@@ -127,7 +126,7 @@ class Demo:
         for name in ("machines", "state", "logs"):
             (self._directory / name).mkdir(mode=0o700)
         self._spool.create()
-        endpoint = self._endpoint = self._start_endpoint()
+        endpoint = self._start_endpoint()
         hypervisor = self._hypervisor = Hypervisor(
             endpoint, self._directory / "machines", self._clock, BOOT_SECONDS, duds=(DUD,)
         )
@@ -143,7 +142,7 @@ class Demo:
                 hypervisor.look()
                 machines_due_at = self._clock.now() + MACHINES_EVERY_SECONDS
             self._show(hypervisor)
-        return self._summary(endpoint, self._stop_daemon(daemon))
+        return self.summary(endpoint, self._stop_daemon(daemon))
 
     def clean_up(self) -> None:
         """End every process that was started."""
@@ -328,7 +327,7 @@ class Demo:
             return f"Idle for {IDLE_SECONDS} s: closed for new jobs, then terminated. No job is ever killed."
         return "All VMs are gone again."
 
-    def _summary(self, endpoint: Endpoint, exit_code: int) -> str:
+    def summary(self, endpoint: Endpoint, exit_code: int) -> str:
         """Return the summary from the endpoint's and the batch system's own accounts. Raise DemoError if it is bad."""
         account = endpoint.statistics()
         jobs = self._spool.jobs("done")
