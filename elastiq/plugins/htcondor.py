@@ -89,22 +89,32 @@ class HTCondor:
             return self._close_unlisted(worker, remaining)
         if any(machine.worker.jobs for machine in machines):
             return Closing.BUSY
-        drained: list[Machine] = []
-        for machine in machines:
-            if machine.worker.closed:
-                continue
-            if not all([_drain(startd, remaining()) for startd in _startds(machine)]):
-                # A startd that refused has changed nothing; its fellows on the same VM have.
-                for other in (*drained, *(machine,) * (len(machine.startds) > 1)):
-                    self._open(other.worker, remaining)
-                return Closing.BUSY
-            drained.append(machine)
-        if drained:
-            self._confirm_closed(worker, remaining)
+        if all(machine.worker.closed for machine in machines):
+            return Closing.CLOSED
+        if not _drain(_startd(machines), remaining()):
+            return Closing.BUSY
+        self._confirm_closed(worker, remaining)
         return Closing.CLOSED
 
     def reopen(self, worker: Worker) -> None:
-        self._open(worker, self._deadline())
+        """Cancel the drain or start the startd again, until the collector shows the worker open.
+
+        Asked more than once if need be: a master forgets the request to start a startd that has not ended yet.
+        """
+        remaining = self._deadline()
+        end = self._clock.now() + min(CONFIRM_SECONDS, remaining())
+        while True:
+            machines = self._find(worker, remaining)
+            if machines and not any(machine.worker.closed for machine in machines):
+                return
+            if machines:
+                request = ["condor_drain", "-cancel", _startd(machines)]
+            else:
+                request = ["condor_on", "-daemon", "startd", self._master(worker, remaining)]
+            trouble = execute(request, remaining()).excerpt
+            if self._clock.now() >= end:
+                raise BatchError(f"{_label(worker)} can not be opened again: {trouble}")
+            self._clock.sleep(1.0)
 
     def forget(self, worker: Worker) -> None:
         remaining = self._deadline()
@@ -219,27 +229,6 @@ class HTCondor:
                 raise BatchError(f"{_label(worker)} took the drain request, but the collector still shows it open")
             self._clock.sleep(_POLL_SECONDS)
 
-    def _open(self, worker: Worker, remaining: Callable[[], float]) -> None:
-        """Cancel the drain or start the startd again, until the collector shows the worker open.
-
-        Asked more than once if need be: a master forgets the request to start a startd that has not ended yet.
-        """
-        end = self._clock.now() + min(CONFIRM_SECONDS, remaining())
-        trouble = "it is still closed"
-        while True:
-            machines = self._find(worker, remaining)
-            if machines and not any(machine.worker.closed for machine in machines):
-                return
-            for machine in machines:
-                for startd in _startds(machine):
-                    trouble = execute(["condor_drain", "-cancel", startd], remaining()).excerpt
-            if not machines:
-                master = self._master(worker, remaining)
-                trouble = execute(["condor_on", "-daemon", "startd", master], remaining()).excerpt
-            if self._clock.now() >= end:
-                raise BatchError(f"{_label(worker)} can not be opened again: {trouble}")
-            self._clock.sleep(1.0)
-
     def _master(self, worker: Worker, remaining: Callable[[], float]) -> str:
         if worker.name:
             return worker.name
@@ -292,10 +281,13 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _startds(machine: Machine) -> Sequence[str]:
-    if not machine.startds:
-        raise BatchError(f"{_label(machine.worker)} advertises no address of its startd")
-    return machine.startds
+def _startd(machines: Sequence[Machine]) -> str:
+    """Return the address of the one startd of a VM. Raise BatchError if there is not one: two can not be closed as one,
+    and the ads of an earlier one go by themselves."""
+    startds = {startd for machine in machines for startd in machine.startds}
+    if len(startds) != 1:
+        raise BatchError(f"{_label(machines[0].worker)} advertises {len(startds)} startds; only one can be closed")
+    return startds.pop()
 
 
 def _drain(startd: str, timeout_seconds: float) -> bool:
@@ -323,8 +315,10 @@ def _drain(startd: str, timeout_seconds: float) -> bool:
 def _rights(machines: Sequence[Machine], remaining: Callable[[], float]) -> str:
     for machine in machines:
         for startd in machine.startds:
-            result = execute(["condor_ping", "-addr", startd, "-type", "startd", "ADMINISTRATOR"], remaining())
-            return "may drain them" if result.status == 0 else f"may NOT drain them: {result.excerpt}"
+            # Who is told that the check is false would have been obeyed if it were true.
+            result = execute(["condor_drain", "-graceful", "-check", "false", startd], remaining())
+            may_drain = CHECK_FALSE in result.error_output
+            return "may drain them" if may_drain else f"may NOT drain them: {result.excerpt}"
     return "right to drain not known yet"
 
 

@@ -20,6 +20,7 @@ _LARGEST = 10**12
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 _SCHEDD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,254}")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_SLOT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,299}")
 _SINFUL = re.compile(r"<(\[[0-9A-Fa-f:.]+\]|[^\s<>\[\]:?]+):\d+(\?[^\s<>]*)?>")
 _ADVERTISED = re.compile(r"[?&]addrs=([^&>]+)")
 _TOTAL = re.compile(r"Total for query: (\d+) jobs;")
@@ -32,7 +33,11 @@ _FREE_STATES = ("Unclaimed", "Owner", "Drained")
 
 @dataclass(frozen=True)
 class Machine:
-    """A worker, and the addresses of the startds that it consists of (nearly always one)."""
+    """A worker, and for each startd that it consists of (nearly always one) the name of one of its slots.
+
+    By name, not by address: the tools then ask the collector for the right to command that startd. A worker that has
+    only a token of the pool, not its signing key, could not check ours.
+    """
 
     worker: Worker
     startds: tuple[str, ...] = ()
@@ -199,7 +204,13 @@ def _machine(name: str, address: str, slots: Sequence[Mapping[str, Any]]) -> Mac
         idle_seconds=idle_seconds,
         closed=all(slot.get("Draining") is True or slot.get("State") == "Drained" for slot in slots),
     )
-    return Machine(worker, tuple(sorted({_sinful(slot) for slot in slots} - {""})))
+    startds: dict[str, str] = {}
+    for slot in slots:
+        slot_name = slot.get("Name")
+        if isinstance(slot_name, str) and _SLOT_NAME.fullmatch(slot_name):
+            startd = _sinful(slot)
+            startds[startd] = min(slot_name, startds.get(startd, slot_name))
+    return Machine(worker, tuple(sorted(startds.values())))
 
 
 def _jobs(slot: Mapping[str, Any]) -> int:
