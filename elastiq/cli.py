@@ -25,6 +25,8 @@ from elastiq.pidfile import AlreadyRunningError, find_daemon
 from elastiq.state import read_report
 from elastiq.version import VERSION
 
+log = logging.getLogger(__name__)
+
 OK = 0
 FAILED = 1
 """Wrong usage, no daemon to tell about, or a daemon that could not be started or stopped (as the original)."""
@@ -144,6 +146,7 @@ def _start(options: argparse.Namespace) -> int:
         return OK
     _become_service_user(options, state_directory)
     plugins.load(settings.batch_plugin, settings)
+    _open_standard_streams()
     read_end, write_end = os.pipe()
     if os.fork() == 0:
         os.close(read_end)
@@ -155,8 +158,22 @@ def _start(options: argparse.Namespace) -> int:
     return _tell_start(_last_words(read_end), options.logdir)
 
 
+def _open_standard_streams() -> None:
+    """Give this process the standard streams that its caller has closed; python-daemon wants to redirect them."""
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115, PTH123
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
+
+
 def _be_daemon(settings: Settings, state_directory: Path, log_directory: Path | None, write_end: int) -> NoReturn:
+    told = False
+
     def tell(code: int, text: str) -> None:
+        nonlocal told
+        if told:
+            log.critical("%s", text)
+            return
+        told = True
         os.write(write_end, json.dumps([code, text]).encode())
         os.close(write_end)
 

@@ -1,0 +1,238 @@
+"""Lanes: what hangs in one of them holds up nobody for long, and no late answer is taken for a fresh one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from elastiq.clock import Clock
+from elastiq.errors import BatchError, CloudError, CloudFault
+from elastiq.lanes import STUCK_CALLS, Lane, LaneBusyError, LanedBatch, LanedCloud
+from elastiq.model import Pool, Worker
+from elastiq.plugins import Closing
+from tests.unit.fakes import FakeBatch, FakeCloud
+
+LONG = 60.0
+SHORT = 0.05
+
+
+class Gate:
+    """A function that blocks until it is let go, and says how often it was called."""
+
+    def __init__(self, answer: object = "answer", error: BaseException | None = None) -> None:
+        self.answer = answer
+        self.error = error
+        self.calls = 0
+        self.entered = threading.Event()
+        self.open = threading.Event()
+        self.left = threading.Event()
+
+    def __call__(self) -> object:
+        self.calls += 1
+        self.entered.set()
+        self.open.wait(LONG)
+        self.left.set()
+        if self.error:
+            raise self.error
+        return self.answer
+
+
+class SettableClock(Clock):
+    """The real clock, plus time that the test adds."""
+
+    added = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.added
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    made = Gate()
+    yield made
+    made.open.set()
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock()
+
+
+@pytest.fixture
+def lane(clock: SettableClock) -> Iterator[Lane]:
+    made = Lane("cloud", clock, ask_wait_seconds=SHORT, act_wait_seconds=SHORT, give_up_seconds=100)
+    yield made
+    made.retire()
+
+
+def patient(clock: Clock) -> Lane:
+    return Lane("cloud", clock, ask_wait_seconds=LONG, act_wait_seconds=LONG)
+
+
+def settle(lane: Lane, gate: Gate) -> None:
+    """Let the call in hand end, and wait until the lane knows."""
+    gate.open.set()
+    while lane._current is not None and not lane._current.answered:
+        gate.left.wait(0.001)
+
+
+def test_an_answer_in_time_is_returned_from_another_thread(clock: SettableClock) -> None:
+    assert patient(clock).ask("the list", threading.current_thread, "list") is not threading.current_thread()
+
+
+def test_an_error_is_raised_as_it_is(clock: SettableClock) -> None:
+    lane = patient(clock)
+    error = CloudError("no", CloudFault.CAPACITY)
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(CloudError) as caught:
+        lane.act("launching", fail)
+    assert caught.value is error
+    assert lane.ask("the list", lambda: 1, "list") == 1
+
+
+def test_a_call_that_hangs_is_named_and_was_asked(lane: Lane, gate: Gate) -> None:
+    with pytest.raises(LaneBusyError, match="cloud: RunInstances has not answered for 0 s") as caught:
+        lane.ask("RunInstances", gate, "x")
+    assert caught.value.asked
+
+
+def test_another_call_is_left_out_at_once_while_one_hangs(clock: SettableClock, lane: Lane, gate: Gate) -> None:
+    with pytest.raises(LaneBusyError):
+        lane.ask("the list", gate, "list")
+    lane._ask_wait_seconds = LONG  # a second wait would never end in time
+    clock.added += 40
+    with pytest.raises(LaneBusyError, match="the size was left out: the list has not answered for 40 s") as caught:
+        lane.ask("the size", lambda: 1, "size")
+    assert not caught.value.asked
+
+
+def test_the_same_question_is_not_asked_twice_and_its_late_answer_is_returned_once(lane: Lane, gate: Gate) -> None:
+    for _ in range(2):
+        with pytest.raises(LaneBusyError):
+            lane.ask("the list", gate, "list")
+    assert gate.calls == 1
+    settle(lane, gate)
+    assert lane.ask("the list", gate, "list") == "answer"
+    assert lane.ask("the list", gate, "list") == "answer"
+    assert gate.calls == 2
+
+
+def test_a_late_answer_survives_other_questions(lane: Lane, gate: Gate) -> None:
+    with pytest.raises(LaneBusyError):
+        lane.ask("the workers", gate, "workers")
+    settle(lane, gate)
+    assert lane.ask("the queue", lambda: 5, "demand") == 5
+    assert lane.ask("the workers", gate, "workers") == "answer"
+    assert gate.calls == 1
+
+
+def test_a_late_answer_to_a_question_is_worth_nothing_after_an_act(lane: Lane, gate: Gate) -> None:
+    with pytest.raises(LaneBusyError):
+        lane.ask("the list", gate, "list")
+    settle(lane, gate)
+    lane.act("launching", lambda: None)
+    assert lane.ask("the list", lambda: "fresh", "list") == "fresh"
+
+
+def test_a_late_answer_to_an_act_is_never_taken_for_a_fresh_one(lane: Lane, gate: Gate) -> None:
+    batch = FakeBatch()
+    batch.close = lambda worker: gate()  # type: ignore[method-assign, assignment, return-value]
+    gate.answer = Closing.CLOSED
+    laned = LanedBatch(batch, lane)
+    with pytest.raises(BatchError, match="closing w1 has not answered"):
+        laned.close(Worker("w1"))
+    with pytest.raises(BatchError, match="closing w1 was left out"):
+        laned.close(Worker("w1"))
+    settle(lane, gate)
+    batch.close = lambda worker: Closing.BUSY  # type: ignore[method-assign, assignment, return-value]
+    assert laned.close(Worker("w1")) is Closing.BUSY
+
+
+def test_the_late_answer_to_a_launch_is_kept_for_its_token(lane: Lane, gate: Gate) -> None:
+    cloud = FakeCloud()
+    cloud.launch = lambda pool, count, token: gate()  # type: ignore[method-assign, assignment, return-value]
+    laned = LanedCloud(cloud, lane)
+    with pytest.raises(CloudError, match="launching 3 VMs has not answered") as caught:
+        laned.launch(Pool(), 3, "token-1")
+    assert caught.value.uncertain
+    with pytest.raises(CloudError) as caught:
+        laned.launch(Pool(), 3, "token-2")
+    assert not caught.value.uncertain
+    settle(lane, gate)
+    lane.ask("the list", lambda: (), "list")
+    lane.act("terminating", lambda: ())
+    assert laned.launch(Pool(), 3, "token-1") == "answer"  # type: ignore[comparison-overlap]
+    assert gate.calls == 1
+
+
+def test_after_giving_up_a_new_thread_serves_and_a_launch_is_still_collected(
+    clock: SettableClock, lane: Lane, gate: Gate
+) -> None:
+    with pytest.raises(LaneBusyError):
+        lane.act("launching", gate, "launch t")
+    clock.added += 101
+    lane._ask_wait_seconds = LONG
+    assert lane.ask("the list", lambda: 7, "list") == 7
+    given_up = lane._kept["launch t"]
+    gate.open.set()
+    while not given_up.answered:
+        gate.left.wait(0.001)
+    assert lane.act("launching", gate, "launch t") == "answer"
+    assert gate.calls == 1
+
+
+def test_threads_that_hang_for_good_are_few(clock: SettableClock, lane: Lane, gate: Gate) -> None:
+    before = threading.active_count()
+    for _ in range(STUCK_CALLS + 5):
+        with pytest.raises(LaneBusyError):
+            lane.ask("the list", gate, "list")
+        clock.added += 101
+    assert gate.calls == STUCK_CALLS + 1
+    assert threading.active_count() - before == STUCK_CALLS + 1
+
+
+def test_a_signal_handler_ends_the_waiting(clock: SettableClock, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elastiq.lanes.STOP_GRACE_SECONDS", SHORT)
+    lane = patient(clock)
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: lane.abandon())
+    try:
+        threading.Thread(target=lambda: (gate.entered.wait(LONG), os.kill(os.getpid(), signal.SIGUSR1))).start()
+        with pytest.raises(LaneBusyError) as caught:
+            lane.act("launching", gate)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert caught.value.asked
+    with pytest.raises(LaneBusyError, match="elastiq is stopping") as caught:
+        lane.ask("the list", lambda: 1, "list")
+    assert not caught.value.asked
+
+
+def test_a_call_that_ends_within_the_grace_still_counts(clock: SettableClock, gate: Gate) -> None:
+    lane = patient(clock)
+
+    def stop_then_answer() -> None:
+        gate.entered.wait(LONG)
+        lane.abandon()
+        gate.open.set()
+
+    threading.Thread(target=stop_then_answer).start()
+    assert lane.act("launching", gate) == "answer"
+
+
+def test_every_method_of_both_ports_goes_through(clock: SettableClock) -> None:
+    batch = LanedBatch(FakeBatch(), patient(clock))
+    assert batch.demand() == ()
+    assert batch.workers() == ()
+    cloud = LanedCloud(FakeCloud(), patient(clock))
+    assert cloud.list_instances(everything=True) == ()
+    made = cloud.launch(Pool(), 2, "t")
+    assert len(made) == 2
+    assert cloud.terminate([made[0].id]) == (made[0].id,)
+    assert cloud.refused_features == frozenset()
