@@ -148,9 +148,10 @@ class RotatingLog(logging.Handler):
 
 
 def _make_private(path: Path) -> None:
-    """Set mode 0600, which an umask may have narrowed and an earlier version widened."""
+    """Set mode 0600, which an umask may have narrowed and an earlier version widened; devices stay as they are."""
     try:
-        path.chmod(0o600)
+        if path.is_file():
+            path.chmod(0o600)
     except PermissionError:
         pass  # another user's file: whoever may write it may still do so
 
