@@ -207,12 +207,10 @@ def _plan_up(observation: Observation, situation: Situation, policy: Policy) -> 
         memory = replace(memory, waiting_since=None)
         if waiting:
             decisions.append(
-                _hold(f"{_jobs(waiting)} lack room, fewer than waiting_jobs_threshold {policy.waiting_jobs_threshold}")
+                _hold(f"{_without_room(waiting)}, fewer than waiting_jobs_threshold {policy.waiting_jobs_threshold}")
             )
         elif _count(demand) and not reopened:
-            decisions.append(
-                _hold(f"{_jobs(_count(demand))} wait, but there is room for them on workers present or booting")
-            )
+            decisions.append(_hold(f"workers present or booting have room for {_jobs(_count(demand))} still waiting"))
     elif memory.waiting_since is None:
         memory = replace(memory, waiting_since=now)
     waited = now - memory.waiting_since if memory.waiting_since is not None else 0.0
@@ -220,9 +218,7 @@ def _plan_up(observation: Observation, situation: Situation, policy: Policy) -> 
     if memory.waiting_since is not None and not due:
         limit = policy.waiting_jobs_time_s
         decisions.append(
-            _hold(
-                f"{_jobs(waiting)} lack room for {waited:.0f} s; VMs are launched after waiting_jobs_time_s {limit:g}"
-            )
+            _hold(f"{_without_room(waiting)} for {waited:.0f} s; VMs are launched after waiting_jobs_time_s {limit:g}")
         )
     decisions += _launches(now, left if due else [], memory, policy, len(reopened))
     return memory, decisions
@@ -290,7 +286,7 @@ def _reopen(
             continue
         after = _place(left, [_vm_room(pools.get(record.pool, policy.pools[0]), memory, policy)])
         if _count(after) < _count(left):
-            reason = f"{_jobs(_count(left))} lack room and the worker of this VM is closed but not terminated"
+            reason = f"{_without_room(_count(left))} and the worker of this VM is closed but not terminated"
             decisions.append(Decision(Kind.REOPEN, reason, record.pool, instance_id=record.id))
             left = after
     return decisions, left
@@ -313,7 +309,7 @@ def _launches(now: float, left: list[Demand], memory: Memory, policy: Policy, re
         if not count:
             continue
         if wanted >= missing:
-            why = f"{_jobs(waiting)} lack room for more than {policy.waiting_jobs_time_s:g} s"
+            why = f"{_without_room(waiting)} for more than {policy.waiting_jobs_time_s:g} s"
         else:
             why = f"fewer VMs than min_vms {max(pool.min_vms, policy.min_vms)} are at work"
         decision = _within_limits(now, count, room, why, pool, memory, policy)
@@ -431,6 +427,10 @@ def _jobs(count: int) -> str:
     return f"{count} job{'s' if count != 1 else ''}"
 
 
+def _without_room(count: int) -> str:
+    return f"{_jobs(count)} {'has' if count == 1 else 'have'} found no room"
+
+
 def _figures(observation: Observation, situation: Situation) -> Figures:
     records = situation.memory.vms.values()
     pending = sum(record.state is InstanceState.PENDING for record in records)
@@ -461,7 +461,7 @@ def _summary(figures: Figures, memory: Memory, policy: Policy, decisions: Sequen
     maximum = "unlimited" if policy.max_vms is None else policy.max_vms
     unconfirmed = f", {possible} unconfirmed" if possible else ""
     return (
-        f"{number(figures.jobs_waiting)} jobs wait; workers {number(figures.workers_busy)} busy, "
+        f"jobs {number(figures.jobs_waiting)} waiting; workers {number(figures.workers_busy)} busy, "
         f"{number(figures.workers_idle)} idle; VMs {figures.vms_pending} pending, {figures.vms_running} running"
         f"{unconfirmed} of {policy.min_vms}..{maximum}: {'; '.join([*actions, *holds]) or 'nothing to do'}"
     )

@@ -291,8 +291,8 @@ def test_everything_done_and_left_has_a_reason_in_log_report_and_database(
     rig.run(100)
     report = read_report(rig.directory)
     assert report is not None
-    assert report["last_action"]["text"].startswith("launch 5 VMs: 100 jobs lack room for more than 40 s")
-    assert report["holds"] == ["80 jobs lack room for more than 40 s, but all of max_vms 5 are in use"]
+    assert report["last_action"]["text"].startswith("launch 5 VMs: 100 jobs have found no room for more than 40 s")
+    assert report["holds"] == ["80 jobs have found no room for more than 40 s, but all of max_vms 5 are in use"]
     assert (report["jobs_waiting"], report["vms_pending"], report["max_vms"]) == (100, 5, 5)
     assert "launch 5 VMs" in caplog.text
 

@@ -281,4 +281,4 @@ def test_the_summary_is_one_sentence() -> None:
     records = [joined(1)]
     seen = see(records, demand=(jobs(8),), workers=(worker(1, running=4),))
     made = plan(seen, remember(records, waiting_since=NOW - 50), PLAIN)
-    assert made.summary == "8 jobs wait; workers 1 busy, 0 idle; VMs 0 pending, 1 running of 0..5: launch 2"
+    assert made.summary == "jobs 8 waiting; workers 1 busy, 0 idle; VMs 0 pending, 1 running of 0..5: launch 2"
