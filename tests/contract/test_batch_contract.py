@@ -110,7 +110,7 @@ def test_a_closed_worker_starts_nothing_until_it_is_reopened(joined: Harness) ->
 
 
 def test_a_busy_worker_refuses_to_close_and_goes_on(joined: Harness) -> None:
-    first = joined.submit(1)
+    first = joined.submit(3)
     joined.wait_until(lambda: not is_idle(joined), "the job to start")
     assert joined.batch.close(joined.worker(INSTANCE_ID)) is Closing.BUSY
     assert not joined.worker(INSTANCE_ID).closed

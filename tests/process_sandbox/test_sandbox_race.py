@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -71,24 +71,27 @@ def machines(spool: Spool) -> Iterator[Machines]:
     machines.kill_all()
 
 
-def wait_for_worker(batch: SandboxBatch, instance_id: str) -> Worker:
+def wait_until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        for worker in batch.workers():
-            if worker.instance_id == instance_id:
-                return worker
-        assert time.monotonic() < deadline, f"{instance_id} did not join"
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_SECONDS} s in vain: {what}"
         time.sleep(0.005)
 
 
+def wait_for_worker(batch: SandboxBatch, instance_id: str) -> Worker:
+    found: list[Worker] = []
+
+    def is_listed() -> bool:
+        found[:] = [worker for worker in batch.workers() if worker.instance_id == instance_id]
+        return bool(found)
+
+    wait_until(is_listed, f"{instance_id} to join")
+    return found[0]
+
+
 def wait_until_all_done(spool: Spool, jobs: int) -> list[Job]:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        done = spool.jobs("done")
-        if len(done) == jobs:
-            return done
-        assert time.monotonic() < deadline, f"{len(done)} of {jobs} jobs are done"
-        time.sleep(0.02)
+    wait_until(lambda: len(spool.files("done")) == jobs, f"{jobs} jobs to be done")
+    return spool.jobs("done")
 
 
 def test_vms_that_closed_can_go_at_any_moment(spool: Spool, batch: SandboxBatch, machines: Machines) -> None:
@@ -115,28 +118,32 @@ def test_vms_that_closed_can_go_at_any_moment(spool: Spool, batch: SandboxBatch,
     assert {job.exit_code for job in done} == {0}
 
 
-def test_a_busy_vm_without_power_gives_its_job_back(spool: Spool, batch: SandboxBatch, machines: Machines) -> None:
+def test_a_busy_vm_without_power_gives_its_job_back(
+    spool: Spool, batch: SandboxBatch, machines: Machines, tmp_path: Path
+) -> None:
     first = machines.start()
     worker = wait_for_worker(batch, first)
-    spool.submit(Job("new", ["sleep", "1"]))
-    while wait_for_worker(batch, first).jobs == 0:
-        time.sleep(0.01)
+    again = tmp_path / "again"
+    spool.submit(Job("new", ["sh", "-c", f"test -e {again} && exit; touch {again}; exec sleep 600"]))
+    wait_until(again.exists, "the job to start")
+    assert batch.close(worker) is Closing.BUSY
     assert batch.demand() == ()
     machines.kill(first)
-    assert [demand.jobs for demand in batch.demand()] == [1]
+    wait_until(lambda: [demand.jobs for demand in batch.demand()] == [1], "the job to wait again")
     assert batch.close(worker) is Closing.CLOSED
     machines.start()
     (job,) = wait_until_all_done(spool, 1)
     assert (job.starts, job.worker) == (2, "worker-1")
 
 
-def test_sigterm_lets_the_running_job_end(spool: Spool, batch: SandboxBatch, machines: Machines) -> None:
+def test_sigterm_lets_the_running_job_end(spool: Spool, machines: Machines, tmp_path: Path) -> None:
     instance_id = machines.start()
-    spool.submit(Job("new", ["sleep", "0.5"]))
-    while wait_for_worker(batch, instance_id).jobs == 0:
-        time.sleep(0.01)
+    started, may_end = tmp_path / "started", tmp_path / "may-end"
+    spool.submit(Job("new", ["sh", "-c", f"touch {started}; until test -e {may_end}; do sleep 0.05; done"]))
+    wait_until(started.exists, "the job to start")
     machines.terminate(instance_id)
     spool.submit(Job("new", ["true"]))
+    may_end.touch()
     assert machines.returncode(instance_id) == 0
     assert [job.id for job in spool.jobs("done")] == ["000001"]
     assert [job.id for job in spool.jobs("queue")] == ["000002"]
