@@ -80,6 +80,9 @@ SUSPEND = False
 PREEMPT = False
 KILL = False
 
+# The startd's benchmarks take a processor for some 15 s of a VM's life, and keep a fresh VM from leaving the pool.
+RunBenchmarks = False
+
 # Must be well below the head node's CLASSAD_LIFETIME.
 UPDATE_INTERVAL = 60
 MASTER_UPDATE_INTERVAL = 60

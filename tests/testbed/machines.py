@@ -172,6 +172,7 @@ class Network:
         new_lock.rename(self.directory / "lock")  # never seen without being held
         self._machines: dict[str, Machine] = {}
         self._mutex = threading.Lock()
+        self._ports = 0
         self._switch = _start(
             ["unshare", "--net", "sh", "-euc", _SWITCH_SCRIPT, "sh", SWITCH_ADDRESS], self.directory / "errors"
         )
@@ -265,10 +266,14 @@ class Network:
             os.close(self._lock)
 
     def _plug_in(self, init: int, address: str) -> None:
-        port = "p" + "-".join(address.split(".")[2:])
+        with self._mutex:
+            self._ports += 1
+            port = f"port{self._ports}"
+        # By its address, so that nobody remembers the hardware of a machine that had the same address before.
+        hardware = "02:00:" + ":".join(f"{int(part):02x}" for part in address.split("."))
         enter = ["nsenter", f"--target={self._switch.pid}", "--net", "ip", "link"]
         for words in (
-            ["add", port, "type", "veth", "peer", "name", "eth0", "netns", str(init)],
+            ["add", port, "type", "veth", "peer", "name", "eth0", "address", hardware, "netns", str(init)],
             ["set", port, "master", "bridge0", "up"],
         ):
             subprocess.run([*enter, *words], check=True, capture_output=True, timeout=30)

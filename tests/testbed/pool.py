@@ -83,8 +83,8 @@ class HtcondorPool:
         assert replaced == 1
         return text
 
-    def start_worker(self, instance_id: str, address: str, user_data: str | bytes) -> Machine:
-        """Start the VM `instance_id` of the cloud, whose image has HTCondor installed."""
+    def start_worker(self, instance_id: str, address: str, user_data: str | bytes, configuration: str = "") -> Machine:
+        """Start the VM `instance_id` of the cloud, whose image has HTCondor installed and `configuration` in it."""
         if isinstance(user_data, bytes):
             user_data = user_data.decode()
         return self.network.start(
@@ -96,7 +96,7 @@ class HtcondorPool:
                 "/latest/meta-data/local-ipv4": address,
                 "/latest/meta-data/local-hostname": f"{instance_id}.{DOMAIN}",
             },
-            files=[(_CONFIG + "90-testbed.conf", self._worker_configuration, 0o644)],
+            files=[(_CONFIG + "90-testbed.conf", self._worker_configuration + configuration, 0o644)],
         )
 
     def substituted_user_data(self) -> str:

@@ -1,0 +1,146 @@
+"""A whole cluster for one test: a batch system's head node with elastiq on it, and a cloud whose VMs are machines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from tests.testbed.batch import BatchTestbed
+from tests.testbed.machines import CHECKOUT, SWITCH_ADDRESS
+from tests.testbed.pool import BINDINGS_ENVIRONMENT
+from tests.testbed.proxy import Ec2Endpoint, Vm
+from tests.testbed.rootfs import SERVICE_USER
+
+KEYS = {"ACCESS-KEY": "SECRET/KEY%with=all"}
+
+
+class ElasticCluster:
+    """`elastiqctl` runs on the head node as `user`; what elastiq launches becomes machines on the testbed."""
+
+    def __init__(
+        self,
+        batch: BatchTestbed,
+        *,
+        user: str = SERVICE_USER,
+        bindings: bool = False,
+        user_data_of: Callable[[Vm], str | bytes] = lambda vm: vm.user_data,
+    ) -> None:
+        self.batch = batch
+        self.head = batch.head
+        self.user = user
+        home = f"/home/{user}/.elastiq"
+        self.configuration_path, self.log_directory = (
+            (f"{home}/elastiq.conf", f"{home}/log") if user else ("/etc/elastiq.conf", "/var/log/elastiq")
+        )
+        self._environment = dict(BINDINGS_ENVIRONMENT) if bindings else {}
+        self._user_data_of = user_data_of
+        self.cloud = Ec2Endpoint(
+            bind=SWITCH_ADDRESS,
+            entering=batch.network.entered,
+            keys=KEYS,
+            launch_delay_seconds=0.5,
+            addresses=[f"10.77.1.{number}" for number in range(1, 200)],
+            on_running=self._on_running,
+            on_terminated=lambda vm: batch.network.remove(vm.id),
+        )
+
+    def __enter__(self) -> ElasticCluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error:
+            print(f"--- elastiq's log on the head node\n{self.log()}")
+            print("--- what the cloud was asked\n" + "\n".join(self.asked()))
+            print(f"--- what callbacks of the cloud raised\n{self.cloud.failures}")
+        with suppress(AssertionError, subprocess.TimeoutExpired):
+            self.elastiqctl("stop")
+        self.cloud.stop()
+
+    def elastiqctl(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run scripts/elastiqctl of the checkout on the head node."""
+        return self.head.run(
+            f"{CHECKOUT}/scripts/elastiqctl",
+            *arguments,
+            user=self.user,
+            environment=self._environment,
+            check=check,
+        )
+
+    def configure(self, text: str) -> None:
+        """Write the configuration file."""
+        script = 'umask 077; mkdir -p "$(dirname "$1")"; cat >"$1"'
+        self.head.run("sh", "-c", script, "sh", self.configuration_path, user=self.user, stdin=text)
+
+    def log(self) -> str:
+        """Return the end of the daemon's logs."""
+        script = 'tail -c 30000 "$1"/*'
+        return self.head.run("sh", "-c", script, "sh", self.log_directory, check=False).stdout
+
+    def asked(self) -> list[str]:
+        """Return the changing requests that the cloud got, one line each, for people to read."""
+        lines = []
+        for request in self.cloud.operations("RunInstances", "TerminateInstances", "CreateTags"):
+            what = request.numbered("InstanceId") or request.parameters.get("MaxCount", "")
+            lines.append(f"{request.at:.1f} {request.operation} {what} -> {request.status}")
+        return lines
+
+    def alive(self) -> set[str]:
+        """Return the ids of the VMs that the cloud counts as pending or running."""
+        return {vm.id for vm in self.cloud.alive()}
+
+    def _on_running(self, vm: Vm) -> None:
+        self.batch.start_worker(vm.id, vm.address, self._user_data_of(vm))
+
+
+class PluginOnHead:
+    """The real batch plugin in a process on the head node."""
+
+    def __init__(
+        self,
+        batch: BatchTestbed,
+        query: str = "auto",
+        environment: Mapping[str, str] | None = None,
+        user: str = SERVICE_USER,
+    ) -> None:
+        variables = {**(environment or {})}
+        variables["PYTHONPATH"] = ":".join(filter(None, [CHECKOUT, variables.get("PYTHONPATH", "")]))
+        command = ["python3", f"{CHECKOUT}/tests/e2e/plugin_on_head.py", batch.plugin, query]
+        self._process = subprocess.Popen(
+            [*batch.head.enter, *batch.head.words(*command, user=user, environment=variables)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> PluginOnHead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=60)
+
+    def call(self, method: str, worker: Mapping[str, Any] | None = None) -> Any:
+        """Call `method` of the plugin and return its answer, dataclasses as dictionaries."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps([method, worker]) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, f"the plugin's process on the head node is gone while asked for {method}; see its error above"
+        answer = json.loads(line)
+        assert "error" not in answer, f"{method} of the plugin failed: {answer['error']}"
+        return answer["answer"]
+
+
+def stays(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Watch for `seconds` that `condition` goes on holding."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert condition(), f"no longer: {what}"
+        time.sleep(0.2)

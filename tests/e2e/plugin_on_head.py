@@ -1,0 +1,36 @@
+"""Runs on the head node: calls the real batch plugin as told by lines of JSON, and answers with lines of JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+from elastiq.config import Settings
+from elastiq.errors import BatchError
+from elastiq.model import Shape, Worker
+from elastiq.plugins import load
+
+
+def main() -> None:
+    plugin, query = sys.argv[1:]
+    batch = load(plugin, Settings(htcondor_query=query))
+    for line in sys.stdin:
+        method, worker = json.loads(line)
+        arguments = [_worker(worker)] if worker else []
+        try:
+            answer = getattr(batch, method)(*arguments)
+        except BatchError as error:
+            print(json.dumps({"error": str(error)}), flush=True)
+            continue
+        if isinstance(answer, tuple):
+            answer = [asdict(item) for item in answer]
+        print(json.dumps({"answer": getattr(answer, "value", answer)}), flush=True)
+
+
+def _worker(fields: dict[str, object]) -> Worker:
+    shapes = {name: Shape(**fields[name]) for name in ("capacity", "free")}  # type: ignore[arg-type]
+    return Worker(**{**fields, **shapes})  # type: ignore[arg-type]
+
+
+main()

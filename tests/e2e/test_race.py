@@ -1,0 +1,93 @@
+"""A job that arrives while an idle worker is being closed: whoever comes first, no job may be lost.
+
+Each trial submits a job for one worker, closes the worker by the real plugin at a random moment about then, and pulls
+the plug of its VM if the answer was "closed", just as a termination does.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.e2e.conftest import PoolMaker
+from tests.e2e.harness import PluginOnHead
+from tests.testbed.pool import HtcondorPool, wait_until
+
+TRIALS = int(os.environ.get("ELASTIQ_RACE_TRIALS", "20"))
+LANES = 5
+"""So many workers are tried at a time, each with jobs of its own."""
+EARLIEST_SUBMIT_SECONDS = 1.5
+LATEST_SUBMIT_SECONDS = 0.2
+"""The job is submitted at a random moment from so long before to so long after the request to close. On this pool most
+jobs start within a second and a half; outside of that the outcome is certain."""
+JOB_SECONDS = 2
+
+
+class Lane:
+    """Workers, one after the other, that take only the jobs of this lane."""
+
+    def __init__(self, pool: HtcondorPool, number: int) -> None:
+        self._pool = pool
+        self._number = number
+        self._vms = 0
+        self._random = random.Random(number)
+        self.outcomes: Counter[str] = Counter()
+        self._start_worker()
+
+    def run(self, trials: int) -> None:
+        """Let a job and a close meet so many times."""
+        with PluginOnHead(self._pool) as plugin, ThreadPoolExecutor(1) as self._user:
+            for _ in range(trials):
+                self._trial(plugin)
+
+    def _trial(self, plugin: PluginOnHead) -> None:
+        wait_until(lambda: self._is_idle(plugin), f"worker {self._id} is idle")
+        submit_after_close_seconds = self._random.uniform(-EARLIEST_SUBMIT_SECONDS, LATEST_SUBMIT_SECONDS)
+        job = self._user.submit(self._submit_after, max(0.0, submit_after_close_seconds))
+        time.sleep(max(0.0, -submit_after_close_seconds))
+        outcome = plugin.call("close", self._worker)
+        self.outcomes[outcome] += 1
+        if outcome == "closed":
+            self._pool.network.remove(self._id)
+            plugin.call("forget", self._worker)
+            self._start_worker()
+        cluster = job.result()
+        wait_until(
+            lambda: all(each["ClusterId"] != cluster for each in self._pool.queue()), f"job {cluster} is done", 120
+        )
+
+    def _is_idle(self, plugin: PluginOnHead) -> bool:
+        self._worker = next((each for each in plugin.call("workers") if each["instance_id"] == self._id), None)
+        return self._worker is not None and self._worker["jobs"] == 0 and not self._worker["closed"]
+
+    def _submit_after(self, seconds: float) -> int:
+        time.sleep(seconds)
+        return int(self._pool.submit(1, JOB_SECONDS, extra=f"requirements = Lane =?= {self._number}"))
+
+    def _start_worker(self) -> None:
+        self._vms += 1
+        self._id = f"i-{self._number:08x}{self._vms:09x}"
+        address = f"10.77.{self._number + 1}.{self._vms}"
+        lane = f"Lane = {self._number}\nSTARTD_ATTRS = $(STARTD_ATTRS) Lane\n"
+        self._pool.start_worker(self._id, address, self._pool.substituted_user_data(), lane)
+
+
+@pytest.mark.real
+def test_race_of_a_job_and_a_close(make_htcondor: PoolMaker) -> None:
+    pool = make_htcondor()
+    lanes = [Lane(pool, number) for number in range(LANES)]
+    with ThreadPoolExecutor(LANES) as executor:
+        list(executor.map(lambda lane: lane.run(-(-TRIALS // LANES)), lanes))
+    outcomes = Counter({name: sum(lane.outcomes[name] for lane in lanes) for name in ("closed", "busy")})
+    starts, evictions = pool.job_starts(), pool.evictions()
+    print(f"\n{sum(outcomes.values())} trials: {dict(outcomes)}, {len(starts)} jobs, {len(evictions)} evicted")
+    assert evictions == []
+    assert set(starts.values()) == {1}
+    assert len(starts) == sum(outcomes.values())
+    assert set(outcomes) == {"closed", "busy"}
+    assert all(outcomes.values()), "both outcomes have to be seen"
