@@ -106,10 +106,10 @@ class State:
             try:
                 yield
                 self._database.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    self._database.execute("ROLLBACK")
-                raise
+            finally:
+                if self._database.in_transaction:
+                    with contextlib.suppress(sqlite3.Error):
+                        self._database.execute("ROLLBACK")
 
     def load(self, now: float) -> Memory:
         """Return what was saved last. Times later than `now` (the wall clock went back) become `now`."""
