@@ -1,0 +1,201 @@
+"""A BatchSystem that keeps the plugin contract on the truth, and its faults."""
+
+from __future__ import annotations
+
+
+from elastiq.errors import BatchError
+from elastiq.model import Demand, Shape, Worker
+from elastiq.plugins import Closing
+from elastiq.sim.gate import Gate
+from elastiq.sim.world import Ad, Vm, World
+
+HANG_SECONDS = 5.0
+"""How long the daemon's lane waits for a batch system that hangs."""
+
+
+class SimBatch:
+    """Implements `elastiq.plugins.BatchSystem`; it raises BatchError alone."""
+
+    def __init__(self, world: World, gate: Gate) -> None:
+        self._world, self._gate = world, gate
+        self.demand_version = self.workers_version = -1
+        """Version of the world at the last good answers."""
+        self.answered_well = False
+        self.asked_at = world.engine.time
+
+    def demand(self) -> tuple[Demand, ...]:
+        world = self._world
+        pause = world.engine.time - self.asked_at
+        limit = world.settings.check_queue_every_s + 120.0
+        world.book.check("nothing blocks", pause <= limit, f"the queue was read {pause:.0f} s after the last time")
+        self.asked_at = world.engine.time
+        return self._gate.pass_through("demand", self._demand)
+
+    def workers(self) -> tuple[Worker, ...]:
+        self.answered_well = False
+        answer = self._gate.pass_through("workers", self._workers)
+        self.answered_well = True
+        return answer
+
+    def close(self, worker: Worker) -> Closing:
+        return self._gate.pass_through("close", lambda: self._close(worker))
+
+    def reopen(self, worker: Worker) -> None:
+        self._gate.pass_through("reopen", lambda: self._reopen(worker))
+        self._gate.done.append(("reopen", worker.instance_id or ""))
+
+    def forget(self, worker: Worker) -> None:
+        self._gate.pass_through("forget", lambda: self._forget(worker))
+
+    def check(self) -> str:
+        return "simulated"
+
+    def _trouble(self) -> None:
+        faults = self._world.faults
+        if not faults.any:
+            return
+        if faults.strikes("batch system outage"):
+            raise BatchError("the scheduler does not answer")
+        if faults.strikes("batch system prints garbage"):
+            raise BatchError("the scheduler's answer can not be read")
+        if faults.strikes("batch system hangs"):
+            engine = self._world.engine
+            engine.run_until(engine.time + HANG_SECONDS)
+            raise BatchError("the scheduler has not answered for 5 s")
+
+    def _demand(self) -> tuple[Demand, ...]:
+        self._trouble()
+        world = self._world
+        groups: dict[Shape, int] = {}
+        for job in world.waiting:
+            if not job.held:
+                groups[job.shape] = groups.get(job.shape, 0) + 1
+        self.demand_version = world.engine.version
+        return tuple(Demand(shape, count) for shape, count in groups.items())
+
+    def _workers(self) -> tuple[Worker, ...]:
+        self._trouble()
+        world = self._world
+        ads = world.ads
+        if world.faults.any:
+            if world.faults.strikes("workers: empty answer"):
+                ads = []
+            if world.faults.strikes("workers: ads out of date"):
+                self._freeze_some()
+        world.last_served = {ad.vm.id for ad in ads if ad.vm is not None}
+        self.workers_version = world.engine.version
+        now = world.engine.time
+        return tuple(self._worker(ad, now) for ad in ads)
+
+    def _freeze_some(self) -> None:
+        """Let some ads stay as they are for a while, whatever their workers do."""
+        world = self._world
+        for ad in world.ads:
+            if ad.vm is not None and ad.frozen is None and world.engine.chance(0.5):
+                ad.frozen = world.picture(ad.vm)
+                world.engine.after(world.engine.between(10, 300), lambda ad=ad: self._thaw(ad))  # type: ignore[misc]
+
+    @staticmethod
+    def _thaw(ad: Ad) -> None:
+        if ad.vm is not None and ad.vm.joined:
+            ad.frozen = None
+
+    def _worker(self, ad: Ad, now: float) -> Worker:
+        capacity = self._world.traits.capacity
+        if ad.vm is None:
+            # A machine of the cluster that is no VM: always full, so that no job's fate depends on it.
+            return Worker(ad.name, None, ad.address, capacity, Shape(0, 1), 1)
+        cpus, memory_mb, jobs, idle_since, closed = ad.frozen or self._world.picture(ad.vm)
+        return Worker(
+            ad.name,
+            ad.instance_id,
+            ad.address,
+            capacity,
+            Shape(cpus, max(1, memory_mb)),
+            jobs,
+            None if idle_since is None else now - idle_since,
+            closed,
+        )
+
+    def _ad(self, worker: Worker) -> Ad | None:
+        """Return the ad that a plugin would find: by id where ads have one, else by address, else by name."""
+        for ad in self._world.ads:
+            if ad.instance_id and worker.instance_id:
+                if ad.instance_id == worker.instance_id:
+                    return ad
+            elif ad.address:
+                if ad.address == worker.address:
+                    return ad
+            elif ad.name == worker.name:
+                return ad
+        return None
+
+    def _close(self, worker: Worker) -> Closing:
+        world, engine, faults = self._world, self._world.engine, self._world.faults
+        ad = self._ad(worker)
+        vm = ad.vm if ad is not None else world.vms.get(worker.instance_id or "")
+        if faults.any:
+            if vm is not None and vm.takes_jobs and faults.strikes("job lands before the close"):
+                world.start_on(vm, engine.between(60, 900))
+            self._trouble()
+            if faults.strikes("close: answer lost, not done"):
+                raise BatchError("no answer to the close")
+            if vm is not None and vm.takes_jobs and faults.strikes("close: refused"):
+                return Closing.BUSY
+        answer = self._really_close(ad, vm)
+        if answer is Closing.CLOSED and faults.strikes("job wants in after the close"):
+            world.submit(Shape(1), engine.between(60, 900))
+            world.match()
+        if faults.strikes("close: answer lost, done"):
+            raise BatchError("no answer to the close")
+        return answer
+
+    def _really_close(self, ad: Ad | None, vm: Vm | None) -> Closing:
+        """Close a worker by the contract: the batch system itself makes sure that no job is and gets there."""
+        world = self._world
+        if vm is None:
+            return Closing.CLOSED
+        if ad is not None and not vm.joined and not vm.jobs:
+            # Listed, but its machine does not answer any more.
+            if world.traits.exits_when_closed:
+                raise BatchError("the worker does not answer")
+            return Closing.CLOSED
+        if vm.jobs:
+            return Closing.BUSY
+        if not vm.closed:
+            vm.closed, vm.closed_at = True, world.engine.time
+        if ad is not None and vm.joined and world.traits.exits_when_closed:
+            world.ads = [ad for ad in world.ads if ad.vm is not vm]
+        return Closing.CLOSED
+
+    def _reopen(self, worker: Worker) -> None:
+        world, faults = self._world, self._world.faults
+        self._trouble()
+        if faults.strikes("reopen: fails"):
+            raise BatchError("no answer to the reopening")
+        ad = self._ad(worker)
+        vm = ad.vm if ad is not None else world.vms.get(worker.instance_id or "")
+        if vm is None or not vm.exists:
+            raise BatchError("no such worker")
+        world.book.check("no job killed", not vm.end_requested, f"{vm.id} opened although its termination was sent")
+        world.open(vm)
+        if faults.strikes("reopen: answer lost, done"):
+            raise BatchError("no answer to the reopening")
+
+    def _forget(self, worker: Worker) -> None:
+        world = self._world
+        self._trouble()
+        if world.faults.strikes("forget fails"):
+            raise BatchError("could not be removed")
+        ad = self._ad(worker)
+        vm = ad.vm if ad is not None else None
+        if ad is None or vm is None:
+            return
+        world.book.check("no job killed", not (vm.joined and vm.jobs), f"{vm.id} forgotten while jobs run there")
+        world.drop_ad(ad)
+        if vm.joined:
+            return
+        for job in list(vm.jobs.values()):
+            world.requeue(job, job.tries)
+
+

@@ -1,0 +1,247 @@
+"""A Cloud with the manners of AWS or OpenStack, and their faults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from elastiq.errors import CloudError, CloudFault
+from elastiq.model import Instance, InstanceState, Pool, Shape
+from elastiq.sim.gate import Gate
+from elastiq.sim.world import CLUSTER, Vm, World
+
+HANG_SECONDS = 5.0
+"""How long the daemon's lane waits for a cloud that hangs."""
+
+
+class SimCloud:
+    """Implements `elastiq.cloud.Cloud` on the truth; as the real one, it raises CloudError alone."""
+
+    def __init__(self, world: World, gate: Gate) -> None:
+        self._world, self._gate = world, gate
+        self._features = frozenset({"TagSpecifications"}) if world.traits.dialect == "openstack" else frozenset[str]()
+        self.list_version = -1
+        """Version of the world at the last good listing."""
+        self.listed_well = False
+        self.listed_at = world.engine.time
+
+    @property
+    def refused_features(self) -> frozenset[str]:
+        return self._features
+
+    def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
+        self._on_time("list_instances")
+        self.listed_well = False
+        answer = self._gate.pass_through("list_instances", lambda: self._list(everything))
+        self.listed_well = True
+        return answer
+
+    def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        made = self._gate.pass_through("launch", lambda: self._launch(pool, count, token))
+        self._gate.done.append(("launch", pool.name))
+        return made
+
+    def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
+        accepted = self._gate.pass_through("terminate", lambda: self._terminate(tuple(instance_ids)))
+        self._gate.done.extend(("terminate", id_) for id_ in accepted)
+        return accepted
+
+    def tag(self, instance_ids: Sequence[str], pool: Pool, token: str) -> None:
+        self._gate.pass_through("tag", lambda: self._tag(tuple(instance_ids), pool))
+
+    def console_tail(self, instance_id: str) -> str:
+        return self._gate.pass_through("console_tail", lambda: self._console(instance_id))
+
+    def capacity(self, pool: Pool) -> Shape:
+        return self._gate.pass_through("capacity", self._capacity)
+
+    def _on_time(self, what: str) -> None:
+        """Notice if the daemon has let the VM check rest for too long."""
+        world = self._world
+        pause = world.engine.time - self.listed_at
+        limit = world.settings.check_vms_every_s + 120.0
+        world.book.check("nothing blocks", pause <= limit, f"{what} came {pause:.0f} s after the last one")
+        self.listed_at = world.engine.time
+
+    def _trouble(self) -> None:
+        faults = self._world.faults
+        if not faults.any:
+            return
+        if faults.strikes("cloud outage"):
+            raise CloudError("the cloud does not answer")
+        if faults.strikes("cloud throttles"):
+            raise CloudError("RequestLimitExceeded", CloudFault.THROTTLED)
+        if faults.strikes("cloud hangs"):
+            engine = self._world.engine
+            engine.run_until(engine.time + HANG_SECONDS)
+            fault = CloudFault.UNREACHABLE if engine.chance(0.5) else CloudFault.THROTTLED
+            raise CloudError("the cloud has not answered for 5 s", fault)
+
+    def _list(self, everything: bool) -> tuple[Instance, ...]:
+        world, faults = self._world, self._world.faults
+        self._trouble()
+        now = world.engine.time
+        found = [
+            self._instance(vm, now)
+            for vm in world.vms.values()
+            if now >= vm.visible_at and (everything or (vm.cluster == CLUSTER and now >= vm.tags_visible_at))
+        ]
+        if faults.any:
+            if faults.strikes("listing: empty"):
+                found = []
+            if faults.strikes("listing: VMs missing"):
+                found = [instance for instance in found if world.engine.chance(0.5)]
+            if found and faults.strikes("listing: VMs twice"):
+                found += [world.engine.random.choice(found)]
+        self.list_version = world.engine.version
+        return tuple(found)
+
+    def _instance(self, vm: Vm, now: float) -> Instance:
+        state = vm.state
+        if now < vm.shown_alive_until:
+            state = InstanceState.RUNNING
+        tagged = now >= vm.tags_visible_at
+        return Instance(
+            vm.id,
+            state,
+            vm.address,
+            vm.name,
+            "sim.small",
+            vm.created_at,
+            vm.token,
+            vm.cluster if tagged else "",
+            vm.pool if tagged else "",
+            vm.detail,
+        )
+
+    def _launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        world, engine, faults = self._world, self._world.engine, self._world.faults
+        self._check_quota(count)
+        self._trouble()
+        if faults.strikes("launch: no capacity"):
+            raise CloudError("InsufficientInstanceCapacity", CloudFault.CAPACITY)
+        if faults.strikes("launch: credentials refused"):
+            raise CloudError("AuthFailure", CloudFault.CREDENTIALS)
+        if faults.strikes("launch: answer lost, nothing made"):
+            raise CloudError("connection reset")
+        made_now = count
+        if faults.strikes("launch: quota gives fewer"):
+            made_now = engine.random.randint(0, count - 1)
+            if not made_now:
+                raise CloudError("Quota exceeded for instances", CloudFault.CAPACITY)
+        if faults.strikes("launch: answer lost, VMs made later"):
+            self._make_later(pool, made_now, token)
+            raise CloudError("read timeout")
+        if faults.strikes("launch: answer lost, some VMs made"):
+            made_now = engine.random.randint(0, made_now)
+            self._make(pool, made_now, token)
+            raise CloudError("connection reset")
+        made = self._make(pool, made_now, token)
+        if faults.strikes("launch: answer lost, VMs made"):
+            raise CloudError("connection reset")
+        return tuple(self._instance(vm, engine.time) for vm in made)
+
+    def _check_quota(self, count: int) -> None:
+        world = self._world
+        maximum = world.settings.max_vms
+        there = sum(not vm.excused for vm in world.own()) + world.coming
+        world.book.check(
+            "never above max",
+            maximum is None or there + count <= maximum,
+            f"{count} VMs asked for when there were {there} ({world.coming} of them still to come) of {maximum}",
+        )
+
+    def _make(self, pool: Pool, count: int, token: str) -> list[Vm]:
+        world = self._world
+        made = []
+        for _ in range(count):
+            vm = world.create(own=True, token=token)
+            made.append(vm)
+            if world.traits.dialect == "openstack" and world.faults.strikes("tagging fails"):
+                continue
+            vm.cluster, vm.pool = CLUSTER, pool.name
+            if world.faults.strikes("tags show late"):
+                vm.tags_visible_at = world.engine.time + world.engine.between(5, 90)
+                world.engine.after(vm.tags_visible_at - world.engine.time, lambda: None)
+        world.book.work["VMs"] += count
+        return made
+
+    def _make_later(self, pool: Pool, count: int, token: str) -> None:
+        """Make VMs one after the other, as OpenStack does while nobody waits for the answer any more."""
+        world = self._world
+        world.coming += count
+
+        def make_one() -> None:
+            world.coming -= 1
+            self._make(pool, 1, token)
+
+        for number in range(count):
+            world.engine.after(2.0 * (number + 1) + world.engine.between(0, 20), make_one)
+
+    def _terminate(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+        world, engine, faults = self._world, self._world.engine, self._world.faults
+        for id_ in ids:
+            self._check_end(id_)
+        self._trouble()
+        if faults.strikes("terminate: all refused"):
+            raise CloudError("UnauthorizedOperation", CloudFault.CREDENTIALS)
+        if faults.strikes("terminate: answer lost, not done"):
+            raise CloudError("connection reset")
+        accepted = ids
+        if len(ids) > 1 and faults.strikes("terminate: some refused"):
+            accepted = ids[: len(ids) // 2]
+        delay = engine.between(1, 60) if faults.strikes("terminate: answer lost, done later") else 0.0
+        for id_ in accepted:
+            vm = world.vms.get(id_)
+            if vm is None or not vm.exists:
+                continue
+            vm.end_requested = True
+            world.book.work["terminations"] += 1
+            if delay:
+                engine.after(delay, lambda vm=vm: world.end(vm))  # type: ignore[misc]
+            else:
+                world.end(vm)
+        if delay or faults.strikes("terminate: answer lost, done"):
+            raise CloudError("read timeout")
+        return accepted
+
+    def _check_end(self, id_: str) -> None:
+        """Measure the request to terminate a VM against the promises, whatever becomes of it."""
+        world = self._world
+        vm = world.vms.get(id_)
+        check = world.book.check
+        check("no harm in doubt", self.listed_well, f"{id_} terminated after a listing that failed")
+        if vm is None:
+            return
+        check("only its own", vm.own, f"{id_} terminated, which is not elastiq's")
+        if not vm.exists:
+            return
+        check("no job killed", not vm.jobs or not vm.joined, f"{id_} terminated while jobs {list(vm.jobs)} run there")
+        check("no job killed", not vm.takes_jobs, f"{id_} terminated while its worker takes jobs")
+        world.check_patience(vm)
+
+    def _tag(self, ids: tuple[str, ...], pool: Pool) -> None:
+        world = self._world
+        for id_ in ids:
+            vm = world.vms.get(id_)
+            world.book.check("only its own", vm is None or vm.own, f"{id_} tagged, which is not elastiq's")
+        self._trouble()
+        if world.faults.strikes("tagging fails"):
+            raise CloudError("CreateTags: internal error")
+        for id_ in ids:
+            vm = world.vms.get(id_)
+            if vm is not None:
+                vm.cluster, vm.pool = CLUSTER, pool.name
+
+    def _console(self, id_: str) -> str:
+        vm = self._world.vms.get(id_)
+        self._world.book.check("only its own", vm is None or vm.own, f"console of {id_} read, which is not elastiq's")
+        self._trouble()
+        if self._world.faults.strikes("console fails"):
+            raise CloudError("no console", CloudFault.NOT_FOUND)
+        return "Kernel panic - not syncing"
+
+    def _capacity(self) -> Shape:
+        self._trouble()
+        if not self._world.traits.tells_capacity:
+            raise CloudError("this cloud describes no instance types", CloudFault.CONFIGURATION)
+        return self._world.traits.capacity
