@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from elastiq.state import read_report
 from tests.bench.rig import CLUSTER, CoreRig, ReplayedCloud, memory_mib, write_commands
 
 NEVER = 1e9
@@ -132,6 +133,8 @@ def daemon(_repetitions: int, vms: str, seconds: str, check_vms_every_s: str) ->
             process.send_signal(signal.SIGTERM)
             status = process.wait(20)
         assert status == 0, f"the daemon ended with {status}"
+        report = read_report(directory)
+        assert report is not None and report["vms_running"] == int(vms), report
         return {
             "cpu_ms": 1000 * (cpu_end - cpu),
             "children_cpu_ms": 1000 * (children_end - children),
