@@ -282,8 +282,11 @@ def _quoted(text: str) -> str:
 
 
 def _startd(machines: Sequence[Machine]) -> str:
-    """Return the address of the one startd of a VM. Raise BatchError if there is not one: two can not be closed as one,
-    and the ads of an earlier one go by themselves."""
+    """Return the name of the one startd of a VM.
+
+    Raise BatchError if there is not just one: two can not be closed as one, and the ads of an earlier one go by
+    themselves.
+    """
     startds = {startd for machine in machines for startd in machine.startds}
     if len(startds) != 1:
         raise BatchError(f"{_label(machines[0].worker)} advertises {len(startds)} startds; only one can be closed")

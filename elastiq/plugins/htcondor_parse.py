@@ -18,7 +18,7 @@ _SHAPE_FIELDS = 5
 _LARGEST = 10**12
 """No machine has more of anything; HTCondor turns what does not fit an integer into its smallest one."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
-_SCHEDD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,254}")
+_SCHEDD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,254}")
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _SLOT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,299}")
 _SINFUL = re.compile(r"<(\[[0-9A-Fa-f:.]+\]|[^\s<>\[\]:?]+):\d+(\?[^\s<>]*)?>")
@@ -122,7 +122,7 @@ def parse_schedds(text: str) -> tuple[str, ...]:
     Raise BatchError if there is none: then nobody can say what waits. (`condor_q -global` says "All queues are empty"
     and exits with 0 in this case.)
     """
-    names = sorted(set(text.split()))
+    names = sorted({line.strip() for line in text.splitlines()} - {""})
     if not names:
         raise BatchError("the collector knows no schedd: is one running, or has the collector just been restarted?")
     for name in names:
