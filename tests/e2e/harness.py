@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -75,8 +76,16 @@ class ElasticCluster:
 
     def configure(self, text: str) -> None:
         """Write the configuration file."""
-        script = 'umask 077; mkdir -p "$(dirname "$1")"; cat >"$1"'
-        self.head.run("sh", "-c", script, "sh", self.configuration_path, user=self.user, stdin=text)
+        self._write(self.configuration_path, text)
+
+    def write_user_data(self, text: str) -> None:
+        """Write the file user-data.sh beside the configuration file."""
+        self._write(str(Path(self.configuration_path).with_name("user-data.sh")), text)
+
+    def _write(self, path: str, text: str) -> None:
+        # Written by root and, as a package leaves it, readable by the user that the daemon runs as.
+        script = 'umask 027; mkdir -p "$(dirname "$1")"; cat >"$1"; chgrp "$2" "$1"'
+        self.head.run("sh", "-c", script, "sh", path, SERVICE_USER, user=self.user, stdin=text)
 
     def log(self) -> str:
         """Return the end of the daemon's logs."""

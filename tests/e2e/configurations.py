@@ -1,0 +1,112 @@
+"""Configuration files for the tests: in elastiq's own form, and in the exact form of the original's sample."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from tests.e2e.harness import KEYS, ElasticCluster
+
+IMAGE_ID = "ami-12345678"
+
+ORIGINAL_SAMPLE = """\
+[elastiq]
+
+# Main loop
+sleep_s = 5
+check_queue_every_s = 15
+check_vms_every_s = 45
+check_vms_in_error_every_s = 20
+estimated_vm_deploy_time_s = 600
+
+# Conditions to start new VMs
+waiting_jobs_threshold = 10
+waiting_jobs_time_s = 100
+n_jobs_per_vm = 4
+
+# Conditions to stop idle VMs
+idle_for_time_s = 3600
+
+# Batch plugin
+batch_plugin = htcondor
+
+# Log level (lower is more verbose)
+log_level = 0
+
+[quota]
+min_vms = 0
+max_vms = 3
+
+[ec2]
+api_url = https://dummy.ec2.server/ec2/
+api_version =
+aws_access_key_id = my_username
+aws_secret_access_key = my_password
+image_id = ami-00000000
+key_name =
+flavour =
+user_data_b64 =
+
+[debug]
+dry_run_shutdown_vms = 0
+dry_run_boot_vms = 0
+"""
+"""The sample that the original ships, with all of its options and values."""
+
+TIMES = {
+    "sleep_s": "0.5",
+    "check_queue_every_s": "1",
+    "check_vms_every_s": "2",
+    "check_vms_in_error_every_s": "2",
+    "estimated_vm_deploy_time_s": "60",
+    "waiting_jobs_time_s": "3",
+    "idle_for_time_s": "6",
+}
+"""No waiting, and otherwise as small as their proportions allow."""
+
+
+def original(cluster: ElasticCluster) -> str:
+    """Return the original's sample with only endpoint (and what it needs: keys), image (and its user data) and times
+    changed."""
+    encoded = base64.b64encode(cluster.batch.user_data().encode()).decode()
+    key, secret = next(iter(KEYS.items()))
+    changes = {
+        **TIMES,
+        "api_url": cluster.cloud.url,
+        "aws_access_key_id": key,
+        "aws_secret_access_key": secret,
+        "image_id": IMAGE_ID,
+        "user_data_b64": encoded,
+    }
+    text = ORIGINAL_SAMPLE
+    for name, value in changes.items():
+        line = f"{name} = {value}"
+        text, count = re.subn(rf"^{name} =.*$", lambda _, line=line: line, text, flags=re.MULTILINE)
+        assert count == 1, name
+    return text
+
+
+def own(cluster: ElasticCluster, **options: str) -> str:
+    """Return a configuration with new options too; `options` of [elastiq] and [quota] replace those given here."""
+    cluster.write_user_data(cluster.batch.user_data())
+    key, secret = next(iter(KEYS.items()))
+    values = {**TIMES, "batch_plugin": cluster.batch.plugin, "log_level": "debug", "cluster_name": "e2e"}
+    quota = {"min_vms": "0", "max_vms": "5"}
+    for name, value in options.items():
+        (quota if name in quota else values)[name] = value
+    sections = {
+        "elastiq": values,
+        "quota": quota,
+        "ec2": {
+            "api_url": cluster.cloud.url,
+            "region": "us-east-1",
+            "aws_access_key_id": key,
+            "aws_secret_access_key": secret,
+            "image_id": IMAGE_ID,
+            "user_data_file": "user-data.sh",
+        },
+    }
+    return "\n".join(
+        f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
+        for section, options in sections.items()
+    )

@@ -1,0 +1,88 @@
+"""From an empty pool to its maximum and back, by a daemon that was started with elastiqctl on the head node."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e import configurations
+from tests.e2e.conftest import PoolMaker
+from tests.e2e.harness import ElasticCluster, stays
+from tests.testbed.pool import wait_until
+from tests.testbed.rootfs import SERVICE_USER
+
+JOBS = 40
+JOB_SECONDS = 5
+SLOTS_PER_VM = 4
+GRACE_SECONDS = 3.0
+"""For the round trips of a machine with two processors that runs a whole pool."""
+
+Configuration = Callable[[ElasticCluster], str]
+
+
+def with_minimum(cluster: ElasticCluster) -> str:
+    """Return elastiq's own form, with a minimum."""
+    return configurations.own(cluster, min_vms="1", max_vms="5")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("configuration", "user", "bindings", "minimum", "maximum"),
+    [
+        pytest.param(with_minimum, SERVICE_USER, True, 1, 5, id="own-form-bindings"),
+        pytest.param(configurations.original, "", False, 0, 3, id="original-form-root-commands"),
+    ],
+)
+def test_scale_up_and_down(
+    make_htcondor: PoolMaker, configuration: Configuration, user: str, bindings: bool, minimum: int, maximum: int
+) -> None:
+    batch = make_htcondor(worker_configuration=f"NUM_CPUS = {SLOTS_PER_VM}\n")
+    with ElasticCluster(batch, user=user, bindings=bindings) as cluster:
+        cluster.configure(configuration(cluster))
+        assert "is not running" in cluster.elastiqctl("status").stdout
+        batch.submit(JOBS, JOB_SECONDS)
+        cluster.elastiqctl("start", check=True)
+        queued_at = time.monotonic()
+        assert cluster.elastiqctl("start", check=True).stdout.startswith("elastiq is already running")
+
+        wait_until(lambda: len(cluster.alive()) == maximum, "all VMs are launched", 60, cluster.asked)
+        batch.wait_joined(cluster.alive())
+        status = cluster.elastiqctl("status", check=True).stdout
+        assert f"of {minimum}..{maximum}" in status
+        batch.wait_all(180)
+        wait_until(lambda: len(cluster.alive()) == minimum, "idle VMs are gone", 90, cluster.asked)
+        stays(lambda: len(cluster.alive()) == minimum, 5, "the minimum stays")
+        batch.wait_joined(cluster.alive())
+        wait_until(
+            lambda: f"0 pending, {minimum} running of {minimum}..{maximum}" in cluster.elastiqctl("status").stdout,
+            "status shows the minimum",
+            detail=lambda: cluster.elastiqctl("status").stdout,
+        )
+        status = cluster.elastiqctl("status", check=True).stdout
+        assert "jobs waiting  0\n" in status
+        conf = cluster.elastiqctl("conf", check=True).stdout
+        assert cluster.configuration_path in conf
+        assert "stopped" in cluster.elastiqctl("stop", check=True).stdout
+        assert cluster.elastiqctl("stop", check=True).stdout == "elastiq is not running\n"
+        assert cluster.elastiqctl("status").returncode == 1
+
+    launches = cluster.cloud.operations("RunInstances")
+    sizes = [int(request.parameters["MaxCount"]) for request in launches]
+    to_launch_seconds = launches[-1].at - queued_at
+    print(f"\n{status}\n{JOBS} jobs; RunInstances of {sizes}, at most {cluster.cloud.max_alive} VMs alive at a time;")
+    print(f"{to_launch_seconds:.1f} s from the daemon's first sight of the queue to RunInstances")
+    assert sizes == [minimum, maximum - minimum] if minimum else [maximum]
+    assert cluster.cloud.max_alive == maximum
+    times = {name: float(value) for name, value in configurations.TIMES.items()}
+    limit_seconds = times["waiting_jobs_time_s"] + times["check_queue_every_s"] + times["sleep_s"]
+    assert to_launch_seconds <= limit_seconds + GRACE_SECONDS
+    assert batch.evictions() == []
+    starts = batch.job_starts()
+    assert len(starts) == JOBS
+    assert set(starts.values()) == {1}
+    assert cluster.cloud.failures == []
+    log = cluster.log()
+    assert "Traceback" not in log
+    assert not any(secret in log for secret in configurations.KEYS.values())
