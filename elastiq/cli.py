@@ -225,18 +225,31 @@ def _become_service_user(options: argparse.Namespace, state_directory: Path) -> 
         return
     for directory in (state_directory, options.logdir):
         if directory is not None and not directory.exists():
-            directory.mkdir(mode=0o700, parents=True)
-            os.chown(directory, user.pw_uid, user.pw_gid)
+            _make_directory(directory, user)
     os.environ.update({"HOME": user.pw_dir, "USER": SERVICE_USER, "LOGNAME": SERVICE_USER})
     os.initgroups(SERVICE_USER, user.pw_gid)
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
+    if not os.access(options.config, os.R_OK):
+        raise ConfigError(
+            [f"{options.config}: the user {SERVICE_USER} can not read it; do chown root:{SERVICE_USER} and chmod 0640"]
+        )
     command_line = [sys.executable, sys.argv[0], "start", f"--config={options.config}"]
     command_line.append(f"--state-dir={state_directory}")
     if options.logdir is not None:
         command_line.append(f"--logdir={options.logdir}")
     sys.stdout.flush()
     os.execv(sys.executable, command_line)  # noqa: S606
+
+
+def _make_directory(directory: Path, user: pwd.struct_passwd) -> None:
+    """Make a private directory for `user`, and what is missing above it for everybody to pass through."""
+    missing = [parent for parent in directory.parents if not parent.exists()]
+    for parent in reversed(missing):
+        parent.mkdir()
+        parent.chmod(0o755)
+    directory.mkdir(mode=0o700)
+    os.chown(directory, user.pw_uid, user.pw_gid)
 
 
 def _service_user() -> pwd.struct_passwd | None:

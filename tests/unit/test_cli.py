@@ -1,0 +1,158 @@
+"""The command line: what status shows, who starts the daemon, how stop ends one that does not listen."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from elastiq import cli
+from elastiq.errors import ConfigError
+from elastiq.pidfile import find_daemon
+
+REPORT: dict[str, Any] = {
+    "pid": 4711,
+    "version": "2.0.0",
+    "started_at": 0.0,
+    "updated_at": 1000.0,
+    "jobs_waiting": 12,
+    "workers_busy": 3,
+    "workers_idle": 1,
+    "vms_pending": 2,
+    "vms_running": 4,
+    "min_vms": 0,
+    "max_vms": 5,
+    "last_action": {"at": 60.0, "text": "launch 2 VMs: 12 jobs wait; launched i-1, i-2"},
+    "last_error": None,
+    "holds": ["no room for more than 5 VMs"],
+}
+
+
+@pytest.fixture(autouse=True)
+def utc() -> Iterator[None]:
+    """UTC, and the mask that `main` sets taken back."""
+    mask = os.umask(0o022)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+    os.umask(mask)
+
+
+def test_the_picture() -> None:
+    assert "\n".join(cli._picture(REPORT, 1001.0)) == (
+        "elastiq 2.0.0 is running (pid 4711) since 1970-01-01 00:00:00+0000\n"
+        "  jobs waiting  12\n"
+        "  workers       3 busy, 1 idle\n"
+        "  VMs           2 pending, 4 running of 0..5\n"
+        "  last action   1970-01-01 00:01:00+0000: launch 2 VMs: 12 jobs wait; launched i-1, i-2\n"
+        "  last error    none\n"
+        "  holding back  no room for more than 5 VMs"
+    )
+
+
+def test_the_picture_tells_unknown_from_none_and_names_silence() -> None:
+    report = {**REPORT, "jobs_waiting": None, "workers_busy": 0, "workers_idle": None, "max_vms": None}
+    text = "\n".join(cli._picture(report, 2000.0))
+    assert "jobs waiting  unknown" in text
+    assert "0 busy, unknown idle" in text
+    assert "of 0..unlimited" in text
+    assert "it has not reported for 1000 s; see the log" in text
+
+
+def test_a_report_of_another_version_is_shown_as_far_as_it_goes() -> None:
+    assert "jobs waiting  unknown" in "\n".join(cli._picture({}, 0.0))
+
+
+STUBBORN = """
+import signal, sys
+from pathlib import Path
+from elastiq.clock import Clock
+from elastiq.pidfile import PidFile
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+with PidFile(Path(sys.argv[1]), Clock()):
+    print("here", flush=True)
+    signal.pause()
+"""
+
+
+def test_stop_kills_what_does_not_listen_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "STOP_SECONDS", 0.2)
+    with subprocess.Popen([sys.executable, "-c", STUBBORN, tmp_path], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        assert find_daemon(tmp_path) == process.pid
+        code = cli.main(["stop", f"--config={tmp_path / 'absent'}", f"--state-dir={tmp_path}"])
+        assert code == 0
+        assert process.wait() == -9
+    assert "is killed now" in capsys.readouterr().err
+
+
+class Root:
+    """Root, as far as cli can tell; writes down what it does instead of doing it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, user: SimpleNamespace | None, readable: bool = True) -> None:
+        self.done: list[tuple[Any, ...]] = []
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(os, "access", lambda path, mode: readable)
+        for name in ("initgroups", "setgid", "setuid", "execv", "chown"):
+            monkeypatch.setattr(os, name, lambda *arguments, name=name: self.done.append((name, *arguments)))
+        for name in ("HOME", "USER", "LOGNAME"):
+            monkeypatch.setenv(name, "root")
+
+        def getpwnam(name: str) -> SimpleNamespace:
+            if user is None:
+                raise KeyError(name)
+            return user
+
+        monkeypatch.setattr(pwd, "getpwnam", getpwnam)
+
+
+USER = SimpleNamespace(pw_name="elastiq", pw_uid=990, pw_gid=980, pw_dir="/var/lib/elastiq")
+
+
+def options(tmp_path: Path) -> Any:
+    return SimpleNamespace(config=tmp_path / "c", logdir=tmp_path / "a" / "log")
+
+
+def test_root_goes_on_as_the_system_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Root(monkeypatch, USER)
+    state = tmp_path / "state"
+    state.mkdir()
+    cli._become_service_user(options(tmp_path), state)
+    log = tmp_path / "a" / "log"
+    names = [step[0] for step in root.done]
+    assert names == ["chown", "initgroups", "setgid", "setuid", "execv"], "groups go first, the program last"
+    assert root.done[0] == ("chown", log, 990, 980), "what exists is left alone"
+    assert root.done[1:4] == [("initgroups", "elastiq", 980), ("setgid", 980), ("setuid", 990)]
+    assert root.done[4][2][2:] == ["start", f"--config={tmp_path / 'c'}", f"--state-dir={state}", f"--logdir={log}"]
+    assert os.environ["HOME"] == "/var/lib/elastiq"
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o755
+    assert log.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_that_the_system_user_can_not_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Root(monkeypatch, USER, readable=False)
+    with pytest.raises(ConfigError, match="the user elastiq can not read it; do chown root:elastiq"):
+        cli._become_service_user(options(tmp_path), tmp_path)
+    assert "execv" not in [step[0] for step in root.done]
+
+
+@pytest.mark.parametrize("user", [None, SimpleNamespace(pw_uid=0)])
+def test_root_stays_root_without_the_system_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: SimpleNamespace | None
+) -> None:
+    root = Root(monkeypatch, user)
+    cli._become_service_user(options(tmp_path), tmp_path)
+    assert root.done == []
