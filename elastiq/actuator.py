@@ -151,7 +151,8 @@ class Actuator:
         return [
             Outcome(decision, True, "terminated")
             if decision.instance_id in accepted
-            else Outcome(decision, False, "the cloud refused to terminate it")
+            # Refused, or left without an answer while others were accepted: which of the two is not known.
+            else Outcome(decision, False, "the cloud did not accept its termination", uncertain=True)
             for decision in decisions
         ]
 

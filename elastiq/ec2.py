@@ -320,7 +320,7 @@ class Ec2:
                 break
             batch = waiting.pop(0)
             try:
-                self._request(operation, {member: batch, **parameters})
+                self._request(operation, {member: batch, **parameters}, once=operation == "TerminateInstances")
                 accepted += batch
                 continue
             except RequestError as failure:
@@ -341,11 +341,12 @@ class Ec2:
             logger.warning("%d of %d VMs: %s", len(unique) - len(accepted), len(unique), failures[-1])
         return tuple(accepted)
 
-    def _request(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    def _request(self, operation: str, parameters: Mapping[str, Any], *, once: bool = False) -> dict[str, Any]:
+        """Send a request; with `once` it is never repeated, so that its failure tells what became of it."""
         method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower()
 
         def run(_abandoned: threading.Event) -> dict[str, Any]:
-            client = self._shared_client()
+            client = self._clients.make(self._limits.read_seconds, attempts=1) if once else self._shared_client()
             if not hasattr(client, method):
                 message = f"{operation}: is not in api_version {self._settings.api_version}; leave api_version out"
                 raise RequestError(message, CloudFault.CONFIGURATION, "InvalidAction")

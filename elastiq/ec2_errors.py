@@ -133,6 +133,7 @@ _WRONG_SETTINGS = (
 
 _WHAT_TO_DO = {
     CloudFault.UNREACHABLE: "will be tried again",
+    CloudFault.UNSENT: "will be tried again; check api_url if it stays so",
     CloudFault.THROTTLED: "too many requests; will be tried again",
     CloudFault.CAPACITY: "no VM until the cloud has room: raise the quota or lower max_vms",
     CloudFault.CONFIGURATION: "check the section [ec2]",
@@ -236,6 +237,8 @@ def _fault(error: BaseException, code: str, status: int, message: str) -> CloudF
         return CloudFault.CREDENTIALS
     if isinstance(error, _WRONG_SETTINGS):
         return CloudFault.CONFIGURATION
+    if isinstance(error, (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError)):
+        return CloudFault.UNSENT
     return CloudFault.UNREACHABLE
 
 

@@ -31,6 +31,8 @@ class CloudFault(Enum):
 
     UNREACHABLE = "unreachable"
     """No answer, a broken answer or a server error: it may or may not have taken effect."""
+    UNSENT = "unsent"
+    """The request never left: no connection, or an earlier one is still unanswered. Nothing happened."""
     THROTTLED = "throttled"
     """Refused for now; nothing happened."""
     CAPACITY = "capacity"
@@ -53,7 +55,7 @@ class CloudError(ElastiqError):
     @property
     def retryable(self) -> bool:
         """True when the same request may succeed later without anybody changing anything."""
-        return self.fault in (CloudFault.UNREACHABLE, CloudFault.THROTTLED, CloudFault.CAPACITY)
+        return self.fault in (CloudFault.UNREACHABLE, CloudFault.UNSENT, CloudFault.THROTTLED, CloudFault.CAPACITY)
 
     @property
     def uncertain(self) -> bool:

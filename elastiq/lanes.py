@@ -321,8 +321,8 @@ class LanedCloud:
 
 
 def _cloud_error(error: LaneBusyError) -> CloudError:
-    """A call that never left did nothing, which THROTTLED says; one without an answer may have done it all."""
-    return CloudError(str(error), CloudFault.UNREACHABLE if error.asked else CloudFault.THROTTLED)
+    """A call that never left did nothing; one without an answer may have done it all."""
+    return CloudError(str(error), CloudFault.UNREACHABLE if error.asked else CloudFault.UNSENT)
 
 
 def _name(worker: Worker) -> str:

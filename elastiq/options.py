@@ -433,8 +433,8 @@ OPTIONS: tuple[Option, ...] = (
         "query",
         Kind.WORD,
         "auto",
-        "How HTCondor is asked: by its Python bindings (bindings), by its commands such as condor_q (cli), or by the bindings "
-        "where they are installed (auto).",
+        "How HTCondor is asked: by its Python bindings (bindings), by its commands such as condor_q (cli), or by the "
+        "bindings where they are installed (auto).",
         field="htcondor_query",
         choices=("auto", "bindings", "cli"),
         new=True,

@@ -67,7 +67,8 @@ class Reporter:
         elif not outcome.refused:
             self._last_error = {"at": self._clock.now(), "text": text}
         if news:
-            log.log(logging.INFO if outcome.done or outcome.refused else logging.ERROR, "%s", text)
+            well = outcome.done or outcome.refused
+            log.log(logging.INFO if well else logging.WARNING if outcome.uncertain else logging.ERROR, "%s", text)
             self._state.record(self._clock.now(), decision, outcome)
 
     def _is_news(self, topic: str, text: str) -> bool:

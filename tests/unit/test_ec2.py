@@ -20,6 +20,7 @@ from elastiq.errors import CloudError, CloudFault
 from elastiq.model import InstanceState, Pool
 
 UNREACHABLE, THROTTLED, CAPACITY = CloudFault.UNREACHABLE, CloudFault.THROTTLED, CloudFault.CAPACITY
+UNSENT = CloudFault.UNSENT
 CONFIGURATION, CREDENTIALS, NOT_FOUND = CloudFault.CONFIGURATION, CloudFault.CREDENTIALS, CloudFault.NOT_FOUND
 LOCAL = {"api_url": "http://127.0.0.1:1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
 SHORT = Limits(connect_seconds=1, read_seconds=1, attempts=1, deadline_seconds=5)
@@ -101,8 +102,8 @@ def test_what_an_error_of_the_cloud_means(code: str, status: int, message: str, 
 
 
 OTHER_ERRORS = [
-    (exceptions.EndpointConnectionError(endpoint_url="http://x"), UNREACHABLE),
-    (exceptions.ConnectTimeoutError(endpoint_url="http://x"), UNREACHABLE),
+    (exceptions.EndpointConnectionError(endpoint_url="http://x"), UNSENT),
+    (exceptions.ConnectTimeoutError(endpoint_url="http://x"), UNSENT),
     (exceptions.ReadTimeoutError(endpoint_url="http://x"), UNREACHABLE),
     (exceptions.ConnectionClosedError(endpoint_url="http://x"), UNREACHABLE),
     (exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2), UNREACHABLE),

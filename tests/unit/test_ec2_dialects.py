@@ -245,7 +245,7 @@ def test_an_abandoned_call_does_not_hinder_the_next_one_in_another_thread(aws: E
     abandoned.join()
 
 
-def test_a_refused_connection_is_unreachable() -> None:
+def test_a_refused_connection_did_nothing() -> None:
     ec2 = Ec2(
         Settings(api_url="http://127.0.0.1:1", aws_access_key_id="a", aws_secret_access_key="b", image_id="ami-1"),
         limits=SHORT,
@@ -253,7 +253,7 @@ def test_a_refused_connection_is_unreachable() -> None:
     for call in (lambda: ec2.list_instances(everything=True), lambda: ec2.launch(POOL, 1, "t")):
         with pytest.raises(CloudError) as failed:
             call()
-        assert failed.value.fault is CloudFault.UNREACHABLE
+        assert failed.value.fault is CloudFault.UNSENT
 
 
 def test_a_listing_is_repeated_after_a_passing_failure(either: Ec2Endpoint) -> None:
