@@ -42,6 +42,9 @@ NO_JOB_CHECK = '(PartitionableSlot =!= true || NumDynamicSlots =?= 0) && (State 
 CHECK_FALSE = "error code 10003"
 """How condor_drain says that the startd found the check false, and changed nothing."""
 
+COUNT_LINES = "{ count[$0]++ } END { for (line in count) print count[line], line }"
+"""What `sort | uniq -c` does, by one process in half the time."""
+
 CONFIRM_SECONDS = 10.0
 """How long an accepted drain may take until the collector knows (measured: 0.2 s, static slots 1.2 s), and a startd
 that was started again (3 s)."""
@@ -171,7 +174,7 @@ class HTCondor:
         """
         question = [*_condor_q(schedd), "-constraint", WAITING_CONSTRAINT]
         text = pipeline(
-            [[*question, "-af", *SHAPE_EXPRESSIONS], ["sort"], ["uniq", "-c"]],
+            [[*question, "-af", *SHAPE_EXPRESSIONS], ["awk", COUNT_LINES]],
             remaining(),
             output_limit_bytes=_ONE_SCHEDD_SHARE,
         )

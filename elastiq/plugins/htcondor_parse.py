@@ -44,7 +44,7 @@ class Machine:
 
 
 def parse_groups(text: str) -> tuple[tuple[int | None, ...], ...]:
-    """Given the output of `condor_q -af SHAPE_EXPRESSIONS | sort | uniq -c`, return rows of a count and the values.
+    """Given the lines of `condor_q -af SHAPE_EXPRESSIONS`, each once after its count, return rows of count and values.
 
     A value that is undefined or an error is None. Raise BatchError if any line is something else.
     """

@@ -113,19 +113,19 @@ def _probe(htcondor2: Any, classad2: Any) -> str:
 QUESTIONS = {"demand": _demand, "workers": _workers, "probe": _probe}
 
 
+def _say(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+    print(f"{kind.__name__}: {error}", file=sys.stderr)
+
+
 def main(arguments: list[str]) -> int:
-    """Answer one question on standard output; return the exit status, 0 only if the answer is complete."""
+    """Answer one question on standard output and return the exit status; raise whatever the bindings raise."""
     question, seconds = arguments
     signal.alarm(int(float(seconds)) + 1)  # the end of this process, should the daemon die before it
-    try:
-        import classad2  # type: ignore[import-not-found,unused-ignore]
-        import htcondor2  # type: ignore[import-not-found,unused-ignore]
+    sys.excepthook = _say  # whatever the bindings raise becomes part of the daemon's error message
+    import classad2  # type: ignore[import-not-found,unused-ignore]
+    import htcondor2  # type: ignore[import-not-found,unused-ignore]
 
-        answer = QUESTIONS[question](htcondor2, classad2)
-    # Whatever the bindings raise ends in the daemon's error message.
-    except Exception as error:  # noqa: BLE001
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+    answer = QUESTIONS[question](htcondor2, classad2)
     sys.stdout.write(json.dumps(answer, separators=(",", ":")) + "\n")
     sys.stdout.flush()
     return 0

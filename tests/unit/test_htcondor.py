@@ -382,7 +382,7 @@ def test_no_text_is_taken_for_machines_by_mistake(text: str) -> None:
     assert json.loads(text) == []
 
 
-FAKE = """#!/usr/bin/env python3
+FAKE = """#!{python} -IS
 import json, os, re, sys
 name, arguments = os.path.basename(sys.argv[0]), sys.argv[1:]
 said = sys.stdin.read() if arguments[-1:] == ["-"] else ""
@@ -415,7 +415,7 @@ class Pool:
         self.directory = directory
         for name in ("q", "status", "drain", "on", "advertise", "version"):
             script = directory / f"condor_{name}"
-            script.write_text(FAKE.format(directory=str(directory)))
+            script.write_text(FAKE.format(python=sys.executable, directory=str(directory)))
             script.chmod(0o755)
 
     def answers(self, *answers: tuple[str, list[Answer]]) -> None:
