@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from elastiq.clock import Clock
 from elastiq.cloud import Cloud
-from elastiq.errors import BatchError, CloudError
+from elastiq.errors import BatchError, CloudError, StateError
 from elastiq.model import Decision, Intent, Kind, Memory, Outcome, Plan, Pool, VmRecord, Worker
 from elastiq.plugins import BatchSystem, Closing
 from elastiq.state import State
@@ -21,7 +21,7 @@ CLOSING_BUDGET_SECONDS = 5.0
 
 
 class Actuator:
-    """Acts through the ports. Every method returns the memory after it, which is also saved."""
+    """Acts through the ports, and returns the memory of all that it did, whether that could be saved or not."""
 
     def __init__(
         self,
@@ -39,30 +39,44 @@ class Actuator:
         self.pools = {pool.name: pool for pool in pools}
         self.new_token = new_token
         self.stopping = False
-        """Set when the daemon is to end: no further close or request is begun."""
+        """Set when the daemon is to end: no further close or launch is begun."""
+        self._unsaved = ""
+        """Why the journal can not be written; if it can not, nothing more is begun in this pass."""
 
     def act(self, plan: Plan, memory: Memory) -> tuple[Memory, list[Outcome]]:
-        """Carry out the decisions of `plan`. Raise StateError if the journal can not be written: then nothing is done.
+        """Carry out the decisions of `plan`; what can not be journalled first is not done.
 
         The order is the safe one: reopen before anything is launched; all that is closed is terminated in one request.
         """
+        self._unsaved = ""
         outcomes: list[Outcome] = []
         for decision in plan.decisions:
-            if decision.kind is Kind.REOPEN and not self.stopping:
+            if decision.kind is Kind.REOPEN and self._may_begin():
                 memory = self._note(memory, [self.reopen(decision, memory)], outcomes)
         for decision in plan.decisions:
-            if decision.kind is Kind.LAUNCH and not self.stopping:
+            if decision.kind is Kind.LAUNCH and self._may_begin():
                 memory = self._launch(decision, memory, outcomes)
         ending = [decision for decision in plan.decisions if decision.kind is Kind.TERMINATE]
-        if ending:
+        if ending and self._may_begin():
             memory = self._end(ending, memory, outcomes)
         return memory, outcomes
+
+    def _may_begin(self) -> bool:
+        return not (self.stopping or self._unsaved)
+
+    def _save(self, memory: Memory) -> bool:
+        """Return whether `memory` is on disk. If not, the caller of `act` finds out when it saves."""
+        try:
+            self.state.save(memory)
+        except StateError as error:
+            self._unsaved = str(error)
+        return not self._unsaved
 
     def _note(self, memory: Memory, news: list[Outcome], outcomes: list[Outcome]) -> Memory:
         for outcome in news:
             memory = learn(memory, outcome, self.clock.now())
         outcomes += news
-        self.state.save(memory)
+        self._save(memory)
         return memory
 
     def reopen(self, decision: Decision, memory: Memory) -> Outcome:
@@ -76,9 +90,11 @@ class Actuator:
     def _launch(self, decision: Decision, memory: Memory, outcomes: list[Outcome]) -> Memory:
         token = self.new_token()
         intent = Intent(token, decision.pool, decision.count, self.clock.now())
-        memory = replace(memory, intents=(*memory.intents, intent))
-        self.state.save(memory)
-        return self._note(memory, [self.launch(decision, token)], outcomes)
+        journalled = replace(memory, intents=(*memory.intents, intent))
+        if not self._save(journalled):
+            outcomes.append(Outcome(decision, False, f"not begun: {self._unsaved}"))
+            return memory
+        return self._note(journalled, [self.launch(decision, token)], outcomes)
 
     def launch(self, decision: Decision, token: str) -> Outcome:
         """Ask the cloud for VMs, in one request."""
@@ -95,7 +111,9 @@ class Actuator:
         before = memory
         for decision in decisions:
             memory = _with(memory, replace(memory.vms[decision.instance_id], closing_at=now))
-        self.state.save(memory)
+        if not self._save(memory):
+            outcomes += [Outcome(decision, False, f"not begun: {self._unsaved}") for decision in decisions]
+            return before
         closed: list[Decision] = []
         failed: list[Outcome] = []
         for decision in decisions:
@@ -111,7 +129,7 @@ class Actuator:
         for decision in closed:
             memory = _with(memory, replace(memory.vms[decision.instance_id], closed=True, doomed=True))
         memory = self._note(memory, failed, outcomes)
-        if not closed:
+        if not closed or self._unsaved:
             return memory
         ended = self.terminate(closed)
         for outcome in ended:

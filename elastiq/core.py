@@ -128,6 +128,7 @@ class Core:
         self._forget_departed(made)
         self._memory, outcomes = self._actuator.act(made, self._memory)
         self._reporter.cycle(made, outcomes)
+        self._state.save(self._memory)
         self._reporter.report(made, self._settings)
         self._keep_features()
         self._schedule()

@@ -353,3 +353,26 @@ def test_a_defect_ends_a_pass_not_the_daemon(rig: Rig, caplog: pytest.LogCapture
     rig.wait_for_jobs(4)
     rig.run(60)
     assert rig.cloud.launches == [1]
+
+
+def test_a_disk_that_fills_up_after_the_request_makes_no_vm_forgotten(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the simulator: the pass was given up, and the memory of the launch with it."""
+    rig.wait_for_jobs(100)
+    launch, save = rig.cloud.launch, rig.state.save
+
+    def full(memory: object) -> None:
+        raise StateError("disk full")
+
+    def launch_and_fill(*arguments: object) -> object:
+        monkeypatch.setattr(rig.state, "save", full)
+        rig.cloud.hidden = {f"i-{number:08x}" for number in range(1, 6)}
+        return launch(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rig.cloud, "launch", launch_and_fill)
+    rig.run(60)
+    monkeypatch.setattr(rig.cloud, "launch", launch)
+    monkeypatch.setattr(rig.state, "save", save)
+    rig.run(300)
+    assert rig.cloud.launches == [5]
