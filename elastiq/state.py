@@ -112,12 +112,16 @@ class State:
                         self._database.execute("ROLLBACK")
 
     def load(self, now: float) -> Memory:
-        """Return what was saved last. Times later than `now` (the wall clock went back) become `now`."""
+        """Return what was saved last. Times later than `now` (the wall clock went back) become `now`.
+
+        Patience with what is out of sight begins anew: nobody looked while the daemon was down, and the wall clock
+        may have gone forward.
+        """
         with self._errors():
             memory = self._read(self._database)
         self._saved = memory
-        vms = {id_: _not_after(record, now) for id_, record in memory.vms.items()}
-        intents = tuple(replace(intent, requested_at=min(now, intent.requested_at)) for intent in memory.intents)
+        vms = {id_: _patient(_not_after(record, now), now) for id_, record in memory.vms.items()}
+        intents = tuple(replace(intent, requested_at=now) for intent in memory.intents)
         # Whoever restarts the daemon has probably mended something: one VM may be tried at once.
         breakers = {name: replace(breaker, closed_until=0.0) for name, breaker in memory.breakers.items()}
         return replace(memory, vms=vms, intents=intents, breakers=breakers)
@@ -286,6 +290,13 @@ def _not_after(record: VmRecord, now: float) -> VmRecord:
         if field.name.endswith(("_at", "_since")) and (getattr(record, field.name) or 0.0) > now
     }
     return replace(record, **values) if values else record  # type: ignore[arg-type]
+
+
+def _patient(record: VmRecord, now: float) -> VmRecord:
+    if record.lost_since is None and record.missing_since is None:
+        return record
+    lost_since = None if record.lost_since is None else now
+    return replace(record, lost_since=lost_since, missing_since=None if record.missing_since is None else now)
 
 
 def _plain(value: object) -> object:

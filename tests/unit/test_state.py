@@ -19,7 +19,7 @@ MEMORY = Memory(
         "i-1": VmRecord("i-1", "default", "t1", NOW - 5, InstanceState.RUNNING, "10.0.0.1", joined_at=NOW - 1),
         "i-2": VmRecord("i-2", doomed=True, terminate_tries=3),
     },
-    intents=(Intent("t2", "default", 4, NOW - 2),),
+    intents=(Intent("t2", "default", 4, NOW),),
     breakers={"default": Breaker(3, 1, 0, 0.0, "did not join")},
     capacities={"default": Shape(4, 8000, 20_000, 1)},
     former=("i-0",),
@@ -168,3 +168,14 @@ def test_a_database_of_a_newer_version_is_read_as_far_as_it_is_known(tmp_path: P
     database.commit()
     database.close()
     assert reopen(tmp_path) == MEMORY
+
+
+def test_patience_begins_anew_with_a_restart(tmp_path: Path) -> None:
+    """Found by the simulator: the wall clock had gone forward by an hour, and a worker out of sight was given up."""
+    record = VmRecord("i-2", launched_at=NOW, joined_at=NOW, lost_since=NOW, missing_since=NOW, closing_at=NOW)
+    state = State(tmp_path, NOW)
+    state.save(replace(MEMORY, vms={"i-2": record}))
+    state.close()
+    memory = reopen(tmp_path, NOW + 3600)
+    assert memory.vms["i-2"] == replace(record, lost_since=NOW + 3600, missing_since=NOW + 3600)
+    assert memory.intents[0].requested_at == NOW + 3600
