@@ -380,8 +380,10 @@ def _reason_to_end(now: float, record: VmRecord, worker: Worker | None, policy: 
         return "its worker was closed for a termination that has not succeeded yet", False
     if record.state is InstanceState.ERROR:
         return f"the cloud says it is in error{': ' + record.detail if record.detail else ''}", record.joined_at is None
-    if record.missing_since is not None or worker is not None:
+    if record.missing_since is not None:
         return "", False
+    if worker is not None:
+        return _reason_to_end_closed(worker, policy), False
     age = now - record.launched_at
     if record.joined_at is None and age > policy.estimated_vm_deploy_time_s:
         limit = policy.estimated_vm_deploy_time_s
@@ -390,6 +392,17 @@ def _reason_to_end(now: float, record: VmRecord, worker: Worker | None, policy: 
         limit = policy.lost_worker_time_s
         return f"its worker left the batch system and was not back in {limit:g} s (lost_worker_time_s)", False
     return "", False
+
+
+def _reason_to_end_closed(worker: Worker, policy: Policy) -> str:
+    """Return why a VM must go whose worker is closed although elastiq knows of no termination.
+
+    Somebody else may have a reason to close it; but so may elastiq have had, before its records were lost.
+    """
+    idle_seconds = worker.idle_seconds or 0.0
+    if not worker.closed or worker.jobs or idle_seconds <= policy.idle_for_time_s + policy.lost_worker_time_s:
+        return ""
+    return f"its worker is closed and has been idle for {idle_seconds:.0f} s, so it serves nobody"
 
 
 def _terminate(record: VmRecord, reason: str, *, failed_boot: bool = False) -> Decision:
