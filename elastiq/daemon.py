@@ -77,11 +77,14 @@ class Daemon:
         self._stop_signal = 0
         self._reload = False
 
-    def run(self, ready: Callable[[], None]) -> None:
-        """Set up, call `ready`, and loop. Raise ConfigError or StateError if it can not be set up."""
+    def listen(self) -> None:
+        """Take over the signals. A stop that comes early counts, once all is set up."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Set up, call `ready`, and loop. Raise ConfigError or StateError if it can not be set up."""
         sys.excepthook = _log_crash
         for warning in self._settings.warnings:
             log.warning("%s", warning)
@@ -100,7 +103,8 @@ class Daemon:
             )
             ready()
             self._manager.tell("READY=1", f"STATUS=elastiq {VERSION}, {self._settings.batch_plugin}")
-            self._introduce(batch)
+            if not self._stop_signal:
+                self._introduce(batch)
             self._loop(self._core)
         finally:
             self._manager.tell("STOPPING=1")
@@ -194,9 +198,12 @@ def run(settings: Settings, state_directory: Path, log_directory: Path | None, r
     """
     redactor = logs.Redactor()
     redactor.add((settings.aws_secret_access_key, settings.aws_access_key_id), (settings.user_data,))
+    process = Daemon(settings, state_directory, redactor)
+    # Before the pid file tells others whom to signal.
+    process.listen()
     with PidFile(state_directory, Clock()):
         logs.start(log_directory, settings.log_level, redactor)
-        Daemon(settings, state_directory, redactor).run(ready)
+        process.run(ready)
 
 
 def background(keep_open: int) -> DaemonContext:
