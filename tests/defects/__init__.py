@@ -1,0 +1,1 @@
+"""Every defect that the original elastiq had, each with a test by name that shows it absent."""
