@@ -23,6 +23,8 @@ def test_the_life_of_a_daemon(head: HeadNode) -> None:
     assert (code, output) == (0, f"elastiq has started (pid {pid})\n")
     head.wait_for("workers 0 busy")
     code, output, _ = head.ctl("status")
+    while "has not reported yet" in output:  # the report comes an instant after the line in the log
+        code, output, _ = head.ctl("status")
     assert code == 0
     assert f"is running (pid {pid}) since " in output
     for line in ("jobs waiting  0", "workers       0 busy, 0 idle", "0 pending, 0 running of 0..3", "last error "):
