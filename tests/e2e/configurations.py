@@ -87,13 +87,15 @@ def original(cluster: ElasticCluster) -> str:
 
 
 def own(cluster: ElasticCluster, **options: str) -> str:
-    """Return a configuration with new options too; `options` of [elastiq] and [quota] replace those given here."""
+    """Return a configuration with new options too; `options` of [elastiq], [quota] and [htcondor] replace those given
+    here."""
     cluster.write_user_data(cluster.batch.user_data())
     key, secret = next(iter(KEYS.items()))
     values = {**TIMES, "batch_plugin": cluster.batch.plugin, "log_level": "debug", "cluster_name": "e2e"}
     quota = {"min_vms": "0", "max_vms": "5"}
+    plugin: dict[str, str] = {}
     for name, value in options.items():
-        (quota if name in quota else values)[name] = value
+        (quota if name in quota else plugin if name == "query" else values)[name] = value
     sections = {
         "elastiq": values,
         "quota": quota,
@@ -105,6 +107,7 @@ def own(cluster: ElasticCluster, **options: str) -> str:
             "image_id": IMAGE_ID,
             "user_data_file": "user-data.sh",
         },
+        cluster.batch.plugin: plugin,
     }
     return "\n".join(
         f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())

@@ -13,7 +13,6 @@ from typing import Any
 
 from tests.testbed.batch import BatchTestbed
 from tests.testbed.machines import CHECKOUT, SWITCH_ADDRESS
-from tests.testbed.pool import BINDINGS_ENVIRONMENT
 from tests.testbed.proxy import Ec2Endpoint, Vm
 from tests.testbed.rootfs import SERVICE_USER
 
@@ -28,7 +27,6 @@ class ElasticCluster:
         batch: BatchTestbed,
         *,
         user: str = SERVICE_USER,
-        bindings: bool = False,
         user_data_of: Callable[[Vm], str | bytes] = lambda vm: vm.user_data,
     ) -> None:
         self.batch = batch
@@ -38,7 +36,6 @@ class ElasticCluster:
         self.configuration_path, self.log_directory = (
             (f"{home}/elastiq.conf", f"{home}/log") if user else ("/etc/elastiq.conf", "/var/log/elastiq")
         )
-        self._environment = dict(BINDINGS_ENVIRONMENT) if bindings else {}
         self._user_data_of = user_data_of
         self.cloud = Ec2Endpoint(
             bind=SWITCH_ADDRESS,
@@ -48,6 +45,7 @@ class ElasticCluster:
             addresses=[f"10.77.1.{number}" for number in range(1, 200)],
             on_running=self._on_running,
             on_terminated=lambda vm: batch.network.remove(vm.id),
+            console=lambda vm: batch.network.console(vm.id),
         )
 
     def __enter__(self) -> ElasticCluster:
@@ -70,7 +68,6 @@ class ElasticCluster:
             f"{CHECKOUT}/scripts/elastiqctl",
             *arguments,
             user=self.user,
-            environment=self._environment,
             check=check,
         )
 

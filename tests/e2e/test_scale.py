@@ -23,23 +23,23 @@ Configuration = Callable[[ElasticCluster], str]
 
 
 def with_minimum(cluster: ElasticCluster) -> str:
-    """Return elastiq's own form, with a minimum."""
-    return configurations.own(cluster, min_vms="1", max_vms="5")
+    """Return elastiq's own form, with a minimum, for a head node without Python bindings."""
+    return configurations.own(cluster, min_vms="1", max_vms="5", query="cli")
 
 
 @pytest.mark.real
 @pytest.mark.parametrize(
-    ("configuration", "user", "bindings", "minimum", "maximum"),
+    ("configuration", "user", "minimum", "maximum"),
     [
-        pytest.param(with_minimum, SERVICE_USER, True, 1, 5, id="own-form-bindings"),
-        pytest.param(configurations.original, "", False, 0, 3, id="original-form-root-commands"),
+        pytest.param(with_minimum, SERVICE_USER, 1, 5, id="own-form-by-commands"),
+        pytest.param(configurations.original, "", 0, 3, id="original-form-by-root"),
     ],
 )
 def test_scale_up_and_down(
-    make_htcondor: PoolMaker, configuration: Configuration, user: str, bindings: bool, minimum: int, maximum: int
+    make_htcondor: PoolMaker, configuration: Configuration, user: str, minimum: int, maximum: int
 ) -> None:
     batch = make_htcondor(worker_configuration=f"NUM_CPUS = {SLOTS_PER_VM}\n")
-    with ElasticCluster(batch, user=user, bindings=bindings) as cluster:
+    with ElasticCluster(batch, user=user) as cluster:
         cluster.configure(configuration(cluster))
         assert "is not running" in cluster.elastiqctl("status").stdout
         batch.submit(JOBS, JOB_SECONDS)

@@ -36,7 +36,8 @@ _DIRECTORY_PREFIX = "elastiq-testbed-"
 _UNSHARE_ALL = ("unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child")
 _SWITCH_SCRIPT = """
 ip link set lo up
-ip link add bridge0 type bridge
+# Without a fixed address it would change its own with the machines that come and go, and be lost to the others.
+ip link add bridge0 address "$2" type bridge
 ip addr add "$1/16" dev bridge0
 ip link set bridge0 up
 echo up
@@ -152,13 +153,6 @@ class Machine:
                 with suppress(BrokenPipeError):
                     pipe.close()
 
-    def console(self) -> str:
-        """Return what the machine's user data has written."""
-        try:
-            return (self.log_directory / "console").read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return ""
-
 
 class Network:
     """A switch and the machines on it."""
@@ -174,7 +168,8 @@ class Network:
         self._mutex = threading.Lock()
         self._ports = 0
         self._switch = _start(
-            ["unshare", "--net", "sh", "-euc", _SWITCH_SCRIPT, "sh", SWITCH_ADDRESS], self.directory / "errors"
+            ["unshare", "--net", "sh", "-euc", _SWITCH_SCRIPT, "sh", SWITCH_ADDRESS, _hardware(SWITCH_ADDRESS)],
+            self.directory / "errors",
         )
         _expect(self._switch, b"up", self.directory / "errors")
         atexit.register(self.stop)
@@ -253,6 +248,11 @@ class Network:
         if machine:
             machine.pull_plug()
 
+    def console(self, name: str) -> str:
+        """Return what the user data of the machine `name` has written, also after its end."""
+        path = self.directory / name / "log" / "console"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
     def stop(self) -> None:
         """End everything. Does nothing the second time."""
         atexit.unregister(self.stop)
@@ -269,14 +269,17 @@ class Network:
         with self._mutex:
             self._ports += 1
             port = f"port{self._ports}"
-        # By its address, so that nobody remembers the hardware of a machine that had the same address before.
-        hardware = "02:00:" + ":".join(f"{int(part):02x}" for part in address.split("."))
         enter = ["nsenter", f"--target={self._switch.pid}", "--net", "ip", "link"]
         for words in (
-            ["add", port, "type", "veth", "peer", "name", "eth0", "address", hardware, "netns", str(init)],
+            ["add", port, "type", "veth", "peer", "name", "eth0", "address", _hardware(address), "netns", str(init)],
             ["set", port, "master", "bridge0", "up"],
         ):
             subprocess.run([*enter, *words], check=True, capture_output=True, timeout=30)
+
+
+def _hardware(address: str) -> str:
+    """Return the hardware address that goes with `address`: nobody remembers another one of an earlier machine."""
+    return "02:00:" + ":".join(f"{int(part):02x}" for part in address.split("."))
 
 
 def _hosts(name: str, address: str) -> list[tuple[str, str, int]]:

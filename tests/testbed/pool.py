@@ -103,14 +103,17 @@ class HtcondorPool:
         """Return `user_data()` as elastiq would send it, for workers that no elastiq launches."""
         return self.user_data().replace("%ipv4%", HEAD_ADDRESS).replace("%fqdn%", f"head.{DOMAIN}")
 
-    def submit(self, count: int, seconds: float, *, cpus: int = 1, memory_mb: int = 16, extra: str = "") -> str:
+    def submit(
+        self, count: int, seconds: float, *, cpus: int = 1, memory_mb: int = 16, extra: str = "", schedd: str = ""
+    ) -> str:
         """Submit `count` jobs that take `seconds` each; return their cluster's number."""
         description = (
             f"executable = /bin/sleep\narguments = {seconds}\ntransfer_executable = false\n"
             f"request_cpus = {cpus}\nrequest_memory = {memory_mb}\nrequest_disk = 1M\n"
             f"should_transfer_files = yes\nlog = {_JOB_LOG}\n{extra}\nqueue {count}\n"
         )
-        answer = self.head.run("condor_submit", "-terse", "-", user=JOB_USER, stdin=description).stdout
+        to_schedd = ["-name", schedd] if schedd else []
+        answer = self.head.run("condor_submit", "-terse", *to_schedd, "-", user=JOB_USER, stdin=description).stdout
         return answer.split(".")[0].strip()
 
     def queue(self) -> list[dict[str, Any]]:
@@ -166,7 +169,7 @@ class HtcondorPool:
 
 
 BINDINGS_ENVIRONMENT = {"PYTHONPATH": BINDINGS}
-"""With this a Python on the head node imports htcondor2; without it, it does not."""
+"""With this a Python on the head node imports the newest htcondor2; without it, the one of Debian's HTCondor."""
 
 
 def wait_until(

@@ -1,7 +1,7 @@
 """The root file system of every machine in the testbed: Debian trixie with HTCondor, built once and cached.
 
-It is also what a head node installed by apt looks like: Python 3.13, boto3, python-daemon and lockfile come from
-Debian. The htcondor2 bindings, which Debian does not carry, lie in BINDINGS, outside of Python's path.
+It is also what a head node installed by apt looks like: Python 3.13, boto3, python-daemon, lockfile and the bindings of
+HTCondor 23.9 come from Debian. The newer bindings of the package index lie in BINDINGS, outside of Python's path.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 BINDINGS = "/opt/htcondor-bindings"
-"""Where in the root the htcondor2 bindings lie: put it on PYTHONPATH to use them."""
+"""Where in the root the newer htcondor2 bindings lie: put it on PYTHONPATH to use them."""
 JOB_USER = "alice"
 """The unprivileged user that submits jobs and that jobs run as."""
 JOB_USER_ID = 1001

@@ -1,0 +1,71 @@
+"""What does not go as planned: a VM that never joins, a collector that forgets everything."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.e2e import configurations
+from tests.e2e.conftest import PoolMaker
+from tests.e2e.harness import ElasticCluster, stays
+from tests.testbed.pool import wait_until
+from tests.testbed.proxy import Vm
+
+SLOTS_PER_VM = 4
+
+
+@pytest.mark.real
+def test_a_vm_that_never_joins_is_replaced(make_htcondor: PoolMaker) -> None:
+    batch = make_htcondor(worker_configuration=f"NUM_CPUS = {SLOTS_PER_VM}\n")
+    deploy_seconds = 10
+
+    def first_one_does_nothing(vm: Vm) -> str | bytes:
+        is_first = len(cluster.cloud.vms) == 1
+        return "#!/bin/sh\necho no worker here\n" if is_first else vm.user_data
+
+    with ElasticCluster(batch, user_data_of=first_one_does_nothing) as cluster:
+        times = {"estimated_vm_deploy_time_s": str(deploy_seconds), "waiting_jobs_time_s": "1"}
+        cluster.configure(configurations.own(cluster, **times))
+        batch.submit(2, 2)
+        cluster.elastiqctl("start", check=True)
+        batch.wait_all(120)
+        cluster.elastiqctl("stop", check=True)
+        vms = sorted(cluster.cloud.vms.values(), key=lambda vm: vm.launched_at)
+        assert len(vms) == 2
+        assert vms[0].terminated_at is not None
+        print(f"\nterminated {vms[0].terminated_at - vms[0].launched_at:.1f} s after its launch, and replaced")
+        # The daemon reads the launch time from its own clock, a moment before the cloud takes it.
+        assert vms[0].terminated_at - vms[0].launched_at > deploy_seconds - 1
+        assert vms[1].launched_at > vms[0].launched_at
+        assert cluster.cloud.max_alive <= 2
+        assert set(batch.job_starts().values()) == {1}
+        assert f"it has not joined the batch system in {deploy_seconds} s" in cluster.log()
+        assert "no worker here" in cluster.log()
+
+
+@pytest.mark.real
+def test_nothing_is_terminated_while_the_collector_comes_back(make_htcondor: PoolMaker) -> None:
+    batch = make_htcondor(worker_configuration=f"NUM_CPUS = {SLOTS_PER_VM}\n")
+    with ElasticCluster(batch) as cluster:
+        # Idle and deployment times that have long passed when the collector comes back and knows nobody.
+        times = {"idle_for_time_s": "3", "estimated_vm_deploy_time_s": "20", "waiting_jobs_time_s": "1"}
+        cluster.configure(configurations.own(cluster, max_vms="2", **times))
+        batch.submit(2 * SLOTS_PER_VM, 45)
+        cluster.elastiqctl("start", check=True)
+        all_run = 2 * SLOTS_PER_VM
+        wait_until(
+            lambda: sum(job["JobStatus"] == 2 for job in batch.queue()) == all_run, "all jobs run", 60, batch.queue
+        )
+        vms = cluster.alive()
+        started = time.monotonic()
+        batch.head.run("sh", "-c", "kill -9 $(pidof condor_collector)")
+        stays(lambda: cluster.alive() == vms, 25, "nothing is terminated or launched")
+        wait_until(lambda: batch.head.run("condor_status", check=False).returncode == 0, "the collector is back")
+        print(f"\ncollector watched for {time.monotonic() - started:.0f} s; {len(vms)} VMs kept")
+        batch.wait_all(90)
+        assert set(batch.job_starts().values()) == {1}
+        assert batch.evictions() == []
+        wait_until(lambda: not cluster.alive(), "idle VMs are gone", 60, cluster.asked)
+        cluster.elastiqctl("stop", check=True)
+        assert cluster.cloud.max_alive == 2
