@@ -1,0 +1,76 @@
+"""The testbed itself: it says why it can not run, and leaves nothing behind, however its maker ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.testbed import rootfs
+from tests.testbed.machines import Network
+from tests.testbed.pool import wait_until
+
+MAKER = """
+import sys
+from tests.testbed.machines import Network
+network = Network()
+machine = network.start("some", "10.77.0.20", script="#!/bin/sh\\nexec sleep 600\\n")
+print(machine.pid, network.directory, flush=True)
+sys.stdin.read()
+"""
+
+
+def host_state() -> tuple[str, set[str]]:
+    """Return the host's mounts and its network interfaces."""
+    return Path("/proc/self/mounts").read_text(encoding="utf-8"), set(os.listdir("/sys/class/net"))
+
+
+def test_says_why_it_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(rootfs.UnavailableError, match="needs root"):
+        rootfs.rootfs()
+
+
+def test_says_that_it_is_for_debian(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(rootfs.shutil, "which", lambda tool: None)
+    with pytest.raises(rootfs.UnavailableError, match="needs Debian"):
+        rootfs.rootfs()
+
+
+@pytest.mark.real
+def test_nothing_is_left_of_a_maker_that_was_killed(testbed_root: None) -> None:
+    before = host_state()
+    maker = subprocess.Popen(
+        [sys.executable, "-c", MAKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=checkout()
+    )
+    assert maker.stdout
+    init, directory = maker.stdout.readline().split()
+    assert Path(f"/proc/{init}").exists()
+    assert host_state() == before
+    maker.kill()
+    maker.communicate()
+    wait_until(lambda: not Path(f"/proc/{init}").exists(), "the machine is dead", 10)
+    assert Path(directory).exists()
+    with Network():
+        assert not Path(directory).exists()
+    assert host_state() == before
+
+
+@pytest.mark.real
+def test_an_address_is_good_again_at_once_for_another_machine(testbed_root: None) -> None:
+    with Network() as network:
+        network.start("head", "10.77.0.10")
+        for number in range(3):
+            network.start(f"vm{number}", "10.77.1.1", script="#!/bin/sh\nexec python3 -m http.server 80\n")
+            question = ["curl", "-s", "--retry", "20", "--retry-connrefused", "--retry-delay", "0"]
+            network.machines[0].run(*question, "--connect-timeout", "5", "http://10.77.1.1/", timeout_seconds=30)
+            network.remove(f"vm{number}")
+
+
+def checkout() -> Path:
+    """Return the directory that `tests` can be imported from."""
+    return Path(__file__).resolve().parents[2]
