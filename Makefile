@@ -30,7 +30,7 @@ bench: $(VENV)/.ready
 race: $(VENV)/.ready
 	ELASTIQ_RACE_TRIALS=200 $(BIN)/python -m pytest tests/e2e -k race
 
-$(VENV)/.ready: setup.py elastiq/version.py
+$(VENV)/.ready: setup.py elastiq/version.py scripts/elastiqctl scripts/elastiq-real.py
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ $$(id -u) = 0 ] && apt-get install -y --no-install-recommends \
 		python3-venv; } || { echo "this Python can not make virtual environments: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)

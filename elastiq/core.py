@@ -39,12 +39,13 @@ class Reading:
     workers_at: float = 0.0
     instances: tuple[Instance, ...] | None = None
     instances_at: float = 0.0
-    batch_fault: str = ""
+    queue_fault: str = ""
+    workers_fault: str = ""
     cloud_fault: str = ""
 
     def observation(self, now: float) -> Observation:
         """Return the reading as one view with ages."""
-        faults = tuple(fault for fault in (self.batch_fault, self.cloud_fault) if fault)
+        faults = tuple(fault for fault in (self.queue_fault, self.workers_fault, self.cloud_fault) if fault)
         return Observation(
             now,
             self.demand,
@@ -140,7 +141,7 @@ class Core:
         now = self._clock.now()
         self._queue_due_at = now + self._settings.check_queue_every_s
         demand, fault = self._ask("queue check", self._batch.demand)
-        self._reading = replace(self._reading, demand=demand, demand_at=now, batch_fault=fault)
+        self._reading = replace(self._reading, demand=demand, demand_at=now, queue_fault=fault)
 
     def _check_vms(self) -> None:
         now = self._clock.now()
@@ -162,7 +163,7 @@ class Core:
     def _check_workers(self) -> None:
         now = self._clock.now()
         workers, fault = self._ask("worker check", self._batch.workers)
-        self._reading = replace(self._reading, workers=workers, workers_at=now, batch_fault=fault)
+        self._reading = replace(self._reading, workers=workers, workers_at=now, workers_fault=fault)
 
     def _ask(self, what: str, call: Callable[[], Answer]) -> tuple[Answer | None, str]:
         """Return the answer, or None and why there is none."""
@@ -170,7 +171,8 @@ class Core:
             answer = call()
         except (BatchError, CloudError) as error:
             fault = f"{what} failed: {error}"
-            self._reporter.error(what, fault)
+            if not self._actuator.stopping:  # a call that is abandoned to stop is no fault
+                self._reporter.error(what, fault)
             return None, fault
         self._reporter.fine(what)
         return answer, ""

@@ -79,7 +79,7 @@ def vm_check(repetitions: int, vms: str, slots: str, state: str) -> dict[str, An
         rig = CoreRig(directory, cloud, check_vms_every_s=20.0, check_queue_every_s=NEVER, max_vms=None)
         rig.core.step()
         assert rig.owned() == int(vms), rig.core._reading
-        assert len(rig.core._reading.workers or ()) == min(int(vms), int(slots)), rig.core._reading.batch_fault
+        assert len(rig.core._reading.workers or ()) == min(int(vms), int(slots)), rig.core._reading.workers_fault
         before = cloud.requests()
         measured = repeated(rig, repetitions, 20.0)
         made = {name: count - before.get(name, 0) for name, count in cloud.requests().items()}

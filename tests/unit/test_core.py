@@ -309,6 +309,13 @@ def test_the_same_fault_is_logged_once_and_its_end_is_said(rig: Rig, caplog: pyt
     assert "VM check works again" in caplog.text
 
 
+def test_half_a_fault_is_told_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    rig.batch.joined = None
+    rig.run(300)
+    assert caplog.text.count("the workers can not be read") == 1
+
+
 def test_the_ids_of_the_originals_state_file_are_taken_over(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("i-0123456789abcdef0\ngarbage\n\ni-00000001\n")
     rig = Rig(tmp_path)
