@@ -2,7 +2,8 @@
 # User data of an HTCondor worker that elastiq launches: makes a fresh VM join the head node's pool.
 #
 # Works on Debian, Ubuntu and EL images. HTCondor in the image makes a VM ready in seconds; without it, it is installed
-# first. The head node is set up as in htcondor-head.conf. In elastiq.conf:
+# first (on EL the image then has to know the package repository of the HTCondor project). The head node is set up as
+# in htcondor-head.conf. In elastiq.conf:
 #
 #   user_data_file = /etc/elastiq/htcondor-worker.sh        or
 #   user_data_b64 = the output of: base64 -w0 htcondor-worker.sh

@@ -153,7 +153,7 @@ def _debian_mirror() -> str:
     """Return the mirror that this machine's apt uses for Debian's main archive, or $ELASTIQ_DEBIAN_MIRROR."""
     if os.environ.get("ELASTIQ_DEBIAN_MIRROR"):
         return os.environ["ELASTIQ_DEBIAN_MIRROR"]
-    release = platform.freedesktop_os_release() if hasattr(platform, "freedesktop_os_release") else {}
+    release = dict(re.findall(r'^(\w+)="?([^"\n]*)', Path("/etc/os-release").read_text(encoding="utf-8"), re.MULTILINE))
     code_name = release.get("VERSION_CODENAME", "")
     for uri, suites in _apt_sources():
         if release.get("ID") == "debian" and code_name in suites:
