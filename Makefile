@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test lint format bench race clean
 
-demo: $(VENV)/.ready
+demo: $(VENV)/.sandbox
 	$(BIN)/python -m elastiq.sandbox demo
 
 test: $(VENV)/.ready
@@ -30,11 +30,20 @@ bench: $(VENV)/.ready
 race: $(VENV)/.ready
 	ELASTIQ_RACE_TRIALS=200 $(BIN)/python -m pytest tests/e2e -k race
 
-$(VENV)/.ready: setup.py elastiq/version.py scripts/elastiqctl scripts/elastiq-real.py
+SOURCES := setup.py elastiq/version.py scripts/elastiqctl scripts/elastiq-real.py
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
+
+$(BIN)/python:
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ $$(id -u) = 0 ] && apt-get install -y --no-install-recommends \
 		python3-venv; } || { echo "this Python can not make virtual environments: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[htcondor,sandbox,test]'
+
+$(VENV)/.sandbox: $(SOURCES) | $(BIN)/python
+	$(INSTALL) '.[sandbox]'
+	touch $@
+
+$(VENV)/.ready: $(SOURCES) | $(BIN)/python
+	$(INSTALL) '.[htcondor,sandbox,test]'
 	touch $@
 
 clean:
