@@ -62,7 +62,8 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
         decisions += ups
     if observation.workers is not None and observation.instances is not None:
         reopened = {decision.instance_id for decision in decisions if decision.kind is Kind.REOPEN}
-        decisions += _plan_down(observation.now, situation, policy, reopened)
+        seen_at = observation.now - observation.workers_age_seconds
+        decisions += _plan_down(observation.now, seen_at, situation, policy, reopened)
     figures = _figures(observation, situation)
     return Plan(tuple(decisions), memory, _summary(figures, memory, policy, decisions), situation.departed, figures)
 
@@ -357,14 +358,14 @@ def _vms_for(left: list[Demand], limit: int, pool: Pool, memory: Memory, policy:
     return len(rooms), beyond
 
 
-def _plan_down(now: float, situation: Situation, policy: Policy, reopened: set[str]) -> list[Decision]:
+def _plan_down(now: float, seen_at: float, situation: Situation, policy: Policy, reopened: set[str]) -> list[Decision]:
     decisions: list[Decision] = []
     idle: list[tuple[float, VmRecord]] = []
     for record in situation.memory.vms.values():
         if record.terminated_at is not None or record.id in reopened or now < record.terminate_retry_at:
             continue
         worker = situation.own_workers.get(record.id)
-        reason, failed_boot = _reason_to_end(now, record, worker, policy)
+        reason, failed_boot = _reason_to_end(seen_at, record, worker, policy)
         if reason:
             decisions.append(_terminate(record, reason, failed_boot=failed_boot))
         elif worker is not None and not worker.closed and not worker.jobs:
@@ -374,8 +375,11 @@ def _plan_down(now: float, situation: Situation, policy: Policy, reopened: set[s
     return decisions + _end_idle(idle, going, situation, policy)
 
 
-def _reason_to_end(now: float, record: VmRecord, worker: Worker | None, policy: Policy) -> tuple[str, bool]:
-    """Return why this VM must go though the batch system does not call it idle, and whether it never was a worker."""
+def _reason_to_end(seen_at: float, record: VmRecord, worker: Worker | None, policy: Policy) -> tuple[str, bool]:
+    """Return why this VM must go though the batch system does not call it idle, and whether it never was a worker.
+
+    Patience is counted up to `seen_at`, when the workers were last looked at: one may have joined since.
+    """
     if record.leaving:
         return "its worker was closed for a termination that has not succeeded yet", False
     if record.state is InstanceState.ERROR:
@@ -384,11 +388,11 @@ def _reason_to_end(now: float, record: VmRecord, worker: Worker | None, policy: 
         return "", False
     if worker is not None:
         return _reason_to_end_closed(worker, policy), False
-    age = now - record.launched_at
+    age = seen_at - record.launched_at
     if record.joined_at is None and age > policy.estimated_vm_deploy_time_s:
         limit = policy.estimated_vm_deploy_time_s
         return f"it has not joined the batch system in {limit:g} s (estimated_vm_deploy_time_s)", True
-    if record.lost_since is not None and now - record.lost_since > policy.lost_worker_time_s:
+    if record.lost_since is not None and seen_at - record.lost_since > policy.lost_worker_time_s:
         limit = policy.lost_worker_time_s
         return f"its worker left the batch system and was not back in {limit:g} s (lost_worker_time_s)", False
     return "", False

@@ -228,6 +228,13 @@ def test_scale_down(record: VmRecord, workers: tuple[Worker, ...], expected: boo
     assert ended(plan(see([record], workers=workers), remember([record]), PLAIN)) == ([record.id] if expected else [])
 
 
+def test_a_vm_may_have_joined_since_the_workers_were_looked_at() -> None:
+    record = vm(1, launched_at=NOW - 700)
+    assert not ended(plan(see([record], workers_age_seconds=200.0), remember([record]), PLAIN))
+    lost = joined(1, lost_since=NOW - 3700)
+    assert not ended(plan(see([lost], workers_age_seconds=200.0), remember([lost]), PLAIN))
+
+
 def test_the_longest_idle_goes_first_and_the_minimum_stays() -> None:
     records = [joined(number) for number in (1, 2, 3)]
     workers = tuple(worker(number, idle_seconds=seconds) for number, seconds in ((1, 4000), (2, 6000), (3, 5000)))
