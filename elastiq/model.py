@@ -184,6 +184,8 @@ class Intent:
     pool: str
     count: int
     requested_at: float
+    unseen_since: float | None = None
+    """Since when listings have left out VMs of it that should have turned up by then. Not kept across restarts."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,8 @@ class Memory:
     capacities: Mapping[str, Shape] = field(default_factory=dict)
     """What a VM of each pool holds, learnt from its workers or from the instance type."""
     former: tuple[str, ...] = ()
-    """Owned VMs that vanished from the listings without a word, newest last: known again if they come back."""
+    """Owned VMs that vanished from the listings without a word, and client tokens of launches whose VMs never turned
+    up, newest last: known again if they come back."""
 
 
 @dataclass(frozen=True)

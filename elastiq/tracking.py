@@ -29,6 +29,9 @@ SETTLE_SECONDS = 120.0
 SETTLE_SECONDS_PER_VM = 5.0
 """After an unclear answer to a launch, VMs may still turn up for so long (OpenStack makes about one in 2 s)."""
 
+UNSEEN_SECONDS = 300.0
+"""VMs of such a launch must be left out by listings over so long a time: one listing may be wrong."""
+
 STALE_WORKER_SLACK_SECONDS = 120.0
 """How much longer than its VM's age a worker may claim to have been idle; more: the ad is an earlier VM's."""
 
@@ -78,16 +81,16 @@ def _track_instances(
     breakers = dict(memory.breakers)
     departed = []
     tokens = {intent.token: intent for intent in memory.intents}
-    former = set(memory.former)
+    known_before = set(memory.former)
     found_per_token: dict[str, int] = {}
-    listed = set()
+    listed: set[str] = set()
     for instance in instances:
-        listed.add(instance.id)
         record = vms.get(instance.id)
-        if instance.client_token in tokens:
+        if instance.client_token in tokens and instance.id not in listed:
             found_per_token[instance.client_token] = found_per_token.get(instance.client_token, 0) + 1
+        listed.add(instance.id)
         if record is None:
-            if not instance.state.alive or not _is_own(instance, policy.cluster, tokens, former):
+            if not instance.state.alive or not _is_own(instance, policy.cluster, tokens, known_before):
                 continue
             record = _adopt(instance, now, tokens.get(instance.client_token), policy)
         if instance.state.alive:
@@ -113,20 +116,28 @@ def _track_instances(
             del vms[record.id]
             lost_for_good.append(record.id)
             departed.append(record)
-    intents = tuple(
-        intent
-        for intent in memory.intents
-        if found_per_token.get(intent.token, 0) < intent.count
-        and listed_at - intent.requested_at <= SETTLE_SECONDS + SETTLE_SECONDS_PER_VM * intent.count
-    )
-    former_ids = tuple(id_ for id_ in memory.former if id_ not in vms) + tuple(lost_for_good)
-    memory = replace(memory, vms=vms, breakers=breakers, intents=intents, former=former_ids[-FORMER_KEPT:])
+    missing = [intent for intent in memory.intents if found_per_token.get(intent.token, 0) < intent.count]
+    intents = tuple(_unseen(intent, listed_at) for intent in missing)
+    given_up = [intent.token for intent in intents if _is_given_up(intent, listed_at)]
+    intents = tuple(intent for intent in intents if intent.token not in given_up)
+    former = tuple(name for name in memory.former if name not in vms)
+    former = (*former, *lost_for_good, *given_up)[-FORMER_KEPT:]
+    memory = replace(memory, vms=vms, breakers=breakers, intents=intents, former=former)
     return memory, tuple(departed)
+
+
+def _unseen(intent: Intent, listed_at: float) -> Intent:
+    settled = listed_at - intent.requested_at > SETTLE_SECONDS + SETTLE_SECONDS_PER_VM * intent.count
+    return replace(intent, unseen_since=listed_at) if settled and intent.unseen_since is None else intent
+
+
+def _is_given_up(intent: Intent, listed_at: float) -> bool:
+    return intent.unseen_since is not None and listed_at - intent.unseen_since > UNSEEN_SECONDS
 
 
 def _is_own(instance: Instance, cluster: str, tokens: Mapping[str, Intent], former: set[str]) -> bool:
     tagged = bool(cluster) and instance.cluster == cluster
-    return tagged or instance.client_token in tokens or instance.id in former
+    return tagged or instance.client_token in tokens or instance.id in former or instance.client_token in former
 
 
 def _adopt(instance: Instance, now: float, intent: Intent | None, policy: Policy) -> VmRecord:

@@ -102,7 +102,12 @@ def test_an_unclear_launch_is_settled_by_its_vms_or_by_time() -> None:
     both = track(listing(one, two), memory, POLICY).memory
     assert both.intents == ()
     assert {record.token for record in both.vms.values()} == {"open"}
-    assert track(listing(one, now=NOW + 100), memory, POLICY).memory.intents == ()
+    assert track(listing(one, one), memory, POLICY).memory.intents == (intent,), "listed twice, but one all the same"
+    left_out = track(listing(one, now=NOW + 100), memory, POLICY).memory
+    assert left_out.intents == (replace(intent, unseen_since=NOW + 100),), "one listing may be wrong"
+    given_up = track(listing(one, now=NOW + 500), left_out, POLICY).memory
+    assert given_up.intents == ()
+    assert "i-2" in track(listing(one, two, now=NOW + 600), given_up, POLICY).memory.vms, "ours, whenever it turns up"
     stale = track(listing(now=NOW + 100, age=90.0), memory, POLICY).memory
     assert stale.intents == (intent,), "a listing from before settles nothing"
 
