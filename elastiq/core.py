@@ -13,7 +13,7 @@ from elastiq.clock import Clock
 from elastiq.cloud import Cloud
 from elastiq.config import Settings
 from elastiq.errors import BatchError, CloudError, ElastiqError
-from elastiq.model import Demand, Instance, Kind, Memory, Observation, Plan, Worker
+from elastiq.model import Demand, Instance, Kind, Memory, Observation, Plan, VmRecord, Worker
 from elastiq.planner import plan
 from elastiq.plugins import BatchSystem
 from elastiq.reporter import Reporter
@@ -206,9 +206,16 @@ class Core:
         """Tell the batch system of VMs that died by themselves, so that it sends no more jobs there."""
         for record in made.departed:
             log.warning("VM %s is gone and elastiq did not terminate it: %s", record.id, record.detail or "no reason")
-            if record.worker_name:
+            if record.worker_name and not self._has_successor(record):
                 worker = Worker(record.worker_name, instance_id=record.id, address=record.address)
                 self._ask("removing a dead worker", lambda: self._batch.forget(worker))  # noqa: B023
+
+    def _has_successor(self, record: VmRecord) -> bool:
+        """Return whether another VM has got the address or the worker's name of one that is gone."""
+        return any(
+            other.worker_name == record.worker_name or (other.address and other.address == record.address)
+            for other in self._memory.vms.values()
+        )
 
     def _schedule(self) -> None:
         """See to it that the queue is read again the moment the waiting time is over."""

@@ -383,3 +383,19 @@ def test_a_disk_that_fills_up_after_the_request_makes_no_vm_forgotten(
     monkeypatch.setattr(rig.state, "save", save)
     rig.run(300)
     assert rig.cloud.launches == [5]
+
+
+def test_a_dead_vm_is_not_forgotten_by_the_name_of_its_successor(rig: Rig) -> None:
+    """Found by the simulator: the successor had got the address, and the batch system was told that it was gone."""
+    rig.wait_for_jobs(8)
+    rig.run(60)
+    rig.join_all(jobs=1)
+    for id_, vm in rig.cloud.vms.items():
+        rig.cloud.vms[id_] = replace(vm, address="10.0.0.9")
+    rig.run(60)
+    rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], state=InstanceState.TERMINATED)
+    rig.run(60)
+    assert "forget" not in [call for call, _ in rig.batch.calls]
+    rig.cloud.vms["i-00000002"] = replace(rig.cloud.vms["i-00000002"], state=InstanceState.TERMINATED)
+    rig.run(60)
+    assert ("forget", "node-i-00000002") in rig.batch.calls
