@@ -326,6 +326,13 @@ def _status(options: argparse.Namespace) -> int:
 
 def _picture(report: dict[str, Any], now: float) -> list[str]:
     """Return the report of a running daemon for people, line by line."""
+    try:
+        return _lines(report, now)
+    except (TypeError, ValueError, AttributeError, ArithmeticError, OSError):
+        return [f"elastiq is running, but its last report can not be read; see the log: {str(report)[:200]}"]
+
+
+def _lines(report: dict[str, Any], now: float) -> list[str]:
     lines = [
         f"elastiq {report.get('version')} is running (pid {report.get('pid')}) since {_time(report, 'started_at')}"
     ]

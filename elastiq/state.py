@@ -21,6 +21,10 @@ DATABASE = "elastiq.db"
 LEGACY_FILE = "state"
 DECISIONS_KEPT = 1000
 BUSY_TIMEOUT_SECONDS = 2.0
+LARGEST_NUMBER = 10**15
+"""No time, count or size comes near it; "not a number" is not below it."""
+SMALLEST_DATABASE_BYTES = 512
+"""The smallest page of sqlite3; no database is shorter, unless it is empty."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS vms (id TEXT PRIMARY KEY, record TEXT NOT NULL);
@@ -69,7 +73,11 @@ class State:
     def _open(self) -> sqlite3.Connection:
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         os.fchmod(handle, 0o600)
+        size_bytes = os.fstat(handle).st_size
         os.close(handle)
+        if 0 < size_bytes < SMALLEST_DATABASE_BYTES:
+            # sqlite3 would take it for a new one, and nobody would hear that what was known is lost.
+            raise sqlite3.DatabaseError(f"malformed: only {size_bytes} bytes long")
         # Transactions are begun by hand: sqlite3's own way commits behind one's back.
         database = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
         try:
@@ -135,8 +143,12 @@ class State:
                 for (text,) in database.execute("SELECT record FROM vms")
             ]
             intents = tuple(
-                Intent(*row) for row in database.execute("SELECT token, pool, count, requested_at FROM intents")
+                _checked(Intent(*row))
+                for row in database.execute("SELECT token, pool, count, requested_at FROM intents")
             )
+            for name in ("former", "refused_features"):
+                if not all(isinstance(text, str) for text in facts.get(name, ())):
+                    raise TypeError(f"{name} is no list of texts")
             return Memory(
                 vms={record.id: record for record in vms},
                 intents=intents,
@@ -144,7 +156,7 @@ class State:
                 capacities={name: _from_dict(Shape, value) for name, value in facts.get("capacities", {}).items()},
                 former=tuple(facts.get("former", ())),
             )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise sqlite3.DatabaseError(f"malformed: {error}") from error
 
     def save(self, memory: Memory) -> None:
@@ -252,7 +264,7 @@ def read_report(directory: Path) -> dict[str, Any] | None:
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as db:
             row = db.execute("SELECT value FROM facts WHERE name = 'report'").fetchone()
         report = json.loads(row[0]) if row else None
-    except (OSError, sqlite3.Error, ValueError):
+    except (OSError, sqlite3.Error, ValueError, TypeError, RecursionError):
         return None
     return report if isinstance(report, dict) else None
 
@@ -316,4 +328,26 @@ def _from_dict(kind: type[Row], values: dict[str, Any], **convert: Any) -> Row:
     for name, function in convert.items():
         if name in known:
             known[name] = function(known[name])
-    return kind(**known)
+    return _checked(kind(**known))
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "str | None": (str, type(None)),
+    "int": (int,),
+    "float": (float, int),
+    "float | None": (float, int, type(None)),
+    "bool": (bool,),
+    "InstanceState": (InstanceState,),
+}
+
+
+def _checked(row: Row) -> Row:
+    """Return `row`. Raise TypeError or ValueError if a value of it is of another kind than its field."""
+    for field in fields(row):  # type: ignore[arg-type]
+        value = getattr(row, field.name)
+        if type(value) not in _TYPES.get(str(field.type), (type(value),)):
+            raise TypeError(f"{field.name} is a {type(value).__name__}")
+        if isinstance(value, (int, float)) and not abs(value) < LARGEST_NUMBER:
+            raise ValueError(f"{field.name} is {value:g}")
+    return row

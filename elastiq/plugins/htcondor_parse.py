@@ -72,8 +72,10 @@ def parse_bindings_groups(text: str) -> tuple[tuple[tuple[int | None, ...], ...]
     """
     answer = _json(text, "the htcondor bindings")
     try:
-        rows = tuple(tuple(row) for row in answer["groups"])
-        schedds = tuple(answer["schedds"])
+        groups, schedds = answer["groups"], answer["schedds"]
+        if not (isinstance(groups, list) and isinstance(schedds, list)):
+            raise TypeError("no lists")
+        rows = tuple(tuple(row) for row in groups)
     except (TypeError, KeyError, AttributeError) as error:
         raise BatchError("the htcondor bindings answered what is no list of jobs") from error
     valid = all(
@@ -82,7 +84,7 @@ def parse_bindings_groups(text: str) -> tuple[tuple[tuple[int | None, ...], ...]
     )
     if not valid or not schedds or not all(isinstance(name, str) for name in schedds):
         raise BatchError("the htcondor bindings answered what is no list of jobs")
-    return rows, schedds
+    return rows, tuple(schedds)
 
 
 def demand_of(rows: Iterable[Sequence[int | None]]) -> tuple[Demand, ...]:

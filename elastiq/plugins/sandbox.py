@@ -91,7 +91,7 @@ def parse(kind: type[Record], text: str, where: str) -> Record:
             raise ValueError("a name or a number of CPUs that can not be")
         if isinstance(record, Job) and not all(isinstance(word, str) for word in record.command):
             raise TypeError("a command is a list of strings")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise BatchError(f"{where} is damaged ({str(error)[:100]}); mend or remove it") from error
     return record
 

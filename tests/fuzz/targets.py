@@ -1,0 +1,396 @@
+"""What is fuzzed. A target takes any bytes and raises nothing: an error that its parser's contract allows is caught
+here, any other one is a finding, as is garbage taken for "no jobs", "no workers" or "no VMs" (an AssertionError)."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+from xml.etree import ElementTree
+
+from botocore.awsrequest import AWSResponse
+
+from elastiq import cli, config, ini
+from elastiq.config import Settings
+from elastiq.ec2 import Ec2, Limits
+from elastiq.ec2_client import ClientMaker
+from elastiq.errors import BatchError, CloudError, ConfigError, StateError
+from elastiq.model import Demand, Memory, Observation, Policy, Pool, Worker
+from elastiq.planner import plan
+from elastiq.plugins import htcondor, htcondor_parse
+from elastiq.plugins.sandbox import FOLDERS, SandboxBatch, Spool
+from elastiq.state import State, read_decisions, read_report
+
+NOW = 1_000_000.0
+
+Target = Callable[[bytes], None]
+
+
+@contextmanager
+def directory() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="elastiq-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def check_demand(demand: tuple[Demand, ...]) -> None:
+    for group in demand:
+        assert group.jobs > 0
+        assert group.shape.cpus > 0
+        assert min(group.shape.memory_mb, group.shape.disk_mb, group.shape.gpus) >= 0
+
+
+def check_workers(workers: tuple[Worker, ...]) -> None:
+    for worker in workers:
+        assert worker.name
+        assert worker.jobs >= 0
+        assert worker.idle_seconds is None or worker.idle_seconds >= 0
+        assert not (worker.jobs and worker.idle_seconds is not None)
+
+
+class Shell:
+    """Stands in for the commands of HTCondor: all of them answer `said`."""
+
+    def __init__(self, said: bytes) -> None:
+        # As elastiq.command decodes it.
+        self.said = said.decode("utf-8", "replace")
+
+    def run(self, *_: object, **__: object) -> str:
+        return self.said
+
+
+def htcondor_commands(data: bytes) -> None:
+    """Whatever the commands print with exit status 0. The first part is what condor_status -schedd says."""
+    schedds, _, rest = data.partition(b"\0")
+
+    def run(arguments: list[str], *_: object, **__: object) -> str:
+        return Shell(schedds if "-schedd" in arguments else rest).run()
+
+    with mock.patch.multiple(htcondor, run=run, pipeline=lambda *_, **__: Shell(rest).run()):
+        try:
+            demand = htcondor.HTCondor("cli", 60.0).demand()
+        except BatchError:
+            pass
+        else:
+            check_demand(demand)
+            said = rest.decode("utf-8", "replace")
+            assert demand or "Total for query: 0" in said, f"no jobs, from {said!r}"
+        try:
+            workers = htcondor.HTCondor("cli", 60.0).workers()
+        except BatchError:
+            return
+        check_workers(workers)
+        assert workers or rest.strip() in (b"", b"[]", b"[\n]") or json.loads(rest) == [], f"no workers, from {rest!r}"
+
+
+def htcondor_bindings(data: bytes) -> None:
+    """Whatever the child process with the Python bindings prints."""
+    with mock.patch.object(htcondor, "_ask_bindings", lambda *_: data.decode("utf-8", "replace")):
+        plugin = htcondor.HTCondor("bindings", 60.0)
+        try:
+            demand = plugin.demand()
+        except BatchError:
+            pass
+        else:
+            check_demand(demand)
+            assert demand or json.loads(data)["groups"] == []
+        try:
+            workers = plugin.workers()
+        except BatchError:
+            return
+        check_workers(workers)
+        assert workers or json.loads(data) == []
+
+
+def htcondor_total(data: bytes) -> None:
+    """The totals line that decides whether a job may run on an unlisted worker."""
+    try:
+        total = htcondor_parse.parse_total(data.decode("utf-8", "replace"))
+    except BatchError:
+        return
+    assert b"Total for query: " in data
+    assert 0 <= total < 10**12
+
+
+def sandbox(data: bytes) -> None:
+    """A job file and a worker file, separated by a NUL, and a job that runs on that worker."""
+    job, _, worker = data.partition(b"\0")
+    with directory() as spool_directory:
+        spool = Spool(spool_directory)
+        spool.create()
+        (spool_directory / "queue" / "000001.json").write_bytes(job)
+        (spool_directory / "workers" / "node.json").write_bytes(worker)
+        (spool_directory / "running" / "node").mkdir()
+        batch = SandboxBatch(spool, spool._clock)
+        with mock.patch.object(Spool, "is_alive", lambda *_: True):
+            try:
+                workers = batch.workers()
+            except BatchError:
+                pass
+            else:
+                check_workers(workers)
+                assert workers, f"no workers, from {worker!r}"
+            (spool_directory / "workers" / "node.json").unlink()
+            try:
+                demand = batch.demand()
+            except BatchError:
+                return
+            check_demand(demand)
+            waits = json.loads(job)
+            assert demand or waits.get("after") or waits.get("not_before", 0) > 0, f"no jobs, from {job!r}"
+        assert set(FOLDERS) <= {path.name for path in spool_directory.iterdir()}
+
+
+def configuration(data: bytes) -> None:
+    """A configuration file, and its form alone."""
+    ini.parse(data.decode("utf-8", "replace"))
+    with directory() as place:
+        path = place / "elastiq.conf"
+        path.write_bytes(data)
+        try:
+            settings = config.load(path)
+        except ConfigError as error:
+            assert error.problems
+            assert all(problem.isprintable() for problem in error.problems)
+            return
+    assert settings.image_id
+    assert settings.max_vms is None or settings.max_vms >= 1
+    settings.policy()
+
+
+def use(state: State) -> Memory:
+    """Do with the memory what the daemon does with it."""
+    memory = state.load(NOW)
+    made = plan(Observation(NOW, (), workers=(), instances=()), memory, Policy(cluster="test"))
+    state.save(made.memory)
+    state.refused_features()
+    return memory
+
+
+def state_file(data: bytes) -> None:
+    """A database file of any content."""
+    with directory() as place:
+        (place / "elastiq.db").write_bytes(data)
+        try:
+            state = State(place, NOW)
+            use(state)
+            damaged = state.damaged
+            state.close()
+        except StateError:
+            return
+        assert damaged or not data or data.startswith(b"SQLite format 3\0"), "it was taken for an empty database"
+        if damaged:
+            assert Path(damaged).read_bytes() == data
+        read_report(place)
+        read_decisions(place, 0)
+
+
+FACTS = ("breakers", "capacities", "former", "refused_features", "report")
+
+
+def state_rows(data: bytes) -> None:
+    """A sound database with any text in its rows: a VM, a launch, and the facts, separated by NULs."""
+    texts = [part.decode("utf-8", "replace") for part in data.split(b"\0")]
+    texts += [""] * (5 + len(FACTS) - len(texts))
+    with directory() as place:
+        State(place, NOW).close()
+        database = sqlite3.connect(place / "elastiq.db")
+        if texts[0]:
+            database.execute("INSERT INTO vms VALUES ('i-1', ?)", (texts[0],))
+        if texts[1]:
+            database.execute("INSERT OR IGNORE INTO intents VALUES (?, ?, ?, ?)", texts[1:5])
+        for name, text in zip(FACTS, texts[5:]):
+            if text:
+                database.execute("INSERT INTO facts VALUES (?, ?)", (name, text))
+        database.commit()
+        database.close()
+        report = read_report(place)
+        if report is not None:
+            cli._picture(report, NOW)
+        try:
+            state = State(place, NOW)
+            memory = use(state)
+            state.close()
+        except StateError:
+            return
+        assert state.damaged or bool(memory.vms) == bool(texts[0]), "a VM was forgotten"
+
+
+def legacy_state_file(data: bytes) -> None:
+    """The original's state file."""
+    with directory() as place:
+        (place / "state").write_bytes(data)
+        state = State(place, NOW)
+        try:
+            memory = state.adopt_legacy(state.load(NOW), NOW)
+        finally:
+            state.close()
+        assert (place / "state.imported").read_bytes() == data, "it was overwritten"
+        for id_ in memory.vms:
+            assert id_.encode() in data
+            assert id_.startswith("i-")
+
+
+class Replaying(ClientMaker):
+    """Makes real botocore clients whose every request is answered with the same bytes."""
+
+    status = 200
+    body = b""
+
+    def make(self, read_seconds: float, attempts: int) -> Any:
+        client = super().make(read_seconds, attempts)
+        client.meta.events.register("before-send.ec2", self._answer)
+        return client
+
+    def _answer(self, request: Any, **_: object) -> AWSResponse:
+        raw = SimpleNamespace(stream=lambda **_: iter([self.body]), read=lambda *_: self.body)
+        return AWSResponse(request.url, self.status, {"Content-Type": "text/xml"}, raw)
+
+
+EC2_SETTINGS = Settings(
+    api_url="http://127.0.0.1:1/",
+    aws_access_key_id="key",
+    aws_secret_access_key="secret",
+    image_id="ami-12345678",
+    flavour="m5.large",
+    cluster_name="test",
+)
+CLOUD = Ec2(EC2_SETTINGS, limits=Limits(attempts=1))
+CLIENTS = CLOUD._clients = Replaying(EC2_SETTINGS, 1.0)
+STATUSES = (200, 200, 400, 403, 500, 503)
+
+
+def ec2(data: bytes) -> None:
+    """The body of any answer of EC2; the first byte chooses the HTTP status."""
+    CLIENTS.status = STATUSES[data[0] % len(STATUSES)] if data else 200
+    CLIENTS.body = data[1:]
+    CLOUD._refused.clear()
+    CLOUD._suspected.clear()
+    CLOUD._shapes.clear()
+    try:
+        instances = CLOUD.list_instances(everything=True)
+    except CloudError:
+        pass
+    else:
+        assert CLIENTS.status == 200
+        assert all(isinstance(instance.id, str) and instance.id for instance in instances)
+        assert instances or says_empty(CLIENTS.body), f"no VMs, from {CLIENTS.body!r}"
+    try:
+        instances = CLOUD.launch(Pool(), 2, "token")
+    except CloudError as error:
+        assert error.uncertain or CLIENTS.status != 200, f"a launch that may have worked was written off: {error}"
+    else:
+        assert instances
+    for call in (
+        lambda: CLOUD.terminate(["i-1", "i-2"]),
+        lambda: CLOUD.console_tail("i-1"),
+        lambda: CLOUD.capacity(Pool(instance_type="m5.large")),
+    ):
+        try:
+            call()
+        except CloudError as error:
+            assert len(str(error)) < 1000
+            assert "\n" not in str(error)
+
+
+def says_empty(body: bytes) -> bool:
+    """Return whether an XML document says in so many words that there are no reservations, or no instances in them."""
+    root = ElementTree.parse(io.BytesIO(body)).getroot()
+    return any(child.tag.rpartition("}")[2] == "reservationSet" for child in root)
+
+
+TARGETS: dict[str, Target] = {
+    target.__name__: target
+    for target in (
+        htcondor_commands,
+        htcondor_bindings,
+        htcondor_total,
+        sandbox,
+        configuration,
+        state_file,
+        state_rows,
+        legacy_state_file,
+        ec2,
+    )
+}
+
+
+def _database() -> bytes:
+    with directory() as place:
+        State(place, NOW).close()
+        return (place / "elastiq.db").read_bytes()
+
+
+_JOB = b'{"id": "000001", "command": ["true"], "cpus": 1, "submitted_at": 5.0, "after": "", "exit_code": null}'
+_WORKER = (
+    b'{"name": "node", "instance_id": "i-1", "address": "10.0.0.1", "cpus": 4, "memory_mb": 8, "idle_seconds": 7.5}'
+)
+_SLOT = (
+    b'{"Machine": "node", "Name": "slot1@node", "State": "Unclaimed", "Cpus": 4, "Memory": 8000, "Disk": 1024.0, '
+    b'"MyAddress": "<10.77.0.11:9618?addrs=10.77.0.11-9618>", "MyCurrentTime": 10000, "EnteredCurrentState": 9900}'
+)
+_VM = b'{"id": "i-1", "pool": "default", "launched_at": 5.0, "state": "running", "joined_at": null, "tagged": true}'
+_ROWS = (
+    _VM,
+    b"token",
+    b"default",
+    b"2",
+    b"999.5",
+    b'{"default": {"failed_boots": 3, "closed_until": 5.0, "reason": "r"}}',
+    b'{"default": {"cpus": 4, "memory_mb": 8000}}',
+    b'["i-0"]',
+    b'["MaxResults"]',
+    b'{"pid": 5, "started_at": 5.0, "updated_at": 9.0, "max_vms": null, "last_action": {"at": 5.0, "text": "t"}, '
+    b'"last_error": null, "holds": ["why"]}',
+)
+_INSTANCE = (
+    b"<item><instanceId>i-00000001</instanceId><instanceState><code>16</code><name>running</name></instanceState>"
+    b"<privateIpAddress>10.0.0.1</privateIpAddress><launchTime>2026-01-01T00:00:00.000Z</launchTime><clientToken>token"
+    b"</clientToken><tagSet><item><key>elastiq:cluster</key><value>test</value></item></tagSet></item>"
+)
+_LISTING = (
+    b"<DescribeInstancesResponse><requestId>r</requestId><reservationSet><item><instancesSet>%b</instancesSet></item>"
+    b"</reservationSet></DescribeInstancesResponse>"
+) % _INSTANCE
+
+SEEDS: dict[str, tuple[bytes, ...]] = {
+    "htcondor_commands": (
+        b"schedd-a@\n\x00      5 1 100 5 undefined 1\n",
+        b"schedd-a@\n\0[%b]" % _SLOT,
+        b"schedd-a@\n\0Total for query: 0 jobs; 0 completed\n",
+        b"schedd-a@\n\0[\n]",
+    ),
+    "htcondor_bindings": (b'{"groups": [[5, 1, 100, 5, null, 1]], "schedds": ["a"]}', b"[%b]" % _SLOT, b"[]"),
+    "htcondor_total": (b"\n\nTotal for query: 0 jobs; 0 completed, 0 removed\nTotal for all users: 3 jobs\n",),
+    "sandbox": (_JOB + b"\0" + _WORKER,),
+    "configuration": (
+        b"[elastiq]\nsleep_s = 5\n[quota]\nmax_vms = unlimited\n[ec2]\nimage_id = ami-1a2b3c4d\n"
+        b"user_data_b64 = IyEvYmluL3NoCg==\naws_access_key_id = a\naws_secret_access_key = 007\n[debug]\n",
+    ),
+    "state_file": (_database(), b"", b"SQLite format 3\0"),
+    "state_rows": (b"\0".join(_ROWS), b"\0".join((*_ROWS[:5], b"", b"", b"", b"", _ROWS[-1])), _VM),
+    "legacy_state_file": (b"i-0123456789abcdef0\ni-00000001\n",),
+    "ec2": (
+        b"\0" + _LISTING,
+        b"\0" + _LISTING.replace(_INSTANCE, b""),
+        b"\0<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>",
+        b"\0<RunInstancesResponse><instancesSet>%b</instancesSet></RunInstancesResponse>" % _INSTANCE,
+        b"\x02<Response><Errors><Error><Code>InvalidAMIID.NotFound</Code><Message>m</Message></Error></Errors></Response>",
+        b"\0<GetConsoleOutputResponse><output>a2VybmVsIHBhbmlj</output></GetConsoleOutputResponse>",
+        b"\0<DescribeInstanceTypesResponse><instanceTypeSet><item><instanceType>m5.large</instanceType><vCpuInfo>"
+        b"<defaultVCpus>4</defaultVCpus></vCpuInfo></item></instanceTypeSet></DescribeInstanceTypesResponse>",
+    ),
+}
+
+logging.getLogger("elastiq").setLevel(logging.CRITICAL)
