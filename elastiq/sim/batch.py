@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Shape, Worker
 from elastiq.plugins import Closing
@@ -82,7 +81,7 @@ class SimBatch:
                 ads = []
             if world.faults.strikes("workers: ads out of date"):
                 self._freeze_some()
-        world.last_served = {ad.vm.id for ad in ads if ad.vm is not None}
+        world.last_served = {ad.vm.id for ad in ads}
         self.workers_version = world.engine.version
         now = world.engine.time
         return tuple(self._worker(ad, now) for ad in ads)
@@ -91,20 +90,17 @@ class SimBatch:
         """Let some ads stay as they are for a while, whatever their workers do."""
         world = self._world
         for ad in world.ads:
-            if ad.vm is not None and ad.frozen is None and world.engine.chance(0.5):
+            if ad.frozen is None and world.engine.chance(0.5):
                 ad.frozen = world.picture(ad.vm)
                 world.engine.after(world.engine.between(10, 300), lambda ad=ad: self._thaw(ad))  # type: ignore[misc]
 
     @staticmethod
     def _thaw(ad: Ad) -> None:
-        if ad.vm is not None and ad.vm.joined:
+        if ad.vm.joined:
             ad.frozen = None
 
     def _worker(self, ad: Ad, now: float) -> Worker:
         capacity = self._world.traits.capacity
-        if ad.vm is None:
-            # A machine of the cluster that is no VM: always full, so that no job's fate depends on it.
-            return Worker(ad.name, None, ad.address, capacity, Shape(0, 1), 1)
         cpus, memory_mb, jobs, idle_since, closed = ad.frozen or self._world.picture(ad.vm)
         return Worker(
             ad.name,
@@ -134,6 +130,8 @@ class SimBatch:
         world, engine, faults = self._world, self._world.engine, self._world.faults
         ad = self._ad(worker)
         vm = ad.vm if ad is not None else world.vms.get(worker.instance_id or "")
+        if vm is not None and vm.id in world.last_served:
+            vm.wished_gone = True
         if faults.any:
             if vm is not None and vm.takes_jobs and faults.strikes("job lands before the close"):
                 world.start_on(vm, engine.between(60, 900))
@@ -141,6 +139,7 @@ class SimBatch:
             if faults.strikes("close: answer lost, not done"):
                 raise BatchError("no answer to the close")
             if vm is not None and vm.takes_jobs and faults.strikes("close: refused"):
+                vm.wished_gone = False
                 return Closing.BUSY
         answer = self._really_close(ad, vm)
         if answer is Closing.CLOSED and faults.strikes("job wants in after the close"):
@@ -161,9 +160,9 @@ class SimBatch:
                 raise BatchError("the worker does not answer")
             return Closing.CLOSED
         if vm.jobs:
+            vm.wished_gone = False
             return Closing.BUSY
-        if not vm.closed:
-            vm.closed, vm.closed_at = True, world.engine.time
+        vm.closed = True
         if ad is not None and vm.joined and world.traits.exits_when_closed:
             world.ads = [ad for ad in world.ads if ad.vm is not vm]
         return Closing.CLOSED
@@ -197,5 +196,3 @@ class SimBatch:
             return
         for job in list(vm.jobs.values()):
             world.requeue(job, job.tries)
-
-

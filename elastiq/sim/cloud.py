@@ -92,6 +92,9 @@ class SimCloud:
                 found = [instance for instance in found if world.engine.chance(0.5)]
             if found and faults.strikes("listing: VMs twice"):
                 found += [world.engine.random.choice(found)]
+        for instance in found:
+            if instance.address:
+                world.vms[instance.id].shown_address = True
         self.list_version = world.engine.version
         return tuple(found)
 
@@ -114,7 +117,7 @@ class SimCloud:
         )
 
     def _launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
-        world, engine, faults = self._world, self._world.engine, self._world.faults
+        engine, faults = self._world.engine, self._world.faults
         self._check_quota(count)
         self._trouble()
         if faults.strikes("launch: no capacity"):

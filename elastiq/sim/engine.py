@@ -16,9 +16,9 @@ class Engine:
         self.version = 0
         """Grows with every event, so that one can tell whether the world has changed."""
         self._number = 0
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._heap: list[tuple[float, int, Callable[[], object]]] = []
 
-    def after(self, seconds: float, action: Callable[[], None]) -> None:
+    def after(self, seconds: float, action: Callable[[], object]) -> None:
         """Let `action` happen in `seconds`."""
         self._number += 1
         heapq.heappush(self._heap, (self.time + max(0.0, seconds), self._number, action))

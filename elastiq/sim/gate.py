@@ -45,7 +45,7 @@ class Gate:
         if world.faults.any:
             if world.faults.strikes("killed before a call"):
                 raise Killed(f"before {name}")
-            if self.stop is not None and world.faults.strikes("stopped by a signal"):
+            if self.stop is not None and name != "state.save" and world.faults.strikes("stopped by a signal"):
                 self.stop()
                 self.stop, self.stopped = None, True
         if not name.startswith("state"):

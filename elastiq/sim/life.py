@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
 from elastiq.config import Settings
 from elastiq.core import Core
-from elastiq.errors import StateError
 from elastiq.model import InstanceState, Memory, Shape
+from elastiq.planner import OUT_OF_SIGHT_SECONDS
+from elastiq.sim import workload
 from elastiq.sim.batch import SimBatch
 from elastiq.sim.book import Book, Killed, Violation
 from elastiq.sim.cloud import SimCloud
@@ -28,10 +29,10 @@ from elastiq.tracking import (
     SETTLE_SECONDS,
 )
 
+MOST_JOBS_OF_TRACE = 40
 HOUR, DAY, YEAR = 3600.0, 86400.0, 365.25 * 86400.0
 LIFE_SECONDS = 30 * DAY
 """How long one cluster is watched; a life is what one seed gives."""
-OUT_OF_SIGHT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Options:
     """Go step by step through what would be passed over, and fail if anything happens there."""
     kinds: tuple[str, ...] = ()
     """Faults to choose from; empty: all."""
+    workload: str = ""
+    """File in the Standard Workload Format from which bursts of jobs are taken; empty: jobs are made up."""
 
 
 @dataclass
@@ -61,10 +64,11 @@ class Result:
     violation: str = ""
 
 
-def live(seed: int, options: Options | None = None) -> Result:
-    """Return what became of the cluster of `seed`."""
+def live(seed: int, options: Options | None = None, trace: Callable[[str], None] | None = None) -> Result:
+    """Return what became of the cluster of `seed`; `trace` is told all that happens."""
     with tempfile.TemporaryDirectory(prefix="elastiq-sim-", dir=_memory_disk()) as directory:
         life = Life(seed, options or Options(), Path(directory))
+        life.world.trace = trace
         result = Result(seed, life.book)
         try:
             life.run()
@@ -125,7 +129,7 @@ class Life:
         if self.disk is not None:
             return QuickState(self.disk, self.directory)
         state = State(self.directory, self.clock.now())
-        state._database.execute("PRAGMA synchronous=OFF")  # noqa: SLF001
+        state._database.execute("PRAGMA synchronous=OFF")
         return state
 
     def _new_token(self) -> str:
@@ -166,6 +170,8 @@ class Life:
 
     def _arrivals(self, seconds: float) -> float:
         """Let jobs come in the next `seconds`; return how long one VM would work on them."""
+        if self.options.workload:
+            return self._arrivals_of_trace(seconds)
         engine, world = self.engine, self.world
         capacity = self.traits.capacity
         total = 0.0
@@ -188,6 +194,24 @@ class Life:
                     lambda shape=shape, one=one, held=held: world.submit(shape, one, held=held),  # type: ignore[misc]
                 )
                 total += 0.0 if long else one
+        return total
+
+    def _arrivals_of_trace(self, seconds: float) -> float:
+        """Let up to MOST_JOBS_OF_TRACE jobs come as they came in some hour of the trace."""
+        engine, world = self.engine, self.world
+        trace = workload.read(self.options.workload)
+        first = engine.random.randrange(len(trace))
+        began_at = trace[first][0]
+        total = 0.0
+        for submitted_at, run_seconds, processors in trace[first : first + MOST_JOBS_OF_TRACE]:
+            if submitted_at - began_at > seconds:
+                break
+            shape = Shape(min(processors, self.traits.capacity.cpus))
+            engine.after(
+                submitted_at - began_at,
+                lambda shape=shape, run_seconds=run_seconds: world.submit(shape, run_seconds),  # type: ignore[misc]
+            )
+            total += run_seconds
         return total
 
     def _plan_faults(self, seconds: float) -> None:
@@ -242,7 +266,7 @@ class Life:
             self._restart_wanted = True
         elif kind == "worker listed twice" and joined:
             vm = engine.random.choice(joined)
-            ad = Ad(vm, f"old-{vm.id}.pool", *self._ad_keys(vm))
+            ad = Ad(vm, f"old-{vm.id}.pool", *self._ad_keys(vm), engine.time)
             ad.frozen = world.picture(vm)
             world.ads.append(ad)
             engine.after(engine.between(60, 900), lambda: world.drop_ad(ad))
@@ -307,15 +331,17 @@ class Life:
             self._step()
             pause = max(0.1, self.core.seconds_to_next_check())
             self._next_step_at = engine.time + pause
-            if self.options.skip and self._settled(before=self._memory_before):
+            if self.options.skip:
                 self._skip(until)
 
     def _step(self) -> None:
         """Let the daemon do one pass, and start it again if it does not survive that."""
         world, gate, state = self.world, self.gate, self._state
         assert state is not None
+        self._pass_began_at = self.clock.now()
         self.book.work["passes"] += 1
-        self._memory_before: Memory | None = self.core._memory  # noqa: SLF001
+        self.book.work["passes in faults"] += self.faults.any
+        self._memory_before: Memory | None = self.core._memory
         if self._reload_wanted is not None:
             self.settings, self._reload_wanted = self._reload_wanted, None
             world.settings = self.settings
@@ -324,7 +350,6 @@ class Life:
         state.recorded.clear()
         state.failed = False
         gate.acts = 0
-        world.step_began_at = self.engine.time
         try:
             self.core.step()
         except Killed as killed:
@@ -381,20 +406,17 @@ class Life:
     def _reckon(self) -> None:
         """See whether everything is in order again."""
         world, check, core = self.world, self.book.check, self.core
-        memory = core._memory  # noqa: SLF001
+        memory = core._memory
         now = self.engine.time
         own = [vm for vm in world.own() if not vm.excused]
         for vm in own:
             check("no VM lost", vm.id in memory.vms, f"{vm.id} ({vm.state.value}) is not known")
-        for id_, record in memory.vms.items():
-            vm_or_none = world.vms.get(id_)
-            check(
-                "no ghost",
-                (vm_or_none is not None and vm_or_none.exists) or record.launched_at > self.clock.now() - HOUR,
-                f"{id_} is gone and still counted",
-            )
+        noticed_by = now - 3 * self.settings.check_vms_every_s - 300.0
+        for id_ in memory.vms:
+            gone_at = world.gone_at.get(id_, now)
+            check("no ghost", gone_at > noticed_by, f"{id_} has been gone for {now - gone_at:.0f} s and still counts")
         settings = self.settings
-        slack = settings.check_vms_every_s * 3 + settings.idle_for_time_s + 1800.0
+        slack = settings.check_vms_every_s * 3 + settings.idle_for_time_s + settings.lost_worker_time_s + 1800.0
         idle = [vm for vm in own if not vm.jobs and now - max(vm.idle_since, vm.created_at) > slack]
         check("no VM idle for good", len(idle) <= settings.min_vms, f"idle: {', '.join(vm.id for vm in idle)}")
         working = [vm for vm in own if vm.joined and not vm.closed]
@@ -408,61 +430,73 @@ class Life:
         # Those that can not run any more are taken out by their owners.
         world.waiting = [job for job in world.waiting if job.feasible]
 
-    def _settled(self, before: Memory | None) -> bool:
-        """Return whether the daemon, asked again in the same world, would do the same nothing."""
-        memory = self.core._memory  # noqa: SLF001
-        version = self.engine.version
+    def _quiet_until(self, before: Memory | None) -> float:
+        """Return until when the daemon, asked again, would do the same nothing; now, if that is not sure.
+
+        The pass that has just ended changed nothing, and every part of what it saw is as it was: so only an event of
+        the world or one of the daemon's own limits can make a difference. If the queue alone is known to be as it was,
+        the next look at the VMs ends the quiet.
+        """
+        engine, core = self.engine, self.core
+        memory, reading = core._memory, core._reading
+        version = engine.version
         if (
             before is None
             or self.faults.any
             or self.gate.acts
             or self._restart_wanted
             or self._reload_wanted is not None
-            or not version == self.batch.demand_version == self.batch.workers_version == self.cloud.list_version
-            or memory.intents
-            or memory.former
+            or version != self.batch.demand_version
+            or None in (reading.demand, reading.workers, reading.instances)
             or memory != before
         ):
-            return False
-        return not any(
+            return engine.time
+        unclear = any(
             record.leaving or record.missing_since is not None or not record.tagged for record in memory.vms.values()
         )
-
-    def _skip(self, until: float) -> None:
-        """Pass over the time until something can change: an event of the world, or a limit of the daemon's."""
-        engine = self.engine
-        now, reading = self.clock.now(), self.core._reading  # noqa: SLF001
+        ahead = engine.time - self.clock.now()
+        known = version == self.batch.workers_version == self.cloud.list_version
+        if not known or unclear or memory.intents:
+            timers = [at for at in self._timers() if at >= self._pass_began_at]
+            return min([engine.next_event_at, core._vms_due_at + ahead, *(at + ahead for at in timers)])
         # A limit that was passed after the last look will be noticed at the next one.
         looked_at = min(reading.demand_at, reading.workers_at, reading.instances_at)
-        moment = min(
-            [engine.next_event_at, until, *(engine.time + at - now for at in self._timers() if at > looked_at)],
-        )
+        return min([engine.next_event_at, *(at + ahead for at in self._timers() if at > looked_at)])
+
+    def _skip(self, until: float) -> None:
+        """Pass over the time in which nothing can change."""
+        moment = min(until, self._quiet_until(self._memory_before))
         if moment <= self._next_step_at:
             return
         if self.options.prove_skips:
             self._prove(moment)
             return
-        resume = moment + engine.random.random() * self.settings.check_queue_every_s
         self.book.work["seconds passed over"] += int(moment - self._next_step_at)
-        self._next_step_at = resume
-        self.batch.asked_at = self.cloud.listed_at = resume
+        checks_due_at = self.core._vms_due_at + self.engine.time - self.clock.now()
+        # The daemon notices an event some time after it, at a check; a check is on time.
+        late = 0.0 if moment == checks_due_at else self.engine.random.random() * self.settings.check_queue_every_s
+        self._next_step_at = moment + late
+        self.batch.asked_at = self._next_step_at
+        self.cloud.listed_at = max(self.cloud.listed_at, self._next_step_at - self.settings.check_vms_every_s)
 
     def _prove(self, moment: float) -> None:
         """Take every step until `moment` and see that nothing comes of it."""
+        engine = self.engine
         while self._next_step_at < moment:
-            self.engine.run_until(self._next_step_at)
-            before = self.core._memory  # noqa: SLF001
+            engine.run_until(self._next_step_at)
+            before, version = self.core._memory, engine.version
             self._step()
-            after = self.core._memory  # noqa: SLF001
-            if self.gate.acts or after != before:
-                raise Violation(f"the simulator would have passed over something at {self.engine.time}")
+            if engine.version != version or engine.time >= moment:
+                return  # its calls took so long that the quiet was over
+            if self.gate.acts or self.core._memory != before:
+                raise Violation(f"the simulator would have passed over something at {engine.time}")
             self.book.tested["time passed over is quiet"] += 1
-            self._next_step_at = self.engine.time + max(0.1, self.core.seconds_to_next_check())
+            self._next_step_at = engine.time + max(0.1, self.core.seconds_to_next_check())
 
     def _timers(self) -> Iterator[float]:
         """Yield every moment at which a plan for the same world may come out differently, by the daemon's clock."""
         core, settings = self.core, self.settings
-        memory, reading = core._memory, core._reading  # noqa: SLF001
+        memory, reading = core._memory, core._reading
         for record in memory.vms.values():
             yield record.terminate_retry_at
             if record.joined_at is None:
@@ -472,7 +506,9 @@ class Life:
                 yield record.lost_since + settings.lost_worker_time_s
         for worker in reading.workers or ():
             if worker.idle_seconds is not None:
-                yield reading.workers_at - worker.idle_seconds + settings.idle_for_time_s
+                idle_since = reading.workers_at - worker.idle_seconds
+                yield idle_since + settings.idle_for_time_s
+                yield idle_since + settings.idle_for_time_s + settings.lost_worker_time_s
         for breaker in memory.breakers.values():
             yield breaker.closed_until
         if memory.waiting_since is not None:

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from elastiq.errors import StateError
@@ -27,12 +26,6 @@ class Disk:
 class _NoDatabase:
     """Takes the place of a database in `State.load`; `save` and the rest never reach it."""
 
-    def __enter__(self) -> _NoDatabase:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        pass
-
     def close(self) -> None:
         pass
 
@@ -47,7 +40,9 @@ class QuickState(State):
         self._database: Any = _NoDatabase()
 
     def _read(self, database: sqlite3.Connection) -> Memory:  # type: ignore[override]
-        return replace(self.disk.memory, waiting_since=None)
+        memory = self.disk.memory
+        intents = tuple(replace(intent, unseen_since=None) for intent in memory.intents)
+        return replace(memory, waiting_since=None, intents=intents)
 
     def save(self, memory: Memory) -> None:
         self.disk.memory = memory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from elastiq.config import Settings
@@ -24,7 +24,7 @@ class Traits:
 
     dialect: str = "aws"
     """aws or openstack."""
-    capacity: Shape = Shape(4, 8000)
+    capacity: Shape = field(default_factory=lambda: Shape(4, 8000))
     boot_seconds: float = 120.0
     run_seconds: float = 20.0
     addresses: int = 12
@@ -69,7 +69,6 @@ class Vm:
     __slots__ = (
         "address",
         "closed",
-        "closed_at",
         "cluster",
         "created_at",
         "detail",
@@ -77,7 +76,6 @@ class Vm:
         "excused",
         "free_cpus",
         "free_memory_mb",
-        "gone_at",
         "id",
         "idle_since",
         "jobs",
@@ -86,11 +84,13 @@ class Vm:
         "own",
         "pool",
         "served_at",
+        "shown_address",
         "shown_alive_until",
         "state",
         "tags_visible_at",
         "token",
         "visible_at",
+        "wished_gone",
     )
 
     def __init__(self, id_: str, own: bool, token: str, created_at: float, capacity: Shape) -> None:
@@ -101,19 +101,21 @@ class Vm:
         self.visible_at = self.tags_visible_at = created_at
         self.shown_alive_until = 0.0
         """Until when listings show it as running although it is gone."""
-        self.gone_at: float | None = None
         self.joined = False
         """Its worker runs: a job can start there unless it is closed."""
         self.closed = False
-        self.closed_at = 0.0
         self.end_requested = False
         self.excused = False
         """elastiq can not know it any more: it has no tag, and the database was damaged."""
+        self.wished_gone = False
+        """The daemon decided to terminate it when it could see its worker, or after due patience."""
         self.jobs: dict[int, Job] = {}
         self.idle_since = created_at
         self.free_cpus, self.free_memory_mb = capacity.cpus, capacity.memory_mb
         self.served_at: float | None = None
-        """When the daemon last saw its worker and had that on disk."""
+        """When the daemon last saw its worker, could tell its VM, and had that on disk."""
+        self.shown_address = False
+        """Whether the cloud has told the daemon its address and name."""
 
     @property
     def exists(self) -> bool:
@@ -129,10 +131,11 @@ class Vm:
 class Ad:
     """What the batch system lists of a worker: the truth, or a picture of it that is out of date."""
 
-    __slots__ = ("address", "frozen", "instance_id", "name", "vm")
+    __slots__ = ("address", "frozen", "instance_id", "listed_at", "name", "vm")
 
-    def __init__(self, vm: Vm | None, name: str, instance_id: str | None, address: str | None) -> None:
+    def __init__(self, vm: Vm, name: str, instance_id: str | None, address: str | None, listed_at: float) -> None:
         self.vm, self.name, self.instance_id, self.address = vm, name, instance_id, address
+        self.listed_at = listed_at
         self.frozen: tuple[int, int, int, float | None, bool] | None = None
         """Free CPUs, free memory, jobs, idle since, closed: of a VM that is gone, or of some time ago."""
 
@@ -146,6 +149,7 @@ class World:
         """Those in force in the daemon."""
         self.vms: dict[str, Vm] = {}
         """All that the cloud may still list."""
+        self.gone_at: dict[str, float] = {}
         self.ads: list[Ad] = []
         self.waiting: list[Job] = []
         self.running: dict[int, Job] = {}
@@ -156,7 +160,6 @@ class World:
         self.broken_excuse = 0
         self.last_served: set[str] = set()
         """VMs whose workers were in the last answer to the daemon."""
-        self.step_began_at = engine.time
         self.trace: Callable[[str], None] | None = None
         self._vm_number = self._job_number = 0
         self._negotiating = False
@@ -260,8 +263,8 @@ class World:
             return
         name = self.worker_name(vm)
         self.ads = [ad for ad in self.ads if ad.name != name]
-        by = self.traits.advertises
-        self.ads.append(Ad(vm, name, vm.id if by == "id" else None, vm.address if by != "name" else None))
+        by, now = self.traits.advertises, self.engine.time
+        self.ads.append(Ad(vm, name, vm.id if by == "id" else None, vm.address if by != "name" else None, now))
 
     def picture(self, vm: Vm) -> tuple[int, int, int, float | None, bool]:
         """Return what an ad of `vm` says now."""
@@ -296,7 +299,7 @@ class World:
 
     def match(self) -> None:
         """Start every waiting job for which a listed, open worker has room."""
-        open_vms = [ad.vm for ad in self.ads if ad.vm is not None and ad.vm.takes_jobs]
+        open_vms = [ad.vm for ad in self.ads if ad.vm.takes_jobs]
         if not open_vms or not self.waiting:
             return
         left = []
@@ -353,8 +356,8 @@ class World:
         if not vm.joined:
             return
         for ad in self.ads:
-            if ad.vm is vm and ad.frozen is None:
-                ad.frozen = self.picture(vm)
+            if ad.vm is vm:
+                ad.frozen = ad.frozen or self.picture(vm)
                 self.engine.after(self.traits.ad_lifetime_seconds, lambda ad=ad: self.drop_ad(ad))  # type: ignore[misc]
         vm.joined = False
         for job in list(vm.jobs.values()):
@@ -389,7 +392,7 @@ class World:
             self.book.check("no job killed", False, f"jobs {numbers} ran on {vm.id} when its termination took effect")
         was_running = vm.state is InstanceState.RUNNING
         vm.state = InstanceState.TERMINATED
-        vm.gone_at = engine.time
+        self.gone_at[vm.id] = engine.time
         if vm.closed and not vm.jobs:
             # Its worker was taken off cleanly before.
             self.ads = [ad for ad in self.ads if ad.vm is not vm]
@@ -420,7 +423,7 @@ class World:
     def restart_collector(self) -> None:
         """Forget every ad; living workers send theirs again, each in its own time."""
         ads, self.ads = self.ads, []
-        for vm in {ad.vm.id: ad.vm for ad in ads if ad.vm is not None and ad.vm.joined}.values():
+        for vm in {ad.vm.id: ad.vm for ad in ads if ad.vm.joined}.values():
             exited = vm.closed and self.traits.exits_when_closed
             if not exited:
                 seconds = self.traits.advertise_seconds * self.engine.random.random()
@@ -442,7 +445,7 @@ class World:
 
     def open(self, vm: Vm) -> None:
         """Let the worker of `vm` take jobs again."""
-        vm.closed = False
+        vm.closed = vm.wished_gone = False
         if vm.joined and not any(ad.vm is vm for ad in self.ads):
             self.engine.after(self.engine.between(1, 10), lambda: self.advertise(vm))
             self.engine.after(11, self.negotiate_soon)
@@ -450,7 +453,10 @@ class World:
 
     def check_patience(self, vm: Vm) -> None:
         """Check that a worker which went out of sight was given the time to come back."""
-        if vm.served_at is None or (vm.closed and vm.closed_at < self.step_began_at) or vm.state is InstanceState.ERROR:
+        if vm.wished_gone or vm.state is InstanceState.ERROR:
+            return
+        if vm.served_at is None:
+            self._check_look(vm)
             return
         unseen = self.engine.time - vm.served_at
         limit = self.settings.lost_worker_time_s
@@ -459,12 +465,22 @@ class World:
             vm.id in self.last_served or unseen >= limit - 1.0,
             f"{vm.id} terminated though its worker was out of sight for {unseen:.0f} s only",
         )
+        vm.wished_gone = True
+
+    def _check_look(self, vm: Vm) -> None:
+        """Check that the daemon looked for a worker lately before it took it for one that never joined."""
+        if self.faults.any or vm.id in self.last_served or not vm.joined:
+            return
+        there = [self.engine.time - ad.listed_at for ad in self.ads if ad.vm is vm and ad.frozen is None]
+        unnoticed = max(there, default=0.0)
+        what = f"{vm.id} terminated unseen after it had been a worker for {unnoticed:.0f} s"
+        self.book.check("no harm in doubt", unnoticed < 60.0, what)
 
     def commit_served(self, served: set[str]) -> None:
         """Note that the daemon has seen these workers and has that on disk."""
         for id_ in served:
             vm = self.vms.get(id_)
-            if vm is not None and vm.exists:
+            if vm is not None and vm.exists and (vm.shown_address or self.traits.advertises == "id"):
                 vm.served_at = self.engine.time
 
 
