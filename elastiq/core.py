@@ -114,7 +114,7 @@ class Core:
         if now >= self._vms_due_at:
             self._check_vms()
             checked = True
-        if now >= self._queue_due_at:
+        if self._clock.now() >= self._queue_due_at:
             self._check_queue()
             checked = True
         if not checked or self._actuator.stopping:
