@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
+import weakref
 
 
 class Clock:
@@ -18,6 +19,7 @@ class Clock:
         self._wall_at_start = time.time()
         self._monotonic_at_start = time.monotonic()
         self._read_end, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        weakref.finalize(self, _close, self._read_end, self._write_end).atexit = False
 
     def now(self) -> float:
         """Return seconds since the epoch, never going back and never jumping."""
@@ -35,3 +37,8 @@ class Clock:
             os.write(self._write_end, b"\0")
         except BlockingIOError:
             pass  # a full pipe wakes as well
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
