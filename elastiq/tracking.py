@@ -227,8 +227,8 @@ def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], now: f
     """Return which worker runs on which VM, by instance id.
 
     A worker is matched by the instance id that it advertises, else by its address, else by its name. Whoever
-    advertises an instance id is matched by that alone; an address or name that is not unique, or a worker that has
-    been idle for longer than its VM exists (the ad of an earlier VM), matches nothing.
+    advertises an instance id is matched by that alone; an address or name that is not unique matches nothing, nor does
+    a worker that has been idle for longer than its VM exists, if that VM has not joined yet: the ad of an earlier VM.
     """
     records = [record for record in records if record.terminated_at is None]
     by_id = {record.id: record for record in records}
@@ -243,6 +243,7 @@ def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], now: f
             record = by_address.get(worker.address or "") or by_name.get(worker.name.split(".")[0])
             if (
                 record is not None
+                and record.joined_at is None
                 and (worker.idle_seconds or 0.0) > now - record.launched_at + STALE_WORKER_SLACK_SECONDS
             ):
                 record = None

@@ -205,3 +205,9 @@ def test_a_failed_launch_stays_open_only_if_it_may_have_worked(uncertain: bool, 
     after = learn(memory, Outcome(launch, False, "quota", uncertain=uncertain, token="t"), NOW)
     assert len(after.intents) == left
     assert after.breakers["default"].closed_until == (0 if uncertain else NOW + 15), "the open intent holds it back"
+
+
+def test_a_vm_that_has_joined_keeps_its_worker_when_the_wall_clock_went_back() -> None:
+    """Found by the simulator: times in the future become now, so that the VM seemed younger than its worker."""
+    idle = Worker("any", address="10.0.0.5", idle_seconds=9000.0)
+    assert match_workers([idle], [replace(RECORD, launched_at=NOW, joined_at=NOW)], NOW)
