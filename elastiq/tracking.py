@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from elastiq.model import (
     Breaker,
     Instance,
+    InstanceState,
     Intent,
     Kind,
     Memory,
@@ -47,6 +48,10 @@ REFUSAL_PAUSES_SECONDS = (15.0, 30.0, 60.0, 120.0, 300.0)
 CLOSE_AGAIN_SECONDS = 30.0
 RETRY_SECONDS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0)
 """Pauses between tries to terminate a VM."""
+
+TERMINATE_AGAIN_SECONDS = 120.0
+"""A VM that listings still show alive, and not on its way out, so long after the cloud accepted its termination did not
+get it: a fresh VM may be unknown by its id, and OpenStack forgets terminations that fail."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def _track_instances(
                 continue
             record = _adopt(instance, now, tokens.get(instance.client_token), policy)
         if instance.state.alive:
-            vms[instance.id] = _refresh(record, instance, policy.cluster)
+            vms[instance.id] = _still_there(_refresh(record, instance, policy.cluster), listed_at)
             continue
         vms.pop(instance.id, None)
         if record.terminated_at is None and not record.doomed:
@@ -168,6 +173,14 @@ def _refresh(record: VmRecord, instance: Instance, cluster: str) -> VmRecord:
         "missing_since": None,
     }
     return _changed(record, fresh)
+
+
+def _still_there(record: VmRecord, listed_at: float) -> VmRecord:
+    """Return the record of a listed VM; one that should have been gone for long is to be terminated again."""
+    is_going = record.state is InstanceState.STOPPING
+    if record.terminated_at is None or is_going or listed_at - record.terminated_at <= TERMINATE_AGAIN_SECONDS:
+        return record
+    return replace(record, terminated_at=None)
 
 
 def _changed(record: VmRecord, values: Mapping[str, object]) -> VmRecord:

@@ -31,8 +31,10 @@ QUICK: dict[str, dict[str, Any]] = {
     "elastiq.tracking": {
         "SETTLE_SECONDS": 4.0,
         "SETTLE_SECONDS_PER_VM": 0.5,
+        "UNSEEN_SECONDS": 1.0,
         "MISSING_GRACE_SECONDS": 4.0,
         "CLOSE_AGAIN_SECONDS": 1.0,
+        "TERMINATE_AGAIN_SECONDS": 3.0,
         "RETRY_SECONDS": (0.5, 1.0, 2.0),
         "REFUSAL_PAUSES_SECONDS": (0.3, 0.6, 1.0),
     },

@@ -253,7 +253,7 @@ class Head:
             try:
                 return [row[0] for row in database.execute(query)]
             except sqlite3.OperationalError as error:
-                if "no such table" in str(error) or "unable to open" in str(error):
+                if any(words in str(error) for words in ("no such table", "unable to open", "decode")):
                     return []
                 raise
 
