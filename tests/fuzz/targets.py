@@ -91,7 +91,8 @@ def htcondor_commands(data: bytes) -> None:
         except BatchError:
             return
         check_workers(workers)
-        assert workers or rest.strip() in (b"", b"[]", b"[\n]") or json.loads(rest) == [], f"no workers, from {rest!r}"
+        said = rest.decode("utf-8", "replace").strip()
+        assert workers or said in ("", "[]", "[\n]") or json.loads(said) == [], f"no workers, from {said!r}"
 
 
 def htcondor_bindings(data: bytes) -> None:

@@ -1,0 +1,312 @@
+"""Secrets stay where they are, files are private, rights are small: shown on a running daemon where that counts."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elastiq.config import Settings
+from elastiq.ec2 import CLUSTER_TAG, Ec2, Limits
+from elastiq.ec2_client import OPERATIONS, ClientMaker
+from elastiq.errors import CloudError
+from elastiq.model import Pool
+from elastiq.options import OPTIONS
+from elastiq.pidfile import find_daemon
+from tests.process.conftest import HeadNode
+from tests.testbed.proxy import Ec2Endpoint
+
+TOP = Path(__file__).parents[2]
+
+KEY = "AKIACANARYKEYIDCANARY"
+SECRET = "canarySecret/wJalrXUtnFEMI%K7MDENG+bPx=="
+FROM_ENVIRONMENT = "canary-secret-in-the-environment"
+USER_DATA = (
+    b"#!/bin/sh\nexport POOL_PASSWORD=canary-pool-password\ncurl -H 'X-Token: canary-token-canary' http://%ipv4%/\n"
+)
+RENDERED = USER_DATA.replace(b"%ipv4%", b"192.0.2.7")
+CANARIES = (
+    KEY,
+    SECRET,
+    FROM_ENVIRONMENT,
+    "canary-pool-password",
+    "canary-token-canary",
+    base64.b64encode(USER_DATA).decode()[20:80],
+    base64.b64encode(RENDERED).decode()[20:],
+    base64.b64encode(SECRET.encode()).decode(),
+)
+
+CONDOR = """#!/bin/sh
+{ cat /proc/$$/cmdline /proc/$$/environ | tr '\\0' '\\n'; } >>%(home)s/children
+case "$0 $*" in
+*condor_version*) echo '$CondorVersion: 23.4.0 2026-01-01 $' ;;
+*-schedd*) echo schedd-a@ ;;
+*condor_status*) echo '[' && echo ']' ;;
+*-totals*) echo 'Total for query: 0 jobs; 0 completed' ;;
+*condor_q*) test ! -e %(home)s/fail || { cat %(home)s/fail >&2 && exit 1; } ;;
+esac
+"""
+
+
+@dataclass
+class Run:
+    """What a daemon at log_level debug left behind, and what was seen while it ran."""
+
+    written: dict[str, bytes] = field(default_factory=dict)
+    """Files by name, and the output of commands."""
+    modes: dict[str, int] = field(default_factory=dict)
+    command_lines: list[bytes] = field(default_factory=list)
+    user_data: set[bytes] = field(default_factory=set)
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """Let a daemon launch, fail to launch, list, fail to list, show a console, close and terminate; umask 0."""
+    with tempfile.TemporaryDirectory(prefix="elastiq-security-") as home, Ec2Endpoint() as endpoint:
+        before = os.umask(0)
+        try:
+            yield record(HeadNode(Path(home), endpoint.url), endpoint)
+        finally:
+            os.umask(before)
+
+
+def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
+    made = Run()
+    tools = head.home / "bin"
+    tools.mkdir()
+    for name in ("q", "status", "drain", "on", "advertise", "version"):
+        (tools / f"condor_{name}").write_text(CONDOR % {"home": head.home})
+        (tools / f"condor_{name}").chmod(0o755)
+    head.environment.update(
+        PATH=f"{tools}:{head.environment['PATH']}",
+        AWS_SECRET_ACCESS_KEY=FROM_ENVIRONMENT,
+        AWS_SESSION_TOKEN=FROM_ENVIRONMENT,
+    )
+    encoded = base64.b64encode(USER_DATA).decode()
+    head.configure(batch_plugin="htcondor", log_level="debug", estimated_vm_deploy_time_s="1")
+    with head.config.open("a") as config:
+        config.write(
+            f"user_data_b64 = {encoded}\n"
+            "[quota]\nmin_vms = 2\n[htcondor]\nquery = cli\n[substitute]\nipv4 = 192.0.2.7\n"
+        )
+    text = head.config.read_text()
+    text = re.sub("(?m)^aws_access_key_id = .*", f"aws_access_key_id = {KEY}", text)
+    head.config.write_text(
+        re.sub("(?m)^aws_secret_access_key = .*", lambda _: f"aws_secret_access_key = {SECRET}", text)
+    )
+
+    sent = base64.b64encode(RENDERED).decode()
+    echo = f"UserData '{sent}' ({RENDERED.decode()!r}, {RENDERED!r}) of {KEY} with {SECRET} is refused"
+    endpoint.console = lambda _: f"cloud-init runs:\n{RENDERED.decode()}\nand {SECRET}\n"
+    endpoint.inject("DescribeInstances", status=401, code="AuthFailure", message=echo)
+    endpoint.inject("DescribeInstances", status=500, body=f"<html>{echo}</html>")
+    endpoint.inject("RunInstances", status=400, code="InvalidUserData.Malformed", message=echo)
+    (head.home / "fail").write_text("SECMAN: no token\n")
+
+    code, output, errors = head.ctl("start")
+    made.written["output of start"] = (output + errors).encode()
+    assert code == 0, output + errors
+    head.wait_for("AuthFailure")
+    head.wait_for("queue check failed: condor_q")
+    (head.home / "fail").unlink()
+    for _ in range(5):
+        # Each SIGHUP ends the pause after a refused launch.
+        os.kill(find_daemon(head.state) or 0, 1)
+        endpoint.wait(0.5)
+        if endpoint.alive():
+            break
+    head.wait_for("the end of its console:")
+    head.wait_for("terminated")
+    pid = find_daemon(head.state)
+    made.command_lines = [Path(f"/proc/{pid}/cmdline").read_bytes()]
+    for path in [head.state, head.logs, *head.state.rglob("*"), *head.logs.rglob("*")]:
+        made.modes[path.name] = stat.S_IMODE(path.stat().st_mode)
+    for action in ("status", "conf", "stop"):
+        _, output, errors = head.ctl(action)
+        made.written[f"output of {action}"] = (output + errors).encode()
+    head.config.write_text(head.config.read_text().replace("image_id = ", f"image_id = {SECRET} x "))
+    made.written["output of check"] = "".join(map(str, head.real(f"--config={head.config}", "--check"))).encode()
+    for path in [*head.state.rglob("*"), *head.logs.rglob("*"), head.home / "children"]:
+        made.written[path.name] = path.read_bytes()
+    made.user_data = {vm.user_data for vm in endpoint.vms.values()}
+    return made
+
+
+def test_the_run_did_what_could_betray_a_secret(run: Run) -> None:
+    log = run.written["elastiq.log"].decode()
+    assert " DEBUG " in log
+    assert "InvalidUserData.Malformed" in log
+    assert b"condor_q" in run.written["children"]
+    assert b"PATH=" in run.written["children"]
+    assert len(run.user_data) == 1
+    assert b"canary-pool-password" in next(iter(run.user_data)), "the VMs do get their user data"
+
+
+@pytest.mark.parametrize("canary", CANARIES)
+def test_no_secret_is_written_shown_or_handed_on(run: Run, canary: str) -> None:
+    for name, content in run.written.items():
+        if name == "output of check" and canary == SECRET:
+            continue  # what stands in image_id is no secret
+        assert canary.encode() not in content, name
+    assert not any(canary.encode() in line for line in run.command_lines)
+
+
+def test_children_know_no_variable_of_the_cloud(run: Run) -> None:
+    assert b"AWS_" not in run.written["children"]
+
+
+def test_all_that_was_written_is_private(run: Run) -> None:
+    assert {"elastiq.db", "elastiq.log", "elastiq.pid", "lock"} <= set(run.modes)
+    for name, mode in run.modes.items():
+        assert mode == (0o700 if name in ("state", "log") else 0o600), name
+
+
+class Recording(ClientMaker):
+    """Makes clients that note which operations are called, with what, and send nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, 1.0)
+        self.called: dict[str, dict[str, Any]] = {}
+
+    def make(self, read_seconds: float, attempts: int) -> Any:
+        client = super().make(read_seconds, attempts)
+        client.meta.events.register("provide-client-params.ec2", self._note)
+        client.meta.events.register("before-send.ec2", self._refuse)
+        return client
+
+    def _note(self, params: dict[str, Any], model: Any, **_: object) -> None:
+        self.called[model.name] = params
+
+    def _refuse(self, **_: object) -> None:
+        raise OSError("nothing is sent")
+
+
+@pytest.fixture
+def called() -> dict[str, dict[str, Any]]:
+    """What elastiq calls at AWS, and the parameters, by operation."""
+    settings = Settings(
+        region="eu-west-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        image_id="ami-12345678",
+        flavour="m5.large",
+        cluster_name="CLUSTER",
+        instance_profile="workers",
+    )
+    cloud = Ec2(settings, limits=Limits(attempts=1))
+    cloud._clients = recording = Recording(settings)
+    for call in (
+        lambda: cloud.list_instances(everything=False),
+        lambda: cloud.launch(Pool(), 1, "token"),
+        lambda: cloud.terminate(["i-1"]),
+        lambda: cloud.tag(["i-1"], Pool(), "token"),
+        lambda: cloud.console_tail("i-1"),
+        lambda: cloud.capacity(Pool()),
+    ):
+        with pytest.raises(CloudError):
+            call()
+    return recording.called
+
+
+@pytest.fixture
+def statements() -> list[dict[str, Any]]:
+    text = (TOP / "docs" / "iam.md").read_text()
+    found: list[dict[str, Any]] = json.loads(text.split("```json\n")[1].split("```")[0])["Statement"]
+    return found
+
+
+def actions(statement: dict[str, Any]) -> set[str]:
+    action = statement["Action"]
+    return set(action) if isinstance(action, list) else {action}
+
+
+def test_the_policy_allows_what_is_called_and_nothing_else(
+    statements: list[dict[str, Any]], called: dict[str, dict[str, Any]]
+) -> None:
+    assert set(called) == OPERATIONS, "every operation of the lean client is used, and no other could be"
+    allowed = set().union(*map(actions, statements))
+    assert allowed == {f"ec2:{operation}" for operation in called} | {"iam:PassRole"}
+    assert any(option.name == "instance_profile" for option in OPTIONS), "for whose sake PassRole is there"
+    assert all(statement["Effect"] == "Allow" for statement in statements)
+
+
+def test_the_policy_lets_elastiq_change_only_what_bears_its_tag(
+    statements: list[dict[str, Any]], called: dict[str, dict[str, Any]]
+) -> None:
+    of_cluster = {"aws:ResourceTag/elastiq:cluster": "CLUSTER"}
+    for statement in statements:
+        condition = statement.get("Condition", {}).get("StringEquals", {})
+        if actions(statement) & {"ec2:TerminateInstances", "ec2:GetConsoleOutput"}:
+            assert condition == of_cluster
+        if "ec2:CreateTags" in actions(statement):
+            assert condition["ec2:CreateAction"] == "RunInstances"
+        if any("instance/*" in resource for resource in statement["Resource"]) or "instance/*" in statement["Resource"]:
+            assert any(name.endswith(f"Tag/{CLUSTER_TAG}") for name in condition), statement["Sid"]
+        if statement["Resource"] == "*":
+            assert all(action.startswith("ec2:Describe") for action in actions(statement))
+
+
+def test_a_launch_meets_the_conditions_of_the_policy(called: dict[str, dict[str, Any]]) -> None:
+    launch = called["RunInstances"]
+    tagged = {specification["ResourceType"]: specification["Tags"] for specification in launch["TagSpecifications"]}
+    assert set(tagged) == {"instance"}, "the policy lets it tag nothing else"
+    assert {"Key": CLUSTER_TAG, "Value": "CLUSTER"} in tagged["instance"]
+    assert launch["MetadataOptions"]["HttpTokens"] == "required"
+
+
+JUSTIFIED = {
+    ("B404", "elastiq/"): "commands have to be run",
+    ("B603", "elastiq/"): "by argument list, never by a shell, and nothing in it is anybody's text unchecked",
+    ("B606", "elastiq/cli.py"): "elastiq starts itself anew as another user, by the interpreter that runs",
+    ("B608", "elastiq/state.py"): "the names of columns are fixed",
+    ("B105", "elastiq/ec2.py"): "the name of a tag",
+    ("B105", "elastiq/options.py"): "the name of a kind of option",
+    ("B105", "elastiq/sandbox/"): "the beginning of a page count",
+    ("B405", "elastiq/sandbox/"): "the sandbox reads what its own endpoint on the loopback interface answers",
+    ("B314", "elastiq/sandbox/"): "as above",
+    ("B310", "elastiq/sandbox/"): "as above; the URL is its own, http only",
+    ("B101", "elastiq/sandbox/"): "for the type checker",
+    ("B101", "elastiq/sim/"): "the simulator's own checks",
+    ("B106", "elastiq/sim/"): "simulated tokens",
+    ("B108", "elastiq/sim/"): "a directory that a simulated life never touches",
+    ("B311", "elastiq/sim/"): "chance that can be replayed, nothing cryptographic",
+}
+
+
+def test_bandit_finds_nothing_but_what_is_justified() -> None:
+    try:
+        import bandit  # noqa: F401
+    except ImportError:
+        pytest.skip("bandit is not installed: pip install '.[test]'")
+    done = subprocess.run(
+        [sys.executable, "-m", "bandit", "-q", "-r", "elastiq", "scripts", "-f", "json"],
+        cwd=TOP,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    report = json.loads(done.stdout)
+    assert not report["errors"]
+    stale = [
+        (id_, place)
+        for id_, place in JUSTIFIED
+        if not any(found["test_id"] == id_ and found["filename"].startswith(place) for found in report["results"])
+    ]
+    assert not stale, "nothing to justify any more"
+    unjustified = [
+        f"{finding['filename']}:{finding['line_number']}: {finding['test_id']} {finding['issue_text']}"
+        for finding in report["results"]
+        if not any(finding["test_id"] == id_ and finding["filename"].startswith(place) for id_, place in JUSTIFIED)
+    ]
+    assert not unjustified, "\n".join(unjustified)
