@@ -286,7 +286,7 @@ def read_decisions(directory: Path, after: int) -> list[dict[str, Any]]:
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
     """Return whether `error` means a broken file, and not a full disk, a lock or a missing right."""
     if isinstance(error, sqlite3.OperationalError):
-        return "malformed" in str(error)
+        return any(word in str(error) for word in ("malformed", "decode"))
     return True
 
 
