@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,18 @@ def break_a_record(database: Path) -> None:
     database.write_bytes(content.replace(b'{"id": "i-', b'{"id": \xff\x00-'))
 
 
-@pytest.mark.parametrize("damage", [truncate, fill_with_garbage, empty, remove, break_a_record])
-@pytest.mark.parametrize("dialect", ["aws", "openstack"])
-def test_vms_are_found_again_by_their_tags(damage: object, dialect: Dialect, tmp_path: Path) -> None:
-    assert callable(damage)
+@pytest.mark.parametrize(
+    ("damage", "dialect"),
+    [
+        (truncate, "aws"),
+        (truncate, "openstack"),
+        (fill_with_garbage, "openstack"),
+        (empty, "aws"),
+        (remove, "openstack"),
+        (break_a_record, "aws"),
+    ],
+)
+def test_vms_are_found_again_by_their_tags(damage: Callable[[Path], None], dialect: Dialect, tmp_path: Path) -> None:
     with Site() as site:
         site.prepare(dialect)
         with head_node(tmp_path / "head", site, "damage", min_vms=1, max_vms=2) as head:
