@@ -174,7 +174,7 @@ class SimBatch:
             raise BatchError("no answer to the reopening")
         ad = self._ad(worker)
         vm = ad.vm if ad is not None else world.vms.get(worker.instance_id or "")
-        if vm is None or not vm.exists:
+        if vm is None or not vm.state.alive:
             raise BatchError("no such worker")
         world.book.check("no job killed", not vm.end_requested, f"{vm.id} opened although its termination was sent")
         world.open(vm)

@@ -49,7 +49,7 @@ PROBABILITIES = {
     "job wants in after the close": 0.6,
     "killed before a call": 0.05,
     "killed after a call": 0.05,
-    "stopped by a signal": 0.03,
+    "stopped by a signal": 0.1,
     "disk full": 0.5,
 }
 """By name: how likely each strikes at every occasion while its time has come."""

@@ -411,6 +411,7 @@ class Life:
         own = [vm for vm in world.own() if not vm.excused]
         for vm in own:
             check("no VM lost", vm.id in memory.vms, f"{vm.id} ({vm.state.value}) is not known")
+            check("no VM lost", bool(vm.cluster), f"{vm.id} has no tag by which it could be found again")
         noticed_by = now - 3 * self.settings.check_vms_every_s - 300.0
         for id_ in memory.vms:
             gone_at = world.gone_at.get(id_, now)
@@ -461,7 +462,7 @@ class Life:
             return min([engine.next_event_at, core._vms_due_at + ahead, *(at + ahead for at in timers)])
         # A limit that was passed after the last look will be noticed at the next one.
         looked_at = min(reading.demand_at, reading.workers_at, reading.instances_at)
-        return min([engine.next_event_at, *(at + ahead for at in self._timers() if at > looked_at)])
+        return min([engine.next_event_at, *(at + ahead for at in self._timers() if at >= looked_at)])
 
     def _skip(self, until: float) -> None:
         """Pass over the time in which nothing can change."""

@@ -1,0 +1,245 @@
+"""Deliberate breaks of the daemon, applied in memory: the simulator must notice each of them, or it proves nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from elastiq import actuator, core, planner, reporter, state, tracking
+from elastiq.errors import BatchError, CloudError
+from elastiq.model import Breaker, Kind, Memory
+from elastiq.plugins import Closing
+from elastiq.sim.life import DAY, Options, live
+
+LIVES = 60
+"""A break must be noticed within so many lives of LIFE_DAYS."""
+LIFE_DAYS = 12.0
+
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(before)
+
+
+def closes_nothing(patch: Patch) -> None:
+    patch.setattr(actuator.Actuator, "close", lambda self, decision, memory: None)
+
+
+def takes_busy_for_closed(patch: Patch) -> None:
+    def close(self: Any, decision: Any, memory: Any) -> None:
+        try:
+            self.batch.close(actuator._worker(memory.vms[decision.instance_id]))
+        except BatchError as error:
+            return actuator.Outcome(decision, False, str(error))  # type: ignore[return-value]
+        return None
+
+    patch.setattr(actuator.Actuator, "close", close)
+
+
+def takes_no_answer_for_closed(patch: Patch) -> None:
+    def close(self: Any, decision: Any, memory: Any) -> Any:
+        try:
+            answer = self.batch.close(actuator._worker(memory.vms[decision.instance_id]))
+        except BatchError:
+            return None
+        return actuator.Outcome(decision, False, "busy", refused=True) if answer is Closing.BUSY else None
+
+    patch.setattr(actuator.Actuator, "close", close)
+
+
+def reopens_what_may_be_going(patch: Patch) -> None:
+    patch.setattr(planner, "_never_reopen", lambda record: False)
+
+
+def keeps_no_intents(patch: Patch) -> None:
+    """Neither on disk nor in memory: what a launch without an answer made is unknown unless it has a tag."""
+    save = state.State.save
+
+    def without_intents(self: Any, memory: Memory) -> None:
+        save(self, replace(memory, intents=()))
+
+    patch.setattr(state.State, "save", without_intents)
+    learn = tracking._learn_launch
+    patch.setattr(
+        tracking, "_learn_launch", lambda memory, outcome, now: replace(learn(memory, outcome, now), intents=())
+    )
+
+
+def finds_vms_by_record_alone(patch: Patch) -> None:
+    patch.setattr(tracking, "_is_own", lambda instance, cluster, tokens, former: False)
+
+
+def tags_nothing(patch: Patch) -> None:
+    patch.setattr(core.Core, "_tag_untagged", lambda self, now: None)
+
+
+def counts_no_possible_vms(patch: Patch) -> None:
+    patch.setattr(planner, "_possible", lambda memory, pool: 0)
+
+
+def forgets_vms_that_one_listing_leaves_out(patch: Patch) -> None:
+    patch.setattr(tracking, "MISSING_GRACE_SECONDS", -1e9)
+    track = tracking._track_instances
+
+    def twice(observation: Any, instances: Any, memory: Any, policy: Any) -> Any:
+        memory, departed = track(observation, instances, memory, policy)
+        again, more = track(observation, instances, memory, policy)
+        return again, departed + more
+
+    patch.setattr(tracking, "_track_instances", twice)
+
+
+def ignores_the_maximum(patch: Patch) -> None:
+    patch.setattr(planner, "_quota_room", lambda memory, policy, pool: 1)
+
+
+def takes_every_vm_for_its_own(patch: Patch) -> None:
+    patch.setattr(tracking, "_is_own", lambda instance, cluster, tokens, former: True)
+
+
+def takes_any_clusters_tag_for_its_own(patch: Patch) -> None:
+    patch.setattr(tracking, "_is_own", lambda instance, cluster, tokens, former: bool(instance.cluster))
+
+
+def takes_no_answer_for_none(patch: Patch) -> None:
+    def ask(self: Any, what: str, call: Callable[[], Any]) -> Any:
+        try:
+            return call(), ""
+        except (BatchError, CloudError):
+            return (), ""
+
+    patch.setattr(core.Core, "_ask", ask)
+
+
+def goes_on_with_the_last_answer(patch: Patch) -> None:
+    def ask(self: Any, what: str, call: Callable[[], Any]) -> Any:
+        last = {"queue check": "demand", "worker check": "workers", "VM check": "instances"}
+        try:
+            return call(), ""
+        except (BatchError, CloudError):
+            return getattr(self._reading, last.get(what, ""), None), ""
+
+    patch.setattr(core.Core, "_ask", ask)
+
+
+def gives_up_lost_workers_at_once(patch: Patch) -> None:
+    reason = planner._reason_to_end
+    patch.setattr(
+        planner,
+        "_reason_to_end",
+        lambda at, record, worker, policy: reason(at, record, worker, replace(policy, lost_worker_time_s=0.0)),
+    )
+
+
+def never_trips(patch: Patch) -> None:
+    patch.setattr(tracking, "boot_failed", lambda breaker, now, reason: breaker or Breaker())
+
+
+def tries_with_all_vms_at_once(patch: Patch) -> None:
+    patch.setattr(planner, "BOOT_FAILURES_TO_TRIP", 10**9)
+    patch.setattr(tracking, "BOOT_PAUSES_SECONDS", (0.0,))
+
+
+def reads_no_queue_while_the_cloud_is_away(patch: Patch) -> None:
+    check = core.Core._check_queue
+
+    def only_with_cloud(self: Any) -> None:
+        if self._reading.instances is not None:
+            check(self)
+
+    patch.setattr(core.Core, "_check_queue", only_with_cloud)
+
+
+def lists_no_vms_while_the_batch_system_is_away(patch: Patch) -> None:
+    check = core.Core._check_vms
+
+    def only_with_batch(self: Any) -> None:
+        self._check_workers()
+        if self._reading.workers is None:
+            self._vms_due_at = self._clock.now() + self._settings.check_queue_every_s
+        else:
+            check(self)
+
+    patch.setattr(core.Core, "_check_vms", only_with_batch)
+
+
+def goes_on_when_told_to_stop(patch: Patch) -> None:
+    patch.setattr(core.Core, "stop", lambda self: None)
+
+
+def records_nothing(patch: Patch) -> None:
+    patch.setattr(reporter.Reporter, "_outcome", lambda self, outcome: None)
+
+
+def gives_no_reasons(patch: Patch) -> None:
+    plan = planner.plan
+
+    def silent(*arguments: Any) -> Any:
+        made = plan(*arguments)
+        decisions = tuple(
+            decision if decision.kind is Kind.HOLD else replace(decision, reason="") for decision in made.decisions
+        )
+        return replace(made, decisions=decisions)
+
+    patch.setattr(core, "plan", silent)
+
+
+UNCLEAR_ENDS = ("terminate: answer lost, done later", "terminate: answer lost, done", "job wants in after the close")
+LISTINGS = ("listing: VMs missing", "listing: empty", "VM crashes")
+BROKEN_IMAGE = ("image broken, no boot ends well",)
+
+MUTANTS: tuple[tuple[int, Callable[[Patch], None], str, tuple[str, ...]], ...] = (
+    (1, closes_nothing, "no job killed", ()),
+    (1, takes_busy_for_closed, "no job killed", ()),
+    (1, takes_no_answer_for_closed, "no job killed", ()),
+    (1, reopens_what_may_be_going, "no job killed", UNCLEAR_ENDS),
+    (2, keeps_no_intents, "never above max|no VM lost|only its own", ()),
+    (2, finds_vms_by_record_alone, "never above max|no VM lost", ()),
+    (2, tags_nothing, "no VM lost", ("tagging fails",)),
+    (3, counts_no_possible_vms, "never above max", ()),
+    (3, forgets_vms_that_one_listing_leaves_out, "never above max|no job killed", LISTINGS),
+    (3, ignores_the_maximum, "never above max", ()),
+    (4, takes_every_vm_for_its_own, "only its own", ()),
+    (4, takes_any_clusters_tag_for_its_own, "only its own", ()),
+    (5, takes_no_answer_for_none, "no harm in doubt|never above max|no VM lost|no job killed", ()),
+    (5, goes_on_with_the_last_answer, "no harm in doubt", ()),
+    (5, gives_up_lost_workers_at_once, "no harm in doubt", ()),
+    (6, never_trips, "broken pool bounded", BROKEN_IMAGE),
+    (6, tries_with_all_vms_at_once, "broken pool bounded", BROKEN_IMAGE),
+    (7, reads_no_queue_while_the_cloud_is_away, "nothing blocks", ()),
+    (7, lists_no_vms_while_the_batch_system_is_away, "nothing blocks", ("batch system outage", "batch system hangs")),
+    (7, goes_on_when_told_to_stop, "nothing blocks", ("stopped by a signal",)),
+    (8, records_nothing, "reason recorded", ()),
+    (8, gives_no_reasons, "reason recorded", ()),
+)
+"""Number of the promise, the break, and the invariants that may notice it, and faults (empty: all)."""
+
+
+def test_every_promise_is_broken_in_two_ways_at_least() -> None:
+    promises = [promise for promise, _, _, _ in MUTANTS]
+    assert all(promises.count(promise) >= 2 for promise in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("promise", "mutant", "noticed_by", "kinds"), MUTANTS, ids=[row[1].__name__ for row in MUTANTS]
+)
+def test_the_simulator_notices(
+    promise: int, mutant: Callable[[Patch], None], noticed_by: str, kinds: tuple[str, ...], monkeypatch: Patch
+) -> None:
+    mutant(monkeypatch)
+    options = Options(life_seconds=LIFE_DAYS * DAY, kinds=kinds)
+    for seed in range(LIVES):
+        violation = live(seed, options).violation
+        if violation:
+            assert violation.split(":")[0] in noticed_by.split("|"), f"seed {seed}: {violation}"
+            return
+    pytest.fail(f"promise {promise} can be broken without a word in {LIVES} lives")

@@ -1,0 +1,118 @@
+"""A slice of the simulation that `make sim` runs for hundreds of years, and what it once found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from elastiq.model import Shape
+from elastiq.sim import workload
+from elastiq.sim.__main__ import main
+from elastiq.sim.book import INVARIANTS, Book, Violation
+from elastiq.sim.faults import AT_RESTART, ONE_OFF, PROBABILITIES
+from elastiq.sim.life import DAY, HOUR, START, Life, Options, live
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(before)
+
+
+FOUND = (0, 1, 7, 11, 13, 18, 20, 38, 80, 86, 94, 102, 119, 157, 168, 234, 237, 248, 257, 280)
+"""Seeds that once ended in a violation, of the daemon or of the simulator itself."""
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_seeds_that_once_broke_a_promise(seed: int) -> None:
+    assert not live(seed).violation
+
+
+def test_a_slice_of_many_lives_keeps_every_promise_and_meets_every_fault() -> None:
+    book = Book()
+    for seed in range(10_000, 10_040):
+        result = live(seed, Options(life_seconds=20 * DAY))
+        assert not result.violation, f"seed {seed}"
+        book.add(result.book)
+    assert [name for name in INVARIANTS if not book.tested[name]] == []
+    rare = {kind for kind in (*PROBABILITIES, *ONE_OFF, *AT_RESTART) if not book.faults[kind]}
+    assert len(rare) <= 8, f"never injected: {sorted(rare)}"
+
+
+@pytest.mark.parametrize("seed", range(20_000, 20_006))
+def test_nothing_happens_in_the_time_that_is_passed_over(seed: int) -> None:
+    result = live(seed, Options(life_seconds=4 * DAY, prove_skips=True))
+    assert not result.violation
+    assert result.book.tested["time passed over is quiet"]
+
+
+def test_a_seed_gives_the_same_history_every_time() -> None:
+    histories: list[list[str]] = [[], []]
+    for history in histories:
+        live(4711, Options(life_seconds=5 * DAY), history.append)
+    assert histories[0] == histories[1]
+    assert len(histories[0]) > 100
+
+
+@pytest.mark.parametrize("real_state", [0.0, 1.0], ids=["quick", "database"])
+def test_a_process_killed_at_any_call_loses_nothing(real_state: float, tmp_path: Path) -> None:
+    """One life a call: before its effect, and after it."""
+    calls = 0
+    for number in range(1, 45):
+        for before in (True, False):
+            directory = tmp_path / f"{number}-{before}"
+            life = Life(5, Options(real_state=real_state, kinds=("launch: answer lost, VMs made",)), directory)
+            life.settings = life.world.settings = replace(
+                life.settings, max_vms=3, min_vms=0, n_jobs_per_vm=1, idle_for_time_s=300.0, waiting_jobs_threshold=0
+            )
+            life.core.reconfigure(life.settings, life.batch, life.cloud)
+            life.gate.kill_at, life.gate.kill_before = number, before
+            for _ in range(4):
+                life.world.submit(Shape(1), 300.0)
+            life._run_until(START + 3 * HOUR)
+            life._run_until(START + 3 * HOUR + life._recovery_seconds())
+            life._reckon()
+            life.close()
+            assert not life.world.waiting
+            calls += life.book.work["starts of the daemon"] == 2
+    assert calls >= 60, "the kills must have struck"
+
+
+def test_a_broken_promise_is_told_with_its_seed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(self: Life) -> None:
+        raise Violation("no job killed: for the test")
+
+    monkeypatch.setattr(Life, "_reckon", broken)
+    assert main(["--years", "0.1", "--processes", "1", "--seed", "7"]) == 1
+    assert "--replay 7" in capsys.readouterr().out
+
+
+def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--years", "0.1", "--processes", "1", "--dialect", "openstack"]) == 0
+    out = capsys.readouterr().out
+    assert "violations: 0" in out
+    assert "no job killed" in out
+
+
+def test_a_trace_gives_the_jobs(tmp_path: Path) -> None:
+    path = tmp_path / "trace.swf"
+    path.write_text("; a comment\n1 0 5 600 1 -1 -1 1\n2 30 5 300 2 -1 -1 2\n3 40 5 -1 2 -1 -1 2\n")
+    assert workload.read(str(path)) == ((0.0, 600.0, 1), (30.0, 300.0, 2))
+    result = live(3, Options(life_seconds=4 * DAY, workload=str(path)))
+    assert not result.violation
+    assert result.book.work["jobs"]
+
+
+def test_what_is_no_trace_is_an_error_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "trace.swf"
+    path.write_text("1 0 5 600 1\nnonsense\n")
+    with pytest.raises(ValueError, match=r"trace\.swf:2: not a line"):
+        workload.read(str(path))
