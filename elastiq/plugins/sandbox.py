@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT_SECONDS = 5.0
 """The lock is held for milliseconds; whoever holds it longer is stopped or stuck."""
 FOLDERS = ("queue", "held", "running", "done", "workers", "closed")
+LARGEST_NUMBER = 10**15
+"""No time or size comes near it."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -87,8 +89,16 @@ def parse(kind: type[Record], text: str, where: str) -> Record:
         for field in fields(kind):
             if type(getattr(record, field.name)) not in JSON_TYPES[str(field.type)]:
                 raise TypeError(f"{field.name} is {getattr(record, field.name)!r}")
-        if not NAME.fullmatch(record.id if isinstance(record, Job) else record.name) or record.cpus < 1:
-            raise ValueError("a name or a number of CPUs that can not be")
+        numbers: tuple[float, ...]
+        if isinstance(record, Job):
+            names, numbers = (record.id, record.after), (record.memory_mb, record.submitted_at, record.not_before)
+        else:
+            names, numbers = (record.name, record.instance_id), (record.memory_mb, record.idle_seconds)
+        # Files are named by these; the second may be empty.
+        if not NAME.fullmatch(names[0]) or (names[1] and not NAME.fullmatch(names[1])):
+            raise ValueError("a name that can not be")
+        if record.cpus < 1 or not all(0 <= number < LARGEST_NUMBER for number in numbers):
+            raise ValueError("a number that can not be")
         if isinstance(record, Job) and not all(isinstance(word, str) for word in record.command):
             raise TypeError("a command is a list of strings")
     except (ValueError, TypeError, RecursionError) as error:

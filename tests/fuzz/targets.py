@@ -374,7 +374,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     ),
     "htcondor_bindings": (b'{"groups": [[5, 1, 100, 5, null, 1]], "schedds": ["a"]}', b"[%b]" % _SLOT, b"[]"),
     "htcondor_total": (b"\n\nTotal for query: 0 jobs; 0 completed, 0 removed\nTotal for all users: 3 jobs\n",),
-    "sandbox": (_JOB + b"\0" + _WORKER,),
+    "sandbox": (_JOB + b"\0" + _WORKER, _JOB.replace(b'"after": ""', b'"after": "000007"') + b"\0" + _WORKER),
     "configuration": (
         b"[elastiq]\nsleep_s = 5\n[quota]\nmax_vms = unlimited\n[ec2]\nimage_id = ami-1a2b3c4d\n"
         b"user_data_b64 = IyEvYmluL3NoCg==\naws_access_key_id = a\naws_secret_access_key = 007\n[debug]\n",

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from elastiq import state
+from elastiq.errors import BatchError
+from elastiq.model import Breaker, Intent, Shape, VmRecord
+from elastiq.plugins.sandbox import Job, WorkerRecord, parse
 from tests.fuzz.targets import SEEDS, TARGETS
 
 FUZZED_ELSEWHERE = {"configuration", "htcondor_total"}
 """By tests/unit/test_config.py and tests/unit/test_htcondor.py; here only with the seeds, and by atheris."""
 
 NESTED = b"[" * 200_000
+
+EXAMPLES = int(os.environ.get("ELASTIQ_FUZZ_EXAMPLES", "200"))
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**400),
@@ -86,10 +94,24 @@ def test_any_bytes(name: str) -> None:
     seeds = SEEDS[name]
     target = TARGETS[name]
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.binary(max_size=200) | spliced(seeds) | with_other_values(seeds))
     @example(b"")
     def run(data: bytes) -> None:
         target(data)
 
     run()
+
+
+@pytest.mark.parametrize("name", ["/", "..", "../../etc/passwd", "a" * 300, "a\0b", "\n"])
+def test_no_text_of_the_sandbox_names_a_file_elsewhere(name: str) -> None:
+    """Each of these is a valid string, and once was a traceback or a file outside of the spool."""
+    for kind, record in ((Job, {"id": "1", "command": []}), (WorkerRecord, {"name": "node"})):
+        for field in ("id", "after") if kind is Job else ("name", "instance_id"):
+            with pytest.raises(BatchError, match="is damaged"):
+                parse(kind, json.dumps({**record, field: name}), "file")
+
+
+def test_no_field_of_the_state_goes_unchecked() -> None:
+    kinds = {str(field.type) for kind in (Breaker, Intent, Shape, VmRecord) for field in fields(kind)}
+    assert kinds <= set(state._TYPES)
