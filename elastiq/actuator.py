@@ -147,7 +147,7 @@ class Actuator:
             return Outcome(decision, False, f"its worker could not be closed, so it stays: {error}")
         if answer is Closing.BUSY:
             return Outcome(decision, False, "a job runs there, so it stays", refused=True)
-        if decision.failed_boot:
+        if decision.failed_boot and not record.closed:
             self._show_console(record)
         return None
 

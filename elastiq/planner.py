@@ -381,7 +381,7 @@ def _reason_to_end(seen_at: float, record: VmRecord, worker: Worker | None, poli
     Patience is counted up to `seen_at`, when the workers were last looked at: one may have joined since.
     """
     if record.leaving:
-        return "its worker was closed for a termination that has not succeeded yet", False
+        return "its worker was closed for a termination that has not succeeded yet", record.joined_at is None
     if record.state is InstanceState.ERROR:
         return f"the cloud says it is in error{': ' + record.detail if record.detail else ''}", record.joined_at is None
     if record.missing_since is not None:

@@ -102,12 +102,12 @@ def _track_instances(
             vms[instance.id] = _still_there(_refresh(record, instance, policy.cluster), listed_at)
             continue
         vms.pop(instance.id, None)
+        if record.terminated_at is None and record.joined_at is None:
+            how = "after a termination without an answer" if record.doomed else "by itself"
+            reason = f"VM {record.id} ended {how}: {instance.detail or 'no reason'}"
+            breakers[record.pool] = boot_failed(breakers.get(record.pool), now, reason)
         if record.terminated_at is None and not record.doomed:
             departed.append(record)
-            if record.joined_at is None:
-                breakers[record.pool] = boot_failed(
-                    breakers.get(record.pool), now, f"VM {record.id} ended by itself: {instance.detail or 'no reason'}"
-                )
     lost_for_good = []
     for record in memory.vms.values():
         if record.id in listed or record.launched_at >= listed_at:
@@ -121,6 +121,9 @@ def _track_instances(
             del vms[record.id]
             lost_for_good.append(record.id)
             departed.append(record)
+            if record.joined_at is None:
+                reason = f"VM {record.id} vanished before it became a worker"
+                breakers[record.pool] = boot_failed(breakers.get(record.pool), now, reason)
     missing = [intent for intent in memory.intents if found_per_token.get(intent.token, 0) < intent.count]
     intents = tuple(_unseen(intent, listed_at) for intent in missing)
     given_up = [intent.token for intent in intents if _is_given_up(intent, listed_at)]

@@ -235,6 +235,12 @@ def test_a_vm_may_have_joined_since_the_workers_were_looked_at() -> None:
     assert not ended(plan(see([lost], workers_age_seconds=200.0), remember([lost]), PLAIN))
 
 
+def test_a_failed_boot_is_one_also_when_its_termination_is_tried_again() -> None:
+    records = [vm(1, closing_at=NOW - 99, doomed=True), joined(2, closing_at=NOW - 99, doomed=True)]
+    made = of(plan(see(records), remember(records), PLAIN), Kind.TERMINATE)
+    assert [decision.failed_boot for decision in made] == [True, False]
+
+
 def test_the_longest_idle_goes_first_and_the_minimum_stays() -> None:
     records = [joined(number) for number in (1, 2, 3)]
     workers = tuple(worker(number, idle_seconds=seconds) for number, seconds in ((1, 4000), (2, 6000), (3, 5000)))

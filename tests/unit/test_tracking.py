@@ -211,3 +211,14 @@ def test_a_vm_that_has_joined_keeps_its_worker_when_the_wall_clock_went_back() -
     """Found by the simulator: times in the future become now, so that the VM seemed younger than its worker."""
     idle = Worker("any", address="10.0.0.5", idle_seconds=9000.0)
     assert match_workers([idle], [replace(RECORD, launched_at=NOW, joined_at=NOW)], NOW)
+
+
+def test_a_failed_boot_counts_whatever_became_of_its_termination() -> None:
+    """Found by the simulator: the answer to the termination was lost, and the breaker did not trip."""
+    doomed = replace(RECORD, closing_at=NOW - 50, closed=True, doomed=True)
+    dead = Instance(RECORD.id, InstanceState.TERMINATED)
+    assert track(listing(dead), vms(doomed), POLICY).memory.breakers["default"].failed_boots == 1
+    vanished = replace(doomed, missing_since=NOW - MISSING_GRACE_SECONDS - 1)
+    assert track(listing(), vms(vanished), POLICY).memory.breakers["default"].failed_boots == 1
+    counted = replace(doomed, terminated_at=NOW - 5)
+    assert not track(listing(dead), vms(counted), POLICY).memory.breakers
