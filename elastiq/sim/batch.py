@@ -177,6 +177,7 @@ class SimBatch:
         if vm is None or not vm.state.alive:
             raise BatchError("no such worker")
         world.book.check("no job killed", not vm.end_requested, f"{vm.id} opened although its termination was sent")
+        vm.wished_gone = False
         world.open(vm)
         if faults.strikes("reopen: answer lost, done"):
             raise BatchError("no answer to the reopening")

@@ -445,7 +445,7 @@ class World:
 
     def open(self, vm: Vm) -> None:
         """Let the worker of `vm` take jobs again."""
-        vm.closed = vm.wished_gone = False
+        vm.closed = False
         if vm.joined and not any(ad.vm is vm for ad in self.ads):
             self.engine.after(self.engine.between(1, 10), lambda: self.advertise(vm))
             self.engine.after(11, self.negotiate_soon)
