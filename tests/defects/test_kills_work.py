@@ -89,11 +89,20 @@ def test_foreign_vm_with_the_same_private_address(rig: Rig) -> None:
 
 def test_new_vm_with_the_address_of_a_stale_ad(rig: Rig) -> None:
     """a new VM that reused the IP of a stale ad"""
-    joined(rig, 1, jobs=1)
-    rig.batch.joined = {"node": Worker("node", address="10.0.0.9", idle_seconds=5000.0)}
+    stale = Worker("earlier", address="10.0.0.9", idle_seconds=5000.0)
+    rig.batch.joined = {"earlier": stale}
+    rig.wait_for_jobs(4)
+    rig.run(70)
+    rig.wait_for_jobs(0)
+    rig.cloud.run()
     rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], address="10.0.0.9")
-    rig.run(600)
-    assert not rig.cloud.terminations
+    rig.run(100)
+    assert not rig.cloud.terminations, "while it boots"
+    rig.batch.joined["new"] = Worker("new", address="10.0.0.9", jobs=1)
+    rig.run(400)
+    rig.batch.joined["new"] = Worker("new", address="10.0.0.9", idle_seconds=5.0)
+    rig.run(100)
+    assert not rig.cloud.terminations, "nor with both ads there"
 
 
 def test_restart_while_condor_status_fails(rig: Rig) -> None:
