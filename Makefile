@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench sim race clean
+.PHONY: demo test lint format bench sim fuzz race clean
 
 demo: $(VENV)/.sandbox
 	$(BIN)/python -m elastiq.sandbox demo
@@ -29,6 +29,11 @@ bench: $(VENV)/.ready
 # 200 cluster-years of faults, in under 20 minutes on 2 cores; "make test" runs a slice of them.
 sim: $(VENV)/.ready
 	$(BIN)/python -m elastiq.sim --years 200
+
+# The parsers of foreign input on arbitrary bytes, ten minutes each way.
+fuzz: $(VENV)/.ready
+	$(BIN)/pip install --quiet 'atheris>=2.3' || true
+	$(BIN)/python -m tests.fuzz --seconds 600
 
 # Jobs at random moments around the closing of idle workers, 200 times on a real HTCondor pool (root on Debian).
 race: $(VENV)/.ready

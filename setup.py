@@ -22,6 +22,7 @@ setup(
         "htcondor": ["htcondor>=24"],
         "sandbox": ["moto[server,ec2]>=5.2.5", "rich>=13"],
         "test": [
+            "bandit>=1.7",
             "hypothesis>=6.100",
             "mypy>=1.10",
             "pytest>=8",
