@@ -274,6 +274,7 @@ def run_episodes(
 ) -> list[Report]:
     """Run episodes from `first_seed` on until the daemon was sent the signal so often, several at a time."""
     reports: list[Report] = []
+    started = [0]
     lock = threading.Lock()
     seeds = iter(range(first_seed, first_seed + 10**6))
 
@@ -281,9 +282,12 @@ def run_episodes(
         with Site() as site:
             while True:
                 with lock:
-                    if sum(len(report.kills) for report in reports) >= kills:
+                    # Each of those that are under way brings one more at least.
+                    under_way = started[0] - len(reports)
+                    if sum(len(report.kills) for report in reports) + under_way >= kills:
                         return
                     seed = next(seeds)
+                    started[0] += 1
                 report = run_episode(seed, site, number)
                 with lock:
                     reports.append(report)
