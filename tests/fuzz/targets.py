@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import shutil
 import sqlite3
 import tempfile
@@ -393,5 +392,3 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"<defaultVCpus>4</defaultVCpus></vCpuInfo></item></instanceTypeSet></DescribeInstanceTypesResponse>",
     ),
 }
-
-logging.getLogger("elastiq").setLevel(logging.CRITICAL)
