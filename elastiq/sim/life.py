@@ -441,7 +441,8 @@ class Life:
         if len(waiting) < settings.waiting_jobs_threshold:
             waiting = []
         full = settings.max_vms is not None and len(working) >= settings.max_vms
-        stuck = [job for job in waiting if not full or any(world.has_room(job, vm) for vm in working)]
+        roomy = [] if world.negotiating else working
+        stuck = [job for job in waiting if not full or any(world.has_room(job, vm) for vm in roomy)]
         check("no job stuck", not stuck, f"{len(stuck)} of {len(world.waiting)} jobs wait")
         # Those that can not run any more are taken out by their owners.
         world.waiting = [job for job in world.waiting if job.feasible]

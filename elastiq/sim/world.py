@@ -162,7 +162,8 @@ class World:
         """VMs whose workers were in the last answer to the daemon."""
         self.trace: Callable[[str], None] | None = None
         self._vm_number = self._job_number = 0
-        self._negotiating = False
+        self.negotiating = False
+        """Whether the batch system is about to look for matches."""
 
     def tell(self, what: str, answer: object) -> None:
         """Say what happens, if a trace is wanted."""
@@ -289,12 +290,12 @@ class World:
 
     def negotiate_soon(self) -> None:
         """Let the batch system look for matches after its pause."""
-        if self.waiting and not self._negotiating:
-            self._negotiating = True
+        if self.waiting and not self.negotiating:
+            self.negotiating = True
             self.engine.after(self.traits.negotiation_seconds * self.engine.random.random(), self._negotiate)
 
     def _negotiate(self) -> None:
-        self._negotiating = False
+        self.negotiating = False
         self.match()
 
     def match(self) -> None:
