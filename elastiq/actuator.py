@@ -16,6 +16,9 @@ from elastiq.tracking import learn
 
 log = logging.getLogger(__name__)
 
+ASK_AGAIN_SECONDS = 10.0
+"""How long after its request a launch without an answer is first asked for again."""
+
 CLOSING_BUDGET_SECONDS = 5.0
 """A cycle closes workers for so long at most; the rest has its turn in the next cycle."""
 
@@ -53,6 +56,8 @@ class Actuator:
         for decision in plan.decisions:
             if decision.kind is Kind.REOPEN and self._may_begin():
                 memory = self._note(memory, [self.reopen(decision, memory)], outcomes)
+        if plan.figures.jobs_waiting and self.cloud.token_is_lock:
+            memory = self._ask_again(memory, outcomes)
         for decision in plan.decisions:
             if decision.kind is Kind.LAUNCH and self._may_begin():
                 memory = self._launch(decision, memory, outcomes)
@@ -95,6 +100,17 @@ class Actuator:
             outcomes.append(Outcome(decision, False, f"not begun: {self._unsaved}"))
             return memory
         return self._note(journalled, [self.launch(decision, token)], outcomes)
+
+    def _ask_again(self, memory: Memory, outcomes: list[Outcome]) -> Memory:
+        """Settle launches whose answer was lost, where the same token never launches twice. Only a good answer does."""
+        now = self.clock.now()
+        for intent in memory.intents:
+            if now - intent.requested_at < ASK_AGAIN_SECONDS or intent.pool not in self.pools or not self._may_begin():
+                continue
+            reason = "the answer to this launch was lost, so it is asked for again with the same client token"
+            outcome = self.launch(Decision(Kind.LAUNCH, reason, intent.pool, intent.count), intent.token)
+            memory = self._note(memory, [replace(outcome, uncertain=not outcome.done)], outcomes)
+        return memory
 
     def launch(self, decision: Decision, token: str) -> Outcome:
         """Ask the cloud for VMs, in one request."""

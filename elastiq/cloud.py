@@ -21,6 +21,13 @@ class Cloud(Protocol):
         The caller keeps them across restarts and gives them back when it makes the next Cloud.
         """
 
+    @property
+    def token_is_lock(self) -> bool:
+        """True if a launch that is asked for again with the same client token never makes more VMs than the first
+        time, not even while the first request is still under way: AWS says so of itself. Elsewhere (OpenStack, where
+        it is a look-up) an unclear launch is settled by listings alone.
+        """
+
     def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
         """Return the VMs of the account: complete (all pages), terminated ones included where the cloud lists them.
 

@@ -106,6 +106,11 @@ class Ec2:
         """What this cloud was found to refuse."""
         return frozenset(self._refused)
 
+    @property
+    def token_is_lock(self) -> bool:
+        """See Cloud. Only AWS is known to hold to it."""
+        return is_aws(self._settings)
+
     def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
         """See Cloud. Without the tag filter, refused or not wanted, the whole account is returned."""
         if everything or not self._settings.cluster_name:

@@ -274,6 +274,10 @@ class LanedCloud:
     def refused_features(self) -> frozenset[str]:
         return self._cloud.refused_features
 
+    @property
+    def token_is_lock(self) -> bool:
+        return self._cloud.token_is_lock
+
     def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
         return self._ask(
             "the list of VMs",

@@ -28,6 +28,10 @@ class SimCloud:
     def refused_features(self) -> frozenset[str]:
         return self._features
 
+    @property
+    def token_is_lock(self) -> bool:
+        return False
+
     def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
         self._on_time("list_instances")
         self.listed_well = False

@@ -101,6 +101,7 @@ class FakeCloud:
         self.launches: list[int] = []
         self.terminations: list[tuple[str, ...]] = []
         self.features: frozenset[str] = frozenset()
+        self.token_is_lock = False
 
     @property
     def refused_features(self) -> frozenset[str]:
@@ -117,6 +118,8 @@ class FakeCloud:
     def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
         self._trouble()
         self.launches.append(count)
+        if self.token_is_lock and any(vm.client_token == token for vm in self.vms.values()):
+            return tuple(vm for vm in self.vms.values() if vm.client_token == token)
         made = []
         for _ in range(count):
             vm = Instance(

@@ -11,8 +11,8 @@ import pytest
 
 from elastiq.config import Settings
 from elastiq.core import Core
-from elastiq.errors import CloudFault, StateError
-from elastiq.model import Demand, InstanceState, Shape
+from elastiq.errors import CloudError, CloudFault, StateError
+from elastiq.model import Demand, Instance, InstanceState, Pool, Shape
 from elastiq.state import State, read_report
 from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud
 
@@ -94,6 +94,26 @@ def test_a_lost_answer_is_found_again_and_never_exceeds_the_maximum(rig: Rig) ->
     rig.cloud.hidden = set()
     rig.run(300)
     assert rig.cloud.launches == [5]
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_where_the_token_is_a_lock_an_unclear_launch_is_settled_by_asking_again(rig: Rig, made: bool) -> None:
+    rig.cloud.token_is_lock = True
+    rig.wait_for_jobs(40)
+    launch = rig.cloud.launch
+    rig.cloud.hidden = {f"i-{number:08x}" for number in range(1, 9)}
+
+    def lose_answer(pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        rig.cloud.launch = launch  # type: ignore[method-assign]
+        if made:
+            launch(pool, count, token)
+        raise CloudError("no answer")
+
+    rig.cloud.launch = lose_answer  # type: ignore[method-assign]
+    rig.run(80)
+    assert len(rig.cloud.alive) == 5
+    assert not rig.core._memory.intents
+    assert len(rig.core._memory.vms) == 5
 
 
 def test_a_crash_between_request_and_record_loses_no_vm(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
