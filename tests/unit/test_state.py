@@ -179,3 +179,12 @@ def test_patience_begins_anew_with_a_restart(tmp_path: Path) -> None:
     memory = reopen(tmp_path, NOW + 3600)
     assert memory.vms["i-2"] == replace(record, lost_since=NOW + 3600, missing_since=NOW + 3600)
     assert memory.intents[0].requested_at == NOW + 3600
+
+
+def test_a_launch_in_the_future_may_have_joined_meanwhile(tmp_path: Path) -> None:
+    """Found by the simulator: the wall clock went back, and a VM seemed too young for its idle worker."""
+    state = State(tmp_path, NOW)
+    state.save(Memory(vms={"i-1": VmRecord("i-1", launched_at=NOW)}))
+    state.close()
+    record = reopen(tmp_path, NOW - 3600).vms["i-1"]
+    assert (record.launched_at, record.joined_at, record.lost_since) == (NOW - 3600, NOW - 3600, NOW - 3600)
