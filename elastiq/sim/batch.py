@@ -19,7 +19,6 @@ class SimBatch:
         self._world, self._gate = world, gate
         self.demand_version = self.workers_version = -1
         """Version of the world at the last good answers."""
-        self.answered_well = False
         self.asked_at = world.engine.time
 
     def demand(self) -> tuple[Demand, ...]:
@@ -31,9 +30,10 @@ class SimBatch:
         return self._gate.pass_through("demand", self._demand)
 
     def workers(self) -> tuple[Worker, ...]:
-        self.answered_well = False
+        self._world.workers_known = False
+        self._world.last_served = set()
         answer = self._gate.pass_through("workers", self._workers)
-        self.answered_well = True
+        self._world.workers_known = True
         return answer
 
     def close(self, worker: Worker) -> Closing:

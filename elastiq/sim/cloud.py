@@ -217,6 +217,7 @@ class SimCloud:
         vm = world.vms.get(id_)
         check = world.book.check
         check("no harm in doubt", self.listed_well, f"{id_} terminated after a listing that failed")
+        check("no harm in doubt", world.workers_known, f"{id_} terminated after the workers could not be read")
         if vm is None:
             return
         check("only its own", vm.own, f"{id_} terminated, which is not elastiq's")

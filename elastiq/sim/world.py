@@ -160,6 +160,8 @@ class World:
         self.broken_excuse = 0
         self.last_served: set[str] = set()
         """VMs whose workers were in the last answer to the daemon."""
+        self.workers_known = False
+        """Whether that answer was a good one."""
         self.trace: Callable[[str], None] | None = None
         self._vm_number = self._job_number = 0
         self.negotiating = False

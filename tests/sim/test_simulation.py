@@ -25,7 +25,34 @@ def quiet() -> Iterator[None]:
     logging.disable(before)
 
 
-FOUND = (0, 1, 7, 11, 13, 18, 20, 38, 80, 86, 94, 102, 119, 157, 168, 234, 237, 246, 248, 257, 280, 685, 858, 1716)
+FOUND = (
+    0,
+    1,
+    7,
+    11,
+    13,
+    18,
+    20,
+    38,
+    80,
+    86,
+    94,
+    102,
+    119,
+    157,
+    168,
+    234,
+    237,
+    246,
+    248,
+    257,
+    280,
+    685,
+    858,
+    1716,
+    100449,
+    101320,
+)
 """Seeds that once ended in a violation, of the daemon or of the simulator itself."""
 
 
