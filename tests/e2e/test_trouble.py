@@ -51,7 +51,7 @@ def test_nothing_is_terminated_while_the_collector_comes_back(make_htcondor: Poo
         # Idle and deployment times that have long passed when the collector comes back and knows nobody.
         times = {"idle_for_time_s": "3", "estimated_vm_deploy_time_s": "20", "waiting_jobs_time_s": "1"}
         cluster.configure(configurations.own(cluster, max_vms="2", **times))
-        batch.submit(2 * SLOTS_PER_VM, 70)
+        batch.submit(2 * SLOTS_PER_VM, 60)
         cluster.elastiqctl("start", check=True)
         all_run = 2 * SLOTS_PER_VM
         wait_until(
@@ -63,7 +63,7 @@ def test_nothing_is_terminated_while_the_collector_comes_back(make_htcondor: Poo
             batch.head.run("sh", "-c", "kill -9 $(pidof condor_collector)")
             if restarted != "collector":
                 cluster.elastiqctl("restart", check=True)
-            stays(lambda: cluster.alive() == vms, 25, "nothing is terminated or launched")
+            stays(lambda: cluster.alive() == vms, 20, "nothing is terminated or launched")
             wait_until(lambda: batch.head.run("condor_status", check=False).returncode == 0, "the collector is back")
             seconds = time.monotonic() - started
             print(f"\n{restarted} restarted and watched for {seconds:.0f} s; {len(vms)} VMs kept")
