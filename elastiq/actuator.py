@@ -56,8 +56,8 @@ class Actuator:
         for decision in plan.decisions:
             if decision.kind is Kind.REOPEN and self._may_begin():
                 memory = self._note(memory, [self.reopen(decision, memory)], outcomes)
-        if plan.figures.jobs_waiting and self.cloud.token_is_lock:
-            memory = self._ask_again(memory, outcomes)
+        if plan.ask_again and self.cloud.token_is_lock:
+            memory = self._ask_again(plan.ask_again, memory, outcomes)
         for decision in plan.decisions:
             if decision.kind is Kind.LAUNCH and self._may_begin():
                 memory = self._launch(decision, memory, outcomes)
@@ -101,11 +101,11 @@ class Actuator:
             return memory
         return self._note(journalled, [self.launch(decision, token)], outcomes)
 
-    def _ask_again(self, memory: Memory, outcomes: list[Outcome]) -> Memory:
+    def _ask_again(self, tokens: tuple[str, ...], memory: Memory, outcomes: list[Outcome]) -> Memory:
         """Settle launches whose answer was lost, where the same token never launches twice. Only a good answer does."""
         now = self.clock.now()
         for intent in memory.intents:
-            if now - intent.requested_at < ASK_AGAIN_SECONDS or intent.pool not in self.pools or not self._may_begin():
+            if intent.token not in tokens or now - intent.requested_at < ASK_AGAIN_SECONDS or not self._may_begin():
                 continue
             reason = "the answer to this launch was lost, so it is asked for again with the same client token"
             outcome = self.launch(Decision(Kind.LAUNCH, reason, intent.pool, intent.count), intent.token)

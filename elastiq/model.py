@@ -281,6 +281,8 @@ class Plan:
     departed: tuple[VmRecord, ...] = ()
     """VMs that are gone since the last cycle without elastiq having terminated them."""
     figures: Figures = field(default_factory=Figures)
+    ask_again: tuple[str, ...] = ()
+    """Client tokens of launches without an answer whose VMs are wanted and still within the quota."""
 
 
 @dataclass(frozen=True)

@@ -54,18 +54,22 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     ]
     memory = situation.memory
     decisions: list[Decision] = []
+    ask_again: tuple[str, ...] = ()
     if known:
         faults = f" ({'; '.join(observation.faults)})" if observation.faults else ""
         decisions.append(_hold(f"{' and '.join(known)} can not be read, so nothing is launched{faults}"))
     else:
         memory, ups = _plan_up(observation, situation, policy)
         decisions += ups
+        ask_again = _ask_again(memory, policy) if _count(observation.demand or ()) else ()
     if observation.workers is not None and observation.instances is not None:
         reopened = {decision.instance_id for decision in decisions if decision.kind is Kind.REOPEN}
         seen_at = observation.now - observation.workers_age_seconds
         decisions += _plan_down(observation.now, seen_at, situation, policy, reopened)
     figures = _figures(observation, situation)
-    return Plan(tuple(decisions), memory, _summary(figures, memory, policy, decisions), situation.departed, figures)
+    return Plan(
+        tuple(decisions), memory, _summary(figures, memory, policy, decisions), situation.departed, figures, ask_again
+    )
 
 
 def _hold(reason: str) -> Decision:
@@ -174,6 +178,11 @@ def _possible(memory: Memory, pool: str) -> int:
 
 def _quota_room(memory: Memory, policy: Policy, pool: Pool) -> int:
     """Return how many more VMs of `pool` may be launched."""
+    return max(0, _quota_left(memory, policy, pool))
+
+
+def _quota_left(memory: Memory, policy: Policy, pool: Pool) -> int:
+    """Return what is left of the quota for `pool`; less than nothing if the quota was lowered."""
 
     def used(records: Iterable[VmRecord], pools: Iterable[str]) -> int:
         return sum(map(_counts, records)) + sum(_possible(memory, name) for name in pools)
@@ -181,12 +190,18 @@ def _quota_room(memory: Memory, policy: Policy, pool: Pool) -> int:
     of_pool = used((record for record in memory.vms.values() if record.pool == pool.name), [pool.name])
     pools = {intent.pool for intent in memory.intents}
     of_cluster = used(memory.vms.values(), pools)
-    return max(
-        0,
-        min(
-            UNLIMITED if pool.max_vms is None else pool.max_vms - of_pool,
-            UNLIMITED if policy.max_vms is None else policy.max_vms - of_cluster,
-        ),
+    return min(
+        UNLIMITED if pool.max_vms is None else pool.max_vms - of_pool,
+        UNLIMITED if policy.max_vms is None else policy.max_vms - of_cluster,
+    )
+
+
+def _ask_again(memory: Memory, policy: Policy) -> tuple[str, ...]:
+    pools = {pool.name: pool for pool in policy.pools}
+    return tuple(
+        intent.token
+        for intent in memory.intents
+        if intent.pool in pools and _quota_left(memory, policy, pools[intent.pool]) >= 0
     )
 
 

@@ -116,6 +116,34 @@ def test_where_the_token_is_a_lock_an_unclear_launch_is_settled_by_asking_again(
     assert len(rig.core._memory.vms) == 5
 
 
+@pytest.mark.parametrize("why_not", ["maximum lowered", "no listing"])
+def test_an_unclear_launch_is_not_asked_for_again_beyond_the_maximum_nor_in_doubt(rig: Rig, why_not: str) -> None:
+    """Found by the simulator: the maximum was lowered between the two requests."""
+    rig.cloud.token_is_lock = True
+    rig.wait_for_jobs(40)
+    launch = rig.cloud.launch
+
+    def lose_request(pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        rig.cloud.launch = launch  # type: ignore[method-assign]
+        raise CloudError("no answer")
+
+    rig.cloud.launch = lose_request  # type: ignore[method-assign]
+    while rig.cloud.launch != launch:
+        rig.run(1)
+    if why_not == "no listing":
+
+        def fail(**options: bool) -> tuple[Instance, ...]:
+            raise CloudError("no answer")
+
+        rig.cloud.list_instances = fail  # type: ignore[method-assign]
+        rig.core._vms_due_at = 0.0
+    else:
+        rig.settings = replace(SETTINGS, max_vms=2)
+        rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+    rig.run(60)
+    assert not rig.cloud.launches
+
+
 def test_a_crash_between_request_and_record_loses_no_vm(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.wait_for_jobs(40)
     launch = rig.cloud.launch
