@@ -13,11 +13,12 @@ from elastiq.clock import Clock
 from elastiq.cloud import Cloud
 from elastiq.config import Settings
 from elastiq.errors import BatchError, CloudError, ElastiqError
-from elastiq.model import Demand, Instance, Kind, Memory, Observation, Plan, VmRecord, Worker
+from elastiq.model import Breaker, Demand, Instance, Kind, Memory, Observation, Plan, VmRecord, Worker
 from elastiq.planner import plan
 from elastiq.plugins import BatchSystem
 from elastiq.reporter import Reporter
 from elastiq.state import State
+from elastiq.tracking import SETTLE_SECONDS, UNSEEN_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,21 @@ class Core:
             self._actuator.boot, self._actuator.shutdown = settings.dry_run_boot_vms, settings.dry_run_shutdown_vms
         breakers = {name: replace(breaker, closed_until=0.0) for name, breaker in self._memory.breakers.items()}
         self._memory = replace(self._memory, breakers=breakers)
+        self._pause_after_damage()
         self._queue_due_at = self._vms_due_at = 0.0
+
+    def _pause_after_damage(self) -> None:
+        """Launch nothing while listings may still leave out VMs of launches that only a lost database knew of."""
+        now, damaged_at = self._clock.now(), self._state.damaged_at()
+        until = 0.0 if damaged_at is None else min(now, damaged_at) + SETTLE_SECONDS + UNSEEN_SECONDS
+        if now >= until:
+            return
+        reason = "the state database was damaged, and VMs launched just before may not be listed yet"
+        paused = {
+            pool.name: replace(self._memory.breakers.get(pool.name, Breaker()), closed_until=until, reason=reason)
+            for pool in self._policy.pools
+        }
+        self._memory = replace(self._memory, breakers={**self._memory.breakers, **paused})
 
     def stop(self) -> None:
         """Begin nothing new; safe in a signal handler."""

@@ -67,6 +67,8 @@ class State:
             )
             with self._errors():
                 self._database = self._open()
+            with self._transaction():
+                self._put("damaged_at", now)
         except OSError as error:
             raise StateError(f"{directory}: {error.strerror}; the state directory must be writable") from error
 
@@ -192,6 +194,13 @@ class State:
 
     def _put(self, name: str, value: object) -> None:
         self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
+
+    def damaged_at(self) -> float | None:
+        """Return when a damaged database was last replaced by an empty one. Raise StateError."""
+        with self._errors():
+            row = self._database.execute("SELECT value FROM facts WHERE name = 'damaged_at'").fetchone()
+        found = json.loads(row[0]) if row else None
+        return found if isinstance(found, float) else None
 
     def refused_features(self) -> frozenset[str]:
         """Return the request features that the cloud was found to refuse, as saved."""

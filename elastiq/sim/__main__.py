@@ -88,7 +88,16 @@ def _print_table(book: Book, seconds: float, wall_seconds: float, processes: int
         print(f"  {book.tested[name]:>12,}  {name}: {meaning}")
     work = book.work
     print("\nwork")
-    for name in ("episodes", "jobs", "jobs done", "VMs", "terminations", "starts of the daemon", "passes"):
+    for name in (
+        "episodes",
+        "jobs",
+        "jobs done",
+        "VMs",
+        "launches asked for again",
+        "terminations",
+        "starts of the daemon",
+        "passes",
+    ):
         print(f"  {work[name]:>12,}  {name}")
     years, passed_over = seconds / YEAR, work["seconds passed over"] / max(1.0, seconds)
     minutes = wall_seconds / 60

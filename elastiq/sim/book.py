@@ -14,7 +14,7 @@ INVARIANTS = {
     "minimum reached": "some time after the faults end min_vms VMs are at work",
     "no job stuck": "some time after the faults end every job that a VM can run has run, or runs",
     "broken pool bounded": "VMs launched in an hour while every boot fails are at most what the breaker lets through",
-    "no harm in doubt": "no VM is terminated after a failed answer, or soon after its worker went out of sight",
+    "no harm in doubt": "nothing is launched or terminated after a failed answer, nor a lost worker given up soon",
     "nothing blocks": "queue and VMs are asked for in time, whatever the other system does; after stop nothing begins",
     "reason recorded": "every launch, termination and reopening is recorded with its reason",
 }

@@ -30,7 +30,7 @@ class SimCloud:
 
     @property
     def token_is_lock(self) -> bool:
-        return False
+        return self._world.traits.dialect == "aws"
 
     def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
         self._on_time("list_instances")
@@ -122,6 +122,10 @@ class SimCloud:
 
     def _launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
         engine, faults = self._world.engine, self._world.faults
+        self._world.book.check("no harm in doubt", self.listed_well, "launched after a listing that failed")
+        self._world.book.check("no harm in doubt", self._world.workers_known, "launched when no workers were known")
+        if self.token_is_lock and token in self._world.requests:
+            return self._launch_again(pool, token)
         self._check_quota(count)
         self._trouble()
         if faults.strikes("launch: no capacity"):
@@ -147,14 +151,25 @@ class SimCloud:
             raise CloudError("connection reset")
         return tuple(self._instance(vm, engine.time) for vm in made)
 
+    def _launch_again(self, pool: Pool, token: str) -> tuple[Instance, ...]:
+        """Answer a request that came before under the same token: with what it made, or what it is about to make."""
+        world = self._world
+        self._trouble()
+        if world.faults.strikes("launch: answer lost, nothing made"):
+            raise CloudError("connection reset")
+        self._make(pool, world.coming.pop(token, 0), token)
+        world.book.work["launches asked for again"] += 1
+        return tuple(self._instance(vm, world.engine.time) for vm in world.requests[token])
+
     def _check_quota(self, count: int) -> None:
         world = self._world
         maximum = world.settings.max_vms
-        there = sum(not vm.excused for vm in world.own()) + world.coming
+        coming = sum(world.coming.values())
+        there = sum(not vm.excused for vm in world.own()) + coming
         world.book.check(
             "never above max",
             maximum is None or there + count <= maximum,
-            f"{count} VMs asked for when there were {there} ({world.coming} of them still to come) of {maximum}",
+            f"{count} VMs asked for when there were {there} ({coming} of them still to come) of {maximum}",
         )
 
     def _make(self, pool: Pool, count: int, token: str) -> list[Vm]:
@@ -163,6 +178,7 @@ class SimCloud:
         for _ in range(count):
             vm = world.create(own=True, token=token)
             made.append(vm)
+            world.requests.setdefault(token, []).append(vm)
             if world.traits.dialect == "openstack" and world.faults.strikes("tagging fails"):
                 continue
             vm.cluster, vm.pool = CLUSTER, pool.name
@@ -175,11 +191,13 @@ class SimCloud:
     def _make_later(self, pool: Pool, count: int, token: str) -> None:
         """Make VMs one after the other, as OpenStack does while nobody waits for the answer any more."""
         world = self._world
-        world.coming += count
+        world.coming[token] = count
+        world.requests[token] = []
 
         def make_one() -> None:
-            world.coming -= 1
-            self._make(pool, 1, token)
+            if world.coming.get(token, 0) > 0:
+                world.coming[token] -= 1
+                self._make(pool, 1, token)
 
         for number in range(count):
             world.engine.after(2.0 * (number + 1) + world.engine.between(0, 20), make_one)

@@ -410,6 +410,7 @@ class Life:
         self.book.faults["database damaged"] += 1
         if self.disk is not None:
             self.disk = Disk()
+            self.disk.damaged_at = self.engine.time + self._offset_seconds
         else:
             (self.directory / DATABASE).write_bytes(b"\0garbage" * 100)
         for vm in self.world.vms.values():

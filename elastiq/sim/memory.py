@@ -21,6 +21,7 @@ class Disk:
     def __init__(self) -> None:
         self.memory = Memory()
         self.features: frozenset[str] = frozenset()
+        self.damaged_at: float | None = None
 
 
 class _NoDatabase:
@@ -46,6 +47,9 @@ class QuickState(State):
 
     def save(self, memory: Memory) -> None:
         self.disk.memory = memory
+
+    def damaged_at(self) -> float | None:
+        return self.disk.damaged_at
 
     def refused_features(self) -> frozenset[str]:
         return self.disk.features
@@ -73,15 +77,14 @@ class WatchedState:
         self.failed = False
         """Whether a write failed in this step."""
 
-    @property
-    def damaged(self) -> str:
-        return self.state.damaged
-
     def load(self, now: float) -> Memory:
         return self.state.load(now)
 
     def adopt_legacy(self, memory: Memory, now: float) -> Memory:
         return self.state.adopt_legacy(memory, now)
+
+    def damaged_at(self) -> float | None:
+        return self.state.damaged_at()
 
     def refused_features(self) -> frozenset[str]:
         return self.state.refused_features()

@@ -154,8 +154,10 @@ class World:
         self.waiting: list[Job] = []
         self.running: dict[int, Job] = {}
         self.launches: list[float] = []
-        self.coming = 0
-        """VMs that the cloud is about to make after a launch whose answer was lost."""
+        self.coming: dict[str, int] = {}
+        """VMs that the cloud is about to make after a launch whose answer was lost, by client token."""
+        self.requests: dict[str, list[Vm]] = {}
+        """What launches have made, by client token."""
         self.broken_since: float | None = None
         self.broken_excuse = 0
         self.last_served: set[str] = set()

@@ -447,3 +447,24 @@ def test_a_dead_vm_is_not_forgotten_by_the_name_of_its_successor(rig: Rig) -> No
     rig.cloud.vms["i-00000002"] = replace(rig.cloud.vms["i-00000002"], state=InstanceState.TERMINATED)
     rig.run(60)
     assert ("forget", "node-i-00000002") in rig.batch.calls
+
+
+def test_after_a_damaged_database_launches_wait_until_all_vms_must_be_listed(rig: Rig) -> None:
+    """Found by the simulator: VMs that were not listed yet, and that nobody remembered, were launched once more."""
+    rig.wait_for_jobs(100)
+    rig.run(60)
+    assert rig.cloud.launches == [5]
+    rig.cloud.hidden = set(rig.cloud.alive)
+    rig.state.close()
+    (rig.directory / "elastiq.db").write_bytes(b"garbage" * 1000)
+    rig.start()
+    rig.run(90)
+    rig.state.close()
+    rig.start()
+    rig.run(200)
+    assert rig.cloud.launches == [5]
+    assert "the state database was damaged" in (read_report(rig.directory) or {})["holds"][-1]
+    rig.cloud.hidden = set()
+    rig.cloud.vms = {}
+    rig.run(400)
+    assert rig.cloud.launches == [5, 5]
