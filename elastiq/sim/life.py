@@ -125,6 +125,7 @@ class Life:
         self.core = Core(self.settings, self.clock, self.batch, self.cloud, self._state, self._new_token)  # type: ignore[arg-type]
         self.gate.stop = self.core.stop
         world.last_served = set()
+        world.offset_seconds = self._offset_seconds
         world.broken_excuse += 1
         self.book.work["starts of the daemon"] += 1
 

@@ -11,6 +11,7 @@ from elastiq.model import InstanceState, Shape
 from elastiq.sim.book import Book
 from elastiq.sim.engine import Engine
 from elastiq.sim.faults import Faults
+from elastiq.tracking import STALE_WORKER_SLACK_SECONDS
 
 CLUSTER = "sim"
 
@@ -81,6 +82,7 @@ class Vm:
         "jobs",
         "joined",
         "name",
+        "offset_seconds",
         "own",
         "pool",
         "served_at",
@@ -105,6 +107,8 @@ class Vm:
         """Its worker runs: a job can start there unless it is closed."""
         self.closed = False
         self.end_requested = False
+        self.offset_seconds = 0.0
+        """How wrong the daemon's clock was at its launch."""
         self.excused = False
         """elastiq can not know it any more: it has no tag, and the database was damaged."""
         self.wished_gone = False
@@ -162,6 +166,8 @@ class World:
         self.broken_excuse = 0
         self.last_served: set[str] = set()
         """VMs whose workers were in the last answer to the daemon."""
+        self.offset_seconds = 0.0
+        """How wrong the daemon's clock is."""
         self.workers_known = False
         """Whether that answer was a good one."""
         self.trace: Callable[[str], None] | None = None
@@ -189,6 +195,7 @@ class World:
             vm.visible_at = engine.time + engine.between(5, 90)
             engine.after(vm.visible_at - engine.time, _nothing)
         if own:
+            vm.offset_seconds = self.offset_seconds
             self._note_launch()
             self._boot(vm)
         return vm
@@ -472,6 +479,19 @@ class World:
         )
         vm.wished_gone = True
 
+    def _can_be_told(self, vm: Vm) -> bool:
+        """Return whether the daemon can tell the VM of a worker that it sees.
+
+        Without an id it needs the address, and a worker that has been idle for longer than its VM seems to exist is
+        taken for an earlier VM's: so it seems if the wall clock went back between launch and joining.
+        """
+        if self.traits.advertises == "id":
+            return True
+        seems_old = self.engine.time + self.offset_seconds - vm.created_at - vm.offset_seconds
+        idle_seconds = 0.0 if vm.jobs else self.engine.time - vm.idle_since
+        plausible = vm.served_at is not None or idle_seconds <= seems_old + STALE_WORKER_SLACK_SECONDS
+        return vm.shown_address and plausible
+
     def _check_look(self, vm: Vm) -> None:
         """Check that the daemon looked for a worker lately before it took it for one that never joined."""
         if self.faults.any or vm.id in self.last_served or not vm.joined:
@@ -485,7 +505,7 @@ class World:
         """Note that the daemon has seen these workers and has that on disk."""
         for id_ in served:
             vm = self.vms.get(id_)
-            if vm is not None and vm.exists and (vm.shown_address or self.traits.advertises == "id"):
+            if vm is not None and vm.exists and self._can_be_told(vm):
                 vm.served_at = self.engine.time
 
 

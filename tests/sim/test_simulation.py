@@ -61,6 +61,25 @@ def test_seeds_that_once_broke_a_promise(seed: int) -> None:
     assert not live(seed).violation
 
 
+UNCLEAR_LAUNCHES = (
+    "launch: answer lost, nothing made",
+    "launch: answer lost, VMs made later",
+    "launch: answer lost, VMs made",
+    "configuration reload",
+    "listing: fresh VMs missing",
+    "restart",
+    "killed after a call",
+    "spot loss",
+)
+
+
+@pytest.mark.parametrize("seed", [8, 1019, 1055])
+def test_seeds_that_once_launched_too_many_when_answers_were_lost(seed: int) -> None:
+    result = live(seed, Options(dialect="aws", kinds=UNCLEAR_LAUNCHES, life_seconds=20 * DAY))
+    assert not result.violation
+    assert result.book.work["launches asked for again"]
+
+
 def test_a_slice_of_many_lives_keeps_every_promise_and_meets_every_fault() -> None:
     book = Book()
     for seed in range(10_000, 10_040):
