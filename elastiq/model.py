@@ -39,6 +39,8 @@ class Demand:
     jobs: int
     oldest_wait_seconds: float | None = None
     """How long the oldest of them has waited; None where the batch system does not say it cheaply."""
+    vms_per_job: int = 1
+    """How many machines each of these jobs needs at the same time; `shape` is what it needs on each."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Worker:
     """For how long it has had no job, by the batch system's own clock; None while busy or if unknown."""
     closed: bool = False
     """True if the batch system starts no job there until it is reopened."""
+    closed_by_other: bool = False
+    """True if the batch system says that somebody else closed it: it is neither reopened nor terminated."""
 
 
 class InstanceState(Enum):
