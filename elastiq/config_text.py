@@ -103,8 +103,8 @@ The file should be readable by root and the user elastiq alone (root:elastiq, mo
 the user data.
 A file that holds them and can be read by anybody is used, with a warning.
 .SH SEE ALSO
-.BR elastiqctl (1),
-.BR elastiq\-real.py (1)
+.BR elastiqctl (8),
+.BR elastiq\-real (8)
 """
 
 
