@@ -1,4 +1,5 @@
-"""The root file system of every machine in the testbed: Debian trixie with HTCondor, built once and cached.
+"""The root file system of every machine in the testbed: Debian trixie with HTCondor, Slurm and Grid Engine, built
+once and cached. Nothing of them starts by itself.
 
 It is also what a head node installed by apt looks like: Python 3.13, boto3, python-daemon, lockfile and the bindings of
 HTCondor 23.9 come from Debian. The newer bindings of the package index lie in BINDINGS, outside of Python's path.
@@ -31,6 +32,14 @@ _RECIPE_VERSION = 1
 _SUITE = "trixie"
 _PACKAGES = (
     "htcondor",
+    "slurmctld",
+    "slurmd",
+    "slurm-client",
+    "slurm-wlm-basic-plugins",
+    "munge",
+    "gridengine-master",
+    "gridengine-exec",
+    "gridengine-client",
     "python3-boto3",
     "python3-daemon",
     "python3-lockfile",
@@ -63,8 +72,8 @@ def rootfs() -> Path:
             shutil.rmtree(left_over)
         building = Path(tempfile.mkdtemp(prefix="rootfs-building-", dir=directory.parent))
         try:
+            building.chmod(0o755)  # or packages could not act as users of their own
             _build(building)
-            building.chmod(0o755)
             building.rename(directory)
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
