@@ -1,6 +1,7 @@
 """The configuration file: read, checked as a whole, and turned into Settings.
 
-`python -m elastiq.config example|man` prints elastiq.conf.example or the manual page elastiq.conf(5).
+`python -m elastiq.config example|man|reference` prints elastiq.conf.example, the manual page elastiq.conf(5) or
+docs/configuration.md.
 """
 
 from __future__ import annotations
@@ -19,13 +20,22 @@ from pathlib import Path
 from typing import Any
 
 from elastiq import ini
-from elastiq.config_text import example, manual_page
+from elastiq.config_text import example, manual_page, reference
 from elastiq.errors import ConfigError
 from elastiq.model import Policy, Pool
 from elastiq.options import MAX_USER_DATA_AWS, OPTIONS, SECTIONS, Kind, Option, Value
 from elastiq.values import BadValue, convert, duration_text, read_limited, shown_path
 
-__all__ = ["Settings", "check", "default_cluster_name", "default_state_dir", "example", "load", "manual_page"]
+__all__ = [
+    "Settings",
+    "check",
+    "default_cluster_name",
+    "default_state_dir",
+    "example",
+    "load",
+    "manual_page",
+    "reference",
+]
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_PROBLEMS = 100
@@ -384,7 +394,7 @@ def _boto3_has_region() -> bool:
 
 
 if __name__ == "__main__":
-    documents = {"example": example, "man": manual_page}
+    documents = {"example": example, "man": manual_page, "reference": reference}
     if len(sys.argv) != 2 or sys.argv[1] not in documents:
-        sys.exit("usage: python -m elastiq.config example|man")
+        sys.exit("usage: python -m elastiq.config example|man|reference")
     sys.stdout.write(documents[sys.argv[1]]())

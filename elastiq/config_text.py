@@ -1,4 +1,6 @@
-"""What is written from the table of options: elastiq.conf.example and the manual page elastiq.conf(5)."""
+"""What is written from the table of options: elastiq.conf.example, the manual page elastiq.conf(5), and the reference
+docs/configuration.md.
+"""
 
 from __future__ import annotations
 
@@ -123,6 +125,40 @@ def manual_page() -> str:
                 f"{_roff(option.help)}\n{_roff(default)}\n"
             )
     parts.append(_MANUAL_TAIL)
+    return "".join(parts)
+
+
+_REFERENCE_HEAD = """\
+# Configuration
+
+The file is `/etc/elastiq.conf` for root and the service, `~/.elastiq/elastiq.conf` for anybody else; copy
+[elastiq.conf.example](../elastiq.conf.example) and fill in what is yours. How it is written (sections, comments, long
+values, units of time such as `90s`, `10m`, `2h`, `1d`) is said in `man elastiq.conf`. To see everything that is wrong
+with it, with line numbers, and contact nothing:
+
+<!-- run: sandbox -->
+
+    elastiq-real.py --config=/etc/elastiq.conf --check
+
+A running daemon reads it again on SIGHUP, and keeps the old one if the new one has errors. Options that elastiq 0.9 and
+1.0 did not have are marked *new*; files of those can be used as they are, but for a `max_vms` below 1, now written
+`unlimited`.
+
+This page is written from the table of options (`elastiq/options.py`), like the example and the manual page.
+"""
+
+
+def reference() -> str:
+    """Return docs/configuration.md."""
+    parts = [_REFERENCE_HEAD]
+    for section, about in SECTIONS.items():
+        parts.append(f"\n## [{section}]\n\n{about}\n\n| option | value | default | meaning |\n|---|---|---|---|\n")
+        for option in OPTIONS:
+            if option.section != section:
+                continue
+            value = _range_text(option) + (", *new*" if option.new else "")
+            default = "must be given" if option.required else default_text(option)
+            parts.append(f"| `{option.name}` | {value} | {default} | {option.help.replace('*', chr(92) + '*')} |\n")
     return "".join(parts)
 
 

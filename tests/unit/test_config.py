@@ -15,7 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elastiq import config
-from elastiq.config import Settings, check, default_cluster_name, default_state_dir, example, load, manual_page
+from elastiq.config import (
+    Settings,
+    check,
+    default_cluster_name,
+    default_state_dir,
+    example,
+    load,
+    manual_page,
+    reference,
+)
 from elastiq.errors import ConfigError
 from elastiq.model import DEFAULT_JOBS_PER_VM, Pool
 from elastiq.options import OPTIONS, SECTIONS, Kind
@@ -482,9 +491,13 @@ def test_default_state_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def test_files_in_the_tree_are_those_of_the_table() -> None:
-    advice = "run: python -m elastiq.config example > elastiq.conf.example; same with man > docs/man/elastiq.conf.5"
+    advice = (
+        "run: python -m elastiq.config example > elastiq.conf.example; same with man > docs/man/elastiq.conf.5 "
+        "and reference > docs/configuration.md"
+    )
     assert (TOP / "elastiq.conf.example").read_text() == example(), advice
     assert (TOP / "docs/man/elastiq.conf.5").read_text() == manual_page(), advice
+    assert (TOP / "docs/configuration.md").read_text() == reference(), advice
 
 
 def test_example_lacks_nothing_but_the_image(tmp_path: Path) -> None:
@@ -506,9 +519,9 @@ def test_example_names_every_option_and_all_may_be_uncommented(tmp_path: Path) -
     loaded(tmp_path, text.replace("image_id =", "image_id = ami-1a2b3c4d"))
 
 
-@pytest.mark.skipif(not shutil.which("man"), reason="there is no man here to look at the manual page with")
-def test_manual_page_has_no_faults() -> None:
-    page = TOP / "docs/man/elastiq.conf.5"
+@pytest.mark.skipif(not shutil.which("man"), reason="there is no man here to look at the manual pages with")
+@pytest.mark.parametrize("page", sorted((TOP / "docs/man").iterdir()), ids=lambda page: page.name)
+def test_manual_page_has_no_faults(page: Path) -> None:
     done = subprocess.run(
         ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", str(page)],
         capture_output=True,
