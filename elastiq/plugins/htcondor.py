@@ -17,6 +17,7 @@ from elastiq.command import execute, pipeline, run
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Worker
 from elastiq.plugins import Closing
+from elastiq.plugins.common import Deadline, is_same, label
 from elastiq.plugins.htcondor_parse import (
     Machine,
     demand_of,
@@ -116,7 +117,7 @@ class HTCondor:
                 request = ["condor_on", "-daemon", "startd", self._master(worker, remaining)]
             trouble = execute(request, remaining()).excerpt
             if self._clock.now() >= end:
-                raise BatchError(f"{_label(worker)} can not be opened again: {trouble}")
+                raise BatchError(f"{label(worker)} can not be opened again: {trouble}")
             self._clock.sleep(1.0)
 
     def forget(self, worker: Worker) -> None:
@@ -143,15 +144,7 @@ class HTCondor:
 
     def _deadline(self) -> Callable[[], float]:
         """Return a function that returns the seconds left, or raises BatchError."""
-        end = self._clock.now() + self._timeout_seconds
-
-        def remaining() -> float:
-            seconds = end - self._clock.now()
-            if seconds <= 0:
-                raise BatchError(f"HTCondor gave no complete answer within {self._timeout_seconds:g} s")
-            return seconds
-
-        return remaining
+        return Deadline(self._clock, self._timeout_seconds, "HTCondor").remaining
 
     def _by_bindings(self, remaining: Callable[[], float]) -> bool:
         if self._query == "auto":
@@ -196,14 +189,14 @@ class HTCondor:
         if not (worker.name or worker.instance_id or worker.address):
             return self._machines("false", remaining)
         found = self._machines(f"{SLOT_CONSTRAINT} && ({_match(worker)})", remaining)
-        return tuple(machine for machine in found if _is_same(worker, machine.worker))
+        return tuple(machine for machine in found if is_same(worker, machine.worker))
 
     def _close_unlisted(self, worker: Worker, remaining: Callable[[], float]) -> Closing:
         schedds = self._schedds(remaining)
         missing = sorted(self._known_schedds - set(schedds))
         if missing:
             raise BatchError(
-                f"{_label(worker)} is not listed, and schedd {', '.join(missing)}, which may run jobs there, "
+                f"{label(worker)} is not listed, and schedd {', '.join(missing)}, which may run jobs there, "
                 "does not answer (if it is gone for good, restart elastiq)"
             )
         terms = []
@@ -229,7 +222,7 @@ class HTCondor:
             if all(machine.closed and not machine.jobs for machine in machines):
                 return
             if self._clock.now() >= end:
-                raise BatchError(f"{_label(worker)} took the drain request, but the collector still shows it open")
+                raise BatchError(f"{label(worker)} took the drain request, but the collector still shows it open")
             self._clock.sleep(_POLL_SECONDS)
 
     def _master(self, worker: Worker, remaining: Callable[[], float]) -> str:
@@ -237,7 +230,7 @@ class HTCondor:
             return worker.name
         names = run(["condor_status", "-master", "-af", "Name", "-constraint", _match(worker)], remaining()).split()
         if len(names) != 1:
-            raise BatchError(f"{_label(worker)} can not be opened again: its condor_master is not in the collector")
+            raise BatchError(f"{label(worker)} can not be opened again: its condor_master is not in the collector")
         return names[0]
 
 
@@ -267,15 +260,6 @@ def _match(worker: Worker) -> str:
     return " || ".join(f"({term}) =?= true" for term in terms) or "false"
 
 
-def _is_same(worker: Worker, found: Worker) -> bool:
-    """Return whether both are the same VM: by instance id if both have one, else by address, else by name."""
-    if worker.instance_id and found.instance_id:
-        return worker.instance_id == found.instance_id
-    if worker.address and found.address:
-        return worker.address == found.address
-    return bool(worker.name) and worker.name.lower() == found.name.lower()
-
-
 def _quoted(text: str) -> str:
     """Return `text` as a ClassAd string. Raise BatchError for what no ClassAd string should carry."""
     if not text.isprintable():
@@ -292,7 +276,7 @@ def _startd(machines: Sequence[Machine]) -> str:
     """
     startds = {startd for machine in machines for startd in machine.startds}
     if len(startds) != 1:
-        raise BatchError(f"{_label(machines[0].worker)} advertises {len(startds)} startds; only one can be closed")
+        raise BatchError(f"{label(machines[0].worker)} advertises {len(startds)} startds; only one can be closed")
     return startds.pop()
 
 
@@ -326,7 +310,3 @@ def _rights(machines: Sequence[Machine], remaining: Callable[[], float]) -> str:
             may_drain = CHECK_FALSE in result.error_output
             return "may drain them" if may_drain else f"may NOT drain them: {result.excerpt}"
     return "right to drain not known yet"
-
-
-def _label(worker: Worker) -> str:
-    return f"worker {worker.name or worker.instance_id or worker.address or 'without a name'}"

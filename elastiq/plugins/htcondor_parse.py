@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +11,20 @@ from typing import Any
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Shape, Worker
 from elastiq.plugins.htcondor_query import SLOT_ATTRIBUTES
+from elastiq.plugins.text import (
+    LARGEST,
+    amount,
+    claimed_twice,
+    excerpt,
+    instance_id,
+    ipv4,
+    is_name,
+    json_document,
+    total,
+)
 
 _SHAPE_FIELDS = 5
-_LARGEST = 10**12
-"""No machine has more of anything; HTCondor turns what does not fit an integer into its smallest one."""
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 _SCHEDD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,254}")
-_INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _SLOT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,299}")
 _SINFUL = re.compile(r"<(\[[0-9A-Fa-f:.]+\]|[^\s<>\[\]:?]+):\d+(\?[^\s<>]*)?>")
 _ADVERTISED = re.compile(r"[?&]addrs=([^&>]+)")
@@ -52,7 +57,7 @@ def parse_groups(text: str) -> tuple[tuple[int | None, ...], ...]:
     for line in text.splitlines():
         words = line.split()
         if len(words) != 1 + _SHAPE_FIELDS or not words[0].isdecimal():
-            raise BatchError(f"condor_q answered what is no list of jobs: {line.strip()[:200]!r}")
+            raise BatchError(f"condor_q answered what is no list of jobs: {excerpt(line)}")
         rows.append((int(words[0]), *(_printed_number(word, line) for word in words[1:])))
     return tuple(rows)
 
@@ -61,7 +66,7 @@ def _printed_number(word: str, line: str) -> int | None:
     if word in ("undefined", "error"):
         return None
     if not re.fullmatch(r"-?[0-9]{1,19}", word):
-        raise BatchError(f"condor_q answered what is no list of jobs: {line.strip()[:200]!r}")
+        raise BatchError(f"condor_q answered what is no list of jobs: {excerpt(line)}")
     return int(word)
 
 
@@ -70,7 +75,7 @@ def parse_bindings_groups(text: str) -> tuple[tuple[tuple[int | None, ...], ...]
 
     Raise BatchError if it is anything else, or if no schedd was asked.
     """
-    answer = _json(text, "the htcondor bindings")
+    answer = json_document(text, "the htcondor bindings")
     try:
         groups, schedds = answer["groups"], answer["schedds"]
         if not (isinstance(groups, list) and isinstance(schedds, list)):
@@ -104,7 +109,7 @@ def demand_of(rows: Iterable[Sequence[int | None]]) -> tuple[Demand, ...]:
 
 
 def _asked(value: int | None, least: int) -> int:
-    return value if value is not None and least <= value <= _LARGEST else least
+    return value if value is not None and least <= value <= LARGEST else least
 
 
 def parse_total(text: str) -> int:
@@ -129,7 +134,7 @@ def parse_schedds(text: str) -> tuple[str, ...]:
         raise BatchError("the collector knows no schedd: is one running, or has the collector just been restarted?")
     for name in names:
         if not _SCHEDD.fullmatch(name):
-            raise BatchError(f"condor_status answered what is no name of a schedd: {name[:200]!r}")
+            raise BatchError(f"condor_status answered what is no name of a schedd: {excerpt(name)}")
     return tuple(names)
 
 
@@ -139,7 +144,7 @@ def parse_machines(text: str) -> tuple[Machine, ...]:
     A slot without a usable machine name is left out; such an ad can not be closed, nor can it be anybody's VM for sure.
     Raise BatchError if it is no list of ads, or not one ad is usable.
     """
-    answer = _json(text, "condor_status")
+    answer = json_document(text, "condor_status")
     if not isinstance(answer, list) or not all(isinstance(ad, dict) for ad in answer):
         raise BatchError("condor_status answered what is no list of slots")
     slots: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
@@ -155,18 +160,11 @@ def parse_machines(text: str) -> tuple[Machine, ...]:
     return _without_doubtful_ids(machines)
 
 
-def _json(text: str, who: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BatchError(f"{who} answered what is no JSON: {text.strip()[:200]!r}") from error
-
-
 def _name(slot: Mapping[str, Any]) -> str:
     machine = slot.get("Machine")
     if machine is None:
         machine = str(slot.get("Name", "")).rpartition("@")[2]
-    return machine if isinstance(machine, str) and _NAME.fullmatch(machine) else ""
+    return str(machine) if is_name(machine) else ""
 
 
 def _address(slot: Mapping[str, Any]) -> str | None:
@@ -178,12 +176,7 @@ def _address(slot: Mapping[str, Any]) -> str | None:
         advertised = _ADVERTISED.search(sinful)
         if advertised:
             candidates += [part.rpartition("-")[0] for part in advertised[1].split("+")]
-    for candidate in candidates:
-        try:
-            return str(ipaddress.IPv4Address(candidate))
-        except ValueError:
-            pass
-    return None
+    return next(filter(None, map(ipv4, candidates)), None)
 
 
 def _sinful(slot: Mapping[str, Any]) -> str:
@@ -193,15 +186,14 @@ def _sinful(slot: Mapping[str, Any]) -> str:
 
 def _machine(name: str, address: str, slots: Sequence[Mapping[str, Any]]) -> Machine:
     ids = {str(slot["EC2InstanceId"]) for slot in slots if "EC2InstanceId" in slot}
-    instance_id = ids.pop() if len(ids) == 1 else ""
     jobs = sum(_jobs(slot) for slot in slots)
     idle_seconds = None if jobs else _least([_idle_seconds(slot) for slot in slots])
     worker = Worker(
         name=name,
-        instance_id=instance_id if _INSTANCE_ID.fullmatch(instance_id) else None,
+        instance_id=instance_id(ids.pop()) if len(ids) == 1 else None,
         address=address or None,
-        capacity=_sum([_shape(slot, "TotalSlot") for slot in slots]),
-        free=_sum([_shape(slot, "") for slot in slots if _takes_jobs(slot)]),
+        capacity=total([_shape(slot, "TotalSlot") for slot in slots]),
+        free=total([_shape(slot, "") for slot in slots if _takes_jobs(slot)]),
         jobs=jobs,
         idle_seconds=idle_seconds,
         closed=all(slot.get("Draining") is True or slot.get("State") == "Drained" for slot in slots),
@@ -221,7 +213,7 @@ def _jobs(slot: Mapping[str, Any]) -> int:
         return own
     # It stays Unclaimed/Idle while jobs run in the dynamic slots cut from it.
     dynamic = slot.get("NumDynamicSlots")
-    return own + (dynamic if type(dynamic) is int and 0 <= dynamic < _LARGEST else 1)
+    return own + (dynamic if type(dynamic) is int and 0 <= dynamic < LARGEST else 1)
 
 
 def _takes_jobs(slot: Mapping[str, Any]) -> bool:
@@ -245,9 +237,7 @@ def _idle_seconds(slot: Mapping[str, Any]) -> float | None:
 
 
 def _instant(slot: Mapping[str, Any], name: str) -> float | None:
-    value = slot.get(name)
-    # A comparison with NaN, which JSON may carry, is never true.
-    return float(value) if isinstance(value, (int, float)) and 0 < value < _LARGEST else None
+    return amount(slot.get(name)) or None
 
 
 def _least(values: Sequence[float | None]) -> float | None:
@@ -256,29 +246,19 @@ def _least(values: Sequence[float | None]) -> float | None:
 
 
 def _shape(slot: Mapping[str, Any], prefix: str) -> Shape:
-    def amount(name: str) -> int:
-        value = slot.get(prefix + name, slot.get(name))
-        return int(value) if isinstance(value, (int, float)) and 0 <= value < _LARGEST else 0
+    def number(name: str) -> int:
+        return int(amount(slot.get(prefix + name, slot.get(name))) or 0)
 
-    return Shape(amount("Cpus"), amount("Memory"), amount("Disk") // 1024, amount("GPUs"))
-
-
-def _sum(shapes: Sequence[Shape]) -> Shape:
-    return Shape(
-        sum(shape.cpus for shape in shapes),
-        sum(shape.memory_mb for shape in shapes),
-        sum(shape.disk_mb for shape in shapes),
-        sum(shape.gpus for shape in shapes),
-    )
+    return Shape(number("Cpus"), number("Memory"), number("Disk") // 1024, number("GPUs"))
 
 
 def _without_doubtful_ids(machines: Sequence[Machine]) -> tuple[Machine, ...]:
     """Return the machines; where several of different addresses claim one instance id (it came with their image, say),
     none of them is believed, and their addresses have to tell."""
-    claims = Counter(machine.worker.instance_id for machine in machines if machine.worker.instance_id)
+    doubtful = claimed_twice(machine.worker.instance_id for machine in machines)
     return tuple(
         replace(machine, worker=replace(machine.worker, instance_id=None))
-        if claims[machine.worker.instance_id or ""] > 1
+        if machine.worker.instance_id in doubtful
         else machine
         for machine in machines
     )

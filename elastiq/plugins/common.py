@@ -1,0 +1,41 @@
+"""What all plugins do alike beside parsing: keep a deadline, and know a machine again."""
+
+from __future__ import annotations
+
+from elastiq.clock import Clock
+from elastiq.errors import BatchError
+from elastiq.model import Worker
+
+
+class Deadline:
+    """The end of one call of a plugin, shared by all the commands that it runs."""
+
+    def __init__(self, clock: Clock, seconds: float, who: str) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._end = clock.now() + seconds
+        self._who = who
+
+    def remaining(self) -> float:
+        """Return the seconds left. Raise BatchError if there are none."""
+        seconds = self._end - self._clock.now()
+        if seconds <= 0:
+            raise BatchError(f"{self._who} gave no complete answer within {self._seconds:g} s")
+        return seconds
+
+
+def is_same(one: Worker, other: Worker) -> bool:
+    """Return whether both are the same VM: by instance id if both have one, else by address, else by name.
+
+    A name or address may be another VM's next; an instance id never is.
+    """
+    if one.instance_id and other.instance_id:
+        return one.instance_id == other.instance_id
+    if one.address and other.address:
+        return one.address == other.address
+    return bool(one.name) and one.name.lower() == other.name.lower()
+
+
+def label(worker: Worker) -> str:
+    """Return what to call `worker` in a message."""
+    return f"worker {worker.name or worker.instance_id or worker.address or 'without a name'}"

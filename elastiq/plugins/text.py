@@ -1,0 +1,139 @@
+"""From what batch systems print to what it means, for all plugins. Pure functions.
+
+Whatever is no valid answer raises BatchError, which names `who` gave it: garbage is never read as "nothing". What is
+merely not said is None. Deadlines and the comparison of workers are in `elastiq.plugins.common`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+from xml.etree import ElementTree  # nosec B405 - document types, and with them entities, are refused below
+
+from elastiq.errors import BatchError
+from elastiq.model import Shape
+
+LARGEST = 10**12
+"""No machine has more of anything, no time or count of jobs comes near it; some systems turn what does not fit an
+integer into their smallest or largest one."""
+
+NAME_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}"
+"""A host's or node's name, also one that is an IPv6 address. It never begins like a command's option."""
+
+_NAME = re.compile(NAME_PATTERN)
+_INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([A-Za-z]?)(?:i?B)?")
+_EXCERPT_CHARACTERS = 200
+
+
+def excerpt(text: str) -> str:
+    """Return the beginning of a foreign text as it may stand in a message: short, quoted, in one line."""
+    return repr(text.strip()[:_EXCERPT_CHARACTERS])
+
+
+def json_document(text: str, who: str) -> Any:
+    """Return what `text` says as JSON. Raise BatchError if it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BatchError(f"{who} answered what is no JSON: {excerpt(text)}") from error
+
+
+def xml_document(text: str, who: str) -> ElementTree.Element:
+    """Return the root of the XML document `text`. Raise BatchError if it is none, or has a document type: no batch
+    system sends one, and its entities could make a small answer a huge one."""
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise BatchError(f"{who} answered with a document type, which is not read: {excerpt(text)}")
+    try:
+        return ElementTree.fromstring(text)  # noqa: S314  # nosec B314
+    except (ElementTree.ParseError, ValueError, RecursionError) as error:
+        raise BatchError(f"{who} answered what is no XML: {excerpt(text)}") from error
+
+
+def count(text: str, who: str) -> int:
+    """Return the number of something that `text` is. Raise BatchError if it is no decimal number from 0 to LARGEST."""
+    word = text.strip()
+    if not re.fullmatch(r"[0-9]{1,13}", word) or int(word) > LARGEST:
+        raise BatchError(f"{who} answered what is no count: {excerpt(text)}")
+    return int(word)
+
+
+def amount(value: object) -> float | None:
+    """Given a value of a JSON document, return the amount that it is, or None if it can not be one.
+
+    Neither NaN and infinity, which Python's JSON may carry, nor true and false are amounts.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if 0 <= value < LARGEST else None  # a comparison with NaN is never true
+
+
+def size_mb(text: str, who: str, *, unit: str = "M", small_is_decimal: bool = False) -> int:
+    """Given a size such as `4000`, `3.9G`, `512K` or `2TiB`, return it in MB of 1024 * 1024 bytes, rounded up: of what
+    a job asks nothing may get lost.
+
+    `unit` (`B`, `K`, `M`, `G`, `T`, `P`) is meant by a number without one. With `small_is_decimal`, as in Grid Engine,
+    `k` is 1000 bytes and `K` 1024; otherwise both are 1024. Raise BatchError if it is no size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    letter = (match[2] or unit) if match else ""
+    power = "BKMGTP".find(letter.upper()) if letter else -1
+    if not match or power < 0:
+        raise BatchError(f"{who} answered what is no size: {excerpt(text)}")
+    base = 1000 if small_is_decimal and letter.islower() else 1024
+    whole, _, fraction = match[1].partition(".")
+    # In integers: a float would round a size of exactly so many MB up to one more.
+    scale: int = 10 ** len(fraction)
+    unit_bytes: int = base**power
+    size = -(-int(whole + fraction) * unit_bytes // (scale * 1024 * 1024))
+    if size > LARGEST:
+        raise BatchError(f"{who} answered what is no size: {excerpt(text)}")
+    return size
+
+
+def is_name(text: object) -> bool:
+    """Return whether `text` may be the name of a host or node: harmless as a word of a command, and in a message."""
+    return isinstance(text, str) and _NAME.fullmatch(text) is not None
+
+
+def name(text: str, who: str) -> str:
+    """Return `text`, the name of a host or node, without space around it. Raise BatchError if it can not be one."""
+    word = text.strip()
+    if not is_name(word):
+        raise BatchError(f"{who} answered what is no name of a machine: {excerpt(text)}")
+    return word
+
+
+def ipv4(text: object) -> str | None:
+    """Return the IPv4 address that `text` is, or None if it is none."""
+    try:
+        return str(ipaddress.IPv4Address(text)) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def instance_id(text: object) -> str | None:
+    """Return the instance id that `text` may be (of any cloud: i-0abc..., a UUID), or None."""
+    return text if isinstance(text, str) and _INSTANCE_ID.fullmatch(text) else None
+
+
+def claimed_twice(instance_ids: Iterable[str | None]) -> frozenset[str]:
+    """Return the instance ids that more than one worker advertises. They came with an image, say, and must not be
+    believed of any of them: their addresses have to tell."""
+    claims = Counter(found for found in instance_ids if found)
+    return frozenset(found for found, workers in claims.items() if workers > 1)
+
+
+def total(shapes: Iterable[Shape]) -> Shape:
+    """Return the sum of `shapes`; nothing at all for none."""
+    cpus = memory_mb = disk_mb = gpus = 0
+    for shape in shapes:
+        cpus += shape.cpus
+        memory_mb += shape.memory_mb
+        disk_mb += shape.disk_mb
+        gpus += shape.gpus
+    return Shape(cpus, memory_mb, disk_mb, gpus)

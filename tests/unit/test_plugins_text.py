@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import pytest
+
+from elastiq.clock import Clock
+from elastiq.errors import BatchError
+from elastiq.model import Shape, Worker
+from elastiq.plugins import text
+from elastiq.plugins.common import Deadline, is_same, label
+
+
+@pytest.mark.parametrize(
+    ("written", "megabytes"),
+    [
+        ("4000", 4000),
+        ("0", 0),
+        ("4000M", 4000),
+        (" 4G\n", 4096),
+        ("3.9G", 3994),
+        ("1T", 1024 * 1024),
+        ("2TiB", 2 * 1024 * 1024),
+        ("1024K", 1),
+        ("1025K", 2),
+        ("1k", 1),
+        ("0.1G", 103),
+        ("999999999999", 999999999999),
+    ],
+)
+def test_size_mb(written: str, megabytes: int) -> None:
+    assert text.size_mb(written, "it") == megabytes
+
+
+def test_size_mb_of_grid_engine() -> None:
+    assert text.size_mb("1048576", "it", unit="B", small_is_decimal=True) == 1
+    assert text.size_mb("1000000", "it", unit="B", small_is_decimal=True) == 1
+    assert text.size_mb("8g", "it", unit="B", small_is_decimal=True) == 7630
+    assert text.size_mb("8G", "it", unit="B", small_is_decimal=True) == 8192
+
+
+@pytest.mark.parametrize(
+    "garbage", ["", "-", "-1", "4 G", "4X", "G", "1e9", "nan", "1.", "²", "9999999999999", "9999P9"]
+)
+def test_no_size(garbage: str) -> None:
+    with pytest.raises(BatchError, match="squeue answered what is no size"):
+        text.size_mb(garbage, "squeue")
+
+
+def test_a_size_that_no_machine_has() -> None:
+    with pytest.raises(BatchError):
+        text.size_mb("999999999999P", "squeue")
+
+
+def test_count() -> None:
+    assert text.count(" 12\n", "it") == 12
+    for garbage in ("", "-1", "1.5", "\u0661", "1e3", "many", str(10**12 + 1), "9" * 5000):
+        with pytest.raises(BatchError, match="it answered what is no count"):
+            text.count(garbage, "it")
+
+
+@pytest.mark.parametrize("value", [True, False, -1, float("nan"), float("inf"), 10**12, "1", None, [1], 10**400])
+def test_no_amount(value: object) -> None:
+    assert text.amount(value) is None
+
+
+def test_amount() -> None:
+    assert (text.amount(0), text.amount(1.5), text.amount(7)) == (0, 1.5, 7)
+
+
+def test_json_document() -> None:
+    assert text.json_document('{"a": [1]}', "it") == {"a": [1]}
+    for garbage in ("", "{", "[" * 100_000, "slurm_load_jobs error"):
+        with pytest.raises(BatchError, match="it answered what is no JSON") as caught:
+            text.json_document(garbage, "it")
+        assert len(str(caught.value)) < 300
+
+
+def test_xml_document() -> None:
+    assert text.xml_document("<?xml version='1.0'?>\n<a><b>1</b></a>", "it").findtext("b") == "1"
+    for garbage in ("", "<a>", "error: commlib error", "<a>\0</a>"):
+        with pytest.raises(BatchError, match="it answered what is no XML"):
+            text.xml_document(garbage, "it")
+
+
+def test_xml_that_would_grow() -> None:
+    bomb = '<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]><a>&y;</a>'
+    with pytest.raises(BatchError, match="document type"):
+        text.xml_document(bomb, "it")
+
+
+def test_names() -> None:
+    assert text.name(" node-1.example\n", "it") == "node-1.example"
+    for garbage in ("", "-rf", "a b", "a\nb", "a;b", "$(a)", "é", "a" * 256):
+        assert not text.is_name(garbage)
+        with pytest.raises(BatchError, match="it answered what is no name of a machine"):
+            text.name(garbage, "it")
+    assert not text.is_name(None)
+
+
+def test_addresses_and_ids() -> None:
+    assert text.ipv4("10.0.0.1") == "10.0.0.1"
+    assert [text.ipv4(value) for value in ("10.0.0.256", "", "::1", "10.0.0.1\n", 167772161, None)] == [None] * 6
+    assert text.instance_id("i-0123456789abcdef0") == "i-0123456789abcdef0"
+    assert [text.instance_id(value) for value in ("", "-i", "a b", 1, None)] == [None] * 5
+
+
+def test_claimed_twice() -> None:
+    assert text.claimed_twice(["i-1", None, "i-2", "i-1", None, ""]) == {"i-1"}
+
+
+def test_total() -> None:
+    assert text.total([]) == Shape(0, 0, 0, 0)
+    assert text.total([Shape(1, 2, 3, 4), Shape(10, 20, 30, 40)]) == Shape(11, 22, 33, 44)
+
+
+def test_an_excerpt_is_one_short_harmless_line() -> None:
+    said = text.excerpt("\n bad\x1b[31m\nnews" + "x" * 10_000)
+    assert said.startswith("'bad\\x1b[31m\\nnewsx")
+    assert len(said) < 250
+
+
+class Hands(Clock):
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = 100.0
+
+    def now(self) -> float:
+        return self.at
+
+
+def test_a_deadline_ends() -> None:
+    clock = Hands()
+    deadline = Deadline(clock, 10, "Slurm")
+    clock.at = 104
+    assert deadline.remaining() == 6
+    clock.at = 110
+    with pytest.raises(BatchError, match="Slurm gave no complete answer within 10 s"):
+        deadline.remaining()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (Worker("a", "i-1", "10.0.0.1"), Worker("b", "i-1", "10.0.0.2"), True),
+        (Worker("a", "i-1", "10.0.0.1"), Worker("a", "i-2", "10.0.0.1"), False),
+        (Worker("a", None, "10.0.0.1"), Worker("b", "i-1", "10.0.0.1"), True),
+        (Worker("a", None, "10.0.0.1"), Worker("a", None, "10.0.0.2"), False),
+        (Worker("A.example"), Worker("a.example", "i-1", "10.0.0.1"), True),
+        (Worker("", None, None), Worker("", None, None), False),
+    ],
+)
+def test_is_same(one: Worker, other: Worker, same: bool) -> None:
+    assert is_same(one, other) is same
+    assert is_same(other, one) is same
+
+
+def test_label() -> None:
+    workers = (Worker("a", "i-1"), Worker("", "i-1"), Worker("", None, "10.0.0.1"), Worker(""))
+    assert [label(worker) for worker in workers] == [
+        "worker a", "worker i-1", "worker 10.0.0.1", "worker without a name",
+    ]  # fmt: skip
