@@ -46,6 +46,7 @@ _PACKAGES = (
     "curl",
     "iproute2",
     "procps",
+    "sudo",
 )
 _HOST_TOOLS = {"debootstrap": "debootstrap", "ip": "iproute2", "unshare": "util-linux", "nsenter": "util-linux"}
 _BINDINGS_REQUIREMENT = "htcondor==25.14.1"
