@@ -4,13 +4,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format bench sim fuzz race clean
+.PHONY: demo test packages lint format bench sim fuzz race clean
 
 demo: $(VENV)/.sandbox
 	$(BIN)/python -m elastiq.sandbox demo
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest tests
+
+# sdist, wheel, deb and rpm of the last commit in dist/; the same commit gives the same bytes.
+packages: $(VENV)/.package
+	$(BIN)/python tools/build-packages --into dist
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -43,16 +47,20 @@ SOURCES := setup.py elastiq/version.py scripts/elastiqctl scripts/elastiq-real.p
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ $$(id -u) = 0 ] && apt-get install -y --no-install-recommends \
-		python3-venv; } || { echo "this Python can not make virtual environments: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ $$(id -u) = 0 ] && apt-get -qq update && \
+		apt-get -qq install -y --no-install-recommends python3-venv; } || { echo "this Python can not make virtual environments: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.sandbox: $(SOURCES) | $(BIN)/python
 	$(INSTALL) '.[sandbox]'
 	touch $@
 
+$(VENV)/.package: $(SOURCES) | $(BIN)/python
+	$(INSTALL) '.[package]'
+	touch $@
+
 $(VENV)/.ready: $(SOURCES) | $(BIN)/python
-	$(INSTALL) '.[htcondor,sandbox,test]'
+	$(INSTALL) '.[htcondor,package,sandbox,test]'
 	touch $@
 
 clean:
