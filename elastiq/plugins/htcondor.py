@@ -19,6 +19,7 @@ from elastiq.model import Demand, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.common import Deadline, is_same, label
 from elastiq.plugins.htcondor_parse import (
+    OWN_DRAIN,
     Machine,
     demand_of,
     parse_bindings_groups,
@@ -46,6 +47,9 @@ CHECK_FALSE = "error code 10003"
 COUNT_LINES = "{ count[$0]++ } END { for (line in count) print count[line], line }"
 """What `sort | uniq -c` does, by one process in half the time."""
 
+REASON_UNKNOWN = "argument: -reason"
+"""How a condor_drain too old for reasons refuses one: as every argument that it does not know."""
+
 CONFIRM_SECONDS = 10.0
 """How long an accepted drain may take until the collector knows (measured: 0.2 s, static slots 1.2 s), and a startd
 that was started again (3 s)."""
@@ -69,6 +73,7 @@ class HTCondor:
         self._timeout_seconds = timeout_seconds
         self._clock = Clock()
         self._known_schedds: frozenset[str] = frozenset()
+        self._drain_takes_reason = True
 
     def demand(self) -> tuple[Demand, ...]:
         remaining = self._deadline()
@@ -93,9 +98,10 @@ class HTCondor:
             return self._close_unlisted(worker, remaining)
         if any(machine.worker.jobs for machine in machines):
             return Closing.BUSY
+        _leave_to_other(machines)
         if all(machine.worker.closed for machine in machines):
             return Closing.CLOSED
-        if not _drain(_startd(machines), remaining()):
+        if not self._drain(_startd(machines), remaining):
             return Closing.BUSY
         self._confirm_closed(worker, remaining)
         return Closing.CLOSED
@@ -112,6 +118,7 @@ class HTCondor:
             if machines and not any(machine.worker.closed for machine in machines):
                 return
             if machines:
+                _leave_to_other(machines)
                 request = ["condor_drain", "-cancel", _startd(machines)]
             else:
                 request = ["condor_on", "-daemon", "startd", self._master(worker, remaining)]
@@ -214,6 +221,20 @@ class HTCondor:
                 return Closing.BUSY
         return Closing.CLOSED
 
+    def _drain(self, startd: str, remaining: Callable[[], float]) -> bool:
+        """Close one startd for good and return True; return False if it refused because of a job. Raise BatchError."""
+        request = ["condor_drain", "-graceful", "-exit-on-completion", "-check", NO_JOB_CHECK]
+        reason = ["-reason", f"{OWN_DRAIN}: idle"] if self._drain_takes_reason else []
+        result = execute([*request, *reason, startd], remaining())
+        if result.status == 0:
+            return True
+        if CHECK_FALSE in result.error_output:
+            return False
+        if reason and REASON_UNKNOWN in result.error_output:
+            self._drain_takes_reason = False
+            return self._drain(startd, remaining)
+        raise BatchError(f"condor_drain failed with exit status {result.status}: {result.excerpt}")
+
     def _confirm_closed(self, worker: Worker, remaining: Callable[[], float]) -> None:
         """Wait until the collector shows that the drain is done: the ads are gone, or say so."""
         end = self._clock.now() + min(CONFIRM_SECONDS, remaining())
@@ -280,26 +301,10 @@ def _startd(machines: Sequence[Machine]) -> str:
     return startds.pop()
 
 
-def _drain(startd: str, timeout_seconds: float) -> bool:
-    """Close one startd for good and return True; return False if it refused because of a job. Raise BatchError."""
-    result = execute(
-        [
-            "condor_drain",
-            "-graceful",
-            "-exit-on-completion",
-            "-reason",
-            "elastiq: idle",
-            "-check",
-            NO_JOB_CHECK,
-            startd,
-        ],
-        timeout_seconds,
-    )
-    if result.status == 0:
-        return True
-    if CHECK_FALSE in result.error_output:
-        return False
-    raise BatchError(f"condor_drain failed with exit status {result.status}: {result.excerpt}")
+def _leave_to_other(machines: Sequence[Machine]) -> None:
+    for machine in machines:
+        if machine.worker.closed_by_other:
+            raise BatchError(f"{label(machine.worker)} is drained by somebody else and left to them")
 
 
 def _rights(machines: Sequence[Machine], remaining: Callable[[], float]) -> str:

@@ -23,6 +23,9 @@ from elastiq.plugins.text import (
     total,
 )
 
+OWN_DRAIN = "elastiq"
+"""How the reason of every drain that elastiq asks for begins."""
+
 _SHAPE_FIELDS = 5
 _SCHEDD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,254}")
 _SLOT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,299}")
@@ -187,6 +190,7 @@ def _sinful(slot: Mapping[str, Any]) -> str:
 def _machine(name: str, address: str, slots: Sequence[Mapping[str, Any]]) -> Machine:
     ids = {str(slot["EC2InstanceId"]) for slot in slots if "EC2InstanceId" in slot}
     jobs = sum(_jobs(slot) for slot in slots)
+    closed = all(slot.get("Draining") is True or slot.get("State") == "Drained" for slot in slots)
     idle_seconds = None if jobs else _least([_idle_seconds(slot) for slot in slots])
     worker = Worker(
         name=name,
@@ -196,7 +200,8 @@ def _machine(name: str, address: str, slots: Sequence[Mapping[str, Any]]) -> Mac
         free=total([_shape(slot, "") for slot in slots if _takes_jobs(slot)]),
         jobs=jobs,
         idle_seconds=idle_seconds,
-        closed=all(slot.get("Draining") is True or slot.get("State") == "Drained" for slot in slots),
+        closed=closed,
+        closed_by_other=closed and any(_drained_by_other(slot) for slot in slots),
     )
     startds: dict[str, str] = {}
     for slot in slots:
@@ -218,6 +223,15 @@ def _jobs(slot: Mapping[str, Any]) -> int:
 
 def _takes_jobs(slot: Mapping[str, Any]) -> bool:
     return slot.get("State") in ("Unclaimed", "Drained")
+
+
+def _drained_by_other(slot: Mapping[str, Any]) -> bool:
+    """Return whether the slot says so: a condor_drain without a reason gives "by USER" as one (measured with 23.9.6).
+
+    Where HTCondor is too old for reasons it can not be told, nor does any slot tell of condor_off.
+    """
+    reason = slot.get("DrainReason")
+    return isinstance(reason, str) and not reason.startswith(OWN_DRAIN)
 
 
 def _idle_seconds(slot: Mapping[str, Any]) -> float | None:

@@ -45,6 +45,7 @@ SLOT_ATTRIBUTES = (
     "PartitionableSlot",
     "State",
     "Draining",
+    "DrainReason",
     "NumDynamicSlots",
     "NumDynamicSlotsTime",
     "Cpus",

@@ -20,6 +20,7 @@ from elastiq.model import Demand, Shape, Worker
 from elastiq.plugins import Closing, load
 from elastiq.plugins.htcondor import NO_JOB_CHECK, HTCondor
 from elastiq.plugins.htcondor_parse import (
+    OWN_DRAIN,
     demand_of,
     parse_bindings_groups,
     parse_groups,
@@ -174,6 +175,23 @@ class TestMachines:
     def test_half_drained_is_not_closed(self) -> None:
         assert not worker_of(slot(State="Drained"), slot(Name="slot2@node1")).closed
         assert worker_of(slot(Draining=True), slot(Name="slot2@node1", State="Drained")).closed
+
+    @pytest.mark.parametrize(
+        ("drained", "by_other"),
+        [
+            ({"Draining": True, "DrainReason": "elastiq: idle"}, False),
+            ({"Draining": True, "DrainReason": "by root"}, True),
+            ({"Draining": True, "DrainReason": "kernel update, then elastiq"}, True),
+            ({"State": "Drained", "DrainReason": "by elastiq"}, True),
+            ({"Draining": True}, False),
+            ({"Draining": True, "DrainReason": 5}, False),
+            ({"DrainReason": "by root"}, False),
+        ],
+    )
+    def test_who_drained(self, drained: dict[str, Any], by_other: bool) -> None:
+        worker = worker_of(slot(**drained))
+        assert worker.closed_by_other is by_other
+        assert worker.closed is ("Draining" in drained or "State" in drained)
 
     @pytest.mark.parametrize(
         ("attributes", "address"),
@@ -531,6 +549,7 @@ class TestClose:
         (asked,) = pool.asked("condor_drain")
         assert asked[asked.index("-check") + 1] == NO_JOB_CHECK
         assert {"-graceful", "-exit-on-completion"} < set(asked)
+        assert asked[asked.index("-reason") + 1].startswith(OWN_DRAIN)
         assert asked[-1] == STARTD
 
     def test_drained_ad_is_as_good_as_none(self, pool: Pool, plugin: HTCondor) -> None:
@@ -568,6 +587,21 @@ class TestClose:
         pool.answers(("condor_status", [slots(slot(State="Drained"))]))
         assert plugin.close(NODE) is Closing.CLOSED
         assert not pool.asked("condor_drain")
+
+    def test_worker_drained_by_somebody_else_is_left_alone(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_status", [slots(slot(Draining=True, State="Drained", DrainReason="kernel update"))]))
+        for call in (plugin.close, plugin.reopen):
+            with pytest.raises(BatchError, match=r"worker node1\.pool\.test is drained by somebody else"):
+                call(NODE)
+        assert not pool.asked("condor_drain")
+
+    def test_old_condor_drain_that_takes_no_reason(self, pool: Pool, plugin: HTCondor) -> None:
+        refused = ("condor_drain .*-reason", [(2, "", "ERROR: unexpected argument: -reason\n")])
+        pool.answers(SCHEDDS, refused, DRAIN_SENT, ("condor_status", [slots(slot()), NO_SLOT, slots(slot()), NO_SLOT]))
+        assert [plugin.close(NODE), plugin.close(NODE)] == [Closing.CLOSED] * 2
+        asked = pool.asked("condor_drain")
+        assert ["-reason" in words for words in asked] == [True, False, False]
+        assert all(words[words.index("-check") + 1] == NO_JOB_CHECK and words[-1] == STARTD for words in asked)
 
     def test_worker_without_a_name_of_its_startd(self, pool: Pool, plugin: HTCondor) -> None:
         pool.answers(("condor_status", [slots(slot(Name=None))]))
