@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.e2e.systems import SYSTEMS, BatchMaker
+from tests.testbed.batch import BatchTestbed
 from tests.testbed.machines import Network
 from tests.testbed.pool import HtcondorPool
 from tests.testbed.rootfs import UnavailableError, rootfs
@@ -32,20 +34,38 @@ def testbed_root() -> None:
 
 
 @pytest.fixture
-def make_htcondor(testbed_root: None, request: pytest.FixtureRequest) -> Iterator[PoolMaker]:
+def make_batch(testbed_root: None, networks: list[Network], request: pytest.FixtureRequest) -> BatchMaker:
+    """Make a head node of the batch system that `systems.on` gives to the test, whose workers have so many CPUs."""
+
+    def make(cpus: int) -> BatchTestbed:
+        networks.append(Network())
+        batch = SYSTEMS[request.param](networks[-1], cpus)
+        request.node.pools.append(batch)
+        return batch
+
+    return make
+
+
+@pytest.fixture
+def make_htcondor(testbed_root: None, networks: list[Network], request: pytest.FixtureRequest) -> PoolMaker:
     """Make a head node of HTCondor with these additions to its own and its workers' configuration."""
-    networks: list[Network] = []
-    request.node.pools = []
 
     def make(head_configuration: str = "", worker_configuration: str = "") -> HtcondorPool:
-        network = Network()
-        networks.append(network)
-        pool = HtcondorPool(network, head_configuration, worker_configuration)
+        networks.append(Network())
+        pool = HtcondorPool(networks[-1], head_configuration, worker_configuration)
         request.node.pools.append(pool)
         return pool
 
+    return make
+
+
+@pytest.fixture
+def networks(request: pytest.FixtureRequest) -> Iterator[list[Network]]:
+    """The networks of a test, which end with it."""
+    made: list[Network] = []
+    request.node.pools = []
     try:
-        yield make
+        yield made
     finally:
-        for network in networks:
+        for network in made:
             network.stop()

@@ -14,25 +14,25 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.e2e.conftest import PoolMaker
 from tests.e2e.harness import PluginOnHead
-from tests.testbed.pool import HtcondorPool, wait_until
+from tests.e2e.systems import BatchMaker, on
+from tests.testbed.batch import BatchTestbed
+from tests.testbed.pool import wait_until
 
 TRIALS = int(os.environ.get("ELASTIQ_RACE_TRIALS", "20"))
 LANES = 5
 """So many workers are tried at a time, each with jobs of its own."""
-EARLIEST_SUBMIT_SECONDS = 1.5
 LATEST_SUBMIT_SECONDS = 0.2
-"""The job is submitted at a random moment from so long before to so long after the request to close. On this pool most
-jobs start within a second and a half; outside of that the outcome is certain."""
+"""The job is submitted at a random moment from `earliest_submit_seconds` before to so long after the request to close.
+Outside of that the outcome is certain."""
 JOB_SECONDS = 2
 
 
 class Lane:
     """Workers, one after the other, that take only the jobs of this lane."""
 
-    def __init__(self, pool: HtcondorPool, number: int) -> None:
-        self._pool = pool
+    def __init__(self, batch: BatchTestbed, number: int) -> None:
+        self._batch = batch
         self._number = number
         self._vms = 0
         self._random = random.Random(number)
@@ -41,50 +41,49 @@ class Lane:
 
     def run(self, trials: int) -> None:
         """Let a job and a close meet so many times."""
-        with PluginOnHead(self._pool) as plugin, ThreadPoolExecutor(1) as self._user:
+        with PluginOnHead(self._batch) as plugin, ThreadPoolExecutor(1) as self._user:
             for _ in range(trials):
                 self._trial(plugin)
 
     def _trial(self, plugin: PluginOnHead) -> None:
         wait_until(lambda: self._is_idle(plugin), f"worker {self._id} is idle")
-        submit_after_close_seconds = self._random.uniform(-EARLIEST_SUBMIT_SECONDS, LATEST_SUBMIT_SECONDS)
+        submit_after_close_seconds = self._random.uniform(-self._batch.earliest_submit_seconds, LATEST_SUBMIT_SECONDS)
         job = self._user.submit(self._submit_after, max(0.0, submit_after_close_seconds))
         time.sleep(max(0.0, -submit_after_close_seconds))
         outcome = plugin.call("close", self._worker)
         self.outcomes[outcome] += 1
         if outcome == "closed":
-            self._pool.network.remove(self._id)
+            self._batch.network.remove(self._id)
             plugin.call("forget", self._worker)
             self._start_worker()
-        cluster = job.result()
-        wait_until(
-            lambda: all(each["ClusterId"] != cluster for each in self._pool.queue()), f"job {cluster} is done", 120
-        )
+        name = job.result()
+        wait_until(lambda: not self._batch.is_unfinished(name), f"job {name} is done", 120)
 
     def _is_idle(self, plugin: PluginOnHead) -> bool:
         self._worker = next((each for each in plugin.call("workers") if each["instance_id"] == self._id), None)
         return self._worker is not None and self._worker["jobs"] == 0 and not self._worker["closed"]
 
-    def _submit_after(self, seconds: float) -> int:
+    def _submit_after(self, seconds: float) -> str:
         time.sleep(seconds)
-        return int(self._pool.submit(1, JOB_SECONDS, extra=f"requirements = Lane =?= {self._number}"))
+        return self._batch.submit(1, JOB_SECONDS, lane=f"lane{self._number}")
 
     def _start_worker(self) -> None:
         self._vms += 1
         self._id = f"i-{self._number:08x}{self._vms:09x}"
         address = f"10.77.{self._number + 1}.{self._vms}"
-        lane = f"Lane = {self._number}\nSTARTD_ATTRS = $(STARTD_ATTRS) Lane\n"
-        self._pool.start_worker(self._id, address, self._pool.substituted_user_data(), lane)
+        user_data = self._batch.substituted_user_data()
+        self._batch.start_worker(self._id, address, user_data, lane=f"lane{self._number}")
 
 
 @pytest.mark.real
-def test_race_of_a_job_and_a_close(make_htcondor: PoolMaker) -> None:
-    pool = make_htcondor()
-    lanes = [Lane(pool, number) for number in range(LANES)]
+@on()
+def test_race_of_a_job_and_a_close(make_batch: BatchMaker) -> None:
+    batch = make_batch(2)
+    lanes = [Lane(batch, number) for number in range(LANES)]
     with ThreadPoolExecutor(LANES) as executor:
         list(executor.map(lambda lane: lane.run(-(-TRIALS // LANES)), lanes))
     outcomes = Counter({name: sum(lane.outcomes[name] for lane in lanes) for name in ("closed", "busy")})
-    starts, evictions = pool.job_starts(), pool.evictions()
+    starts, evictions = batch.job_starts(), batch.evictions()
     print(f"\n{sum(outcomes.values())} trials: {dict(outcomes)}, {len(starts)} jobs, {len(evictions)} evicted")
     assert evictions == []
     assert set(starts.values()) == {1}

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e import configurations
-from tests.e2e.conftest import PoolMaker
 from tests.e2e.harness import ElasticCluster, stays
+from tests.e2e.systems import SYSTEMS, BatchMaker
 from tests.testbed.pool import wait_until
 from tests.testbed.rootfs import SERVICE_USER
 
@@ -23,22 +23,24 @@ Configuration = Callable[[ElasticCluster], str]
 
 
 def with_minimum(cluster: ElasticCluster) -> str:
-    """Return elastiq's own form, with a minimum, for a head node without Python bindings."""
-    return configurations.own(cluster, min_vms="1", max_vms="5", query="cli")
+    """Return elastiq's own form, with a minimum, for a head node without HTCondor's Python bindings."""
+    by_commands = {"query": "cli"} if cluster.batch.plugin == "htcondor" else {}
+    return configurations.own(cluster, min_vms="1", max_vms="5", **by_commands)
 
 
 @pytest.mark.real
 @pytest.mark.parametrize(
-    ("configuration", "user", "minimum", "maximum"),
+    ("make_batch", "configuration", "user", "minimum", "maximum"),
     [
-        pytest.param(with_minimum, SERVICE_USER, 1, 5, id="own-form-by-commands"),
-        pytest.param(configurations.original, "", 0, 3, id="original-form-by-root"),
+        *(pytest.param(system, with_minimum, SERVICE_USER, 1, 5, id=f"{system}-own-form") for system in SYSTEMS),
+        pytest.param("htcondor", configurations.original, "", 0, 3, id="htcondor-original-form-by-root"),
     ],
+    indirect=["make_batch"],
 )
 def test_scale_up_and_down(
-    make_htcondor: PoolMaker, configuration: Configuration, user: str, minimum: int, maximum: int
+    make_batch: BatchMaker, configuration: Configuration, user: str, minimum: int, maximum: int
 ) -> None:
-    batch = make_htcondor(worker_configuration=f"NUM_CPUS = {SLOTS_PER_VM}\n")
+    batch = make_batch(SLOTS_PER_VM)
     with ElasticCluster(batch, user=user) as cluster:
         cluster.configure(configuration(cluster))
         assert "is not running" in cluster.elastiqctl("status").stdout
@@ -73,7 +75,7 @@ def test_scale_up_and_down(
     sizes = [int(request.parameters["MaxCount"]) for request in launches]
     to_launch_seconds = launches[-1].at - queued_at
     print(f"\n{status}\n{JOBS} jobs; RunInstances of {sizes}, at most {cluster.cloud.max_alive} VMs alive at a time;")
-    print(f"{to_launch_seconds:.1f} s from condor_submit to RunInstances")
+    print(f"{to_launch_seconds:.1f} s from submission to RunInstances")
     assert sizes == [minimum, maximum - minimum] if minimum else [maximum]
     assert cluster.cloud.max_alive == maximum
     times = {name: float(value) for name, value in configurations.TIMES.items()}

@@ -9,6 +9,7 @@ import pytest
 from tests.e2e import configurations
 from tests.e2e.conftest import PoolMaker
 from tests.e2e.harness import ElasticCluster, stays
+from tests.e2e.systems import BatchMaker, on
 from tests.testbed.pool import wait_until
 from tests.testbed.proxy import Vm
 
@@ -16,8 +17,9 @@ SLOTS_PER_VM = 4
 
 
 @pytest.mark.real
-def test_a_vm_that_never_joins_is_replaced(make_htcondor: PoolMaker) -> None:
-    batch = make_htcondor(worker_configuration=f"NUM_CPUS = {SLOTS_PER_VM}\n")
+@on()
+def test_a_vm_that_never_joins_is_replaced(make_batch: BatchMaker) -> None:
+    batch = make_batch(SLOTS_PER_VM)
     deploy_seconds = 10
 
     def first_one_does_nothing(vm: Vm) -> str | bytes:

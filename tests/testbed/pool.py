@@ -7,10 +7,12 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from tests.testbed.batch import BatchTestbed
 from tests.testbed.machines import DOMAIN, HEAD_ADDRESS, Machine, Network
 from tests.testbed.rootfs import BINDINGS, JOB_USER, SERVICE_USER
 
@@ -54,10 +56,18 @@ condor_master
 """
 
 
-class HtcondorPool:
+RECOVERY_CONFIGURATION = "CLASSAD_LIFETIME = 900\nJOB_DEFAULT_LEASE_DURATION = 20\n"
+"""An ad that nobody takes back outlives every test. The lease is what htcondor-head.conf sets, only smaller: a shadow
+whose worker does not answer waits for its end, whatever it is told (measured: condor_vacate_job, also -fast,
+condor_hold and condor_qedit -forward)."""
+
+
+class HtcondorPool(BatchTestbed):
     """The head node, and what users, administrators and clouds do with a pool."""
 
     plugin = "htcondor"
+    earliest_submit_seconds = 1.5
+    recovery_seconds = 20.0
 
     def __init__(self, network: Network, head_configuration: str = "", worker_configuration: str = "") -> None:
         self.network = network
@@ -83,10 +93,14 @@ class HtcondorPool:
         assert replaced == 1
         return text
 
-    def start_worker(self, instance_id: str, address: str, user_data: str | bytes, configuration: str = "") -> Machine:
+    def start_worker(
+        self, instance_id: str, address: str, user_data: str | bytes, configuration: str = "", *, lane: str = ""
+    ) -> Machine:
         """Start the VM `instance_id` of the cloud, whose image has HTCondor installed and `configuration` in it."""
         if isinstance(user_data, bytes):
             user_data = user_data.decode()
+        if lane:
+            configuration += f'Lane = "{lane}"\nSTARTD_ATTRS = $(STARTD_ATTRS) Lane\n'
         return self.network.start(
             instance_id,
             address,
@@ -104,9 +118,25 @@ class HtcondorPool:
         return self.user_data().replace("%ipv4%", HEAD_ADDRESS).replace("%fqdn%", f"head.{DOMAIN}")
 
     def submit(
-        self, count: int, seconds: float, *, cpus: int = 1, memory_mb: int = 16, extra: str = "", schedd: str = ""
+        self,
+        count: int,
+        seconds: float,
+        *,
+        cpus: int = 1,
+        lane: str = "",
+        held: bool = False,
+        after: str = "",
+        at_once: int = 0,
+        memory_mb: int = 16,
+        extra: str = "",
+        schedd: str = "",
     ) -> str:
         """Submit `count` jobs that take `seconds` each; return their cluster's number."""
+        assert not after and not at_once, "condor_submit knows neither"
+        if lane:
+            extra += f'\nrequirements = Lane =?= "{lane}"'
+        if held:
+            extra += "\nhold = true"
         description = (
             f"executable = /bin/sleep\narguments = {seconds}\ntransfer_executable = false\n"
             f"request_cpus = {cpus}\nrequest_memory = {memory_mb}\nrequest_disk = 1M\n"
@@ -119,6 +149,35 @@ class HtcondorPool:
     def queue(self) -> list[dict[str, Any]]:
         """Return the jobs that are not finished, as JobStatus, ClusterId, ProcId and NumJobStarts."""
         return self._jobs("condor_q", "-allusers")
+
+    def is_unfinished(self, job: str) -> bool:
+        """Return whether a job of the cluster `job` is in the queue."""
+        return any(each["ClusterId"] == int(job) for each in self.queue())
+
+    def cancel_all(self) -> None:
+        """Remove every job."""
+        self.head.run("condor_rm", "-all", check=False)
+
+    def busy(self) -> Counter[str]:
+        """Return, by instance id, how many jobs really run on each worker that has any.
+
+        Running by JobStatus is also a job whose shadow still has to ask the schedd what to run.
+        """
+        slots = self.slots("-constraint", 'State == "Claimed" && Activity == "Busy"')
+        return Counter(slot["EC2InstanceId"] for slot in slots)
+
+    def last_ran_on(self, job: str) -> str:
+        """Return the instance id, which the testbed makes the host's name, of the last host of a finished job."""
+        (host,) = self.head.run("condor_history", job, "-af", "LastRemoteHost").stdout.split()
+        return host.split("@")[1].split(".")[0]
+
+    def silence(self) -> None:
+        """Stop the schedd in the middle of what it does."""
+        self.head.run("sh", "-c", "kill -STOP $(pidof condor_schedd)")
+
+    def wake(self) -> None:
+        """Let the schedd go on."""
+        self.head.run("sh", "-c", "kill -CONT $(pidof condor_schedd)")
 
     def finished(self) -> list[dict[str, Any]]:
         """Return the finished jobs, likewise."""
