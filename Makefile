@@ -14,7 +14,7 @@ test: $(VENV)/.ready
 
 # sdist, wheel, deb and rpm of the last commit in dist/; the same commit gives the same bytes.
 packages: $(VENV)/.package
-	$(BIN)/python tools/build-packages --into dist
+	$(BIN)/python tools/build_packages.py --into dist
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -48,7 +48,8 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ $$(id -u) = 0 ] && apt-get -qq update && \
-		apt-get -qq install -y --no-install-recommends python3-venv; } || { echo "this Python can not make virtual environments: apt-get install python3-venv"; exit 1; }
+		apt-get -qq install -y --no-install-recommends python3-venv; } || \
+		{ echo "this Python can not make virtual environments: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.sandbox: $(SOURCES) | $(BIN)/python

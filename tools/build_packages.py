@@ -2,7 +2,8 @@
 """Build sdist, wheel, deb and rpm of the last commit; the same commit gives the same bytes, wherever and whenever.
 
 Run by `make packages`, with the Python of a virtual environment that has the extra `package`. What the deb and the rpm
-need is installed by apt-get when this runs as root on Debian; elsewhere it says what it left out, and exits with 3.
+need is installed by apt-get when this runs as root on Debian. Elsewhere it says what it left out; that is an error only
+for what was asked for by name.
 """
 
 from __future__ import annotations
@@ -23,12 +24,6 @@ SOURCE = Path(__file__).resolve().parent.parent
 KINDS = ("sdist", "wheel", "deb", "rpm")
 RELEASES = {".el9": "3.9", ".el10": "3.12", ".fc43": "3.14"}
 """Which releases an rpm is made for: the tag in its name, and the Python of the release."""
-COMMANDS = {
-    "deb": {"dpkg-buildpackage": "dpkg-dev", "dh": "debhelper", "dh_python3": "dh-python", "fakeroot": "fakeroot"},
-    "rpm": {"rpmbuild": "rpm"},
-}
-"""What each kind of package runs, and the Debian package that has it."""
-LEFT_OUT = 3
 
 
 class BuildError(Exception):
@@ -46,13 +41,17 @@ def main() -> int:
     os.umask(0o022)
     options.into.mkdir(parents=True, exist_ok=True)
     try:
-        return _build(options.into.resolve(), set(options.kinds) or set(KINDS))
+        left_out = _build(options.into.resolve(), set(options.kinds or KINDS))
     except BuildError as error:
-        print(f"build-packages: {error}", file=sys.stderr)
+        print(f"build_packages: {error}", file=sys.stderr)
         return 1
+    for text in left_out:
+        print(f"build_packages: {text}", file=sys.stderr)
+    return 1 if left_out and options.kinds else 0
 
 
-def _build(into: Path, kinds: set[str]) -> int:
+def _build(into: Path, kinds: set[str]) -> list[str]:
+    """Put packages of these kinds into a directory; return what was left out, and why. Raise BuildError."""
     left_out = []
     with tempfile.TemporaryDirectory(prefix="elastiq-packages-") as name:
         work = Path(name)
@@ -60,26 +59,25 @@ def _build(into: Path, kinds: set[str]) -> int:
         environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
         sdist = _sdist(work, epoch, environment)
         source = work / "source" / sdist.name[: -len(".tar.gz")]
-        _unpack(sdist, source.parent)
+        with tarfile.open(sdist) as tar:
+            _unpack(tar, source.parent)
         files = [sdist] if "sdist" in kinds else []
         if "wheel" in kinds:
             files.append(_wheel(source, work / "wheel", environment))
         if files:
             check = [sys.executable, "-m", "twine", "--no-color", "check", "--strict"]
             _run([*check, *map(str, files)], work, environment)
-        for kind, build in (("deb", _deb), ("rpm", _rpm)):
+        for kind, obstacle, build in (("deb", _deb_obstacle, _deb), ("rpm", _rpm_obstacle, _rpm)):
             if kind in kinds:
-                missing = _missing_tools(kind)
-                if missing:
-                    left_out.append(f"no {kind} was built: {missing}")
+                why = obstacle()
+                if why:
+                    left_out.append(f"no {kind} was built: {why}")
                 else:
                     files += build(sdist, source, work / kind, environment)
         for path in files:
             shutil.copy(path, into / path.name)
             print(into / path.name)
-    for text in left_out:
-        print(f"build-packages: {text}", file=sys.stderr)
-    return LEFT_OUT if left_out else 0
+    return left_out
 
 
 def _export(tree: Path) -> int:
@@ -90,9 +88,9 @@ def _export(tree: Path) -> int:
         if archive.returncode:
             raise BuildError(f"git archive failed: {archive.stderr.decode(errors='replace').strip()}")
         if subprocess.run([*git, "status", "--porcelain"], capture_output=True).stdout.strip():
-            print("build-packages: what is not committed is not in the packages", file=sys.stderr)
+            print("build_packages: what is not committed is not in the packages", file=sys.stderr)
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-            tar.extractall(tree)
+            _unpack(tar, tree)
         shown = subprocess.run([*git, "show", "-s", "--format=%ct", "HEAD"], capture_output=True, text=True, check=True)
         return int(shown.stdout)
     shutil.copytree(SOURCE, tree, symlinks=True, ignore=shutil.ignore_patterns(".venv", "dist", "build", "*.egg-info"))
@@ -127,10 +125,11 @@ def _repack(source: Path, target: Path, epoch: int) -> None:
             copy.addfile(member, tar.extractfile(member) if member.isfile() else None)
 
 
-def _unpack(archive: Path, into: Path) -> None:
+def _unpack(tar: tarfile.TarFile, into: Path) -> None:
     into.mkdir()
-    with tarfile.open(archive) as tar:
-        tar.extractall(into)
+    # Just made by git or by setuptools from these sources. Python from 3.12 on wants to be told.
+    tar.extraction_filter = lambda member, _: member
+    tar.extractall(into)
 
 
 def _wheel(source: Path, into: Path, environment: dict[str, str]) -> Path:
@@ -144,9 +143,37 @@ def _python_build(kind: str, source: Path, into: Path, environment: dict[str, st
     _run(command, source.parent, environment)
 
 
+def _deb_obstacle() -> str:
+    """Return why tools/build-deb can not work here, which installs its tools by itself where it may."""
+    if not shutil.which("apt-get"):
+        return "this is not Debian"
+    if not (SOURCE / ".git").exists():
+        return "this is not a git checkout"
+    if os.geteuid() == 0:
+        return ""
+    if shutil.which("dpkg-checkbuilddeps"):
+        check = subprocess.run(["dpkg-checkbuilddeps"], cwd=SOURCE, capture_output=True, text=True)
+        return check.stderr.strip()
+    return "dpkg-buildpackage is missing: apt-get install dpkg-dev"
+
+
 def _deb(sdist: Path, source: Path, work: Path, environment: dict[str, str]) -> list[Path]:
     _run([str(SOURCE / "tools" / "build-deb"), str(work)], SOURCE, environment)
     return sorted(path for path in work.iterdir() if path.suffix in (".deb", ".dsc", ".xz"))
+
+
+def _rpm_obstacle() -> str:
+    """Return why rpmbuild is not there; install it first where that is possible."""
+    if shutil.which("rpmbuild"):
+        return ""
+    if not shutil.which("apt-get"):
+        return "rpmbuild is missing"
+    if os.geteuid() != 0:
+        return "rpmbuild is missing: apt-get install rpm"
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    _run(["apt-get", "-qq", "update"], SOURCE, environment)
+    _run(["apt-get", "-qq", "install", "--yes", "--no-install-recommends", "rpm"], SOURCE, environment)
+    return ""
 
 
 def _rpm(sdist: Path, source: Path, work: Path, environment: dict[str, str]) -> list[Path]:
@@ -172,25 +199,15 @@ def _rpm(sdist: Path, source: Path, work: Path, environment: dict[str, str]) -> 
     return sorted(work.glob("*RPMS/**/*.rpm"))
 
 
-def _missing_tools(kind: str) -> str:
-    """Return why the tools for `kind` are not there; install them first where that is possible."""
-    missing = sorted({package for command, package in COMMANDS[kind].items() if not shutil.which(command)})
-    if not missing:
-        return ""
-    needed = f"it needs {' '.join(missing)}"
-    if not shutil.which("apt-get"):
-        return f"{needed}, and this is not Debian"
-    if os.geteuid() != 0:
-        return f"{needed}: apt-get install {' '.join(missing)}"
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    _run(["apt-get", "-qq", "update"], SOURCE, environment)
-    _run(["apt-get", "-qq", "install", "--yes", "--no-install-recommends", *missing], SOURCE, environment)
-    return ""
-
-
 def _run(command: list[str], directory: Path, environment: dict[str, str]) -> None:
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    result = subprocess.run(command, cwd=directory, env=environment, **streams)
+    result = subprocess.run(
+        command,
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if result.returncode:
         output = re.sub(r"\n{2,}", "\n", result.stdout.decode(errors="replace")).strip()
         raise BuildError(f"{' '.join(command)} failed with {result.returncode}:\n{output}")
