@@ -93,7 +93,9 @@ def _export(tree: Path) -> int:
             _unpack(tar, tree)
         shown = subprocess.run([*git, "show", "-s", "--format=%ct", "HEAD"], capture_output=True, text=True, check=True)
         return int(shown.stdout)
-    shutil.copytree(SOURCE, tree, symlinks=True, ignore=shutil.ignore_patterns(".venv", "dist", "build", "*.egg-info"))
+    # What setuptools wrote into the sdist it writes again.
+    generated = shutil.ignore_patterns(".venv", "dist", "build", "*.egg-info", "setup.cfg", "PKG-INFO", "__pycache__")
+    shutil.copytree(SOURCE, tree, symlinks=True, ignore=generated)
     # An sdist gives all its files the time of the commit.
     return int(os.environ.get("SOURCE_DATE_EPOCH") or (SOURCE / "setup.py").stat().st_mtime)
 
