@@ -1,0 +1,467 @@
+"""Tries a batch plugin on a live batch system, for those who write or install one.
+
+`python -m elastiq.plugins.check NAME --config FILE` asks what can be asked without submitting a job, and changes
+nothing unless it is told to with --close-idle. It ends with 0 if nothing broke the contract, which is that of
+`elastiq.plugins.BatchSystem`, with 1 if something did, and says what it could not try. tests/contract tries the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import os
+import resource
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+from elastiq import config
+from elastiq.clock import Clock
+from elastiq.errors import BatchError, ConfigError
+from elastiq.model import Demand, Shape, Worker
+from elastiq.plugins import BatchSystem, Closing, error_text, load
+from elastiq.plugins.common import is_same, label
+from elastiq.plugins.text import LARGEST, excerpt, ipv4
+
+Answer = TypeVar("Answer")
+
+LONG_SECONDS = 5.0
+"""A call that takes longer holds back the other checks of its cycle (ASK_WAIT_SECONDS of elastiq.lanes)."""
+
+LONGEST_IDLE_SECONDS = 10 * 365 * 86400.0
+"""More than that is a time of day that was taken for a time span."""
+
+REPORT_LAG_SECONDS = 900.0
+"""For so long workers may report nothing new; then their idle times grow in steps of that size (HTCondor's default
+CLASSAD_LIFETIME)."""
+
+SLACK_SECONDS = 2.0
+"""Idle times may be rounded to whole seconds, twice."""
+
+MOST_FAULTS = 10
+"""So many of one answer are told."""
+
+NOT_TRIED = (
+    "that held, dependent, not yet due and capped jobs are left out: submit some and compare",
+    "that a busy worker refuses to close, and its job goes on",
+    "that a new job and a close never both win",
+    "that an unreachable batch system is an error, never nothing",
+    "forget: no VM is gone for sure",
+)
+"""What needs jobs, broken daemons or dead VMs: tests/contract does that."""
+
+
+class Verdict(Enum):
+    """What became of one thing that was looked at."""
+
+    GOOD = "good"
+    NOTE = "note"
+    """Allowed by the contract, but worth knowing."""
+    FAILED = "FAILED"
+    NOT_TRIED = "not tried"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    verdict: Verdict
+    what: str
+    """The method, or the part of it, that was looked at."""
+    text: str
+
+
+def demand_faults(answer: object) -> list[str]:
+    """Return in what an answer of `demand` breaks the contract, whatever it is; nothing if it keeps it."""
+    if not isinstance(answer, tuple):
+        return [f"it is a {type(answer).__name__}, not a tuple"]
+    faults = [f"group {number}: {fault}" for number, group in enumerate(answer, 1) for fault in _group_faults(group)]
+    kinds = Counter((group.shape, group.vms_per_job) for group in answer if isinstance(group, Demand) and not faults)
+    return faults + [f"{shape} is in {times} groups" for (shape, _), times in kinds.items() if times > 1]
+
+
+def _group_faults(group: object) -> list[str]:
+    if not isinstance(group, Demand):
+        return [f"it is a {type(group).__name__}, not a Demand"]
+    faults = _shape_faults("shape", group.shape)
+    faults += [] if _is_count(group.jobs, 1) else [f"jobs is {group.jobs!r}, not a number from 1"]
+    faults += [] if _is_count(group.vms_per_job, 1) else [f"vms_per_job is {group.vms_per_job!r}, not a number from 1"]
+    if group.oldest_wait_seconds is not None and not _is_span(group.oldest_wait_seconds):
+        faults.append(f"oldest_wait_seconds is {group.oldest_wait_seconds!r}, no time span")
+    return faults
+
+
+def workers_faults(answer: object) -> list[str]:
+    """Return in what an answer of `workers` breaks the contract, whatever it is; nothing if it keeps it."""
+    if not isinstance(answer, tuple):
+        return [f"it is a {type(answer).__name__}, not a tuple"]
+    faults = []
+    for number, worker in enumerate(answer, 1):
+        who = label(worker) if isinstance(worker, Worker) else f"item {number}"
+        faults += [f"{who}: {fault}" for fault in _worker_faults(worker)]
+    if faults:
+        return faults
+    places = Counter((worker.name, worker.address) for worker in answer)
+    ids = Counter(worker.instance_id for worker in answer if worker.instance_id)
+    return [
+        *(f"{times} workers are called {name} at {address}" for (name, address), times in places.items() if times > 1),
+        *(f"{times} workers have the instance id {id_}" for id_, times in ids.items() if times > 1),
+    ]
+
+
+def _worker_faults(worker: object) -> list[str]:
+    if not isinstance(worker, Worker):
+        return [f"it is a {type(worker).__name__}, not a Worker"]
+    faults = _shape_faults("capacity", worker.capacity) + _shape_faults("free", worker.free, least_cpus=0)
+    if not (isinstance(worker.name, str) and worker.name and worker.name.isprintable()):
+        faults.append(f"name is {excerpt(repr(worker.name))}, no name")
+    if worker.instance_id is not None and not (isinstance(worker.instance_id, str) and worker.instance_id):
+        faults.append(f"instance_id is {worker.instance_id!r}, neither an id nor None")
+    if worker.address is not None and ipv4(worker.address) is None:
+        faults.append(f"address is {worker.address!r}, neither an IPv4 address nor None")
+    faults += [
+        f"{name} is {getattr(worker, name)!r}, neither True nor False"
+        for name in ("closed", "closed_by_other")
+        if type(getattr(worker, name)) is not bool
+    ]
+    if not _is_count(worker.jobs, 0):
+        faults.append(f"jobs is {worker.jobs!r}, not a number from 0")
+    if worker.idle_seconds is not None and not _is_span(worker.idle_seconds):
+        faults.append(f"idle_seconds is {worker.idle_seconds!r}, no time span")
+    return faults or _worker_contradictions(worker)
+
+
+def _worker_contradictions(worker: Worker) -> list[str]:
+    """Return what can not all be true of a worker whose fields are valid each by itself."""
+    faults = []
+    for field in fields(Shape):
+        free, capacity = getattr(worker.free, field.name), getattr(worker.capacity, field.name)
+        # A capacity of 0 is not known, but a free GPU is one.
+        if free > capacity and (capacity or field.name in ("cpus", "gpus")):
+            faults.append(f"{free} {field.name} are free of {capacity}")
+    if worker.jobs and worker.idle_seconds is not None:
+        faults.append(f"it has {worker.jobs} jobs and has been idle for {worker.idle_seconds:.0f} s")
+    if worker.closed_by_other and not worker.closed:
+        faults.append("closed_by_other is True, but closed is not")
+    return faults
+
+
+def _shape_faults(name: str, shape: object, least_cpus: int = 1) -> list[str]:
+    if not isinstance(shape, Shape):
+        return [f"{name} is a {type(shape).__name__}, not a Shape"]
+    return [
+        f"{name}.{field.name} is {getattr(shape, field.name)!r}, not a number from {least}"
+        for field in fields(Shape)
+        for least in (least_cpus if field.name == "cpus" else 0,)
+        if not _is_count(getattr(shape, field.name), least)
+    ]
+
+
+def _is_count(value: object, least: int) -> bool:
+    return type(value) is int and least <= value <= LARGEST
+
+
+def _is_span(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and 0 <= value < LONGEST_IDLE_SECONDS  # type: ignore[arg-type, operator]
+
+
+def later_faults(before: Sequence[Worker], after: Sequence[Worker], elapsed_seconds: float) -> list[str]:
+    """Given two valid answers of `workers`, at most `elapsed_seconds` from before the first to after the second, return
+    the idle times that can not both be true."""
+    faults = []
+    for one, other in _pairs(before, after):
+        if one.idle_seconds is None or other.idle_seconds is None:
+            continue
+        grown = other.idle_seconds - one.idle_seconds
+        said = f"{label(one)}: idle_seconds went from {one.idle_seconds:.1f} to {other.idle_seconds:.1f}"
+        if grown > elapsed_seconds + REPORT_LAG_SECONDS:
+            faults.append(f"{said} in {elapsed_seconds:.1f} s: is the unit wrong, or are they two machines' clocks?")
+        # A job that came and went in between begins the idle time anew: then it is shorter than the time between.
+        if grown < -SLACK_SECONDS and other.idle_seconds > elapsed_seconds + SLACK_SECONDS:
+            faults.append(f"{said}: no job can have run since")
+    return faults
+
+
+def _pairs(before: Sequence[Worker], after: Sequence[Worker]) -> list[tuple[Worker, Worker]]:
+    return [(one, other) for one in before for other in after if is_same(one, other)]
+
+
+class _Call(threading.Thread):
+    """A call in a thread of its own, which can be left to itself."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self._function = function
+        self.answer: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.answer = self._function()
+        except BaseException as error:  # noqa: BLE001 - carried over to the caller's thread, not swallowed
+            self.error = error
+
+
+class BrokenError(Exception):
+    """There is no answer to go on with; the text says how the contract was broken."""
+
+
+class Examiner:
+    """Asks a plugin, tells every finding, and counts what broke the contract."""
+
+    def __init__(self, clock: Clock, timeout_seconds: float, tell: Callable[[Finding], None]) -> None:
+        self._clock = clock
+        self._timeout_seconds = timeout_seconds
+        self._tell = tell
+        self._figures = ""
+        self.failures = 0
+        self.hangs = False
+        """True once a call was left to itself: this process can not end in the ordinary way then."""
+
+    def load(self, name: str, path: Path) -> BatchSystem | None:
+        """Return the plugin `name` as the configuration file at `path` sets it up; None if that can not be done."""
+        try:
+            settings = config.load(path)
+            batch: BatchSystem = self._call("load", lambda: load(name, settings))
+        except ConfigError as error:
+            for problem in error.problems:
+                self._note(Verdict.FAILED, "load", problem)
+        except BrokenError as error:
+            self._note(Verdict.FAILED, "load", str(error))
+        else:
+            self._note(Verdict.GOOD, "load", f"{type(batch).__module__}.{type(batch).__qualname__}")
+            return batch
+        return None
+
+    def examine(self, batch: BatchSystem, pause_seconds: float, close_idle: bool) -> None:
+        """Try `batch`, with a pause between the first and the second round of questions."""
+        self._try("check", lambda: self._check(batch))
+        self._try("demand", lambda: self._demand(batch))
+        asked_at = self._clock.now()
+        before = self._try("workers", lambda: self._workers(batch))
+        if not self.hangs:
+            self._clock.sleep(pause_seconds)
+        self._try("demand", lambda: self._demand(batch))
+        after = self._try("workers", lambda: self._workers(batch))
+        if before is not None and after is not None:
+            self._compare(before, after, self._clock.now() - asked_at)
+        if not close_idle:
+            self._note(Verdict.NOT_TRIED, "close", "--close-idle closes an idle worker and opens it again")
+        elif after is not None:
+            self._close_and_reopen(batch, after)
+        for what in NOT_TRIED:
+            self._note(Verdict.NOT_TRIED, "", what)
+
+    def _note(self, verdict: Verdict, what: str, text: str) -> None:
+        self.failures += verdict is Verdict.FAILED
+        self._tell(Finding(verdict, what, text))
+
+    def _note_all(self, what: str, faults: Sequence[str]) -> None:
+        for fault in faults[:MOST_FAULTS]:
+            self._note(Verdict.FAILED, what, fault)
+        if len(faults) > MOST_FAULTS:
+            self._note(Verdict.FAILED, what, f"and {len(faults) - MOST_FAULTS} more of the kind")
+
+    def _try(self, what: str, step: Callable[[], Answer]) -> Answer | None:
+        """Return what `step` returns, or None if it came to no end; nothing is tried of a plugin that hangs."""
+        if self.hangs:
+            self._note(Verdict.NOT_TRIED, what, "the plugin hangs")
+            return None
+        try:
+            return step()
+        except BrokenError as error:
+            self._note(Verdict.FAILED, what, str(error))
+            return None
+
+    def _call(self, name: str, function: Callable[[], Any]) -> Any:
+        """Return the answer to one call of the plugin. Raise BrokenError if there is none, ConfigError if that was."""
+        call = _Call(function)
+        started_at, before = self._clock.now(), resource.getrusage(resource.RUSAGE_SELF)
+        call.start()
+        call.join(self._timeout_seconds)
+        if call.is_alive():
+            self.hangs = True
+            raise BrokenError(f"no answer within {self._timeout_seconds:g} s; every call needs a deadline of its own")
+        seconds, after = self._clock.now() - started_at, resource.getrusage(resource.RUSAGE_SELF)
+        cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        grown_mb = (after.ru_maxrss - before.ru_maxrss) / 1024
+        self._figures = f" ({seconds:.2f} s; of this process {cpu_seconds:.2f} s, {grown_mb:.1f} MB)"
+        if seconds > LONG_SECONDS:
+            self._note(Verdict.NOTE, name, f"took {seconds:.0f} s: above {LONG_SECONDS:g} s elastiq works on meanwhile")
+        if isinstance(call.error, BatchError):
+            raise BrokenError(f"the batch system could not be asked: {' '.join(str(call.error).split())}")
+        if isinstance(call.error, ConfigError) and name == "load":
+            raise call.error
+        if call.error is not None:
+            raise BrokenError(f"raised {error_text(call.error)}; nothing but BatchError may leave a plugin")
+        return call.answer
+
+    def _check(self, batch: BatchSystem) -> None:
+        answer = self._call("check", batch.check)
+        if not isinstance(answer, str) or not answer.strip() or not answer.isprintable():
+            raise BrokenError(f"answered {excerpt(repr(answer))}, not one line of text")
+        self._note(Verdict.GOOD, "check", answer + self._figures)
+
+    def _demand(self, batch: BatchSystem) -> None:
+        answer = self._call("demand", batch.demand)
+        figures = self._figures
+        faults = demand_faults(answer)
+        self._note_all("demand", faults)
+        if not faults:
+            jobs = sum(group.jobs for group in answer)
+            self._note(Verdict.GOOD, "demand", f"jobs: {jobs}, in groups: {len(answer)}{figures}")
+
+    def _workers(self, batch: BatchSystem) -> tuple[Worker, ...] | None:
+        answer = self._call("workers", batch.workers)
+        figures = self._figures
+        faults = workers_faults(answer)
+        self._note_all("workers", faults)
+        if faults:
+            return None
+        workers: tuple[Worker, ...] = answer
+        told = sum(bool(worker.instance_id or worker.address) for worker in workers)
+        idle = sum(not worker.jobs for worker in workers)
+        closed = sum(worker.closed for worker in workers)
+        others = sum(worker.closed_by_other for worker in workers)
+        self._note(
+            Verdict.GOOD,
+            "workers",
+            f"workers: {len(workers)}, idle: {idle}, closed: {closed}, by others: {others}{figures}",
+        )
+        if told < len(workers):
+            self._note(Verdict.NOTE, "workers", f"{len(workers) - told} of them name neither instance id nor address")
+        return workers
+
+    def _compare(self, before: Sequence[Worker], after: Sequence[Worker], elapsed_seconds: float) -> None:
+        pairs = [pair for pair in _pairs(before, after) if None not in (pair[0].idle_seconds, pair[1].idle_seconds)]
+        faults = later_faults(before, after, elapsed_seconds)
+        self._note_all("workers", faults)
+        if not pairs:
+            self._note(Verdict.NOT_TRIED, "workers", "idle times: no worker was idle both times")
+        elif all(one.idle_seconds == other.idle_seconds for one, other in pairs):
+            self._note(Verdict.NOTE, "workers", "no idle time grew; if --pause-s 900 shows the same, they stand still")
+        elif not faults:
+            self._note(Verdict.GOOD, "workers", f"idle times grow as the clock does (workers: {len(pairs)})")
+
+    def _close_and_reopen(self, batch: BatchSystem, workers: Sequence[Worker]) -> None:
+        """Close the worker that has been idle for longest, see that it shows, and open it again whatever happens."""
+        idle = [worker for worker in workers if worker.idle_seconds is not None and not worker.closed]
+        if not idle:
+            self._note(Verdict.NOT_TRIED, "close", "no idle open worker")
+            return
+        worker = max(idle, key=lambda worker: worker.idle_seconds or 0.0)
+        try:
+            self._try("close", lambda: self._close(batch, worker))
+        finally:
+            if self.hangs:
+                self._note(Verdict.FAILED, "reopen", f"the plugin hangs: {label(worker)} may still be closed")
+            else:
+                self._try("reopen", lambda: self._reopen(batch, worker))
+
+    def _close(self, batch: BatchSystem, worker: Worker) -> None:
+        answer = self._call("close", lambda: batch.close(worker))
+        if answer is Closing.BUSY:
+            self._note(Verdict.NOT_TRIED, "close", f"a job has just got in on {label(worker)}")
+            return
+        if answer is not Closing.CLOSED:
+            raise BrokenError(f"answered {excerpt(repr(answer))}, which is no Closing")
+        self._note(Verdict.GOOD, "close", f"{label(worker)} is closed{self._figures}")
+        shown = self._listed(batch, worker)
+        if any(not one.closed or one.closed_by_other or one.jobs for one in shown):
+            raise BrokenError(f"{label(worker)} was said to be closed, but is listed as {shown[0]}")
+        known = [("again", worker)]
+        if worker.instance_id or worker.address:
+            known.append(("by its VM alone", replace(worker, name="")))
+        for how, asked in known:
+            answer = self._call("close", lambda asked=asked: batch.close(asked))  # type: ignore[misc]
+            if answer is not Closing.CLOSED:
+                raise BrokenError(f"{label(worker)} is closed; closed {how}, the answer is {excerpt(repr(answer))}")
+        self._note(Verdict.GOOD, "close", "a closed worker closes again")
+
+    def _reopen(self, batch: BatchSystem, worker: Worker) -> None:
+        """Open `worker` and wait until it is listed so, twice: the second time is no error."""
+        by_hand = f"open {label(worker)} by hand if it stays closed"
+        try:
+            for _ in range(2):
+                self._call("reopen", lambda: batch.reopen(worker))
+                figures = self._figures
+            until = self._clock.now() + self._timeout_seconds
+            while not any(not one.closed for one in self._listed(batch, worker)):
+                if self._clock.now() > until:
+                    raise BrokenError(f"it was reopened, but is not listed as open after {self._timeout_seconds:g} s")
+                self._clock.sleep(1.0)
+        except BrokenError as error:
+            raise BrokenError(f"{error}; {by_hand}") from error
+        self._note(Verdict.GOOD, "reopen", f"{label(worker)} is open{figures}")
+
+    def _listed(self, batch: BatchSystem, worker: Worker) -> list[Worker]:
+        answer = self._call("workers", batch.workers)
+        faults = workers_faults(answer)
+        if faults:
+            raise BrokenError(f"workers: {faults[0]}")
+        return [one for one in answer if is_same(one, worker)]
+
+
+def main(arguments: Sequence[str] | None = None, output: TextIO | None = None) -> int:
+    """Examine the plugin that the command line names, and return the exit code."""
+    options = _arguments(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # no text of a plugin's can break the report
+    stream = output or sys.stdout
+
+    def tell(finding: Finding) -> None:
+        text = "".join(character if character.isprintable() else "?" for character in finding.text)
+        print(f"{finding.verdict.value:9}  {finding.what:7}  {text}", file=stream, flush=True)
+
+    examiner = Examiner(Clock(), options.timeout_s, tell)
+    try:
+        batch = examiner.load(options.name, options.config)
+        if batch is not None:
+            examiner.examine(batch, options.pause_s, options.close_idle)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    failures = examiner.failures
+    print(f"\n{failures} broken" if failures else "\nnothing broken", file=stream, flush=True)
+    if examiner.hangs and output is None:
+        os._exit(1)  # the thread that hangs would be waited for, or crash in a foreign library
+    return 1 if failures else 0
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m elastiq.plugins.check",
+        description="Try a batch plugin on a live batch system. Submits nothing, and changes nothing by itself.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("name", metavar="NAME", help="as in batch_plugin: a plugin's name, or the path of its module")
+    parser.add_argument("--config", metavar="FILE", type=Path, required=True, help="elastiq's configuration file")
+    parser.add_argument(
+        "--close-idle",
+        action="store_true",
+        help="close the worker that has been idle for longest and open it again; stop elastiq first",
+    )
+    parser.add_argument(
+        "--pause-s", metavar="SECONDS", type=_seconds, default=5.0, help="between the two rounds of questions (5)"
+    )
+    parser.add_argument(
+        "--timeout-s", metavar="SECONDS", type=_seconds, default=120.0, help="how long any call may take (120)"
+    )
+    return parser.parse_args(arguments)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError("must be from 0 to 86400")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,475 @@
+"""`python -m elastiq.plugins.check`: what it finds in good plugins and in broken ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elastiq.clock import Clock
+from elastiq.errors import BatchError
+from elastiq.model import Demand, Shape, Worker
+from elastiq.plugins import Closing
+from elastiq.plugins.check import NOT_TRIED, Examiner, Finding, Verdict, demand_faults, later_faults, workers_faults
+
+ROOT = Path(__file__).parents[2]
+WORKER = Worker("node-1", "i-1", "10.0.0.1", Shape(4, 8000), Shape(4, 8000), 0, 100.0)
+
+
+class Hands(Clock):
+    """A clock that moves by sleeping alone."""
+
+    at = 1000.0
+
+    def now(self) -> float:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+
+class Toy:
+    """A batch system in memory that keeps the contract."""
+
+    def __init__(self) -> None:
+        self.clock = Hands()
+        self.closed: set[str] = set()
+        self.busy: set[str] = set()
+        self.names = ["node-1", "node-2"]
+        self.calls: list[str] = []
+
+    def demand(self) -> tuple[Demand, ...]:
+        return (Demand(Shape(1), 3, 5.0), Demand(Shape(1), 1, None, 2), Demand(Shape(2), 1))
+
+    def workers(self) -> tuple[Worker, ...]:
+        return tuple(
+            replace(
+                WORKER,
+                name=name,
+                instance_id=f"i-{number}",
+                address=f"10.0.0.{number}",
+                jobs=int(name in self.busy),
+                idle_seconds=None if name in self.busy else self.clock.now() - 500 - number,
+                closed=name in self.closed,
+            )
+            for number, name in enumerate(self.names, 1)
+        )
+
+    def _name(self, worker: Worker) -> str:
+        return next(one.name for one in self.workers() if one.instance_id == worker.instance_id)
+
+    def close(self, worker: Worker) -> Closing:
+        self.calls.append(f"close {worker.name or 'its VM'}")
+        name = self._name(worker)
+        if name in self.busy:
+            return Closing.BUSY
+        self.closed.add(name)
+        return Closing.CLOSED
+
+    def reopen(self, worker: Worker) -> None:
+        self.calls.append(f"reopen {worker.name}")
+        self.closed.discard(self._name(worker))
+
+    def forget(self, worker: Worker) -> None:
+        self.calls.append("forget")
+
+    def check(self) -> str:
+        return "toy 1.0"
+
+
+def examined(toy: Toy, close_idle: bool = False, timeout_seconds: float = 30.0) -> list[Finding]:
+    findings: list[Finding] = []
+    examiner = Examiner(toy.clock, timeout_seconds, findings.append)
+    examiner.examine(toy, 5.0, close_idle)
+    assert examiner.failures == sum(finding.verdict is Verdict.FAILED for finding in findings)
+    return findings
+
+
+def failures(findings: list[Finding]) -> list[str]:
+    return [f"{finding.what}: {finding.text}" for finding in findings if finding.verdict is Verdict.FAILED]
+
+
+def said(findings: list[Finding], verdict: Verdict) -> str:
+    return "\n".join(f"{finding.what}: {finding.text}" for finding in findings if finding.verdict is verdict)
+
+
+def test_a_good_plugin_is_left_as_it_was() -> None:
+    toy = Toy()
+    findings = examined(toy)
+    assert failures(findings) == []
+    assert toy.calls == []
+    good = said(findings, Verdict.GOOD)
+    assert "check: toy 1.0 (" in good
+    assert "demand: jobs: 5, in groups: 3 (" in good
+    assert "workers: workers: 2, idle: 2, closed: 0, by others: 0 (" in good
+    assert "idle times grow as the clock does (workers: 2)" in good
+    not_tried = said(findings, Verdict.NOT_TRIED)
+    assert "close: --close-idle closes" in not_tried
+    assert all(what in not_tried for what in NOT_TRIED)
+
+
+def test_closing_is_tried_on_the_worker_that_is_idle_for_longest_and_undone() -> None:
+    toy = Toy()
+    findings = examined(toy, close_idle=True)
+    assert failures(findings) == []
+    assert toy.calls == ["close node-1", "close node-1", "close its VM", "reopen node-1", "reopen node-1"]
+    assert toy.closed == set()
+    assert "worker node-1 is closed" in said(findings, Verdict.GOOD)
+    assert "worker node-1 is open" in said(findings, Verdict.GOOD)
+
+
+def test_a_worker_that_leaves_when_it_is_closed_is_closed() -> None:
+    class Leaving(Toy):
+        def workers(self) -> tuple[Worker, ...]:
+            return tuple(worker for worker in super().workers() if not worker.closed)
+
+        def _name(self, worker: Worker) -> str:
+            return str(worker.instance_id).replace("i-", "node-")
+
+    toy = Leaving()
+    assert failures(examined(toy, close_idle=True)) == []
+    assert toy.closed == set()
+
+
+@pytest.mark.parametrize("reason", ["busy", "closed", "none"])
+def test_no_idle_open_worker(reason: str) -> None:
+    toy = Toy()
+    toy.busy = set(toy.names) if reason == "busy" else set()
+    toy.closed = set(toy.names) if reason == "closed" else set()
+    toy.names = [] if reason == "none" else toy.names
+    findings = examined(toy, close_idle=True)
+    assert failures(findings) == []
+    assert "close: no idle open worker" in said(findings, Verdict.NOT_TRIED)
+    assert toy.calls == []
+
+
+def test_a_job_that_gets_in_first() -> None:
+    class Overtaken(Toy):
+        def close(self, worker: Worker) -> Closing:
+            self.busy.add("node-1")
+            return super().close(worker)
+
+    findings = examined(Overtaken(), close_idle=True)
+    assert "a job has just got in on worker node-1" in said(findings, Verdict.NOT_TRIED)
+    assert "reopen: it was reopened, but" not in said(findings, Verdict.FAILED)
+
+
+def breaks(**methods: Callable[..., Any]) -> Toy:
+    return type("Broken", (Toy,), methods)()
+
+
+def stays_open(toy: Toy, worker: Worker) -> Closing:
+    return Closing.CLOSED
+
+
+def closes_once(toy: Toy, worker: Worker) -> Closing:
+    if toy.closed:
+        raise BatchError("it is closed already")
+    return Toy.close(toy, worker)
+
+
+def needs_a_name(toy: Toy, worker: Worker) -> Closing:
+    return Toy.close(toy, worker) if worker.name else Closing.BUSY
+
+
+def raises(error: BaseException) -> Callable[..., Any]:
+    def method(*_: object) -> None:
+        raise error
+
+    return method
+
+
+def answers(answer: object) -> Callable[..., Any]:
+    return lambda *_: answer
+
+
+def never_opens(toy: Toy, worker: Worker) -> None:
+    pass
+
+
+def opens_once(toy: Toy, worker: Worker) -> None:
+    toy.closed.remove("node-1")
+
+
+def calls_it_closed_by_other(toy: Toy) -> tuple[Worker, ...]:
+    return tuple(replace(worker, closed_by_other=worker.closed) for worker in Toy.workers(toy))
+
+
+def counts_in_milliseconds(toy: Toy) -> tuple[Worker, ...]:
+    return tuple(replace(worker, idle_seconds=1000 * (worker.idle_seconds or 0)) for worker in Toy.workers(toy))
+
+
+def counts_down(toy: Toy) -> tuple[Worker, ...]:
+    return tuple(replace(worker, idle_seconds=9000 - (worker.idle_seconds or 0)) for worker in Toy.workers(toy))
+
+
+UNREADABLE = "\x1b[31m\nline two"
+
+
+@pytest.mark.parametrize(
+    ("toy", "expected"),
+    [
+        (
+            breaks(check=raises(BatchError("down\nfor good"))),
+            "check: the batch system could not be asked: down for",
+        ),
+        (breaks(check=raises(KeyError("x"))), "check: raised KeyError"),
+        (breaks(check=answers("")), "check: answered"),
+        (breaks(check=answers(UNREADABLE)), "check: answered"),
+        (breaks(check=answers(None)), "check: answered 'None', not one line of text"),
+        (breaks(demand=raises(SystemExit(3))), "demand: raised SystemExit"),
+        (breaks(demand=answers(None)), "demand: it is a NoneType, not a tuple"),
+        (breaks(demand=answers([])), "demand: it is a list, not a tuple"),
+        (breaks(workers=raises(TypeError("x"))), "workers: raised TypeError"),
+        (breaks(workers=answers((None,))), "workers: item 1: it is a NoneType, not a Worker"),
+        (breaks(workers=counts_in_milliseconds), "idle_seconds went from 499000.0 to 504000.0 in 5.0 s: is the unit"),
+        (breaks(workers=counts_down), "idle_seconds went from 8501.0 to 8496.0: no job can have run since"),
+        (breaks(workers=calls_it_closed_by_other), "close: worker node-1 was said to be closed, but is listed as"),
+        (breaks(close=stays_open), "close: worker node-1 was said to be closed, but is listed as"),
+        (breaks(close=answers("closed")), "close: answered \"'closed'\", which is no Closing"),
+        (breaks(close=answers(True)), "close: answered 'True', which is no Closing"),
+        (breaks(close=raises(BatchError("no right to"))), "close: the batch system could not be asked: no right to"),
+        (breaks(close=closes_once), "close: the batch system could not be asked: it is closed already"),
+        (breaks(close=needs_a_name), "close: worker node-1 is closed; closed by its VM alone, the answer is"),
+        (
+            breaks(reopen=never_opens),
+            "reopen: it was reopened, but is not listed as open after 30 s; open worker",
+        ),
+        (breaks(reopen=opens_once), "reopen: raised KeyError"),
+        (breaks(reopen=raises(BatchError("no right"))), "reopen: the batch system could not be asked: no right; open"),
+    ],
+)
+def test_a_broken_plugin(toy: Toy, expected: str) -> None:
+    found = failures(examined(toy, close_idle=True))
+    assert any(expected in failure for failure in found), found
+
+
+def test_whatever_close_does_the_worker_is_opened_again() -> None:
+    toy = breaks(close=needs_a_name)
+    examined(toy, close_idle=True)
+    assert toy.calls[-1] == "reopen node-1"
+    assert toy.closed == set()
+
+
+def test_a_plugin_that_hangs_is_left_alone() -> None:
+    end = threading.Event()
+    toy = breaks(demand=lambda _: end.wait(60))
+    findings = examined(toy, close_idle=True, timeout_seconds=0.05)
+    end.set()
+    assert failures(findings) == ["demand: no answer within 0.05 s; every call needs a deadline of its own"]
+    assert "workers: the plugin hangs" in said(findings, Verdict.NOT_TRIED)
+    assert toy.calls == []
+
+
+def test_a_plugin_that_hangs_while_a_worker_is_closed() -> None:
+    end = threading.Event()
+    toy = breaks(reopen=lambda *_: end.wait(60))
+    findings = examined(toy, close_idle=True, timeout_seconds=0.2)
+    end.set()
+    assert "open worker node-1 by hand if it stays closed" in failures(findings)[-1]
+
+
+def test_a_slow_plugin_is_told() -> None:
+    toy = Toy()
+    toy.check = lambda: toy.clock.sleep(6.0) or "slow"  # type: ignore[method-assign, func-returns-value]
+    findings = examined(toy)
+    assert failures(findings) == []
+    assert "check: took 6 s" in said(findings, Verdict.NOTE)
+
+
+def test_workers_that_can_not_be_told_and_stand_still_are_told() -> None:
+    toy = breaks(workers=answers((replace(WORKER, instance_id=None, address=None),)))
+    notes = said(examined(toy), Verdict.NOTE)
+    assert "1 of them name neither instance id nor address" in notes
+    assert "no idle time grew" in notes
+
+
+@pytest.mark.parametrize(
+    ("group", "expected"),
+    [
+        (5, "it is a int, not a Demand"),
+        (Demand(Shape(0), 1), "shape.cpus is 0, not a number from 1"),
+        (Demand(Shape(1, -1), 1), "shape.memory_mb is -1"),
+        (Demand(Shape(1, 1.5), 1), "shape.memory_mb is 1.5"),  # type: ignore[arg-type]
+        (Demand(Shape(True), 1), "shape.cpus is True"),
+        (Demand(Shape(1, 10**13), 1), "shape.memory_mb is 1"),
+        (Demand((1, 2), 1), "shape is a tuple, not a Shape"),  # type: ignore[arg-type]
+        (Demand(Shape(1), 0), "jobs is 0, not a number from 1"),
+        (Demand(Shape(1), None), "jobs is None"),  # type: ignore[arg-type]
+        (Demand(Shape(1), 1, -1.0), "oldest_wait_seconds is -1.0"),
+        (Demand(Shape(1), 1, 1_700_000_000.0), "oldest_wait_seconds is 1700000000.0, no time span"),
+        (Demand(Shape(1), 1, float("nan")), "oldest_wait_seconds is nan"),
+        (Demand(Shape(1), 1, None, 0), "vms_per_job is 0"),
+    ],
+)
+def test_faults_of_a_group(group: Any, expected: str) -> None:
+    (fault,) = demand_faults((group,))
+    assert fault.startswith(f"group 1: {expected}")
+
+
+def test_groups_of_one_kind_belong_together() -> None:
+    assert demand_faults((Demand(Shape(1), 1), Demand(Shape(1), 1, None, 2), Demand(Shape(2), 1))) == []
+    (fault,) = demand_faults((Demand(Shape(1), 1), Demand(Shape(1), 2)))
+    assert fault.endswith("is in 2 groups")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"name": ""}, "name is"),
+        ({"name": None}, "name is"),
+        ({"name": UNREADABLE}, "name is"),
+        ({"instance_id": ""}, "instance_id is ''"),
+        ({"instance_id": 1}, "instance_id is 1"),
+        ({"address": "node-1"}, "address is 'node-1'"),
+        ({"address": ""}, "address is ''"),
+        ({"capacity": Shape(0)}, "capacity.cpus is 0"),
+        ({"capacity": None}, "capacity is a NoneType"),
+        ({"free": Shape(-1)}, "free.cpus is -1"),
+        ({"free": Shape(5, 8000)}, "5 cpus are free of 4"),
+        ({"free": Shape(4, 9000)}, "9000 memory_mb are free of 8000"),
+        ({"free": Shape(4, 8000, 0, 1)}, "1 gpus are free of 0"),
+        ({"jobs": -1}, "jobs is -1"),
+        ({"jobs": None}, "jobs is None"),
+        ({"jobs": 1}, "it has 1 jobs and has been idle for 100 s"),
+        ({"idle_seconds": -1}, "idle_seconds is -1"),
+        ({"idle_seconds": "5"}, "idle_seconds is '5'"),
+        ({"idle_seconds": float("inf")}, "idle_seconds is inf"),
+        ({"idle_seconds": 1_700_000_000}, "idle_seconds is 1700000000, no time span"),
+        ({"closed": None}, "closed is None"),
+        ({"closed": 1}, "closed is 1"),
+        ({"closed_by_other": True}, "closed_by_other is True, but closed is not"),
+    ],
+)
+def test_faults_of_a_worker(changes: dict[str, Any], expected: str) -> None:
+    (fault,) = workers_faults((replace(WORKER, **changes),))
+    assert expected in fault
+
+
+def test_workers_that_are_all_right() -> None:
+    workers = (
+        WORKER,
+        replace(WORKER, name="node-2", instance_id="i-2", address=None, jobs=2, idle_seconds=None, free=Shape(0, 1)),
+        replace(WORKER, name="node-3", instance_id=None, capacity=Shape(1), free=Shape(1, 500), idle_seconds=0),
+        replace(WORKER, name="node-3", instance_id=None, address="10.0.0.9", closed=True, closed_by_other=True),
+    )
+    assert workers_faults(workers) == []
+
+
+def test_workers_that_are_not_one_each() -> None:
+    assert workers_faults((WORKER, replace(WORKER, instance_id="i-2"))) == [
+        "2 workers are called node-1 at 10.0.0.1",
+    ]
+    assert workers_faults((WORKER, replace(WORKER, name="node-2"))) == ["2 workers have the instance id i-1"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "elapsed_seconds", "faults"),
+    [
+        (100.0, 105.0, 5.0, 0),
+        (100.0, 100.0, 5.0, 0),  # nothing new was reported
+        (100.0, 400.0, 5.0, 0),  # the first report for five minutes
+        (100.0, 4.0, 5.0, 0),  # a job came and went
+        (100.0, 99.0, 5.0, 0),  # rounded
+        (100.0, 90.0, 5.0, 1),
+        (100.0, 100_000.0, 5.0, 1),
+        (None, 100_000.0, 5.0, 0),
+        (100.0, None, 5.0, 0),
+    ],
+)
+def test_idle_times_that_can_both_be_true(
+    before: float | None, after: float | None, elapsed_seconds: float, faults: int
+) -> None:
+    pair = [replace(WORKER, idle_seconds=seconds) for seconds in (before, after)]
+    assert len(later_faults(pair[:1], pair[1:], elapsed_seconds)) == faults
+
+
+def test_many_faults_are_cut_short() -> None:
+    toy = breaks(workers=answers((None,) * 1000))
+    found = [failure for failure in failures(examined(toy)) if failure.startswith("workers")]
+    assert len(found) == 2 * 11
+    assert found[10] == "workers: and 990 more of the kind"
+
+
+PLUGIN = """
+import sys, time
+from elastiq.errors import BatchError
+class Batch:
+    def demand(self): {demand}
+    def workers(self): return ()
+    def close(self, worker): pass
+    def reopen(self, worker): pass
+    def forget(self, worker): pass
+    def check(self): return "here \\u20ac"
+def create(settings): return Batch()
+"""
+
+
+def run(directory: Path, demand: str, *arguments: str, plugin: str = PLUGIN) -> subprocess.CompletedProcess[str]:
+    (directory / "site_batch").mkdir()
+    (directory / "site_batch" / "toy.py").write_text(plugin.format(demand=demand), encoding="utf-8")
+    configuration = directory / "elastiq.conf"
+    configuration.write_text(
+        "[ec2]\napi_url = https://ec2.example.com/\nimage_id = ami-00000001\n"
+        "aws_access_key_id = K\naws_secret_access_key = S\n"
+    )
+    configuration.chmod(0o600)
+    command = [sys.executable, "-m", "elastiq.plugins.check", "site_batch.toy", f"--config={configuration}"]
+    return subprocess.run(
+        [*command, "--pause-s=0", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{directory}", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
+    )
+
+
+def test_the_program_on_a_good_plugin(tmp_path: Path) -> None:
+    result = run(tmp_path, "return ()")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("good       load     site_batch.toy.Batch\ngood       check    here \\u20ac (")
+    assert result.stdout.endswith("\nnothing broken\n")
+
+
+@pytest.mark.parametrize(
+    ("demand", "expected"),
+    [
+        ("raise ValueError('x\\ny')", "FAILED     demand   raised ValueError"),
+        ("sys.exit(0)", "FAILED     demand   raised SystemExit"),
+        (
+            "raise BatchError('the scheduler is down')",
+            "FAILED     demand   the batch system could not be asked: the",
+        ),
+        ("return None", "FAILED     demand   it is a NoneType, not a tuple"),
+        ("time.sleep(600)", "FAILED     demand   no answer within 1 s"),
+        (
+            "return ( # no end",
+            "FAILED     load     [elastiq] batch_plugin: plugin site_batch.toy can not be imported: S",
+        ),
+    ],
+)
+def test_the_program_on_a_broken_plugin(tmp_path: Path, demand: str, expected: str) -> None:
+    result = run(tmp_path, demand, "--timeout-s=1")
+    assert (result.returncode, result.stderr) == (1, "")
+    assert expected in result.stdout
+    assert result.stdout.rstrip().endswith(" broken")
+
+
+def test_the_program_on_a_plugin_that_is_not_there(tmp_path: Path) -> None:
+    result = run(tmp_path, "", plugin="raise RuntimeError('no licence')\n")
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "can not be imported: RuntimeError 'no licence'" in result.stdout
+
+
+@pytest.mark.parametrize("argument", ["--pause-s=-1", "--timeout-s=nan", "--timeout-s=soon", "--close"])
+def test_wrong_usage(tmp_path: Path, argument: str) -> None:
+    result = run(tmp_path, "return ()", argument)
+    assert result.returncode == 2
+    assert "usage: python -m elastiq.plugins.check" in result.stderr
