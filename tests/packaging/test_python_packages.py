@@ -140,22 +140,14 @@ def test_wheel_leaves_no_requirement_open(environment: Path) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-def test_tests_run_in_the_sdist(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["--collect-only", "tests"], ["tests/unit/test_layout.py"]])
+def test_tests_run_in_the_sdist(words: list[str], tmp_path: Path) -> None:
     with tarfile.open(packages("sdist")[0]) as tar:
         tar.extraction_filter = lambda member, _: member
         tar.extractall(tmp_path)
     tree = tmp_path / f"elastiq-{VERSION}"
-    pytest_command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "tests/property",
-        "tests/unit/test_layout.py",
-    ]
     result = subprocess.run(
-        pytest_command,
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words],
         cwd=tree,
         env={**os.environ, "PYTHONPATH": str(tree)},
         capture_output=True,

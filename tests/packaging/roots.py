@@ -1,0 +1,257 @@
+"""Clean minimal Debian systems to install packages in: made by debootstrap once, cached, and never written to again.
+
+A `System` is one that runs: namespaces of its own (processes, mounts, host name, and a network that is nothing but a
+loopback interface) over a scratch layer in memory, which is gone with it. What it may install lies in its apt cache, so
+that it needs no network. It is not a Docker image: no policy-rc.d keeps packages from starting and stopping services.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.testbed import rootfs
+
+BOOKWORM, TRIXIE = "bookworm", "trixie"
+DEPENDENCIES = ("adduser", "python3-boto3", "python3-daemon", "python3-lockfile")
+"""What the package needs of Debian; lies in every root's apt cache and is not installed."""
+LONG_SECONDS = 300
+"""A bound against hangs."""
+
+_RECIPE_VERSION = 1
+"""To be raised when the way of building changes, so that a cached root made by the old one is not used."""
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+_MOUNT_SCRIPT = """
+lower=$1 scratch=$2
+mount -t tmpfs -o mode=0755 tmpfs "$scratch"
+cd "$scratch"
+mkdir upper work merged
+mount -t overlay -o "lowerdir=$lower,upperdir=upper,workdir=work" overlay merged
+cd merged
+mount -t proc proc proc
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
+mount -t tmpfs -o mode=0755 tmpfs run
+mkdir -m 1777 run/lock
+mount -t tmpfs -o mode=0755 tmpfs dev
+mkdir -m 1777 dev/shm dev/pts
+for device in null zero full random urandom tty; do
+  : >dev/$device
+  mount --bind /dev/$device dev/$device
+done
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+"""
+
+_SYSTEM_SCRIPT = (
+    _MOUNT_SCRIPT
+    + """
+ip link set lo up
+hostname head.example.org
+pivot_root . mnt
+umount -l /mnt
+echo up
+# Standard input is the power cord: at its end the first process ends, and the kernel kills all others. To wait in the
+# shell itself reaps what is orphaned.
+exec 3<&0
+cat <&3 >/dev/null &
+exec <&- >&-
+wait
+"""
+)
+
+_LAYER_SCRIPT = """
+base=$1 upper=$2 work=$3 merged=$4
+shift 4
+mount -t overlay -o "lowerdir=$base,upperdir=$upper,workdir=$work" overlay "$merged"
+mount -t proc proc "$merged/proc"
+exec chroot "$merged" "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Root:
+    """A Debian release, with these packages installed and those only in apt's cache."""
+
+    suite: str
+    packages: tuple[str, ...] = ()
+    downloads: tuple[str, ...] = ()
+
+    def layers(self) -> tuple[Path, ...]:
+        """Return the directories that make it up, the topmost first; build what is missing. Raise UnavailableError."""
+        rootfs._require_root_on_debian()
+        base = _cached(f"debian-{self.suite}", (self.suite, DEPENDENCIES), lambda path: _bootstrap(self.suite, path))
+        if not self.packages and not self.downloads:
+            return (base,)
+        recipe = (base.name, self.packages, self.downloads)
+        return (_cached(f"debian-{self.suite}-layer", recipe, lambda path: self._add(base, path)), base)
+
+    def _add(self, base: Path, upper: Path) -> None:
+        commands = ["apt-get -qq update"]
+        if self.packages:
+            commands.append(f"apt-get -qq install --yes --no-install-recommends {' '.join(self.packages)}")
+        if self.downloads:
+            commands.append(_download(self.downloads))
+        _in_layer(base, upper, commands)
+
+
+def _download(packages: Sequence[str]) -> str:
+    return f"apt-get -qq install --yes --download-only {' '.join(packages)}"
+
+
+def _cached(name: str, recipe: object, build: object) -> Path:
+    """Return the directory that `build` fills, made at most once for each `recipe`."""
+    digest = hashlib.sha256(repr((_RECIPE_VERSION, recipe)).encode()).hexdigest()[:12]
+    cache = rootfs.cache_directory()
+    directory = cache / f"{name}-{digest}"
+    if directory.is_dir():
+        return directory
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (cache / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if directory.is_dir():
+            return directory
+        rootfs._install_host_tools()
+        for left_over in cache.glob(f"{name}-building-*"):
+            shutil.rmtree(left_over)
+        building = Path(tempfile.mkdtemp(prefix=f"{name}-building-", dir=cache))
+        try:
+            made = building / "root"
+            made.mkdir(mode=0o755)
+            build(made)  # type: ignore[operator]
+            made.rename(directory)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    return directory
+
+
+def _bootstrap(suite: str, root: Path) -> None:
+    mirror = rootfs._debian_mirror()
+    rootfs._run_privately(
+        ["debootstrap", "--variant=minbase", suite, str(root), mirror],
+        f"debootstrap of {suite} failed (is the network there?)",
+    )
+    rootfs._write(root / "etc/dpkg/dpkg.cfg.d/fast", "force-unsafe-io\n")
+    # Where the packages are kept after they were installed, and where the network is.
+    proxy = rootfs._host_proxy()
+    rootfs._write(root / "etc/apt/apt.conf.d/99tests", f'{proxy}APT::Keep-Downloaded-Packages "true";\n')
+    shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+    rootfs._write(root / "etc/hosts", "127.0.0.1 localhost head.example.org head\n")
+    rootfs._write(root / "etc/machine-id", hashlib.sha256(suite.encode()).hexdigest()[:32] + "\n")
+    for command in ("apt-get -qq update", "apt-get clean", _download(DEPENDENCIES)):
+        rootfs._run_privately(["chroot", str(root), *command.split()], f"{command} in a new {suite} failed", root=root)
+
+
+def _in_layer(base: Path, upper: Path, commands: Sequence[str]) -> None:
+    """Run `commands` in a system whose changes to `base` go into `upper`."""
+    work, merged = upper.parent / "work", upper.parent / "merged"
+    work.mkdir()
+    merged.mkdir()
+    script = f"export DEBIAN_FRONTEND=noninteractive\n{chr(10).join(commands)}"
+    rootfs._run_privately(
+        ["sh", "-euc", _LAYER_SCRIPT, "sh", *map(str, (base, upper, work, merged)), "sh", "-euc", script],
+        f"{'; '.join(commands)} failed",
+    )
+
+
+class System:
+    """A Debian that runs, as far as one without an init system does."""
+
+    def __init__(self, process: subprocess.Popen[bytes], first: int) -> None:
+        self._process = process
+        self.first_process = first
+        """Its first process, as seen from outside."""
+
+    @property
+    def root(self) -> Path:
+        """Its root directory, as seen from outside."""
+        return Path(f"/proc/{self.first_process}/root")
+
+    def enter(self, *namespaces: str) -> list[str]:
+        """Return the words to put before a command of the host so that it runs in these namespaces."""
+        return ["nsenter", f"--target={self.first_process}", *(f"--{name}" for name in namespaces)]
+
+    def run(
+        self,
+        *command: str,
+        user: str = "",
+        home: str = "",
+        environment: Mapping[str, str] | None = None,
+        expect: int | None = 0,
+        stdin: str = "",
+    ) -> str:
+        """Run `command` and return what it wrote. Raise AssertionError with it if it ends otherwise than expected."""
+        result = subprocess.run(
+            [*self._words(user, home, environment or {}), *command],
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LONG_SECONDS,
+        )
+        if expect is not None and result.returncode != expect:
+            raise AssertionError(f"{' '.join(command)}: exit {result.returncode}\n{result.stdout}")
+        return result.stdout
+
+    def _words(self, user: str, home: str, environment: Mapping[str, str]) -> list[str]:
+        home = home or (f"/home/{user}" if user else "/root")
+        variables = {
+            "PATH": _PATH,
+            "LANG": "C.UTF-8",
+            "HOME": home,
+            "DEBIAN_FRONTEND": "noninteractive",
+            **environment,
+        }
+        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
+        enter = self.enter("mount", "uts", "ipc", "net", "pid", "root", "wd")
+        return [*enter, *become, "env", "-i", f"--chdir={home}", *(f"{k}={v}" for k, v in variables.items())]
+
+    def stop(self) -> None:
+        """End all that runs in it, and it."""
+        with suppress(ProcessLookupError):
+            os.kill(self.first_process, 9)
+        self._process.kill()
+        self._process.wait(timeout=30)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+
+
+@contextmanager
+def system(root: Root) -> Iterator[System]:
+    """Give a running system that begins as `root` is."""
+    lower = ":".join(map(str, root.layers()))
+    with tempfile.TemporaryDirectory(prefix="elastiq-packaging-") as scratch:
+        namespaces = ("--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child")
+        with open(f"{scratch}.errors", "w+b") as errors:
+            Path(errors.name).unlink()
+            process = subprocess.Popen(
+                ["unshare", *namespaces, "sh", "-euc", _SYSTEM_SCRIPT, "sh", lower, scratch],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+            )
+            assert process.stdout
+            if process.stdout.readline().strip() != b"up":
+                process.kill()
+                process.wait()
+                errors.seek(0)
+                raise RuntimeError(f"{root} did not come up: {errors.read().decode(errors='replace')}")
+        first = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+        running = System(process, first)
+        try:
+            yield running
+        finally:
+            running.stop()
