@@ -189,10 +189,12 @@ def _rpm(sdist: Path, source: Path, work: Path, environment: dict[str, str]) -> 
         "build_mtime_policy": "clamp_to_source_date_epoch",
     }
     # A source package carries the specification with every macro expanded: the same directory must have the same name.
-    steps = [("-bs", {"_topdir": f"/proc/self/cwd/{work.name}", "_sourcedir": "/proc/self/cwd"})]
+    here = "/proc/self/cwd"
+    steps = [("-bs", {"_topdir": f"{here}/{work.name}", "_sourcedir": here, "_dbpath": f"{here}/database"})]
     for release, python in RELEASES.items():
         macros = {"dist": release, "python3_version": python, "__python3": sys.executable}
-        steps.append(("-bb", {"_topdir": str(work), "_sourcedir": str(sdist.parent), **macros}))
+        where = {"_topdir": work, "_sourcedir": sdist.parent, "_dbpath": sdist.parent / "database"}
+        steps.append(("-bb", {**{name: str(path) for name, path in where.items()}, **macros}))
     for what, macros in steps:
         defines = [word for name, value in {**common, **macros}.items() for word in ("--define", f"{name} {value}")]
         # What the build needs comes from other packages than rpm's, so that its database knows nothing of it.
