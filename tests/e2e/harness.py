@@ -133,15 +133,20 @@ class PluginOnHead:
 
     def call(self, method: str, worker: Mapping[str, Any] | None = None) -> Any:
         """Call `method` of the plugin and return its answer, dataclasses as dictionaries."""
+        answer = self.ask(method, worker)
+        assert "error" not in answer, f"{method} of the plugin failed: {answer['error']}"
+        return answer["answer"]
+
+    def ask(self, method: str, worker: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Call `method` of the plugin and return its `answer`, or the `error` as which it raised BatchError."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps([method, worker]) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, f"the plugin's process on the head node is gone while asked for {method}; see its error above"
-        answer = json.loads(line)
-        assert "error" not in answer, f"{method} of the plugin failed: {answer['error']}"
-        return answer["answer"]
+        said: dict[str, Any] = json.loads(line)
+        return said
 
 
 def stays(condition: Callable[[], object], seconds: float, what: str) -> None:
