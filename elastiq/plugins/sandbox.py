@@ -211,8 +211,16 @@ class Spool:
             return not try_lock(alive.fileno())
 
     def closed_mark(self, key: str) -> Path:
-        """Return the file that, while it is there, keeps jobs from starting on a worker."""
+        """Return the file that, while it is there, keeps jobs from starting on a worker.
+
+        Whoever closes it by hand writes the reason into it; elastiq's own are empty.
+        """
         return self.directory / "closed" / key
+
+    def closed_by_hand(self, key: str) -> bool:
+        """Return whether the mark is somebody else's than elastiq's."""
+        mark = self.closed_mark(key)
+        return mark.exists() and mark.stat().st_size > 0
 
 
 class SandboxBatch:
@@ -243,6 +251,7 @@ class SandboxBatch:
             found = [(record, jobs) for record, jobs in self._spool.records() if is_same(record, worker)]
             if any(jobs for _, jobs in found):
                 return Closing.BUSY
+            self._leave_to_others(found)
             for key in {record.key for record, _ in found} or {worker.instance_id or worker.name} - {""}:
                 self._spool.closed_mark(key).touch(mode=0o600)
         return Closing.CLOSED
@@ -250,8 +259,9 @@ class SandboxBatch:
     def reopen(self, worker: Worker) -> None:
         """Take the mark of `close` away."""
         with self._spool.locked():
-            found = [record.key for record, _ in self._spool.records() if is_same(record, worker)]
-            for key in {*found, worker.instance_id or worker.name} - {""}:
+            found = [(record, jobs) for record, jobs in self._spool.records() if is_same(record, worker)]
+            self._leave_to_others(found)
+            for key in {*(record.key for record, _ in found), worker.instance_id or worker.name} - {""}:
                 self._spool.closed_mark(key).unlink(missing_ok=True)
 
     def forget(self, worker: Worker) -> None:
@@ -276,6 +286,11 @@ class SandboxBatch:
             f"sandbox in {self._spool.directory}: {len(self.workers())} workers, {len(self._spool.due())} jobs waiting"
         )
 
+    def _leave_to_others(self, found: list[tuple[WorkerRecord, list[Job]]]) -> None:
+        for record, _ in found:
+            if self._spool.closed_by_hand(record.key):
+                raise BatchError(f"worker {record.name} was closed by hand and is left so")
+
     def _worker(self, record: WorkerRecord, jobs: list[Job]) -> Worker:
         free_memory_mb = record.memory_mb - sum(job.memory_mb for job in jobs)
         return Worker(
@@ -287,6 +302,7 @@ class SandboxBatch:
             jobs=len(jobs),
             idle_seconds=None if jobs else record.idle_seconds,
             closed=self._spool.closed_mark(record.key).exists(),
+            closed_by_other=self._spool.closed_by_hand(record.key),
         )
 
 

@@ -1,26 +1,22 @@
-"""What the contract suite needs of a batch system to try its plugin, and the sandbox's answer to it.
+"""What the contract suite needs of a batch system to try its plugin.
 
-To plug another system in: write a subclass of Harness and add it to HARNESSES in test_batch_contract.py. A system that
-is not there says so by `pytest.skip(reason)` in its `start`.
+To plug another system in: write a subclass of Harness, and either add it to HARNESSES in systems.py or, from outside of
+this checkout, name it by ELASTIQ_HARNESS=MODULE:CLASS. A system that is not there says so by `pytest.skip(reason)` in
+its `start`; a thing that it does not have, by the same in its method.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from pathlib import Path
 
-from elastiq.config import Settings
-from elastiq.model import Worker
-from elastiq.plugins import BatchSystem
-from elastiq.plugins.sandbox import Job, Spool, create
+import pytest
+
+from elastiq.model import Demand, Worker
+from elastiq.plugins import BatchSystem, Closing
+from elastiq.plugins.check import demand_faults, later_faults, workers_faults
+from elastiq.plugins.common import is_same
 
 
 class Harness(ABC):
@@ -30,13 +26,28 @@ class Harness(ABC):
     """
 
     batch: BatchSystem
-    patience_seconds: float = 10.0
+    address = "127.0.0.1"
+    """Of the machine that the suite lets join."""
+    other_address = "127.0.0.99"
+    """Of one that never joins."""
+    patience_seconds = 10.0
     """A bound against hangs: how long this system may take until something shows."""
-    settle_seconds: float = 1.0
+    step_seconds = 0.02
+    """How often the suite looks while it waits."""
+    settle_seconds = 1.0
     """How long the suite watches that something does NOT happen: some rounds of the system's own scheduler."""
-    race_rounds: int = 20
-    race_window_seconds: float = 1.0
+    rounding_seconds = 0.0
+    """By so much an idle time may be too long."""
+    job_seconds = 3.0
+    """A job that takes this long still runs when the suite has asked two or three questions."""
+    short_job_seconds = 0.05
+    race_rounds = 20
+    race_window_seconds = 1.0
     """A job is submitted at a random moment this long around a close."""
+    leaves_when_closed = False
+    """Whether a closed worker is no longer listed."""
+    check_asks = True
+    """Whether `check` asks the batch system at all."""
 
     @abstractmethod
     def start(self) -> None:
@@ -44,19 +55,23 @@ class Harness(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """End everything that was started."""
+        """End everything that was started; called even if `start` failed."""
+
+    @abstractmethod
+    def reconnect(self) -> BatchSystem:
+        """Return the plugin as another process of elastiq has it."""
 
     @abstractmethod
     def join(self, name: str, instance_id: str, address: str) -> None:
         """Start a worker on a machine of this id and address that takes one job at a time."""
 
     @abstractmethod
-    def leave(self, name: str) -> None:
+    def leave(self, instance_id: str) -> None:
         """Pull the plug of a worker's machine."""
 
     @abstractmethod
-    def submit(self, seconds: float, held: bool = False) -> str:
-        """Submit a job of one CPU that takes `seconds`, and return its id."""
+    def submit(self, seconds: float, *, held: bool = False, after: str = "") -> str:
+        """Submit a job of one CPU that takes `seconds`, and return its id; it waits for the end of job `after`."""
 
     @abstractmethod
     def cancel(self, job: str) -> None:
@@ -72,83 +87,89 @@ class Harness(ABC):
 
     @abstractmethod
     def hide(self) -> None:
-        """Make the batch system unreachable."""
+        """Make the batch system unreachable, for good."""
+
+    def submit_array(self, tasks: int, at_once: int, seconds: float) -> None:
+        """Submit an array of jobs, of which no more than `at_once` may run at a time."""
+        pytest.skip(f"{type(self).__name__} has no arrays")
+
+    def submit_wide(self, machines: int, seconds: float) -> None:
+        """Submit a job that needs one CPU on each of several machines at the same time."""
+        pytest.skip(f"{type(self).__name__} has no jobs on several machines")
+
+    def close_by_hand(self, worker: Worker) -> None:
+        """Close a worker as an administrator does, giving a reason."""
+        pytest.skip(f"{type(self).__name__} does not say who closed a worker")
+
+    def open_by_hand(self, worker: Worker) -> None:
+        """Undo `close_by_hand`."""
+        raise NotImplementedError
+
+    def now(self) -> float:
+        """Return the time by the system's own clock."""
+        return time.monotonic()
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass."""
+        time.sleep(seconds)
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until `condition()` holds; fail the test, naming `what`, if it takes too long."""
-        deadline = time.monotonic() + self.patience_seconds
+        deadline = self.now() + self.patience_seconds
         while not condition():
-            assert time.monotonic() < deadline, f"waited {self.patience_seconds:g} s in vain: {what}"
-            time.sleep(0.02)
+            assert self.now() < deadline, f"waited {self.patience_seconds:g} s in vain: {what}"
+            self.pause(self.step_seconds)
+
+    def demand(self) -> tuple[Demand, ...]:
+        """Return what the plugin says of the waiting jobs; fail the test if that can not be."""
+        answer = self.batch.demand()
+        assert demand_faults(answer) == []
+        return answer
+
+    def workers(self) -> tuple[Worker, ...]:
+        """Return what the plugin says of the workers; fail the test if that can not be, also not after what it said
+        before."""
+        asked_at = self.now()
+        answer = self.batch.workers()
+        assert workers_faults(answer) == []
+        last_at, last = getattr(self, "_last", (asked_at, ()))
+        assert later_faults(last, answer, self.now() - last_at) == []
+        self._last = (asked_at, answer)
+        return answer
 
     def waiting(self) -> int:
         """Return how many jobs wait as the plugin tells it."""
-        return sum(demand.jobs for demand in self.batch.demand())
+        return sum(demand.jobs for demand in self.demand())
+
+    def listed(self, instance_id: str) -> Worker | None:
+        """Return the worker of a VM as the plugin lists it now."""
+        wanted = Worker("", instance_id, self.address)
+        found = [worker for worker in self.workers() if is_same(worker, wanted)]
+        assert len(found) <= 1
+        return found[0] if found else None
 
     def worker(self, instance_id: str) -> Worker:
         """Return the worker of a VM once the plugin lists it."""
         found: list[Worker] = []
 
         def is_listed() -> bool:
-            found[:] = [worker for worker in self.batch.workers() if worker.instance_id == instance_id]
+            worker = self.listed(instance_id)
+            found[:] = [worker] if worker else []
             return bool(found)
 
         self.wait_until(is_listed, f"worker of {instance_id} to join")
-        assert len(found) == 1
         return found[0]
 
-
-class SandboxHarness(Harness):
-    """The embedded batch system with real worker processes."""
-
-    settle_seconds = 0.2
-    race_rounds = 60
-    race_window_seconds = 0.03
-
-    def start(self) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="elastiq-contract-"))
-        self._spool = Spool(self._directory / "spool")
-        self._spool.create()
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.batch = create(Settings(sandbox_spool_dir=self._spool.directory))
-
-    def stop(self) -> None:
-        for name in list(self._processes):
-            self.leave(name)
-        shutil.rmtree(self._directory)
-
-    def join(self, name: str, instance_id: str, address: str) -> None:
-        command = [sys.executable, "-m", "elastiq.sandbox.worker", f"--spool={self._spool.directory}"]
-        command += [f"--name={name}", f"--instance-id={instance_id}", f"--address={address}", "--look-every-s=0.01"]
-        self._processes[name] = subprocess.Popen(command, start_new_session=True)
-
-    def leave(self, name: str) -> None:
-        process = self._processes.pop(name)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-    def submit(self, seconds: float, held: bool = False) -> str:
-        return self._spool.submit(Job("new", ["sleep", str(seconds)]), held=held).id
-
-    def cancel(self, job: str) -> None:
-        with self._spool.locked():
-            (self._spool.directory / "queue" / f"{job}.json").unlink()
-
-    def starts(self, job: str) -> int:
-        return self._find(job).starts
-
-    def is_done(self, job: str) -> bool:
-        return self._find(job).exit_code is not None
-
-    def hide(self) -> None:
-        (self._spool.directory / "lock").unlink(missing_ok=True)
-        self._spool.directory.rename(self._directory / "hidden")
-
-    def _find(self, job: str) -> Job:
-        with self._spool.locked():
-            running = [f"running/{folder.name}" for folder in (self._spool.directory / "running").iterdir()]
-            for folder in ["queue", "held", "done", *running]:
-                for found in self._spool.jobs(folder):
-                    if found.id == job:
-                        return found
-        raise AssertionError(f"job {job} is lost")
+    def close(self, worker: Worker) -> Closing:
+        """Close as the plugin does; what it answers shows in the list at once."""
+        answer = self.batch.close(worker)
+        listed = self.listed(worker.instance_id or "")
+        if answer is Closing.CLOSED:
+            assert (
+                listed is None if self.leaves_when_closed else listed and listed.closed and not listed.closed_by_other
+            )
+        else:
+            assert answer is Closing.BUSY
+            assert listed
+            assert not listed.closed
+        return answer

@@ -1,0 +1,146 @@
+"""Real batch systems on the testbed: any whose pool is in tests/e2e/systems.py."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from elastiq.errors import BatchError
+from elastiq.model import Demand, Shape, Worker
+from elastiq.plugins import BatchSystem, Closing
+from tests.e2e.harness import PluginOnHead
+from tests.e2e.systems import SYSTEMS
+from tests.testbed.batch import BatchTestbed
+from tests.testbed.machines import Network
+from tests.testbed.rootfs import JOB_USER, UnavailableError, rootfs
+
+from .harness import Harness
+
+CUT_OFF = "ip link set lo down; ip link set eth0 down"
+
+
+class RemoteBatch:
+    """The plugin in a process on the head node, as a plugin."""
+
+    def __init__(self, plugin: PluginOnHead) -> None:
+        self._plugin = plugin
+
+    def _ask(self, method: str, worker: Worker | None = None) -> Any:
+        said = self._plugin.ask(method, asdict(worker) if worker else None)
+        if "error" in said:
+            raise BatchError(said["error"])
+        return said["answer"]
+
+    def demand(self) -> tuple[Demand, ...]:
+        return tuple(Demand(**{**group, "shape": Shape(**group["shape"])}) for group in self._ask("demand"))
+
+    def workers(self) -> tuple[Worker, ...]:
+        return tuple(_worker(fields) for fields in self._ask("workers"))
+
+    def close(self, worker: Worker) -> Closing:
+        return Closing(self._ask("close", worker))
+
+    def reopen(self, worker: Worker) -> None:
+        self._ask("reopen", worker)
+
+    def forget(self, worker: Worker) -> None:
+        self._ask("forget", worker)
+
+    def check(self) -> str:
+        return str(self._ask("check"))
+
+
+def _worker(fields: Mapping[str, Any]) -> Worker:
+    shapes = {name: Shape(**fields[name]) for name in ("capacity", "free")}
+    return Worker(**{**fields, **shapes})
+
+
+class TestbedHarness(Harness):
+    """A head node with the plugin on it, and workers of one CPU."""
+
+    __test__ = False
+    address = "10.77.1.1"
+    other_address = "10.77.9.99"
+    patience_seconds = 90.0
+    step_seconds = 0.2
+    settle_seconds = 6.0
+    rounding_seconds = 1.0
+    job_seconds = 15.0
+    short_job_seconds = 1.0
+    race_rounds = 3  # tests/e2e/test_race.py has the long race
+    race_window_seconds = 3.0
+    system: str
+    """Its name in tests/e2e/systems.py."""
+    cancel_command: tuple[str, ...]
+    """What a user removes a job with, given its id."""
+
+    def __init__(self) -> None:
+        self._ending = ExitStack()
+
+    def start(self) -> None:
+        try:
+            rootfs()
+        except UnavailableError as reason:
+            pytest.skip(str(reason))
+        network = Network()
+        self._ending.callback(network.stop)
+        self.pool: BatchTestbed = SYSTEMS[self.system](network, 1)
+        self.batch = self.reconnect()
+
+    def stop(self) -> None:
+        self._ending.close()
+
+    def reconnect(self) -> BatchSystem:
+        return RemoteBatch(self._ending.enter_context(PluginOnHead(self.pool)))
+
+    def join(self, name: str, instance_id: str, address: str) -> None:
+        self.pool.start_worker(instance_id, address, self.pool.substituted_user_data())
+
+    def leave(self, instance_id: str) -> None:
+        self.pool.network.remove(instance_id)
+
+    def submit(self, seconds: float, *, held: bool = False, after: str = "") -> str:
+        return self.pool.submit(1, seconds, held=held, after=after)
+
+    def submit_array(self, tasks: int, at_once: int, seconds: float) -> None:
+        self.pool.submit(tasks, seconds, at_once=at_once)
+
+    def cancel(self, job: str) -> None:
+        self.pool.head.run(*self.cancel_command, job, user=JOB_USER)
+
+    def starts(self, job: str) -> int:
+        starts = self.pool.job_starts()
+        return sum(times for name, times in starts.items() if re.match(rf"{re.escape(job)}(?!\d)", name))
+
+    def is_done(self, job: str) -> bool:
+        return not self.pool.is_unfinished(job)
+
+    def hide(self) -> None:
+        self.pool.head.run("sh", "-c", CUT_OFF)
+
+
+class HtcondorHarness(TestbedHarness):
+    """A startd that is told to exit when it is closed."""
+
+    system = "htcondor"
+    cancel_command = ("condor_rm",)
+    leaves_when_closed = True
+
+    def submit(self, seconds: float, *, held: bool = False, after: str = "") -> str:
+        if after:
+            pytest.skip("jobs of HTCondor depend on each other by DAGMan alone, which submits them when they are due")
+        return super().submit(seconds, held=held)
+
+    def submit_array(self, tasks: int, at_once: int, seconds: float) -> None:
+        pytest.skip("HTCondor's max_materialize keeps the rest of a cluster out of the queue")
+
+    def close_by_hand(self, worker: Worker) -> None:
+        self.pool.head.run("condor_drain", "-graceful", "-reason", "a new disk", worker.name)
+
+    def open_by_hand(self, worker: Worker) -> None:
+        self.pool.head.run("condor_drain", "-cancel", worker.name)
