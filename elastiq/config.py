@@ -91,6 +91,8 @@ class Settings:
     # [htcondor], [sandbox]
     htcondor_query: str = "auto"
     htcondor_timeout_s: float = 60.0
+    gridengine_timeout_s: float = 60.0
+    gridengine_cell_dir: Path | None = None
     sandbox_spool_dir: Path | None = None
     # where it came from
     path: Path | None = None
