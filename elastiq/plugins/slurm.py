@@ -1,0 +1,218 @@
+"""Slurm 20.11 and later: asked through its commands, closed by a drain with elastiq's own reason.
+
+Workers are nodes of any kind; dynamic nodes (`slurmd -Z`, Slurm 22.05 and later), which are deleted when their VMs are
+gone, need the least configuration: docs/examples/slurm-head.conf. Draining needs the rights of SlurmUser or, with
+slurmdbd, of an operator; `[slurm] sudo_user` lends them to scontrol.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from elastiq.clock import Clock
+from elastiq.command import Result, execute, pipeline, run
+from elastiq.errors import BatchError
+from elastiq.model import Demand, Worker
+from elastiq.plugins import Closing
+from elastiq.plugins.common import Deadline, is_same, label
+from elastiq.plugins.slurm_parse import (
+    GROUP_JOBS,
+    OWN_REASON,
+    QUEUE_FIELDS,
+    Node,
+    demand_of,
+    parse_nodes,
+    parse_queue,
+    parse_server_time,
+)
+
+if TYPE_CHECKING:
+    from elastiq.config import Settings
+
+_ENVIRONMENT = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
+"""Times in seconds, and lists of array tasks in full length."""
+_ACTIVE_STATES = "R,CF,CG,S,SI,SO,ST"
+"""All states of a job that has something on a node."""
+_DOUBTFUL_PRIVACY = frozenset({"jobs", "nodes"})
+_SHOW_NODES = ("scontrol", "--oneliner", "--details", "--all", "show", "node")
+_NO_SUCH_NODE = "elastiq-no-such-node"
+_UNKNOWN_NODE = "Invalid node name"
+"""How scontrol says that a node it should change is gone."""
+
+
+def create(settings: Settings) -> Slurm:
+    """Return the plugin; nothing is asked of Slurm yet."""
+    return Slurm(settings.slurm_timeout_s, settings.slurm_sudo_user, settings.slurm_partitions)
+
+
+class Slurm:
+    """The cluster that this machine's Slurm configuration names."""
+
+    def __init__(self, timeout_seconds: float, sudo_user: str = "", partitions: Sequence[str] = ()) -> None:
+        """`timeout_seconds` bounds every method. Nodes are changed as `sudo_user`, by sudo, if one is given. Only jobs
+        of `partitions` are demand, if any are given."""
+        self._timeout_seconds = timeout_seconds
+        self._partitions = tuple(partitions)
+        self._clock = Clock()
+        self._sudo = ("sudo", "-n", "-u", sudo_user) if sudo_user else ()
+        self._reading: tuple[str, ...] | None = None
+        self._idle_since: dict[str, float] = {}
+
+    def demand(self) -> tuple[Demand, ...]:
+        deadline = self._deadline()
+        reading = self._readable(deadline)
+        now = self._server_time(deadline)
+        fields = ",".join(f"{field}:0|" for field in QUEUE_FIELDS)
+        states = f"PD,{_ACTIVE_STATES}"
+        answer = pipeline(
+            [
+                [*reading, "squeue", "--all", "--noconvert", f"--states={states}", f"--Format={fields}"],
+                ["awk", "-F|", "-v", f"now={now:.0f}", GROUP_JOBS],
+            ],
+            deadline.remaining(),
+            environment=_ENVIRONMENT,
+        )
+        waiting, running = parse_queue(answer)
+        return demand_of(waiting, running, now, self._partitions)
+
+    def workers(self) -> tuple[Worker, ...]:
+        return tuple(self._since_seen_idle(node.worker) for node in self._nodes(self._deadline()) if node.present)
+
+    def close(self, worker: Worker) -> Closing:
+        deadline = self._deadline()
+        node = self._find(worker, deadline, anew=True)
+        if node is None:
+            return Closing.CLOSED  # no job can be on a machine that is no node
+        if node.worker.closed_by_other:
+            raise BatchError(f"{label(worker)} was drained by somebody else, not by elastiq: {node.reason[:200]}")
+        if not node.worker.closed:
+            if node.worker.jobs:
+                return Closing.BUSY
+            self._change(node, "state=drain", f"reason={OWN_REASON}idle", deadline=deadline)
+        found = self._find(node.worker, deadline)
+        if found is None:
+            return Closing.CLOSED
+        if not found.drained_by_elastiq:
+            raise BatchError(f"{label(worker)} took the drain, but is not drained: {found.reason[:200]}")
+        if not found.worker.jobs and not self._has_jobs(found, deadline):
+            return Closing.CLOSED
+        self._undrain(found, deadline)
+        return Closing.BUSY
+
+    def reopen(self, worker: Worker) -> None:
+        deadline = self._deadline()
+        node = self._find(worker, deadline)
+        if node is None or not node.worker.closed:
+            return
+        if node.worker.closed_by_other:
+            raise BatchError(f"{label(worker)} was drained by somebody else, not by elastiq: {node.reason[:200]}")
+        self._undrain(node, deadline)
+
+    def forget(self, worker: Worker) -> None:
+        """Delete the node, so that its jobs are queued again at once. A node that can not be deleted, because the
+        configuration names it, is set down until its next VM registers."""
+        deadline = self._deadline()
+        node = self._find(worker, deadline)
+        if node is None:
+            return
+        if not node.down:
+            self._change(node, "state=down", f"reason={OWN_REASON}its VM is gone", deadline=deadline)
+        if node.dynamic:
+            self._try(["delete", f"nodename={node.worker.name}"], f"delete {label(worker)}", deadline)
+        elif node.drained_by_elastiq:
+            self._change(node, "state=undrain", deadline=deadline)
+
+    def check(self) -> str:
+        deadline = self._deadline()
+        self._reading = None
+        self._readable(deadline)
+        version = run(["scontrol", "--version"], deadline.remaining()).split()
+        nodes = [node for node in self._nodes(deadline) if node.present]
+        trial = self._scontrol(["update", f"nodename={_NO_SUCH_NODE}", "state=resume"], deadline)
+        if _UNKNOWN_NODE not in trial.error_output:
+            raise BatchError(
+                f"this user may not drain nodes ({trial.excerpt}): set [slurm] sudo_user = slurm and allow it in "
+                "sudoers, or make the user an operator of slurmdbd"
+            )
+        return f"Slurm {' '.join(version[1:2])}, {len(nodes)} workers, may drain them"
+
+    def _deadline(self) -> Deadline:
+        return Deadline(self._clock, self._timeout_seconds, "Slurm")
+
+    def _readable(self, deadline: Deadline, *, anew: bool = False) -> tuple[str, ...]:
+        """Return the words to put before commands that read, so that nothing is hidden from them.
+
+        Raise BatchError if there is no way: a user from whom jobs and nodes are hidden is told that there are none.
+        """
+        if self._reading is None or anew:
+            answer = run(["scontrol", "show", "config"], deadline.remaining())
+            private = re.search(r"^PrivateData\s*=\s*(\S+)", answer, re.MULTILINE)
+            owner = re.search(r"^SlurmUser\s*=\s*\S+\((\d+)\)", answer, re.MULTILINE)
+            if not private or not owner:
+                raise BatchError("scontrol show config did not say whether jobs and nodes are hidden (PrivateData)")
+            hidden = _DOUBTFUL_PRIVACY.intersection(private[1].lower().split(","))
+            sees_all = not hidden or os.geteuid() in (0, int(owner[1]))
+            if not sees_all and not self._sudo:
+                raise BatchError(
+                    f"Slurm's PrivateData={private[1]} hides {' and '.join(sorted(hidden))} from elastiq: "
+                    "set [slurm] sudo_user = slurm and allow it in sudoers"
+                )
+            self._reading = () if sees_all else self._sudo
+        return self._reading
+
+    def _server_time(self, deadline: Deadline) -> float:
+        return parse_server_time(run(["sdiag"], deadline.remaining()))
+
+    def _nodes(self, deadline: Deadline, *, anew: bool = False) -> tuple[Node, ...]:
+        reading = self._readable(deadline, anew=anew)
+        now = self._server_time(deadline)
+        return parse_nodes(run([*reading, *_SHOW_NODES], deadline.remaining(), environment=_ENVIRONMENT), now)
+
+    def _since_seen_idle(self, worker: Worker) -> Worker:
+        """Return `worker`, of which Slurm before 21.08 does not say since when it is idle, with the time since it was
+        first seen so."""
+        if worker.jobs or worker.idle_seconds is not None:
+            self._idle_since.pop(worker.name, None)
+            return worker
+        now = self._clock.now()
+        return replace(worker, idle_seconds=now - self._idle_since.setdefault(worker.name, now))
+
+    def _find(self, worker: Worker, deadline: Deadline, *, anew: bool = False) -> Node | None:
+        """Return the node that `worker` is, or None. Raise BatchError if there are several: which one has the jobs?"""
+        found = [node for node in self._nodes(deadline, anew=anew) if is_same(worker, node.worker)]
+        if len(found) > 1:
+            names = ", ".join(node.worker.name for node in found[:5])
+            raise BatchError(f"{label(worker)} is more than one node of Slurm: {names}")
+        return found[0] if found else None
+
+    def _has_jobs(self, node: Node, deadline: Deadline) -> bool:
+        """Return whether any job has something on `node`, by the list of jobs."""
+        question = ["squeue", "--all", f"--nodelist={node.worker.name}", f"--states={_ACTIVE_STATES}", "--format=%A"]
+        answer = run([*self._readable(deadline), *question], deadline.remaining())
+        header, *jobs = answer.split() or [""]
+        if header != "JOBID":
+            raise BatchError(f"squeue did not say what runs on {label(node.worker)}")
+        return bool(jobs)
+
+    def _undrain(self, node: Node, deadline: Deadline) -> None:
+        self._change(node, "state=undrain", deadline=deadline)
+        found = self._find(node.worker, deadline)
+        if found is not None and found.worker.closed:
+            raise BatchError(f"{label(node.worker)} is still drained: {found.reason[:200]}")
+
+    def _change(self, node: Node, *changes: str, deadline: Deadline) -> None:
+        arguments = ["update", f"nodename={node.worker.name}", *changes]
+        self._try(arguments, f"set {changes[0]} of {label(node.worker)}", deadline)
+
+    def _try(self, arguments: Sequence[str], what: str, deadline: Deadline) -> None:
+        """Run scontrol. Raise BatchError if it failed for another reason than that the node is gone."""
+        result = self._scontrol(arguments, deadline)
+        if result.status != 0 and _UNKNOWN_NODE not in result.error_output + result.output:
+            raise BatchError(f"scontrol could not {what}: {result.excerpt}")
+
+    def _scontrol(self, arguments: Sequence[str], deadline: Deadline) -> Result:
+        return execute([*self._sudo, "scontrol", *arguments], deadline.remaining())

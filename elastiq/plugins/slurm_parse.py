@@ -1,0 +1,332 @@
+"""From what Slurm prints to what it means. Pure functions; whatever is no valid answer raises BatchError."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from elastiq.errors import BatchError
+from elastiq.model import Demand, Shape, Worker
+from elastiq.plugins import text
+
+QUEUE_FIELDS = (
+    "ArrayJobID",
+    "ArrayTaskID",
+    "StateCompact",
+    "NumNodes",
+    "NumTasks",
+    "tres-alloc",
+    "tres-per-job",
+    "tres-per-node",
+    "tres-per-socket",
+    "tres-per-task",
+    "Partition",
+    "ReqNodes",
+    "EligibleTime",
+    "Reason",
+)
+"""Of `squeue --Format`. None of them can contain a vertical bar, whatever a user calls a job."""
+
+GROUP_JOBS = """
+NR == 1 { print; next }
+NF != 15 { print "?|" $0; next }
+$3 != "PD" { if ($2 != "N/A") running[$1]++; next }
+$13 + 0 > now { next }
+{
+  reason = $14
+  sub(/[,(].*/, "", reason)
+  group = ($2 == "N/A" ? "|" : $1 "|" $2)
+  for (field = 4; field <= 12; field++) group = group "|" $field
+  group = group "|" reason
+  count[group]++
+  if (!(group in since) || $13 + 0 < since[group]) since[group] = $13 + 0
+}
+END {
+  for (group in count) print "W|" count[group] "|" since[group] "|" group
+  for (array in running) print "R|" array "|" running[array]
+}
+"""
+"""Program of awk that makes groups of equal jobs of the lines of `squeue`, so that a long queue costs this process
+nothing. Its variable `now` is Slurm's time; jobs that are due later are left out."""
+
+_HEADER = re.compile(rf"(?:[A-Z_]+\|){{{len(QUEUE_FIELDS)}}}")
+_GROUP_FIELDS = 15
+# The reasons that a further VM may be the answer to, as they begin. "None" is the reason of a job that the scheduler
+# has not looked at yet. PartitionConfig and PartitionNodeLimit are said of jobs that need more nodes than there are.
+# All others (Dependency, BeginTime, JobHeld..., JobArrayTaskLimit, Licenses, Reservation, Assoc..., QOS...,
+# BadConstraints and whatever a later Slurm may say) are met by something else than a VM, or never.
+_REASONS = (
+    "None",
+    "Resources",
+    "Priority",
+    "ReqNodeNotAvail",
+    "Nodes required for job are DOWN",
+    "NodeDown",
+    "PartitionConfig",
+    "PartitionNodeLimit",
+)
+_NOTHING = ("", "N/A", "(null)")
+_TASKS = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10})(?::([0-9]{1,10}))?)?")
+_GPUS = re.compile(r"(?:^|,)(?:gres[:/])?gpu(?:[:/][A-Za-z_][^,:=()]*)?(?:[:=]([0-9]{1,6}))?(?=[,(]|$)")
+
+OWN_REASON = "elastiq: "
+"""The reasons that elastiq gives begin like this; by them it knows its own drains again."""
+
+_NO_NODES = "No nodes in the system"
+_FIELD = re.compile(r"(?:^| )([A-Za-z]+)=(\S*)")
+_REASON = re.compile(r" Reason=(.*)")
+_MARKS = "*~#!%$@^-+"
+_NODE_FIELDS = ("NodeName", "NodeAddr", "State", "CPUAlloc", "CPUTot", "RealMemory", "AllocMem")
+_BASE_STATES = ("IDLE", "MIXED", "ALLOCATED", "DOWN", "ERROR", "UNKNOWN", "FUTURE")
+_INSTANCE_ID = re.compile(r"i-[0-9a-f]{8}(?:[0-9a-f]{9})?")
+_SERVER_TIME = re.compile(r"sdiag output at [^\n]*\(([0-9]{9,11})\)")
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Waiting jobs that are alike, or what waits of one array."""
+
+    jobs: int
+    since: float
+    """When the oldest of them became ready to start, by Slurm's clock; 0 if it does not say."""
+    array: str
+    """Number of the array, or nothing."""
+    tasks: str
+    """Which tasks of the array wait, such as `1-99:2%4`, or nothing."""
+    shape: Shape
+    nodes: int
+    partitions: tuple[str, ...]
+    wants_nodes: bool
+    """True if the jobs want to run on certain nodes only."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """A worker, and what is not a worker's: nodes that are down, or that have not registered properly."""
+
+    worker: Worker
+    present: bool
+    """True if it is registered and answers, or did so a moment ago."""
+    dynamic: bool
+    """True if it registered itself and can be deleted."""
+    down: bool
+    reason: str
+
+    @property
+    def drained_by_elastiq(self) -> bool:
+        """True if it is drained, by elastiq."""
+        return self.worker.closed and self.reason.startswith(OWN_REASON)
+
+
+def parse_queue(answer: str) -> tuple[tuple[Waiting, ...], Mapping[str, int]]:
+    """Given what GROUP_JOBS makes of `squeue --Format QUEUE_FIELDS`, return what waits, and by the number of each array
+    how many of its tasks run.
+
+    Raise BatchError if it is anything else: an empty queue, too, has its header.
+    """
+    lines = answer.splitlines()
+    if not lines or not _HEADER.fullmatch(lines[0]):
+        raise BatchError(f"squeue answered what is no list of jobs: {text.excerpt(answer)}")
+    waiting = []
+    running = {}
+    for line in lines[1:]:
+        words = line.split("|")
+        if words[0] == "R" and len(words) == 3:
+            running[words[1]] = text.count(words[2], "squeue")
+        elif words[0] == "W" and len(words) == _GROUP_FIELDS:
+            waiting.append(_waiting(words[1:]))
+        else:
+            raise BatchError(f"squeue answered what is no job: {text.excerpt(line)}")
+    return tuple(waiting), running
+
+
+def _waiting(words: Sequence[str]) -> Waiting:
+    jobs, since, array, tasks, nodes, task_count, resources, *per, partition, wanted, reason = words
+    machines = max(1, text.count(nodes, "squeue"))
+    return Waiting(
+        jobs=text.count(jobs, "squeue"),
+        since=float(text.count(since, "squeue")),
+        array=array,
+        tasks=tasks,
+        shape=_shape(resources, per, machines, max(1, text.count(task_count, "squeue"))),
+        nodes=machines,
+        partitions=tuple(partition.split(",")),
+        wants_nodes=wanted not in _NOTHING,
+        reason=reason,
+    )
+
+
+def _shape(resources: str, per: Sequence[str], machines: int, tasks: int) -> Shape:
+    """Return what a job needs on each of its machines.
+
+    `resources` (such as `cpu=6,mem=6000M,node=3,billing=6`) is for the whole job; only where Slurm keeps accounts of
+    GPUs it has them, otherwise they are in what was asked for each job, node, socket or task.
+    """
+    found = dict(re.findall(r"([a-z/]+)=([^,]*)", resources))
+    if "cpu" not in found:
+        raise BatchError(f"squeue answered what are no resources: {text.excerpt(resources)}")
+    cpus = text.count(found["cpu"], "squeue")
+    memory_mb = text.size_mb(found["mem"], "squeue") if found.get("mem") else 0
+    gpus = text.count(found["gres/gpu"], "squeue") if "gres/gpu" in found else 0
+    if not gpus:
+        for_job, for_node, for_socket, for_task = map(_gpus, per)
+        gpus = for_job or for_node * machines or for_socket * machines or for_task * tasks
+    return Shape(_each(cpus, machines) or 1, _each(memory_mb, machines), 0, _each(gpus, machines))
+
+
+def _each(amount: int, machines: int) -> int:
+    return -(-amount // machines)
+
+
+def _gpus(asked: str) -> int:
+    """Return the GPUs in a list of resources such as `gres/gpu:a100:2,cpu=1`, in the spelling of any version."""
+    return sum(int(found or 1) for found in _GPUS.findall(asked))
+
+
+def demand_of(
+    waiting: Iterable[Waiting], running: Mapping[str, int], now: float, partitions: Collection[str] = ()
+) -> tuple[Demand, ...]:
+    """Return the demand that a further VM can meet, most jobs first; only of `partitions`, if any are given.
+
+    `now` is Slurm's time. Raise BatchError if it is not to be known how many tasks of an array wait.
+    """
+    jobs: defaultdict[tuple[Shape, int], int] = defaultdict(int)
+    oldest: dict[tuple[Shape, int], float] = {}
+    for group in waiting:
+        if not group.reason.startswith(_REASONS) or group.wants_nodes:
+            continue
+        if partitions and not set(partitions).intersection(group.partitions):
+            continue
+        count = _tasks(group, running) if group.array else group.jobs
+        if count < 1:
+            continue
+        key = (group.shape, group.nodes)
+        jobs[key] += count
+        if group.since:
+            oldest[key] = min(group.since, oldest.get(key, group.since))
+    ordered = sorted(jobs.items(), key=lambda item: (-item[1], item[0][1], item[0][0].cpus, item[0][0].memory_mb))
+    return tuple(
+        Demand(shape, count, max(0.0, now - oldest[shape, nodes]) if (shape, nodes) in oldest else None, nodes)
+        for (shape, nodes), count in ordered
+    )
+
+
+def _tasks(group: Waiting, running: Mapping[str, int]) -> int:
+    """Return how many waiting tasks of an array may start: no more than its cap allows beside those that run."""
+    tasks, _, cap = group.tasks.partition("%")
+    count = 0
+    for part in tasks.split(","):
+        match = _TASKS.fullmatch(part)
+        if not match:
+            raise BatchError(f"squeue answered what are no tasks of an array: {text.excerpt(group.tasks)}")
+        first = int(match[1])
+        last = int(match[2] or first)
+        count += max(0, (last - first) // (int(match[3] or 1) or 1) + 1)
+    if cap:
+        count = min(count, max(0, text.count(cap, "squeue") - running.get(group.array, 0)))
+    return count
+
+
+def parse_server_time(answer: str) -> float:
+    """Given the output of `sdiag`, return slurmctld's time. Raise BatchError if it does not say it."""
+    match = _SERVER_TIME.search(answer[:1000])
+    if not match:
+        raise BatchError(f"sdiag did not tell Slurm's time: {text.excerpt(answer)}")
+    return float(match[1])
+
+
+def parse_nodes(answer: str, now: float) -> tuple[Node, ...]:
+    """Given the output of `scontrol --oneliner --details show node` with times in seconds, return the nodes.
+
+    Nodes that do not exist (FUTURE, powered down) are left out. `now` is Slurm's time. Raise BatchError if it is
+    anything else: where there are no nodes, scontrol says so.
+    """
+    lines = [line.strip() for line in answer.splitlines() if line.strip()]
+    if lines == [_NO_NODES]:
+        return ()
+    if not lines or not answer.endswith("\n"):
+        raise BatchError(f"scontrol answered what is no list of nodes: {text.excerpt(answer)}")
+    nodes = [node for node in (_node(line, now) for line in lines) if node]
+    doubtful = text.claimed_twice(node.worker.instance_id for node in nodes)
+    return tuple(
+        replace(node, worker=replace(node.worker, instance_id=None)) if node.worker.instance_id in doubtful else node
+        for node in nodes
+    )
+
+
+def _node(line: str, now: float) -> Node | None:
+    fields: dict[str, str] = {}
+    for name, value in _FIELD.findall(line):
+        fields.setdefault(name, value)  # texts that people write come last
+    missing = [name for name in _NODE_FIELDS if name not in fields]
+    if missing or not line.startswith("NodeName="):
+        raise BatchError(f"scontrol answered what is no node: {text.excerpt(line)}")
+    state, *flags = (word.rstrip(_MARKS) for word in fields["State"].split("+"))
+    if state not in _BASE_STATES:
+        raise BatchError(f"scontrol answered with a node in state {text.excerpt(fields['State'])}")
+    busy = _is_busy(state, flags, fields)
+    asleep = bool({"POWERED_DOWN", "POWERING_DOWN", "POWER", "POWERED_OFF"}.intersection(flags))
+    if state == "FUTURE" or (asleep and not busy):
+        return None
+    name = text.name(fields["NodeName"], "scontrol")
+    reason = _REASON.search(line)
+    why = reason[1] if reason else ""
+    closed = "DRAIN" in flags
+    capacity, free = _shapes(fields)
+    return Node(
+        worker=Worker(
+            name=name,
+            instance_id=_instance_id(name, fields),
+            address=text.ipv4(fields["NodeAddr"]),
+            capacity=capacity,
+            free=free,
+            jobs=int(busy),
+            idle_seconds=None if busy else _idle_seconds(fields, now),
+            closed=closed,
+            closed_by_other=closed and not why.startswith(OWN_REASON),
+        ),
+        present=state not in ("DOWN", "UNKNOWN", "ERROR") and "INVALID_REG" not in flags,
+        dynamic="DYNAMIC_NORM" in flags,
+        down=state == "DOWN",
+        reason=why,
+    )
+
+
+def _is_busy(state: str, flags: Collection[str], fields: Mapping[str, str]) -> bool:
+    """Return whether any job is there, suspended ones included: these have no CPUs, but the state and the memory."""
+    allocated = text.count(fields["CPUAlloc"], "scontrol") or text.count(fields["AllocMem"], "scontrol")
+    return state in ("MIXED", "ALLOCATED") or "COMPLETING" in flags or bool(allocated)
+
+
+def _shapes(fields: Mapping[str, str]) -> tuple[Shape, Shape]:
+    """Return what a node has, and what of it is free."""
+    cpus = text.count(fields.get("CPUEfctv", fields["CPUTot"]), "scontrol")
+    memory_mb = text.count(fields["RealMemory"], "scontrol")
+    if memory_mb <= 1:
+        memory_mb = 0  # Slurm's default, where nobody has said it
+    gpus = _gpus(fields.get("Gres", ""))
+    free = Shape(
+        max(0, cpus - text.count(fields["CPUAlloc"], "scontrol")),
+        max(0, memory_mb - text.count(fields["AllocMem"], "scontrol")),
+        0,
+        max(0, gpus - _gpus(fields.get("GresUsed", ""))),
+    )
+    return Shape(max(1, cpus), memory_mb, 0, gpus), free
+
+
+def _idle_seconds(fields: Mapping[str, str], now: float) -> float | None:
+    """Return for how long it has had no job, or since it registered; None from Slurm before 21.08."""
+    since = fields.get("LastBusyTime", "")
+    return max(0.0, now - int(since)) if re.fullmatch(r"[0-9]{9,11}", since) else None
+
+
+def _instance_id(name: str, fields: Mapping[str, str]) -> str | None:
+    """Return the id of the node's VM: what slurmd was told by --instance-id, a feature that is one, or its name."""
+    told = text.instance_id(fields.get("InstanceId"))
+    if told:
+        return told
+    candidates = [*fields.get("AvailableFeatures", "").split(","), name]
+    return next((word for word in candidates if _INSTANCE_ID.fullmatch(word)), None)

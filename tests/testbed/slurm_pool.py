@@ -1,0 +1,204 @@
+"""A real Slurm cluster on the testbed: a head node, and workers that run docs/examples/slurm-worker.sh."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from tests.testbed.batch import BatchTestbed
+from tests.testbed.machines import DOMAIN, HEAD_ADDRESS, Machine, Network
+from tests.testbed.pool import EXAMPLES, wait_until
+from tests.testbed.rootfs import JOB_USER, JOB_USER_ID, SERVICE_USER
+
+_REPLACED = ("ProctrackType", "TaskPlugin", "NodeName", "SchedulerParameters", "AuthInfo")
+_TESTBED = """
+# What the testbed sets beside or in place of the example: machines without control groups, which have as many
+# processors as they say, no waiting, and a memory of all that was.
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+MpiDefault=none
+SlurmdParameters=config_overrides
+PropagateResourceLimits=NONE
+SchedulerParameters=sched_interval=2,bf_interval=2,sched_min_interval=100000
+AuthInfo=cred_expire=10
+SlurmctldLogFile=/var/log/testbed/slurmctld.log
+SlurmdLogFile=/var/log/testbed/slurmd.log
+SlurmctldPidFile=/run/slurmctld.pid
+SlurmdPidFile=/run/slurmd.pid
+JobCompType=jobcomp/filetxt
+JobCompLoc=/var/log/testbed/jobs
+MinJobAge=3600
+MaxJobCount=120000
+MaxArraySize=100001
+"""
+_CGROUP = "CgroupPlugin=disabled\n"
+_MEMORY_PER_CPU_MB = 1000
+_HEAD_SCRIPT = """#!/bin/sh
+set -eu
+chown munge: /etc/munge/munge.key
+install -d -o munge -g munge /run/munge
+setpriv --reuid=munge --regid=munge --clear-groups munged
+install -d -m 0700 -o slurm -g slurm /var/spool/slurmctld
+exec setpriv --reuid=slurm --regid=slurm --clear-groups slurmctld
+"""
+_RUNNING = ("RUNNING", "COMPLETING")
+
+
+class SlurmPool(BatchTestbed):
+    """The head node, and what users, administrators and clouds do with a cluster."""
+
+    plugin = "slurm"
+    earliest_submit_seconds = 2.0
+    recovery_seconds = 30.0
+
+    def __init__(self, network: Network, cpus: int, configuration: str = "") -> None:
+        self.network = network
+        self._node = f"CPUs={cpus} RealMemory={cpus * _MEMORY_PER_CPU_MB}"
+        self._key = base64.b64encode(os.urandom(96)).decode()
+        example = (EXAMPLES / "slurm-head.conf").read_text(encoding="utf-8")
+        kept = [line for line in example.splitlines() if line.partition("=")[0] not in _REPLACED]
+        templates = f"NodeName=template-[1-8] {self._node} Feature=lane0,lane1,lane2,lane3,lane4 State=FUTURE\n"
+        self.head = network.start(
+            "head",
+            HEAD_ADDRESS,
+            script=_HEAD_SCRIPT,
+            files=[
+                ("/etc/munge/munge.key", self._key, 0o600),
+                ("/etc/slurm/slurm.conf", "\n".join(kept) + _TESTBED + templates + configuration, 0o644),
+                ("/etc/slurm/cgroup.conf", _CGROUP, 0o644),
+                ("/etc/sudoers.d/elastiq", f"{SERVICE_USER} ALL=(slurm) NOPASSWD: /usr/bin/scontrol\n", 0o440),
+            ],
+        )
+        self._wait_for_slurmctld()
+
+    def user_data(self) -> str:
+        """Return the example user data with the cluster's key, before elastiq's substitutions."""
+        text = (EXAMPLES / "slurm-worker.sh").read_text(encoding="utf-8")
+        for name, value in (
+            ("munge_key_base64", base64.b64encode(self._key.encode()).decode()),
+            ("users", f"{JOB_USER}:{JOB_USER_ID}"),
+        ):
+            text, replaced = re.subn(rf"^{name}=''$", f"{name}='{value}'", text, flags=re.MULTILINE)
+            assert replaced == 1, name
+        return text
+
+    def substituted_user_data(self) -> str:
+        """Return `user_data()` as elastiq would send it, for workers that no elastiq launches."""
+        return self.user_data().replace("%ipv4%", HEAD_ADDRESS).replace("%fqdn%", f"head.{DOMAIN}")
+
+    def start_worker(
+        self, instance_id: str, address: str, user_data: str | bytes, *, lane: str = "", node: str = ""
+    ) -> Machine:
+        """Start the VM `instance_id` of the cloud, whose image has Slurm installed and may say what the `node` has."""
+        if isinstance(user_data, bytes):
+            user_data = user_data.decode()
+        description = (node or self._node) + (f" Feature={lane}" if lane else "")
+        return self.network.start(
+            instance_id,
+            address,
+            script=user_data,
+            metadata={"/latest/meta-data/instance-id": instance_id},
+            files=[("/etc/slurm/elastiq-node", f"{description}\n", 0o644)],
+        )
+
+    def submit(
+        self,
+        count: int,
+        seconds: float,
+        *,
+        cpus: int = 1,
+        lane: str = "",
+        held: bool = False,
+        after: str = "",
+        at_once: int = 0,
+        options: Iterable[str] = (),
+    ) -> str:
+        """Submit an array of `count` jobs that take `seconds` each, or a single job; return its number."""
+        words = ["sbatch", "--parsable", "--output=/dev/null", f"--cpus-per-task={cpus}"]
+        if count > 1 or at_once:
+            words.append(f"--array=1-{count}" + (f"%{at_once}" if at_once else ""))
+        if lane:
+            words.append(f"--constraint={lane}")
+        if held:
+            words.append("--hold")
+        if after:
+            words.append(f"--dependency=afterok:{after}")
+        script = f"#!/bin/sh\nexec sleep {seconds}\n"
+        return self.head.run(*words, *options, user=JOB_USER, stdin=script).stdout.strip()
+
+    def queue(self) -> list[dict[str, Any]]:
+        """Return the jobs that are not finished, as id, state, reason and nodes; a waiting array is one."""
+        lines = self.head.run("squeue", "--noheader", "--format=%A|%i|%T|%r|%N").stdout.splitlines()
+        return [dict(zip(("job", "id", "state", "reason", "nodes"), line.strip().split("|"))) for line in lines]
+
+    def is_unfinished(self, job: str) -> bool:
+        """Return whether anything of the job or array `job` is in the queue."""
+        return any(re.split("[_+]", each["id"])[0] == job for each in self.queue())
+
+    def wait_all(self, timeout_seconds: float) -> None:
+        """Wait until no job is left in the queue."""
+        wait_until(lambda: not self.queue(), "all jobs are finished", timeout_seconds, self.queue)
+
+    def cancel_all(self) -> None:
+        """Remove every job."""
+        self.head.run("scancel", f"--user={JOB_USER}")
+
+    def busy(self) -> Counter[str]:
+        """Return, by instance id, how many jobs run on each worker that has any."""
+        running = [each["nodes"] for each in self.queue() if each["state"] in _RUNNING]
+        names = self.head.run("scontrol", "show", "hostnames", ",".join(running)).stdout.split() if running else []
+        return Counter(names)
+
+    def last_ran_on(self, job: str) -> str:
+        """Return the instance id, which is the node's name, of the worker where `job` ran last."""
+        return re.findall(r" NodeList=(\S+)", self.head.run("scontrol", "-o", "show", "job", job).stdout)[-1]
+
+    def job_starts(self) -> dict[str, int]:
+        """Return how often each job, finished or not, was started: slurmctld writes a line whenever one ends."""
+        ended = Counter(record["JobId"] for record in self._ended())
+        running = Counter(each["job"] for each in self.queue() if each["state"] in _RUNNING)
+        return dict(ended + running)
+
+    def evictions(self) -> list[str]:
+        """Return the records of jobs that ended by anything but their own success."""
+        return [json.dumps(record) for record in self._ended() if record["JobState"] != "COMPLETED"]
+
+    def joined(self) -> set[str]:
+        """Return the instance ids of the workers that slurmctld knows and that answer."""
+        lines = self.head.run("sinfo", "--noheader", "--Node", "--format=%N %T").stdout.splitlines()
+        return {line.split()[0] for line in lines}
+
+    def wait_joined(self, instance_ids: Iterable[str], timeout_seconds: float = 60) -> None:
+        """Wait until slurmctld knows just these workers."""
+        expected = set(instance_ids)
+        wait_until(lambda: self.joined() == expected, f"workers {expected} are joined", timeout_seconds, self.joined)
+
+    def silence(self) -> None:
+        """Kill slurmctld: for its clients that is a head node that says nothing."""
+        self.head.run("sh", "-c", "kill -9 $(pidof slurmctld)")
+
+    def wake(self) -> None:
+        """Start slurmctld again, with what it had saved."""
+        self.head.run("setpriv", "--reuid=slurm", "--regid=slurm", "--clear-groups", "slurmctld")
+        self._wait_for_slurmctld()
+
+    def logs(self) -> str:
+        """Return the end of every log of every machine, dead ones included, to be shown when a test fails."""
+        parts = []
+        for path in sorted(self.network.directory.glob("*/log/*")):
+            tail = path.read_text(encoding="utf-8", errors="replace")[-3000:]
+            parts.append(f"--- {path.relative_to(self.network.directory)}\n{tail}")
+        return "\n".join(parts)
+
+    def _wait_for_slurmctld(self) -> None:
+        wait_until(lambda: self.head.run("scontrol", "ping", check=False).returncode == 0, "slurmctld is up")
+
+    def _ended(self) -> list[dict[str, str]]:
+        lines = self.head.run("cat", "/var/log/testbed/jobs", check=False).stdout.splitlines()
+        return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
