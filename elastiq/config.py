@@ -88,11 +88,14 @@ class Settings:
     ipv4: str = ""
     ipv6: str = ""
     fqdn: str = ""
-    # [htcondor], [sandbox]
+    # [htcondor], [gridengine], [slurm], [sandbox]
     htcondor_query: str = "auto"
     htcondor_timeout_s: float = 60.0
     gridengine_timeout_s: float = 60.0
     gridengine_cell_dir: Path | None = None
+    slurm_sudo_user: str = ""
+    slurm_partitions: tuple[str, ...] = ()
+    slurm_timeout_s: float = 60.0
     sandbox_spool_dir: Path | None = None
     # where it came from
     path: Path | None = None
