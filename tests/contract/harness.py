@@ -164,10 +164,12 @@ class Harness(ABC):
         """Close as the plugin does; what it answers shows in the list at once."""
         answer = self.batch.close(worker)
         listed = self.listed(worker.instance_id or "")
-        if answer is Closing.CLOSED:
-            assert (
-                listed is None if self.leaves_when_closed else listed and listed.closed and not listed.closed_by_other
-            )
+        if answer is Closing.CLOSED and self.leaves_when_closed:
+            assert listed is None
+        elif answer is Closing.CLOSED:
+            assert listed
+            assert listed.closed
+            assert not listed.closed_by_other
         else:
             assert answer is Closing.BUSY
             assert listed

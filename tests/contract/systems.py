@@ -7,12 +7,13 @@ import os
 
 import pytest
 
+from .example import ExampleHarness
 from .harness import Harness
 from .sandbox import SandboxHarness
 from .simulated import LeavingSimHarness, SimHarness
 from .testbed import HtcondorHarness, TestbedHarness
 
-HARNESSES: list[type[Harness]] = [SandboxHarness, SimHarness, LeavingSimHarness, HtcondorHarness]
+HARNESSES: list[type[Harness]] = [SandboxHarness, ExampleHarness, SimHarness, LeavingSimHarness, HtcondorHarness]
 
 
 def _outside() -> list[type[Harness]]:

@@ -21,9 +21,6 @@ from tests.testbed.rootfs import JOB_USER, UnavailableError, rootfs
 
 from .harness import Harness
 
-CUT_OFF = "ip link set lo down; ip link set eth0 down"
-
-
 class RemoteBatch:
     """The plugin in a process on the head node, as a plugin."""
 
@@ -76,6 +73,8 @@ class TestbedHarness(Harness):
     race_window_seconds = 3.0
     system: str
     """Its name in tests/e2e/systems.py."""
+    daemons: tuple[str, ...]
+    """Its processes on the head node."""
     cancel_command: tuple[str, ...]
     """What a user removes a job with, given its id."""
 
@@ -121,13 +120,15 @@ class TestbedHarness(Harness):
         return not self.pool.is_unfinished(job)
 
     def hide(self) -> None:
-        self.pool.head.run("sh", "-c", CUT_OFF)
+        # At once, so that no daemon starts another again. Daemons that hang are the end-to-end tests' matter.
+        self.pool.head.run("sh", "-c", f"kill -9 $(pidof {' '.join(self.daemons)})")
 
 
 class HtcondorHarness(TestbedHarness):
     """A startd that is told to exit when it is closed."""
 
     system = "htcondor"
+    daemons = ("condor_master", "condor_shared_port", "condor_collector", "condor_negotiator", "condor_schedd")
     cancel_command = ("condor_rm",)
     leaves_when_closed = True
 
