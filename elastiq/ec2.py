@@ -461,6 +461,7 @@ def _instance(item: Mapping[str, Any]) -> Instance:
         cluster=tags.get(CLUSTER_TAG, ""),
         pool=tags.get(POOL_TAG, ""),
         detail=_printable(reason.get("Message") or reason.get("Code") or "")[:CONSOLE_LINE_CHARACTERS],
+        image_id=item.get("ImageId") or "",
     )
 
 

@@ -45,6 +45,7 @@ _WANTED_MEMBERS = {
             "PrivateIpAddress",
             "PrivateDnsName",
             "InstanceType",
+            "ImageId",
             "LaunchTime",
             "ClientToken",
             "Tags",

@@ -29,8 +29,12 @@ GIVE_UP_SECONDS = 900.0
 """When a call that still has no answer is left to itself. Well above the deadlines that the ports keep for their own
 calls (the longest is that of a launch of many VMs), so that it only ever meets one whose deadline failed."""
 
+OVERTAKE_SECONDS = 10.0
+"""A question may overtake a call that has been silent for so long: an outage often ends on new connections only, while
+old ones stay silent until their own deadline. Less than one poll, so that the poll after the outage finds an answer."""
+
 STUCK_CALLS = 4
-"""So many calls may be left to themselves at a time before no further one is made."""
+"""So many calls may be overtaken or left to themselves at a time before no further one is made."""
 
 STOP_GRACE_SECONDS = 2.0
 """How long a call in hand may still take to end when the daemon is told to stop (it must be gone within 5 s)."""
@@ -92,18 +96,21 @@ class Lane:
         *,
         ask_wait_seconds: float = ASK_WAIT_SECONDS,
         act_wait_seconds: float = ACT_WAIT_SECONDS,
+        overtake_seconds: float = OVERTAKE_SECONDS,
         give_up_seconds: float = GIVE_UP_SECONDS,
     ) -> None:
         self.name = name
         self._clock = clock
         self._ask_wait_seconds = ask_wait_seconds
         self._act_wait_seconds = act_wait_seconds
+        self._overtake_seconds = overtake_seconds
         self._give_up_seconds = give_up_seconds
         self._calls: SimpleQueue[_Call | None] | None = None
         # SimpleQueue.put is reentrant: a signal handler may wake the very thread that it interrupts.
         self._news: SimpleQueue[None] = SimpleQueue()
         self._current: _Call | None = None
-        self._kept: dict[str, _Call] = {}
+        self._kept: list[_Call] = []
+        """Calls whose answers may still be collected, the oldest first."""
         self._stuck: list[_Call] = []
         self._abandoned = False
 
@@ -111,10 +118,12 @@ class Lane:
         """Run `function`, which changes nothing, in the lane's thread; return or raise what it does.
 
         `what` names the call in messages. If it is not answered in time it goes on. Asked for again with the same
-        `key` it is not made anew: it is waited for, or its answer returned if it came meanwhile, once. An act in
-        between makes it worthless: then it is made anew.
+        `key` it is waited for, or its answer returned if it came meanwhile, once. Only after OVERTAKE_SECONDS of
+        silence it is made anew beside the old one, and the first answer is taken. An act in between makes an answer
+        worthless.
 
-        Raise LaneBusyError if there is no answer in time, or at once if another call is still unanswered.
+        Raise LaneBusyError if there is no answer in time, or at once if another call is still unanswered and must not
+        be overtaken yet.
         """
         answer: Answer = self._call(_Call(what, key, function, act=False, started_at=self._clock.now()))
         return answer
@@ -143,25 +152,46 @@ class Lane:
     def _call(self, call: _Call) -> Any:
         if self._abandoned:
             raise LaneBusyError(f"{self.name}: {call.what} was left out: elastiq is stopping", asked=False)
-        self._give_up_if_overdue()
-        in_hand = self._current
-        if in_hand is not None and not in_hand.answered:
-            if not call.key or call.key != in_hand.key:
-                raise LaneBusyError(f"{self.name}: {call.what} was left out: {self._silence(in_hand)}", asked=False)
-            call = in_hand
-        else:
-            kept = self._kept.get(call.key)
-            if kept is not None and kept.answered:
-                call = kept
-            else:
-                self._start(call)
+        self._leave_if_overdue(call)
+        silent = self._in_the_way(call)
+        if silent is not None:
+            raise LaneBusyError(f"{self.name}: {call.what} was left out: {self._silence(silent)}", asked=False)
+        if self._current is not None and not self._current.answered:
+            call = self._current
+        elif self._answered(call.key) is None:
+            self._start(call)
         if not self._wait_for(call):
             raise LaneBusyError(f"{self.name}: {self._silence(call)}", asked=True)
-        self._kept.pop(call.key, None)
-        return call.collect()
+        answered = self._answered(call.key) or call
+        # What else may still answer to the same question is older news.
+        self._kept = [kept for kept in self._kept if kept.key != call.key]
+        return answered.collect()
+
+    def _in_the_way(self, call: _Call) -> _Call | None:
+        """Return the unanswered call because of which `call` can not be made now."""
+        calls = [self._current] if self._current else []
+        if call.act:
+            # Acts keep their order: one that is on its way may undo what a later one did.
+            calls += [stuck for stuck in self._stuck if stuck.act and self._seconds(stuck) < self._give_up_seconds]
+        same = call.key
+        return next((one for one in calls if not one.answered and not (same and one.key == same)), None)
+
+    def _answered(self, key: str) -> _Call | None:
+        """Return the youngest call of `key` whose answer waits to be collected.
+
+        Of questions neither what comes after long nor the failure of an overtaken one is of any use.
+        """
+        for call in reversed(self._kept):
+            useful = call is self._current or (call.error is None and self._seconds(call) < self._give_up_seconds)
+            if call.key == key and call.answered and (call.act or useful):
+                return call
+        return None
 
     def _silence(self, call: _Call) -> str:
-        return f"{call.what} has not answered for {self._clock.now() - call.started_at:.0f} s"
+        return f"{call.what} has not answered for {self._seconds(call):.0f} s"
+
+    def _seconds(self, call: _Call) -> float:
+        return self._clock.now() - call.started_at
 
     def _start(self, call: _Call) -> None:
         if self._calls is None:
@@ -169,12 +199,9 @@ class Lane:
             threading.Thread(target=_serve, args=(calls, self._news), name=self.name, daemon=True).start()
             self._calls = calls
         if call.act:
-            self._kept = {key: kept for key, kept in self._kept.items() if kept.act}
+            self._kept = [kept for kept in self._kept if kept.act]
         if call.key:
-            self._kept.pop(call.key, None)
-            self._kept[call.key] = call
-            if len(self._kept) > KEPT_ANSWERS:
-                del self._kept[next(iter(self._kept))]
+            self._kept = [*self._kept, call][-KEPT_ANSWERS:]
         self._current = call
         self._calls.put(call)
 
@@ -184,7 +211,7 @@ class Lane:
             self._news.get_nowait()
         deadline = self._clock.now() + (self._act_wait_seconds if call.act else self._ask_wait_seconds)
         stopping = False
-        while not call.answered:
+        while not (call.answered or self._answered(call.key)):
             now = self._clock.now()
             if self._abandoned and not stopping:
                 stopping = True
@@ -195,22 +222,22 @@ class Lane:
                 self._news.get(timeout=deadline - now)
             except Empty:
                 break
-        return call.answered
+        return call.answered or self._answered(call.key) is not None
 
-    def _give_up_if_overdue(self) -> None:
-        """Leave a thread that hangs for good to itself; the next call gets a new one."""
-        self._stuck = [call for call in self._stuck if not call.answered]
-        overdue = self._current
-        if overdue is None or overdue.answered or self._clock.now() - overdue.started_at < self._give_up_seconds:
+    def _leave_if_overdue(self, call: _Call) -> None:
+        """Leave a silent call and its thread to themselves if `call` may overtake it, or if it hangs for good."""
+        self._stuck = [stuck for stuck in self._stuck if not stuck.answered]
+        silent = self._current
+        if silent is None or silent.answered or len(self._stuck) >= STUCK_CALLS:
             return
-        if len(self._stuck) >= STUCK_CALLS:
+        seconds = self._seconds(silent)
+        if seconds >= self._give_up_seconds:
+            log.error("%s: %s; no longer waiting for it", self.name, self._silence(silent))
+        elif call.act or seconds < self._overtake_seconds:
             return
-        log.error("%s: %s; no longer waiting for it", self.name, self._silence(overdue))
-        self._stuck.append(overdue)
+        self._stuck.append(silent)
         self._leave_thread()
         self._current = None
-        if not overdue.act:
-            self._kept.pop(overdue.key, None)
 
     def _leave_thread(self) -> None:
         if self._calls is not None:

@@ -102,6 +102,7 @@ class Instance:
     """Value of the tag elastiq:pool."""
     detail: str = ""
     """Why the cloud says it is in this state (StateReason), if it says so."""
+    image_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,8 @@ class Policy:
     check_vms_every_s: float = 45.0
     cluster: str = ""
     """Value of the tag elastiq:cluster of every VM of this cluster."""
+    image_id: str = ""
+    """Of which image VMs are launched."""
 
 
 DEFAULT_JOBS_PER_VM = 4
@@ -190,6 +193,16 @@ class Intent:
     requested_at: float
     unseen_since: float | None = None
     """Since when listings have left out VMs of it that should have turned up by then. Not kept across restarts."""
+    restarted_at: float = 0.0
+    """When the daemon was last started since; patience with it begins anew then. Not kept across restarts."""
+    lookalikes: tuple[str, ...] = ()
+    """VMs that may be of it, once all patience was in vain: the cloud shows neither token nor tag. They count, and
+    nothing is done to them. Not kept across restarts."""
+
+    @property
+    def waiting_since(self) -> float:
+        """From when on patience with it is counted."""
+        return max(self.requested_at, self.restarted_at)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ UNLIMITED = 10**9
 MOST_VMS_AT_ONCE = 1000
 """Of one launch; EC2's RunInstances takes no more."""
 
+NAMES_SHOWN = 5
+"""Of VMs, in one reason."""
+
 OUT_OF_SIGHT_SECONDS = 120.0
 """A worker that left the batch system without being closed still counts as room for so long."""
 
@@ -66,6 +69,7 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
         reopened = {decision.instance_id for decision in decisions if decision.kind is Kind.REOPEN}
         seen_at = observation.now - observation.workers_age_seconds
         decisions += _plan_down(observation.now, seen_at, situation, policy, reopened)
+    decisions += _report_left_alone(situation, policy)
     figures = _figures(observation, situation)
     return Plan(
         tuple(decisions), memory, _summary(figures, memory, policy, decisions), situation.departed, figures, ask_again
@@ -83,6 +87,10 @@ class Room:
     free: Shape | None
     """None: not known, only `jobs` counts."""
     jobs: int
+
+    def holds(self, shape: Shape) -> bool:
+        """Return whether one more job of `shape` has room here."""
+        return self.jobs > 0 and (self.free is None or _how_many(shape, self.free) > 0)
 
     def take(self, shape: Shape, jobs: int) -> int:
         """Put up to `jobs` jobs of `shape` here; return how many found room."""
@@ -114,10 +122,16 @@ def _minus(free: Shape, shape: Shape, jobs: int) -> Shape:
 
 
 def _place(demand: Sequence[Demand], rooms: Iterable[Room]) -> list[Demand]:
-    """Return what is left of `demand` after putting it into `rooms`."""
+    """Return what is left of `demand` after putting it into `rooms`.
+
+    A job that needs several machines at once keeps what room there is; what is left of it are the machines it lacks.
+    """
     rooms = list(rooms)
     left = []
     for group in demand:
+        if group.vms_per_job > 1:
+            left += _place_wide(group, rooms)
+            continue
         jobs = group.jobs
         for room in rooms:
             if not jobs:
@@ -128,12 +142,35 @@ def _place(demand: Sequence[Demand], rooms: Iterable[Room]) -> list[Demand]:
     return left
 
 
+def _place_wide(group: Demand, rooms: Iterable[Room]) -> list[Demand]:
+    shape, machines = group.shape, group.vms_per_job
+    able = [room for room in rooms if room.holds(shape)]
+    for number in range(group.jobs):
+        if len(able) < machines:
+            _take_one_each(able, shape)
+            partly = [replace(group, jobs=1, vms_per_job=machines - len(able))] if able else []
+            rest = group.jobs - number - len(partly)
+            return [*partly, *([replace(group, jobs=rest)] if rest else [])]
+        able = _take_one_each(able[:machines], shape) + able[machines:]
+    return []
+
+
+def _take_one_each(rooms: list[Room], shape: Shape) -> list[Room]:
+    """Put one job of `shape` into each room; return those that take another one."""
+    for room in rooms:
+        room.take(shape, 1)
+    return [room for room in rooms if room.holds(shape)]
+
+
 def _count(demand: Iterable[Demand]) -> int:
     return sum(group.jobs for group in demand)
 
 
 def _largest_first(demand: Iterable[Demand]) -> list[Demand]:
-    return sorted(demand, key=lambda group: (group.shape.gpus, group.shape.cpus, group.shape.memory_mb), reverse=True)
+    def size(group: Demand) -> tuple[int, ...]:
+        return group.vms_per_job, group.shape.gpus, group.shape.cpus, group.shape.memory_mb
+
+    return sorted(demand, key=size, reverse=True)
 
 
 def _vm_room(pool: Pool, memory: Memory, policy: Policy) -> Room:
@@ -168,9 +205,10 @@ def _counts(record: VmRecord) -> bool:
 
 
 def _possible(memory: Memory, pool: str) -> int:
-    """Return how many VMs may exist that no listing has shown yet."""
+    """Return how many VMs may exist that elastiq does not know for its own."""
     return sum(
-        max(0, intent.count - sum(record.token == intent.token for record in memory.vms.values()))
+        len(intent.lookalikes)
+        or max(0, intent.count - sum(record.token == intent.token for record in memory.vms.values()))
         for intent in memory.intents
         if intent.pool == pool
     )
@@ -208,13 +246,16 @@ def _ask_again(memory: Memory, policy: Policy) -> tuple[str, ...]:
 def _plan_up(observation: Observation, situation: Situation, policy: Policy) -> tuple[Memory, list[Decision]]:
     now, memory = observation.now, situation.memory
     decisions: list[Decision] = []
-    demand, too_big = _feasible(observation.demand or (), memory, policy)
-    if too_big:
-        decisions.append(too_big)
+    demand, too_big = _feasible(observation.demand or (), situation, policy)
+    decisions += too_big
 
     rooms = _present_rooms(now, situation, policy)
     left = _place(_largest_first(demand), rooms)
-    closed = [record for record in memory.vms.values() if record.leaving and not _never_reopen(record)]
+    closed = [
+        record
+        for record in memory.vms.values()
+        if record.leaving and not _never_reopen(record) and not _closed_by_other(record, situation)
+    ]
     reopened, left = _reopen(left, closed, memory, policy)
     decisions += reopened
 
@@ -240,19 +281,27 @@ def _plan_up(observation: Observation, situation: Situation, policy: Policy) -> 
     return memory, decisions
 
 
-def _feasible(demand: Sequence[Demand], memory: Memory, policy: Policy) -> tuple[list[Demand], Decision | None]:
-    """Return the demand that a VM could serve, and a word on the rest: launching would not help it."""
-    capacities = [memory.capacities.get(pool.name) for pool in policy.pools]
+def _feasible(demand: Sequence[Demand], situation: Situation, policy: Policy) -> tuple[list[Demand], list[Decision]]:
+    """Return the demand that VMs could serve, and a word on the rest: launching would not help it."""
+    decisions = []
+    fitting = list(demand)
+    if policy.max_vms is not None:
+        machines = policy.max_vms + len(situation.foreign_workers)
+        wide = [group for group in fitting if group.vms_per_job > machines]
+        if wide:
+            what = "; ".join(f"{_jobs(group.jobs)} of {group.vms_per_job} machines at once" for group in wide[:3])
+            decisions.append(_hold(f"{what} can never run: max_vms is {policy.max_vms}; not counted as demand"))
+            fitting = [group for group in fitting if group not in wide]
+    capacities = [situation.memory.capacities.get(pool.name) for pool in policy.pools]
     known = [capacity for capacity in capacities if capacity is not None]
     if len(known) < len(capacities):
-        return list(demand), None
-    fitting = [group for group in demand if any(group.shape.fits(capacity) for capacity in known)]
-    rest = [group for group in demand if group not in fitting]
-    if not rest:
-        return fitting, None
-    largest = max(known, key=lambda capacity: (capacity.cpus, capacity.memory_mb))
-    what = "; ".join(f"{_jobs(group.jobs)} of {_describe(group.shape)}" for group in rest[:3])
-    return fitting, _hold(f"{what} can never run: a VM holds {_describe(largest)}; not counted as demand")
+        return fitting, decisions
+    large = [group for group in fitting if not any(group.shape.fits(capacity) for capacity in known)]
+    if large:
+        largest = max(known, key=lambda capacity: (capacity.cpus, capacity.memory_mb))
+        what = "; ".join(f"{_jobs(group.jobs)} of {_describe(group.shape)}" for group in large[:3])
+        decisions.append(_hold(f"{what} can never run: a VM holds {_describe(largest)}; not counted as demand"))
+    return [group for group in fitting if group not in large], decisions
 
 
 def _describe(shape: Shape) -> str:
@@ -287,6 +336,11 @@ def _present_rooms(now: float, situation: Situation, policy: Policy) -> list[Roo
     return rooms
 
 
+def _closed_by_other(record: VmRecord, situation: Situation) -> bool:
+    worker = situation.own_workers.get(record.id)
+    return worker is not None and worker.closed_by_other
+
+
 def _never_reopen(record: VmRecord) -> bool:
     """Return whether a job must not start there any more: it is going, or may be."""
     return record.doomed or record.terminated_at is not None or record.state is not InstanceState.RUNNING
@@ -316,7 +370,7 @@ def _launches(now: float, left: list[Demand], memory: Memory, policy: Policy, re
     cluster_missing -= sum(_possible(memory, pool.name) for pool in policy.pools)
     for number, pool in enumerate(policy.pools):
         room = max(0, min(MOST_VMS_AT_ONCE, _quota_room(memory, policy, pool) - launched))
-        wanted, beyond = _vms_for(left, room + 1, pool, memory, policy)
+        wanted, beyond = _vms_for(left, room, pool, memory, policy)
         waiting, left = _count(left), beyond
         own_missing = pool.min_vms - _possible(memory, pool.name) - reopened
         own_missing -= sum(_working(record) for record in memory.vms.values() if record.pool == pool.name)
@@ -331,6 +385,11 @@ def _launches(now: float, left: list[Demand], memory: Memory, policy: Policy, re
         decision = _within_limits(now, count, room, why, pool, memory, policy)
         launched += decision.count
         decisions.append(decision)
+    wide = [group for group in left if group.vms_per_job > 1]
+    if wide and policy.max_vms is not None:
+        room = max(0, max(_quota_left(memory, policy, pool) for pool in policy.pools) - launched)
+        what = f"{_jobs(wide[0].jobs)} {'lacks' if wide[0].jobs == 1 else 'lack'} {wide[0].vms_per_job} VMs at once"
+        decisions.append(_hold(f"{what}, but max_vms {policy.max_vms} leaves {room}, so none is launched for that"))
     return decisions
 
 
@@ -353,21 +412,34 @@ def _within_limits(now: float, count: int, room: int, why: str, pool: Pool, memo
     return Decision(Kind.LAUNCH, why, pool.name, min(count, room))
 
 
-def _vms_for(left: list[Demand], limit: int, pool: Pool, memory: Memory, policy: Policy) -> tuple[int, list[Demand]]:
-    """Return how many VMs of `pool`, at most `limit`, hold what is left, and what they do not hold.
+def _vms_for(left: list[Demand], room: int, pool: Pool, memory: Memory, policy: Policy) -> tuple[int, list[Demand]]:
+    """Return how many VMs of `pool` hold what is left, and what they do not hold.
 
-    First fit, largest jobs first.
+    First fit, largest jobs first. One VM more than `room` may be wanted, which tells that there should be more; but a
+    job that needs several VMs at once gets all of them within `room`, or none.
     """
     rooms: list[Room] = []
     beyond = []
     for group in _largest_first(left):
         jobs = group.jobs
-        for room in rooms:
-            jobs -= room.take(group.shape, jobs)
-        per_vm = _vm_room(pool, memory, policy).take(group.shape, jobs)
-        while jobs and per_vm and len(rooms) < limit:
-            rooms.append(_vm_room(pool, memory, policy))
-            jobs -= rooms[-1].take(group.shape, jobs)
+        if group.vms_per_job > 1:
+            able = [present for present in rooms if present.holds(group.shape)]
+            while jobs and _vm_room(pool, memory, policy).holds(group.shape):
+                lacking = max(0, group.vms_per_job - len(able))
+                if len(rooms) + lacking > room:
+                    break
+                new = [_vm_room(pool, memory, policy) for _ in range(lacking)]
+                rooms += new
+                able += new
+                able = _take_one_each(able[: group.vms_per_job], group.shape) + able[group.vms_per_job :]
+                jobs -= 1
+        else:
+            for present in rooms:
+                jobs -= present.take(group.shape, jobs)
+            per_vm = _vm_room(pool, memory, policy).take(group.shape, jobs)
+            while jobs and per_vm and len(rooms) <= room:
+                rooms.append(_vm_room(pool, memory, policy))
+                jobs -= rooms[-1].take(group.shape, jobs)
         if jobs:
             beyond.append(replace(group, jobs=jobs))
     return len(rooms), beyond
@@ -383,7 +455,7 @@ def _plan_down(now: float, seen_at: float, situation: Situation, policy: Policy,
         reason, failed_boot = _reason_to_end(seen_at, record, worker, policy)
         if reason:
             decisions.append(_terminate(record, reason, failed_boot=failed_boot))
-        elif worker is not None and not worker.closed and not worker.jobs:
+        elif worker is not None and _working(record) and not worker.closed and not worker.jobs:
             idle.append((worker.idle_seconds or 0.0, record))
     going = {decision.instance_id for decision in decisions}
     idle = [entry for entry in idle if entry[0] > policy.idle_for_time_s]
@@ -395,6 +467,8 @@ def _reason_to_end(seen_at: float, record: VmRecord, worker: Worker | None, poli
 
     Patience is counted up to `seen_at`, when the workers were last looked at: one may have joined since.
     """
+    if worker is not None and worker.closed_by_other and not record.doomed and record.state is not InstanceState.ERROR:
+        return "", False
     if record.leaving:
         return "its worker was closed for a termination that has not succeeded yet", record.joined_at is None
     if record.state is InstanceState.ERROR:
@@ -413,10 +487,30 @@ def _reason_to_end(seen_at: float, record: VmRecord, worker: Worker | None, poli
     return "", False
 
 
+def _report_left_alone(situation: Situation, policy: Policy) -> list[Decision]:
+    """Say which VMs are counted, and why elastiq does nothing about them."""
+    decisions = []
+    alike = [id_ for intent in situation.memory.intents for id_ in intent.lookalikes]
+    if alike:
+        decisions.append(
+            _hold(
+                f"VM {', '.join(alike[:NAMES_SHOWN])} may be of a launch whose answer was lost, but has neither its "
+                "client token nor a tag: it counts and is left alone; "
+                f"give it the tag elastiq:cluster={policy.cluster}, or terminate it"
+            )
+        )
+    drained = [id_ for id_, worker in situation.own_workers.items() if worker.closed_by_other]
+    if drained:
+        names = ", ".join(drained[:NAMES_SHOWN])
+        decisions.append(_hold(f"VM {names} is left alone: somebody else closed its worker in the batch system"))
+    return decisions
+
+
 def _reason_to_end_closed(worker: Worker, policy: Policy) -> str:
     """Return why a VM must go whose worker is closed although elastiq knows of no termination.
 
-    Somebody else may have a reason to close it; but so may elastiq have had, before its records were lost.
+    Where the batch system does not tell who closed it, somebody else may have a reason; but so may elastiq have had,
+    before its records were lost.
     """
     idle_seconds = worker.idle_seconds or 0.0
     if not worker.closed or worker.jobs or idle_seconds <= policy.idle_for_time_s + policy.lost_worker_time_s:

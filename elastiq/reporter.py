@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from elastiq.clock import Clock
 from elastiq.config import Settings
+from elastiq.errors import StateError
 from elastiq.model import Decision, Kind, Outcome, Plan
 from elastiq.state import State
 from elastiq.version import VERSION
@@ -45,8 +46,14 @@ class Reporter:
 
     def cycle(self, made: Plan, outcomes: Sequence[Outcome]) -> None:
         """Log what was done, what was left, and why; keep it for later questions. Raise StateError."""
+        unrecorded: StateError | None = None
         for outcome in outcomes:
-            self._outcome(outcome)
+            try:
+                self._outcome(outcome)
+            except StateError as error:
+                unrecorded = error  # the log still tells of the rest
+        if unrecorded is not None:
+            raise unrecorded
         holds = [decision for decision in made.decisions if decision.kind is Kind.HOLD]
         for number, decision in enumerate(holds[:HOLDS_SAID]):
             if self._is_news(f"hold {number}", decision.reason):

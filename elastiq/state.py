@@ -131,7 +131,9 @@ class State:
             memory = self._read(self._database)
         self._saved = memory
         vms = {id_: _patient(_not_after(record, now), now) for id_, record in memory.vms.items()}
-        intents = tuple(replace(intent, requested_at=now) for intent in memory.intents)
+        intents = tuple(
+            replace(intent, requested_at=min(intent.requested_at, now), restarted_at=now) for intent in memory.intents
+        )
         # Whoever restarts the daemon has probably mended something: one VM may be tried at once.
         breakers = {name: replace(breaker, closed_until=0.0) for name, breaker in memory.breakers.items()}
         return replace(memory, vms=vms, intents=intents, breakers=breakers)

@@ -5,6 +5,7 @@ Pure functions: no clock, no input or output, no randomness.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -32,6 +33,9 @@ SETTLE_SECONDS_PER_VM = 5.0
 
 UNSEEN_SECONDS = 300.0
 """VMs of such a launch must be left out by listings over so long a time: one listing may be wrong."""
+
+CLOCKS_APART_SECONDS = 300.0
+"""So far the clocks of the cloud and of the head node may be apart when a VM's launch time is compared."""
 
 STALE_WORKER_SLACK_SECONDS = 120.0
 """How much longer than its VM's age a worker may claim to have been idle; more: the ad is an earlier VM's."""
@@ -80,35 +84,61 @@ def track(observation: Observation, memory: Memory, policy: Policy) -> Situation
 def _track_instances(
     observation: Observation, instances: tuple[Instance, ...], memory: Memory, policy: Policy
 ) -> tuple[Memory, tuple[VmRecord, ...]]:
+    """Return the memory after a listing, and the VMs that are gone without elastiq's doing."""
     now = observation.now
     listed_at = now - observation.instances_age_seconds
+    listed = {instance.id: instance for instance in instances}
     vms = dict(memory.vms)
+    ended = _track_listed(listed.values(), vms, memory, policy, now, listed_at)
+    vanished = _track_unlisted(listed, vms, memory, listed_at)
     breakers = dict(memory.breakers)
-    departed = []
+    for record in ended:
+        if record.terminated_at is None and record.joined_at is None:
+            how = "after a termination without an answer" if record.doomed else "by itself"
+            reason = f"VM {record.id} ended {how}: {record.detail or 'no reason'}"
+            breakers[record.pool] = boot_failed(breakers.get(record.pool), now, reason)
+    for record in vanished:
+        if record.joined_at is None:
+            reason = f"VM {record.id} vanished before it became a worker"
+            breakers[record.pool] = boot_failed(breakers.get(record.pool), now, reason)
+    intents, given_up = _track_intents(memory.intents, listed, vms, listed_at, policy)
+    former = tuple(name for name in memory.former if name not in vms)
+    former = (*former, *(record.id for record in vanished), *given_up)[-FORMER_KEPT:]
+    departed = [record for record in ended if record.terminated_at is None and not record.doomed]
+    return replace(memory, vms=vms, breakers=breakers, intents=intents, former=former), (*departed, *vanished)
+
+
+def _track_listed(
+    instances: Iterable[Instance],
+    vms: dict[str, VmRecord],
+    memory: Memory,
+    policy: Policy,
+    now: float,
+    listed_at: float,
+) -> list[VmRecord]:
+    """Bring `vms` up to date with what is listed; return what has been taken out of it because it has ended."""
     tokens = {intent.token: intent for intent in memory.intents}
     known_before = set(memory.former)
-    found_per_token: dict[str, int] = {}
-    listed: set[str] = set()
+    ended = []
     for instance in instances:
         record = vms.get(instance.id)
-        if instance.client_token in tokens and instance.id not in listed:
-            found_per_token[instance.client_token] = found_per_token.get(instance.client_token, 0) + 1
-        listed.add(instance.id)
         if record is None:
             if not instance.state.alive or not _is_own(instance, policy.cluster, tokens, known_before):
                 continue
             record = _adopt(instance, now, tokens.get(instance.client_token), policy)
         if instance.state.alive:
             vms[instance.id] = _still_there(_refresh(record, instance, policy.cluster), listed_at)
-            continue
-        vms.pop(instance.id, None)
-        if record.terminated_at is None and record.joined_at is None:
-            how = "after a termination without an answer" if record.doomed else "by itself"
-            reason = f"VM {record.id} ended {how}: {instance.detail or 'no reason'}"
-            breakers[record.pool] = boot_failed(breakers.get(record.pool), now, reason)
-        if record.terminated_at is None and not record.doomed:
-            departed.append(record)
-    lost_for_good = []
+        else:
+            vms.pop(instance.id, None)
+            ended.append(replace(record, detail=instance.detail or record.detail))
+    return ended
+
+
+def _track_unlisted(
+    listed: Mapping[str, Instance], vms: dict[str, VmRecord], memory: Memory, listed_at: float
+) -> list[VmRecord]:
+    """Bring `vms` up to date with what the listing leaves out; return what has vanished for good."""
+    vanished = []
     for record in memory.vms.values():
         if record.id in listed or record.launched_at >= listed_at:
             continue
@@ -119,28 +149,61 @@ def _track_instances(
             vms[record.id] = replace(record, missing_since=listed_at)
         elif listed_at - record.missing_since > MISSING_GRACE_SECONDS:
             del vms[record.id]
-            lost_for_good.append(record.id)
-            departed.append(record)
-            if record.joined_at is None:
-                reason = f"VM {record.id} vanished before it became a worker"
-                breakers[record.pool] = boot_failed(breakers.get(record.pool), now, reason)
-    missing = [intent for intent in memory.intents if found_per_token.get(intent.token, 0) < intent.count]
-    intents = tuple(_unseen(intent, listed_at) for intent in missing)
-    given_up = [intent.token for intent in intents if _is_given_up(intent, listed_at)]
-    intents = tuple(intent for intent in intents if intent.token not in given_up)
-    former = tuple(name for name in memory.former if name not in vms)
-    former = (*former, *lost_for_good, *given_up)[-FORMER_KEPT:]
-    memory = replace(memory, vms=vms, breakers=breakers, intents=intents, former=former)
-    return memory, tuple(departed)
+            vanished.append(record)
+    return vanished
 
 
-def _unseen(intent: Intent, listed_at: float) -> Intent:
-    settled = listed_at - intent.requested_at > SETTLE_SECONDS + SETTLE_SECONDS_PER_VM * intent.count
-    return replace(intent, unseen_since=listed_at) if settled and intent.unseen_since is None else intent
+def _track_intents(
+    intents: Iterable[Intent],
+    listed: Mapping[str, Instance],
+    vms: Mapping[str, VmRecord],
+    listed_at: float,
+    policy: Policy,
+) -> tuple[tuple[Intent, ...], list[str]]:
+    """Return the launches that are still unclear, and the client tokens of those that are given up.
+
+    A cloud may show neither tokens nor tags: then a VM that could be of such a launch keeps it from being given up.
+    """
+    found = Counter(instance.client_token for instance in listed.values())
+    nobodys = [instance for instance in listed.values() if instance.id not in vms and _is_nobodys(instance)]
+    unclear = []
+    given_up = []
+    for intent in intents:
+        missing = intent.count - found[intent.token]
+        if missing <= 0:
+            continue
+        settled = listed_at - intent.waiting_since > _settle_seconds(intent)
+        if settled and intent.unseen_since is None:
+            intent = replace(intent, unseen_since=listed_at)
+        if intent.unseen_since is None or listed_at - intent.unseen_since <= UNSEEN_SECONDS:
+            unclear.append(intent)
+            continue
+        alike = [instance.id for instance in nobodys if _looks_like(instance, intent, policy)][:missing]
+        nobodys = [instance for instance in nobodys if instance.id not in alike]
+        if alike:
+            unclear.append(replace(intent, lookalikes=tuple(alike)))
+        else:
+            given_up.append(intent.token)
+    return tuple(unclear), given_up
 
 
-def _is_given_up(intent: Intent, listed_at: float) -> bool:
-    return intent.unseen_since is not None and listed_at - intent.unseen_since > UNSEEN_SECONDS
+def _settle_seconds(intent: Intent) -> float:
+    return SETTLE_SECONDS + SETTLE_SECONDS_PER_VM * intent.count
+
+
+def _is_nobodys(instance: Instance) -> bool:
+    """Return whether nothing says whose VM this is."""
+    return instance.state.alive and not (instance.client_token or instance.cluster or instance.pool)
+
+
+def _looks_like(instance: Instance, intent: Intent, policy: Policy) -> bool:
+    """Return whether a VM without token and tag is of the image, the type and the time of a launch."""
+    types = {pool.name: pool.instance_type for pool in policy.pools}
+    same_type = not (instance.type and types.get(intent.pool)) or instance.type == types[intent.pool]
+    if not policy.image_id or instance.image_id != policy.image_id or not same_type or instance.launched_at is None:
+        return False
+    late_seconds = instance.launched_at - intent.requested_at
+    return -CLOCKS_APART_SECONDS <= late_seconds <= _settle_seconds(intent) + CLOCKS_APART_SECONDS
 
 
 def _is_own(instance: Instance, cluster: str, tokens: Mapping[str, Intent], former: set[str]) -> bool:
@@ -151,7 +214,7 @@ def _is_own(instance: Instance, cluster: str, tokens: Mapping[str, Intent], form
 def _adopt(instance: Instance, now: float, intent: Intent | None, policy: Policy) -> VmRecord:
     """Return a record for a VM of elastiq without one: its launch was not journalled to the end, or state was lost."""
     if intent is not None:
-        return VmRecord(instance.id, intent.pool, intent.token, launched_at=intent.requested_at)
+        return VmRecord(instance.id, intent.pool, intent.token, launched_at=intent.waiting_since)
     launched_at = now if instance.launched_at is None else min(now, instance.launched_at)
     # An old one may have been a worker for long: it gets the patience of a worker that is out of sight.
     may_have_joined = now - launched_at > policy.estimated_vm_deploy_time_s

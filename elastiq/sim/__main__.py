@@ -94,6 +94,7 @@ def _print_table(book: Book, seconds: float, wall_seconds: float, processes: int
         "jobs done",
         "VMs",
         "launches asked for again",
+        "VMs known by their looks",
         "terminations",
         "starts of the daemon",
         "passes",

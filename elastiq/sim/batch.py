@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Shape, Worker
+from elastiq.model import Demand, InstanceState, Shape, Worker
 from elastiq.plugins import Closing
 from elastiq.sim.gate import Gate
 from elastiq.sim.world import Ad, Vm, World
@@ -82,6 +82,8 @@ class SimBatch:
             if world.faults.strikes("workers: ads out of date"):
                 self._freeze_some()
         world.last_served = {ad.vm.id for ad in ads}
+        for ad in ads:
+            ad.vm.drain_shown = (ad.frozen or world.picture(ad.vm))[-1]
         self.workers_version = world.engine.version
         now = world.engine.time
         return tuple(self._worker(ad, now) for ad in ads)
@@ -101,7 +103,7 @@ class SimBatch:
 
     def _worker(self, ad: Ad, now: float) -> Worker:
         capacity = self._world.traits.capacity
-        cpus, memory_mb, jobs, idle_since, closed = ad.frozen or self._world.picture(ad.vm)
+        cpus, memory_mb, jobs, idle_since, closed, drained = ad.frozen or self._world.picture(ad.vm)
         return Worker(
             ad.name,
             ad.instance_id,
@@ -111,6 +113,7 @@ class SimBatch:
             jobs,
             None if idle_since is None else now - idle_since,
             closed,
+            drained,
         )
 
     def _ad(self, worker: Worker) -> Ad | None:
@@ -132,6 +135,7 @@ class SimBatch:
         vm = ad.vm if ad is not None else world.vms.get(worker.instance_id or "")
         if vm is not None and vm.id in world.last_served:
             vm.wished_gone = True
+        self._check_left_alone(vm)
         if faults.any:
             if vm is not None and vm.takes_jobs and faults.strikes("job lands before the close"):
                 world.start_on(vm, engine.between(60, 900))
@@ -148,6 +152,13 @@ class SimBatch:
         if faults.strikes("close: answer lost, done"):
             raise BatchError("no answer to the close")
         return answer
+
+    def _check_left_alone(self, vm: Vm | None) -> None:
+        """Measure the request to close or open a worker against what the daemon saw of it last."""
+        if vm is None or vm.id not in self._world.last_served:
+            return
+        touched = vm.drain_shown and vm.drained and not vm.end_requested and vm.state is InstanceState.RUNNING
+        self._world.book.check("drains left alone", not touched, f"{vm.id} touched, which an administrator has drained")
 
     def _really_close(self, ad: Ad | None, vm: Vm | None) -> Closing:
         """Close a worker by the contract: the batch system itself makes sure that no job is and gets there."""
@@ -176,6 +187,9 @@ class SimBatch:
         vm = ad.vm if ad is not None else world.vms.get(worker.instance_id or "")
         if vm is None or not vm.state.alive:
             raise BatchError("no such worker")
+        self._check_left_alone(vm)
+        if vm.drained:
+            raise BatchError("an administrator has drained it")
         world.book.check("no job killed", not vm.end_requested, f"{vm.id} opened although its termination was sent")
         vm.wished_gone = False
         world.open(vm)

@@ -8,6 +8,7 @@ INVARIANTS = {
     "no job killed": "a VM is terminated only when no job runs there and none can start there",
     "never above max": "VMs pending, running or perhaps launched are at most max_vms at every launch",
     "only its own": "no call touches a VM that elastiq did not launch",
+    "drains left alone": "a worker that an administrator has closed is neither closed, opened nor terminated",
     "no VM lost": "some time after the faults end elastiq knows every VM it launched that still exists",
     "no ghost": "some time after the faults end elastiq counts no VM that is gone",
     "no VM idle for good": "some time after the faults end no VM above the minimum idles for longer than it should",

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from elastiq.errors import CloudError, CloudFault
 from elastiq.model import Instance, InstanceState, Pool, Shape
 from elastiq.sim.gate import Gate
-from elastiq.sim.world import CLUSTER, Vm, World
+from elastiq.sim.world import CLUSTER, IMAGE, Vm, World
+from elastiq.tracking import CLOCKS_APART_SECONDS
 
 HANG_SECONDS = 5.0
 """How long the daemon's lane waits for a cloud that hangs."""
@@ -114,10 +115,11 @@ class SimCloud:
             vm.name,
             "sim.small",
             vm.created_at,
-            vm.token,
+            vm.token if self._world.traits.shows_tokens else "",
             vm.cluster if tagged else "",
             vm.pool if tagged else "",
             vm.detail,
+            IMAGE if vm.own else "ami-other",
         )
 
     def _launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
@@ -144,10 +146,11 @@ class SimCloud:
             raise CloudError("read timeout")
         if faults.strikes("launch: answer lost, some VMs made"):
             made_now = engine.random.randint(0, made_now)
-            self._make(pool, made_now, token)
+            self._make(pool, made_now, token, answered=False)
             raise CloudError("connection reset")
-        made = self._make(pool, made_now, token)
-        if faults.strikes("launch: answer lost, VMs made"):
+        lost = faults.strikes("launch: answer lost, VMs made")
+        made = self._make(pool, made_now, token, answered=not lost)
+        if lost:
             raise CloudError("connection reset")
         return tuple(self._instance(vm, engine.time) for vm in made)
 
@@ -172,7 +175,7 @@ class SimCloud:
             f"{count} VMs asked for when there were {there} ({coming} of them still to come) of {maximum}",
         )
 
-    def _make(self, pool: Pool, count: int, token: str) -> list[Vm]:
+    def _make(self, pool: Pool, count: int, token: str, *, answered: bool = True) -> list[Vm]:
         world = self._world
         made = []
         for _ in range(count):
@@ -180,6 +183,10 @@ class SimCloud:
             made.append(vm)
             world.requests.setdefault(token, []).append(vm)
             if world.traits.dialect == "openstack" and world.faults.strikes("tagging fails"):
+                continue
+            if not (answered or world.traits.shows_tokens):
+                # Only the time of its launch can tell, and that only if the clocks agree.
+                vm.excused = abs(world.offset_seconds) > CLOCKS_APART_SECONDS
                 continue
             vm.cluster, vm.pool = CLUSTER, pool.name
             if world.faults.strikes("tags show late"):
@@ -197,7 +204,7 @@ class SimCloud:
         def make_one() -> None:
             if world.coming.get(token, 0) > 0:
                 world.coming[token] -= 1
-                self._make(pool, 1, token)
+                self._make(pool, 1, token, answered=False)
 
         for number in range(count):
             world.engine.after(2.0 * (number + 1) + world.engine.between(0, 20), make_one)

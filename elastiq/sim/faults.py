@@ -63,6 +63,7 @@ ONE_OFF = (
     "collector restarts empty",
     "worker listed twice",
     "administrator opens closed workers",
+    "administrator drains workers",
     "configuration reload",
     "restart",
 )

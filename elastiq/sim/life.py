@@ -20,7 +20,7 @@ from elastiq.sim.engine import Engine, SimClock
 from elastiq.sim.faults import ONE_OFF, PROBABILITIES, Faults
 from elastiq.sim.gate import Gate
 from elastiq.sim.memory import Disk, QuickState, WatchedState
-from elastiq.sim.world import CLUSTER, START, Ad, Traits, Vm, World
+from elastiq.sim.world import CLUSTER, IMAGE, START, Ad, Traits, Vm, World
 from elastiq.state import DATABASE, State
 from elastiq.tracking import (
     BOOT_PAUSES_SECONDS,
@@ -169,8 +169,19 @@ class Life:
             self._run_until(engine.time + 60.0)
         self._end_faults()
         self._calm = True
+        self._run_until(engine.time + 3 * HOUR)
+        self._heed_reports()
         self._run_until(engine.time + self._recovery_seconds() + work_seconds)
         self._reckon()
+
+    def _heed_reports(self) -> None:
+        """Tag, as the administrator is told to, VMs that may be of a launch whose answer was lost."""
+        for intent in self.core._memory.intents:
+            for id_ in intent.lookalikes:
+                vm = self.world.vms[id_]
+                self.book.check("only its own", vm.own, f"{id_} is taken for a VM of elastiq")
+                self.book.work["VMs known by their looks"] += 1
+                self.engine.after(0.0, lambda vm=vm: vm.give(CLUSTER, "default"))  # type: ignore[misc]
 
     def _arrivals(self, seconds: float) -> float:
         """Let jobs come in the next `seconds`; return how long one VM would work on them."""
@@ -245,6 +256,10 @@ class Life:
             self.world.vms.pop(vm.id, None)
         self._plants = []
         self._opening_tries = 0
+        # As an event, so that no time is passed over as if nothing had changed.
+        for vm in self.world.own():
+            if vm.drained:
+                self.engine.after(0.0, lambda vm=vm: self.world.open(vm))  # type: ignore[misc]
 
     def _befall(self, kind: str) -> None:
         engine, world = self.engine, self.world
@@ -273,6 +288,9 @@ class Life:
             ad.frozen = world.picture(vm)
             world.ads.append(ad)
             engine.after(engine.between(60, 900), lambda: world.drop_ad(ad))
+        elif kind == "administrator drains workers" and joined:
+            for vm in engine.random.sample(joined, engine.random.randint(1, len(joined))):
+                vm.closed = vm.drained = True
         elif kind in ("spot loss", "VM crashes", "VM stops") and own:
             self._lose(kind, engine.random.choice(joined or own))
         elif kind == "VM in error while jobs run" and joined:
@@ -369,7 +387,7 @@ class Life:
     def _open_closed_workers(self) -> None:
         """Open, as an administrator may, what elastiq has closed; there are few moments at which there is any."""
         self._opening_tries -= 1
-        closed = [vm for vm in self.world.own() if vm.closed and not vm.end_requested]
+        closed = [vm for vm in self.world.own() if vm.closed and not (vm.end_requested or vm.drained)]
         if not closed:
             return
         self._opening_tries = 0
@@ -400,6 +418,9 @@ class Life:
                 step = engine.between(0.1, 6) * HOUR
                 forward = engine.chance(0.5)
                 self._offset_seconds += step if forward else -step
+                for vm in world.own():
+                    # Their launches, journalled by the clock as it was before, can not be told by time any more.
+                    vm.excused = vm.excused or not (vm.cluster or self.traits.shows_tokens)
                 book.faults["wall clock goes forward" if forward else "wall clock goes back"] += 1
             if engine.chance(0.1):
                 self._damage()
@@ -538,8 +559,9 @@ class Life:
 def draw_traits(random: Random, dialect: str) -> Traits:
     """Return a kind of cloud and batch system."""
     cpus = random.choice((1, 2, 4, 8))
+    openstack = (dialect or random.choice(("aws", "openstack"))) == "openstack"
     return Traits(
-        dialect=dialect or random.choice(("aws", "openstack")),
+        dialect="openstack" if openstack else "aws",
         capacity=Shape(cpus, cpus * 2000),
         boot_seconds=random.choice((30.0, 90.0, 180.0)),
         run_seconds=random.choice((5.0, 20.0, 60.0)),
@@ -551,6 +573,7 @@ def draw_traits(random: Random, dialect: str) -> Traits:
         advertise_seconds=random.choice((5.0, 60.0, 300.0)),
         lease_seconds=random.choice((60.0, 600.0, 2400.0)),
         tells_capacity=random.random() < 0.5,
+        shows_tokens=not openstack or random.random() < 0.7,
     )
 
 
@@ -572,5 +595,6 @@ def draw_settings(random: Random, traits: Traits) -> Settings:
         min_vms=random.choice((0, 0, 0, 1, min(2, maximum))),
         max_vms=maximum,
         flavour=random.choice(("", "sim.small")),
+        image_id=IMAGE,
         batch_plugin="simulated",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Optional
 
 from elastiq.config import Settings
 from elastiq.model import InstanceState, Shape
@@ -14,6 +15,7 @@ from elastiq.sim.faults import Faults
 from elastiq.tracking import STALE_WORKER_SLACK_SECONDS
 
 CLUSTER = "sim"
+IMAGE = "ami-sim"
 
 START = 1_700_000_000.0
 """A Tuesday, 22:13:20 UTC."""
@@ -39,6 +41,8 @@ class Traits:
     advertise_seconds: float = 300.0
     lease_seconds: float = 2400.0
     tells_capacity: bool = True
+    shows_tokens: bool = True
+    """Whether listings show client tokens; where they do not, tags are put on after the launch alone."""
 
 
 class Fate(Enum):
@@ -73,6 +77,8 @@ class Vm:
         "cluster",
         "created_at",
         "detail",
+        "drain_shown",
+        "drained",
         "end_requested",
         "excused",
         "free_cpus",
@@ -106,6 +112,10 @@ class Vm:
         self.joined = False
         """Its worker runs: a job can start there unless it is closed."""
         self.closed = False
+        self.drained = False
+        """An administrator has closed it."""
+        self.drain_shown = False
+        """The daemon has seen that."""
         self.end_requested = False
         self.offset_seconds = 0.0
         """How wrong the daemon's clock was at its launch."""
@@ -121,6 +131,10 @@ class Vm:
         self.shown_address = False
         """Whether the cloud has told the daemon its address and name."""
 
+    def give(self, cluster: str, pool: str) -> None:
+        """Tag it."""
+        self.cluster, self.pool = cluster, pool
+
     @property
     def exists(self) -> bool:
         """Return whether it counts against the quota."""
@@ -132,6 +146,10 @@ class Vm:
         return self.joined and not self.closed and self.state is InstanceState.RUNNING
 
 
+Picture = tuple[int, int, int, Optional[float], bool, bool]
+"""Free CPUs, free memory, jobs, idle since, closed, drained by an administrator."""
+
+
 class Ad:
     """What the batch system lists of a worker: the truth, or a picture of it that is out of date."""
 
@@ -140,8 +158,8 @@ class Ad:
     def __init__(self, vm: Vm, name: str, instance_id: str | None, address: str | None, listed_at: float) -> None:
         self.vm, self.name, self.instance_id, self.address = vm, name, instance_id, address
         self.listed_at = listed_at
-        self.frozen: tuple[int, int, int, float | None, bool] | None = None
-        """Free CPUs, free memory, jobs, idle since, closed: of a VM that is gone, or of some time ago."""
+        self.frozen: Picture | None = None
+        """Its picture of some time ago, or the last one of a VM that is gone."""
 
 
 class World:
@@ -278,7 +296,7 @@ class World:
         by, now = self.traits.advertises, self.engine.time
         self.ads.append(Ad(vm, name, vm.id if by == "id" else None, vm.address if by != "name" else None, now))
 
-    def picture(self, vm: Vm) -> tuple[int, int, int, float | None, bool]:
+    def picture(self, vm: Vm) -> Picture:
         """Return what an ad of `vm` says now."""
         return (
             vm.free_cpus,
@@ -286,6 +304,7 @@ class World:
             len(vm.jobs),
             None if vm.jobs else vm.idle_since,
             vm.closed,
+            vm.drained,
         )
 
     def submit(self, shape: Shape, seconds: float, *, held: bool = False) -> Job:
@@ -457,7 +476,7 @@ class World:
 
     def open(self, vm: Vm) -> None:
         """Let the worker of `vm` take jobs again."""
-        vm.closed = False
+        vm.closed = vm.drained = vm.drain_shown = False
         if vm.joined and not any(ad.vm is vm for ad in self.ads):
             self.engine.after(self.engine.between(1, 10), lambda: self.advertise(vm))
             self.engine.after(11, self.negotiate_soon)

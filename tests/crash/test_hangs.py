@@ -23,12 +23,10 @@ CHECK_QUEUE_SECONDS = 2.0
 CHECK_VMS_SECONDS = 3.0
 LATE_SECONDS = 10.0
 """No check may be later than this while the other system hangs."""
-READ_SECONDS = 30.0
-"""How long the daemon waits for an answer on a connection that has gone silent."""
 COMMAND_SECONDS = 15.0
 """The deadline of the plugin's command."""
-SLACK_SECONDS = 10.0
-"""What a busy machine may add."""
+POLL_SECONDS = 15.0
+"""The shipped interval of the checks; those of the test are shorter."""
 
 
 @dataclass(frozen=True)
@@ -152,20 +150,12 @@ def hang_batch(directory: Path, way: str) -> Hang:
                 hang.end_orphans()
 
 
-SCENARIOS: dict[str, tuple[Callable[[Path], Hang], float, float]] = {
-    # name: (what to do, interval of the other system's checks, how long a call may go on after the end of the hang)
-    "cloud": (lambda path: hang_cloud(path, silent_for_ever=False), CHECK_QUEUE_SECONDS, 0.0),
-    "cloud, old connections for ever": (
-        lambda path: hang_cloud(path, silent_for_ever=True),
-        CHECK_QUEUE_SECONDS,
-        READ_SECONDS,
-    ),
-    "batch system": (lambda path: hang_batch(path, "silent"), CHECK_VMS_SECONDS, 0.0),
-    "batch system, its command for ever": (
-        lambda path: hang_batch(path, "command"),
-        CHECK_VMS_SECONDS,
-        COMMAND_SECONDS,
-    ),
+SCENARIOS: dict[str, tuple[Callable[[Path], Hang], float]] = {
+    # name: (what to do, interval of the other system's checks)
+    "cloud": (lambda path: hang_cloud(path, silent_for_ever=False), CHECK_QUEUE_SECONDS),
+    "cloud, old connections for ever": (lambda path: hang_cloud(path, silent_for_ever=True), CHECK_QUEUE_SECONDS),
+    "batch system": (lambda path: hang_batch(path, "silent"), CHECK_VMS_SECONDS),
+    "batch system, its command for ever": (lambda path: hang_batch(path, "command"), CHECK_VMS_SECONDS),
 }
 
 
@@ -173,19 +163,17 @@ SCENARIOS: dict[str, tuple[Callable[[Path], Hang], float, float]] = {
 def hangs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Hang]]]:
     """All scenarios at the same time, for they are mostly waiting."""
     with ThreadPoolExecutor(len(SCENARIOS)) as pool:
-        yield {
-            name: pool.submit(run, tmp_path_factory.mktemp("hang") / "head") for name, (run, _, _) in SCENARIOS.items()
-        }
+        yield {name: pool.submit(run, tmp_path_factory.mktemp("hang") / "head") for name, (run, _) in SCENARIOS.items()}
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_other_system_is_checked_and_work_goes_on(name: str, hangs: dict[str, Future[Hang]]) -> None:
-    _, interval, overhang = SCENARIOS[name]
+    _, interval = SCENARIOS[name]
     hang = hangs[name].result()
     print(f"{name} hung for {HANG_SECONDS:g} s: {hang}")
     assert hang.longest_gap_seconds <= interval + LATE_SECONDS
-    poll = max(CHECK_QUEUE_SECONDS, CHECK_VMS_SECONDS)
-    assert hang.scale_up_seconds <= overhang + poll + SLACK_SECONDS
+    # The default of check_queue_every_s, after which both systems are asked again while one is silent.
+    assert hang.scale_up_seconds <= POLL_SECONDS
 
 
 @pytest.mark.parametrize("what", ["cloud", "silent", "command"])

@@ -30,7 +30,9 @@ IDS = [f"i-{number:08x}" for number in range(8)]
 TIMES = st.sampled_from([NOW - age for age in (0, 1, 30, 59, 130, 599, 601, 3599, 3601, 90_000)])
 SHAPES = st.builds(Shape, st.integers(1, 8), st.sampled_from([0, 500, 4000]), st.just(0), st.integers(0, 1))
 
-demands = st.lists(st.builds(Demand, SHAPES, st.integers(1, 50)), max_size=3).map(tuple)
+demands = st.lists(
+    st.builds(Demand, SHAPES, st.integers(1, 50), vms_per_job=st.sampled_from([1, 1, 1, 2, 3])), max_size=3
+).map(tuple)
 workers = st.lists(
     st.builds(
         Worker,
@@ -42,7 +44,8 @@ workers = st.lists(
         st.integers(0, 4),
         st.sampled_from([None, 0.0, 3599.0, 3601.0, 99_999.0]),
         st.booleans(),
-    ),
+        st.booleans(),
+    ).map(lambda worker: replace(worker, closed_by_other=worker.closed and worker.closed_by_other)),
     max_size=6,
     unique_by=lambda worker: worker.name,
 ).map(tuple)
@@ -54,6 +57,7 @@ instances = st.lists(
         cluster=st.sampled_from(["", "test", "other"]),
         client_token=st.sampled_from(["", "t1", "t2"]),
         launched_at=st.none() | TIMES,
+        image_id=st.sampled_from(["", "ami-1"]),
     ),
     max_size=8,
     unique_by=lambda instance: instance.id,
@@ -82,13 +86,18 @@ memories = st.builds(
     st.none() | TIMES,
     records,
     st.lists(
-        st.builds(Intent, st.sampled_from(["t1", "t2"]), st.just("default"), st.integers(1, 4), TIMES), max_size=2
+        st.builds(
+            Intent, st.sampled_from(["t1", "t2"]), st.just("default"), st.integers(1, 4), TIMES, st.none() | TIMES
+        ),
+        max_size=2,
     ).map(tuple),
     st.just({}) | st.just({"default": Breaker(3, 1, 0, NOW + 60, "broken")}) | st.just({"default": Breaker(3)}),
     st.just({}) | st.just({"default": Shape(4, 4000)}),
 )
 policies = st.builds(
-    lambda low, high, per_vm: Policy((Pool("default", 0, high),), min(low, high or low), high, per_vm, cluster="test"),
+    lambda low, high, per_vm: Policy(
+        (Pool("default", 0, high),), min(low, high or low), high, per_vm, cluster="test", image_id="ami-1"
+    ),
     st.integers(0, 3),
     st.none() | st.integers(1, 6),
     st.none() | st.integers(1, 8),
@@ -112,7 +121,8 @@ def counted(made: Plan) -> int:
         record.terminated_at is not None and record.state is InstanceState.STOPPING for record in memory.vms.values()
     )
     unseen = sum(
-        max(0, intent.count - sum(record.token == intent.token for record in memory.vms.values()))
+        len(intent.lookalikes)
+        or max(0, intent.count - sum(record.token == intent.token for record in memory.vms.values()))
         for intent in memory.intents
     )
     return len(memory.vms) - stopping + unseen
@@ -145,6 +155,30 @@ def test_every_plan_keeps_the_promises(seen: Observation, memory: Memory, policy
         record = made.memory.vms[id_]
         assert not record.doomed and record.terminated_at is None, "what may be dying is not reopened"
     assert plan(seen, memory, policy) == made, "the same facts give the same plan"
+
+
+@settings(max_examples=500, deadline=None)
+@given(observations, memories, policies)
+def test_what_somebody_else_closed_is_left_alone(seen: Observation, memory: Memory, policy: Policy) -> None:
+    made = plan(seen, memory, policy)
+    ids = {worker.instance_id for worker in seen.workers or () if worker.closed_by_other}
+    claimed_twice = [worker.instance_id for worker in seen.workers or ()]
+    for id_ in {*of(made, Kind.TERMINATE), *of(made, Kind.REOPEN)} & ids:
+        record = made.memory.vms[id_]
+        assert record.doomed or record.state is InstanceState.ERROR or claimed_twice.count(id_) > 1
+
+
+@settings(max_examples=500, deadline=None)
+@given(observations, memories, policies)
+def test_vms_that_look_like_a_lost_launch_are_counted_and_never_ended(
+    seen: Observation, memory: Memory, policy: Policy
+) -> None:
+    made = plan(seen, memory, policy)
+    alike = [id_ for intent in made.memory.intents for id_ in intent.lookalikes]
+    assert len(alike) == len(set(alike)), "none counts twice"
+    assert not set(alike) & {*of(made, Kind.TERMINATE), *of(made, Kind.REOPEN), *made.memory.vms}
+    for id_ in alike:
+        assert any(id_ in decision.reason for decision in made.decisions if decision.kind is Kind.HOLD)
 
 
 @settings(max_examples=500, deadline=None)

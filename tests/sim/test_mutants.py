@@ -110,6 +110,21 @@ def takes_any_clusters_tag_for_its_own(patch: Patch) -> None:
     patch.setattr(tracking, "_is_own", lambda instance, cluster, tokens, former: bool(instance.cluster))
 
 
+def ends_what_somebody_else_closed(patch: Patch) -> None:
+    reason = planner._reason_to_end
+    patch.setattr(
+        planner,
+        "_reason_to_end",
+        lambda at, record, worker, policy: reason(
+            at, record, worker and replace(worker, closed_by_other=False), policy
+        ),
+    )
+
+
+def overlooks_vms_that_look_like_a_lost_launch(patch: Patch) -> None:
+    patch.setattr(tracking, "_looks_like", lambda instance, intent, policy: False)
+
+
 def takes_no_answer_for_none(patch: Patch) -> None:
     def ask(self: Any, what: str, call: Callable[[], Any]) -> Any:
         try:
@@ -194,6 +209,7 @@ def gives_no_reasons(patch: Patch) -> None:
 
 
 UNCLEAR_ENDS = ("terminate: answer lost, done later", "terminate: answer lost, done", "job wants in after the close")
+LOST_LAUNCHES = ("launch: answer lost, VMs made", "launch: answer lost, some VMs made")
 LISTINGS = ("listing: VMs missing", "listing: empty", "VM crashes")
 BROKEN_IMAGE = ("image broken, no boot ends well",)
 
@@ -205,11 +221,13 @@ MUTANTS: tuple[tuple[int, Callable[[Patch], None], str, tuple[str, ...]], ...] =
     (2, keeps_no_intents, "never above max|no VM lost|only its own", ()),
     (2, finds_vms_by_record_alone, "never above max|no VM lost", ()),
     (2, tags_nothing, "no VM lost", ("tagging fails",)),
+    (2, overlooks_vms_that_look_like_a_lost_launch, "never above max|no VM lost", LOST_LAUNCHES),
     (3, counts_no_possible_vms, "never above max", ()),
     (3, forgets_vms_that_one_listing_leaves_out, "never above max|no job killed", LISTINGS),
     (3, ignores_the_maximum, "never above max", ()),
     (4, takes_every_vm_for_its_own, "only its own", ()),
     (4, takes_any_clusters_tag_for_its_own, "only its own", ()),
+    (4, ends_what_somebody_else_closed, "drains left alone", ("administrator drains workers",)),
     (5, takes_no_answer_for_none, "no harm in doubt|never above max|no VM lost|no job killed", ()),
     (5, goes_on_with_the_last_answer, "no harm in doubt", ()),
     (5, gives_up_lost_workers_at_once, "no harm in doubt", ()),

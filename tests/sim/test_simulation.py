@@ -73,11 +73,23 @@ UNCLEAR_LAUNCHES = (
 )
 
 
-@pytest.mark.parametrize("seed", [8, 1019, 1055])
-def test_seeds_that_once_launched_too_many_when_answers_were_lost(seed: int) -> None:
-    result = live(seed, Options(dialect="aws", kinds=UNCLEAR_LAUNCHES, life_seconds=20 * DAY))
-    assert not result.violation
-    assert result.book.work["launches asked for again"]
+def test_lives_in_which_answers_to_launches_are_lost() -> None:
+    asked_again = 0
+    for seed in (8, 1019, 1055, *range(30_000, 30_006)):
+        result = live(seed, Options(dialect="aws", kinds=UNCLEAR_LAUNCHES, life_seconds=20 * DAY))
+        assert not result.violation, f"seed {seed}"
+        asked_again += result.book.work["launches asked for again"]
+    assert asked_again
+
+
+def test_lives_in_a_cloud_that_shows_no_client_tokens() -> None:
+    known_by_looks = 0
+    kinds = ("launch: answer lost, VMs made", "launch: answer lost, some VMs made")
+    for seed in range(40_000, 40_020):
+        result = live(seed, Options(dialect="openstack", kinds=kinds, life_seconds=10 * DAY))
+        assert not result.violation, f"seed {seed}"
+        known_by_looks += result.book.work["VMs known by their looks"]
+    assert known_by_looks
 
 
 def test_a_slice_of_many_lives_keeps_every_promise_and_meets_every_fault() -> None:

@@ -468,3 +468,21 @@ def test_after_a_damaged_database_launches_wait_until_all_vms_must_be_listed(rig
     rig.cloud.vms = {}
     rig.run(400)
     assert rig.cloud.launches == [5, 5]
+
+
+def test_a_full_disk_keeps_no_outcome_out_of_the_log(
+    rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.wait_for_jobs(12)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+
+    def full(*arguments: object) -> None:
+        raise StateError("disk full")
+
+    monkeypatch.setattr(rig.state, "record", full)
+    with caplog.at_level(logging.INFO):
+        rig.run(60)
+    told = [record.getMessage() for record in caplog.records if "idle for" in record.getMessage()]
+    assert len([text for text in told if text.startswith("terminate VM")]) == 3

@@ -11,7 +11,7 @@ import pytest
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError, CloudError, CloudFault
-from elastiq.lanes import STUCK_CALLS, Lane, LaneBusyError, LanedBatch, LanedCloud
+from elastiq.lanes import OVERTAKE_SECONDS, STUCK_CALLS, Lane, LaneBusyError, LanedBatch, LanedCloud
 from elastiq.model import Pool, Worker
 from elastiq.plugins import Closing
 from tests.unit.fakes import FakeBatch, FakeCloud
@@ -107,8 +107,8 @@ def test_another_call_is_left_out_at_once_while_one_hangs(clock: SettableClock, 
     with pytest.raises(LaneBusyError):
         lane.ask("the list", gate, "list")
     lane._ask_wait_seconds = LONG  # a second wait would never end in time
-    clock.added += 40
-    with pytest.raises(LaneBusyError, match="the size was left out: the list has not answered for 40 s") as caught:
+    clock.added += 9
+    with pytest.raises(LaneBusyError, match="the size was left out: the list has not answered for 9 s") as caught:
         lane.ask("the size", lambda: 1, "size")
     assert not caught.value.asked
 
@@ -122,6 +122,82 @@ def test_the_same_question_is_not_asked_twice_and_its_late_answer_is_returned_on
     assert lane.ask("the list", gate, "list") == "answer"
     assert lane.ask("the list", gate, "list") == "answer"
     assert gate.calls == 2
+
+
+def test_a_question_overtakes_a_call_that_has_been_silent_for_long(
+    clock: SettableClock, lane: Lane, gate: Gate
+) -> None:
+    with pytest.raises(LaneBusyError):
+        lane.ask("the list", gate, "list")
+    clock.added += OVERTAKE_SECONDS
+    lane._ask_wait_seconds = LONG
+    assert lane.ask("the list", lambda: "on a new connection", "list") == "on a new connection"
+    settle(lane, gate)
+    assert lane.ask("the list", lambda: "fresh", "list") == "fresh"
+
+
+def test_of_two_calls_with_the_same_question_the_first_answer_is_taken(
+    clock: SettableClock, lane: Lane, gate: Gate
+) -> None:
+    silent = Gate()
+    with pytest.raises(LaneBusyError):
+        lane.ask("the list", gate, "list")
+    clock.added += OVERTAKE_SECONDS
+    threading.Thread(target=lambda: (silent.entered.wait(LONG), gate.open.set())).start()
+    lane._ask_wait_seconds = LONG
+    assert lane.ask("the list", silent, "list") == "answer"
+    silent.open.set()
+
+
+def test_the_failure_of_an_overtaken_question_is_of_no_use(clock: SettableClock, lane: Lane, gate: Gate) -> None:
+    gate.error = CloudError("read timeout")
+    with pytest.raises(LaneBusyError):
+        lane.ask("the list", gate, "list")
+    clock.added += OVERTAKE_SECONDS
+    (overtaken,) = lane._kept
+    second = Gate("second")
+    with pytest.raises(LaneBusyError):
+        lane.ask("the list", second, "list")
+    gate.open.set()
+    while not overtaken.answered:
+        gate.left.wait(0.001)
+    settle(lane, second)
+    assert lane.ask("the list", second, "list") == "second"
+
+
+def test_no_act_overtakes_an_act(clock: SettableClock, lane: Lane, gate: Gate) -> None:
+    with pytest.raises(LaneBusyError):
+        lane.act("closing w1", gate)
+    clock.added += OVERTAKE_SECONDS
+    assert lane.ask("the workers", lambda: 3, "workers") == 3
+    with pytest.raises(LaneBusyError, match="reopening w1 was left out: closing w1 has not answered for") as caught:
+        lane.act("reopening w1", lambda: None)
+    assert not caught.value.asked
+
+
+def test_a_launch_asked_for_again_by_its_token_may_overtake_itself(
+    clock: SettableClock, lane: Lane, gate: Gate
+) -> None:
+    with pytest.raises(LaneBusyError):
+        lane.act("launching", gate, "launch t")
+    clock.added += OVERTAKE_SECONDS
+    assert lane.ask("the list", lambda: 3, "list") == 3
+    assert lane.act("launching", lambda: "locked", "launch t") == "locked"
+
+
+def test_an_act_makes_the_answers_of_overtaken_questions_worthless(
+    clock: SettableClock, lane: Lane, gate: Gate
+) -> None:
+    with pytest.raises(LaneBusyError):
+        lane.ask("the list", gate, "list")
+    clock.added += OVERTAKE_SECONDS
+    (overtaken,) = lane._kept
+    assert lane.ask("the size", lambda: 1, "size") == 1
+    lane.act("launching", lambda: None)
+    gate.open.set()
+    while not overtaken.answered:
+        gate.left.wait(0.001)
+    assert lane.ask("the list", lambda: "fresh", "list") == "fresh"
 
 
 def test_a_late_answer_survives_other_questions(lane: Lane, gate: Gate) -> None:
@@ -180,7 +256,7 @@ def test_after_giving_up_a_new_thread_serves_and_a_launch_is_still_collected(
     clock.added += 101
     lane._ask_wait_seconds = LONG
     assert lane.ask("the list", lambda: 7, "list") == 7
-    given_up = lane._kept["launch t"]
+    (given_up,) = lane._kept
     gate.open.set()
     while not given_up.answered:
         gate.left.wait(0.001)

@@ -297,3 +297,73 @@ def test_the_summary_is_one_sentence() -> None:
     seen = see(records, demand=(jobs(8),), workers=(worker(1, running=4),))
     made = plan(seen, remember(records, waiting_since=NOW - 50), PLAIN)
     assert made.summary == "jobs 8 waiting; workers 1 busy, 0 idle; VMs 0 pending, 1 running of 0..5: launch 2"
+
+
+def wide(count: int, machines: int, cpus: int = 1) -> Demand:
+    return Demand(Shape(cpus), count, vms_per_job=machines)
+
+
+@pytest.mark.parametrize(
+    ("demand", "present", "maximum", "expected"),
+    [
+        pytest.param([wide(1, 3)], 0, 5, 3, id="all its machines in one launch"),
+        pytest.param([wide(1, 3)], 0, 2, 0, id="never, for the maximum is smaller"),
+        pytest.param([wide(2, 3, cpus=4)], 0, 5, 3, id="the second would get two of three"),
+        pytest.param([wide(2, 3, cpus=2)], 0, 5, 3, id="two that share their machines"),
+        pytest.param([wide(1, 3)], 2, 5, 1, id="what is there counts"),
+        pytest.param([wide(1, 3)], 3, 5, 0, id="nothing is lacking"),
+        pytest.param([wide(1, 3, cpus=4), jobs(5)], 0, 5, 5, id="narrow jobs take what is left"),
+        pytest.param([wide(1, 4, cpus=4), jobs(8)], 2, 5, 3, id="narrow jobs get the last one"),
+        pytest.param([wide(1000, 2)], 0, 5, 4, id="as many whole jobs as there is room for"),
+    ],
+)
+def test_a_job_of_several_machines_gets_all_of_them_or_none(
+    demand: list[Demand], present: int, maximum: int, expected: int
+) -> None:
+    records = [joined(number) for number in range(present)]
+    workers = tuple(worker(number) for number in range(present))
+    policy = replace(BY_SHAPE, pools=(Pool("default", 0, maximum),), max_vms=maximum)
+    memory = remember(records, waiting_since=NOW - 100, capacities=HOLDS_4)
+    made = plan(see(records, demand=tuple(demand), workers=workers), memory, policy)
+    assert launched(made) == expected
+
+
+def test_a_job_of_too_many_machines_is_reported() -> None:
+    memory = remember([], waiting_since=NOW - 100, capacities=HOLDS_4)
+    made = plan(see([], demand=(wide(1, 6),)), memory, BY_SHAPE)
+    assert "1 job of 6 machines at once can never run: max_vms is 5; not counted as demand" in made.summary
+
+
+def test_a_job_that_would_get_only_some_of_its_machines_is_reported() -> None:
+    records = [joined(number) for number in range(3)]
+    busy = tuple(worker(number, running=4) for number in range(3))
+    memory = remember(records, waiting_since=NOW - 100, capacities=HOLDS_4)
+    made = plan(see(records, demand=(wide(1, 3),), workers=busy), memory, BY_SHAPE)
+    assert launched(made) == 0
+    assert "1 job lacks 3 VMs at once, but max_vms 5 leaves 2, so none is launched for that" in made.summary
+
+
+def test_many_jobs_of_several_machines_are_planned_quickly() -> None:
+    records = [joined(number) for number in range(500)]
+    workers = tuple(worker(number, cpus=64) for number in range(500))
+    memory = remember(records, waiting_since=NOW - 100, capacities={"default": Shape(64, 4000)})
+    policy = replace(BY_SHAPE, pools=(Pool("default", 0, None),), max_vms=None)
+    made = plan(see(records, demand=(wide(50_000, 2),), workers=workers), memory, policy)
+    assert launched(made) == 1000
+
+
+def test_a_worker_that_somebody_else_closed_is_left_alone_and_reported() -> None:
+    records = [joined(1), joined(2, closing_at=NOW - 500, closed=True)]
+    workers = tuple(worker(n, idle_seconds=90_000.0, closed=True, closed_by_other=True) for n in (1, 2))
+    memory = remember(records, waiting_since=NOW - 100)
+    made = plan(see(records, demand=(jobs(1),), workers=workers), memory, PLAIN)
+    assert ended(made) == []
+    assert of(made, Kind.REOPEN) == []
+    assert "VM i-00000001, i-00000002 is left alone: somebody else closed its worker" in made.summary
+    assert launched(made) == 1
+
+
+def test_a_vm_whose_termination_may_have_gone_through_is_ended_whoever_closed_it_since() -> None:
+    record = joined(1, closing_at=NOW - 500, closed=True, doomed=True)
+    workers = (worker(1, closed=True, closed_by_other=True),)
+    assert ended(plan(see([record], workers=workers), remember([record]), PLAIN)) == [record.id]

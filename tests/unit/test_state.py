@@ -34,11 +34,15 @@ def reopen(directory: Path, now: float = NOW) -> Memory:
         state.close()
 
 
+def restarted(memory: Memory, now: float = NOW) -> Memory:
+    return replace(memory, intents=tuple(replace(intent, restarted_at=now) for intent in memory.intents))
+
+
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     state = State(tmp_path, NOW)
     state.save(MEMORY)
     state.close()
-    assert reopen(tmp_path) == MEMORY
+    assert reopen(tmp_path) == restarted(MEMORY)
 
 
 def test_changes_and_removals_are_saved(tmp_path: Path) -> None:
@@ -167,7 +171,7 @@ def test_a_database_of_a_newer_version_is_read_as_far_as_it_is_known(tmp_path: P
     database.execute("UPDATE vms SET record = json_set(record, '$.of_tomorrow', 1)")
     database.commit()
     database.close()
-    assert reopen(tmp_path) == MEMORY
+    assert reopen(tmp_path) == restarted(MEMORY)
 
 
 def test_patience_begins_anew_with_a_restart(tmp_path: Path) -> None:
@@ -178,7 +182,8 @@ def test_patience_begins_anew_with_a_restart(tmp_path: Path) -> None:
     state.close()
     memory = reopen(tmp_path, NOW + 3600)
     assert memory.vms["i-2"] == replace(record, lost_since=NOW + 3600, missing_since=NOW + 3600)
-    assert memory.intents[0].requested_at == NOW + 3600
+    assert memory.intents[0].requested_at == NOW
+    assert memory.intents[0].waiting_since == NOW + 3600
 
 
 def test_a_launch_in_the_future_may_have_joined_meanwhile(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from elastiq.model import (
     Observation,
     Outcome,
     Policy,
+    Pool,
     Shape,
     VmRecord,
     Worker,
@@ -222,3 +223,60 @@ def test_a_failed_boot_counts_whatever_became_of_its_termination() -> None:
     assert track(listing(), vms(vanished), POLICY).memory.breakers["default"].failed_boots == 1
     counted = replace(doomed, terminated_at=NOW - 5)
     assert not track(listing(dead), vms(counted), POLICY).memory.breakers
+
+
+LOST = Intent("t1", "default", 3, NOW - 500, unseen_since=NOW - 301)
+ALIKE = Instance("i-9", InstanceState.RUNNING, launched_at=NOW - 495, type="m1.small", image_id="ami-1")
+BY_LOOKS = Policy(pools=(Pool("default", 0, 5, "m1.small"),), cluster="test", image_id="ami-1")
+
+
+def lookalikes(*instances: Instance, intents: tuple[Intent, ...] = (LOST,)) -> list[tuple[str, ...]]:
+    found = track(listing(*instances), Memory(intents=intents), BY_LOOKS).memory
+    assert not found.vms
+    return [intent.lookalikes for intent in found.intents]
+
+
+def test_a_lost_launch_without_any_vm_that_looks_like_it_is_given_up() -> None:
+    assert lookalikes() == []
+
+
+def test_a_vm_that_looks_like_a_lost_launch_keeps_it_open() -> None:
+    assert lookalikes(ALIKE) == [("i-9",)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"image_id": "ami-2"},
+        {"image_id": ""},
+        {"type": "m1.large"},
+        {"launched_at": NOW - 5000},
+        {"launched_at": NOW},
+        {"launched_at": None},
+        {"client_token": "somebody's"},
+        {"cluster": "other"},
+        {"state": InstanceState.TERMINATED},
+    ],
+    ids=str,
+)
+def test_a_vm_of_another_kind_does_not_look_like_it(values: dict[str, object]) -> None:
+    other = replace(ALIKE, **values)  # type: ignore[arg-type]
+    lost_long_ago = replace(LOST, requested_at=NOW - 2000) if values.get("launched_at") == NOW else LOST
+    assert lookalikes(other, intents=(lost_long_ago,)) == []
+
+
+def test_a_vm_looks_like_one_launch_only_and_a_launch_has_no_more_of_them_than_it_asked_for() -> None:
+    vms_alike = [replace(ALIKE, id=f"i-{number}") for number in range(5)]
+    second = replace(LOST, token="t2", count=1)
+    assert lookalikes(*vms_alike, intents=(LOST, second)) == [("i-0", "i-1", "i-2"), ("i-3",)]
+
+
+def test_nothing_is_taken_for_a_lookalike_while_its_own_token_may_still_show_up() -> None:
+    assert lookalikes(ALIKE, intents=(replace(LOST, unseen_since=NOW - 100),)) == [()]
+
+
+def test_a_lookalike_that_gets_the_tag_of_the_cluster_is_its_own() -> None:
+    tagged = replace(ALIKE, cluster="test")
+    memory = track(listing(tagged), Memory(intents=(replace(LOST, lookalikes=("i-9",)),)), BY_LOOKS).memory
+    assert set(memory.vms) == {"i-9"}
+    assert memory.intents == ()
