@@ -149,18 +149,15 @@ def _deb_obstacle() -> str:
     """Return why tools/build-deb can not work here, which installs its tools by itself where it may."""
     if not shutil.which("apt-get"):
         return "this is not Debian"
-    if not (SOURCE / ".git").exists():
-        return "this is not a git checkout"
     if os.geteuid() == 0:
         return ""
     if shutil.which("dpkg-checkbuilddeps"):
-        check = subprocess.run(["dpkg-checkbuilddeps"], cwd=SOURCE, capture_output=True, text=True)
-        return check.stderr.strip()
+        return subprocess.run(["dpkg-checkbuilddeps"], cwd=SOURCE, capture_output=True, text=True).stderr.strip()
     return "dpkg-buildpackage is missing: apt-get install dpkg-dev"
 
 
 def _deb(sdist: Path, source: Path, work: Path, environment: dict[str, str]) -> list[Path]:
-    _run([str(SOURCE / "tools" / "build-deb"), str(work)], SOURCE, environment)
+    _run([str(source / "tools" / "build-deb"), "--into", str(work)], source, environment)
     return sorted(path for path in work.iterdir() if path.suffix in (".deb", ".dsc", ".xz"))
 
 
