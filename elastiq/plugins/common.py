@@ -1,8 +1,14 @@
-"""What all plugins do alike beside parsing: keep a deadline, and know a machine again."""
+"""What all plugins do alike beside parsing: keep a deadline, ask in a child process, and know a machine again."""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
 from elastiq.clock import Clock
+from elastiq.command import run
 from elastiq.errors import BatchError
 from elastiq.model import Worker
 
@@ -22,6 +28,18 @@ class Deadline:
         if seconds <= 0:
             raise BatchError(f"{self._who} gave no complete answer within {self._seconds:g} s")
         return seconds
+
+
+def run_module(module: str, arguments: Sequence[str], timeout_seconds: float) -> str:
+    """Run a module of elastiq's as a program of its own, and return what it prints; raise BatchError as `run` does.
+
+    For what must not run in the daemon: libraries that may hang or crash, and answers that take much memory.
+    """
+    # -m needs to find this very package, wherever the daemon was started from.
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+    environment = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    return run([sys.executable, "-m", module, *arguments], timeout_seconds, environment=environment)
 
 
 def is_same(one: Worker, other: Worker) -> bool:

@@ -6,10 +6,7 @@ Commands are found by PATH and take the head node's HTCondor configuration. Drai
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elastiq.clock import Clock
@@ -17,7 +14,7 @@ from elastiq.command import execute, pipeline, run
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Worker
 from elastiq.plugins import Closing
-from elastiq.plugins.common import Deadline, is_same, label
+from elastiq.plugins.common import Deadline, is_same, label, run_module
 from elastiq.plugins.htcondor_parse import (
     OWN_DRAIN,
     Machine,
@@ -256,11 +253,7 @@ class HTCondor:
 
 
 def _ask_bindings(question: str, timeout_seconds: float) -> str:
-    # -m needs to find this very package, wherever the daemon was started from.
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
-    arguments = [sys.executable, "-m", "elastiq.plugins.htcondor_query", question, f"{timeout_seconds:.0f}"]
-    return run(arguments, timeout_seconds, environment={"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"})
+    return run_module("elastiq.plugins.htcondor_query", [question, f"{timeout_seconds:.0f}"], timeout_seconds)
 
 
 def _condor_q(schedd: str) -> list[str]:
