@@ -242,7 +242,7 @@ class _Accounting:
 
     def description(self) -> str:
         """Return what to say about the file."""
-        if os.access(self._path, os.R_OK):
+        if os.access(self._path, os.R_OK) or (self._path.parent.is_dir() and not self._path.exists()):
             return f"jobs that end are seen in {self._path}"
         return f"{self._path} can NOT be read: a job between two looks does not begin the idle time anew"
 

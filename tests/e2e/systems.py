@@ -10,8 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.testbed.batch import BatchTestbed
+from tests.testbed.gridengine_pool import GridEnginePool
 from tests.testbed.machines import Network
 from tests.testbed.pool import RECOVERY_CONFIGURATION, HtcondorPool
+from tests.testbed.slurm_pool import SlurmPool
 
 BatchMaker = Callable[[int], BatchTestbed]
 """Given the CPUs of a worker, starts a head node."""
@@ -23,6 +25,8 @@ def _htcondor(network: Network, cpus: int) -> BatchTestbed:
 
 SYSTEMS: dict[str, Callable[[Network, int], BatchTestbed]] = {
     "htcondor": _htcondor,
+    "slurm": SlurmPool,
+    "gridengine": GridEnginePool,
 }
 
 
