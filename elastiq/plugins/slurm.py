@@ -89,7 +89,7 @@ class Slurm:
             return Closing.CLOSED  # no job can be on a machine that is no node
         if node.worker.closed_by_other:
             raise BatchError(f"{label(worker)} was drained by somebody else, not by elastiq: {node.reason[:200]}")
-        if not node.worker.closed:
+        if not node.drained_by_elastiq:
             if node.worker.jobs:
                 return Closing.BUSY
             self._change(node, "state=drain", f"reason={OWN_REASON}idle", deadline=deadline)

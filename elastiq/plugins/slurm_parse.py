@@ -69,7 +69,7 @@ _REASONS = (
 )
 _NOTHING = ("", "N/A", "(null)")
 _TASKS = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10})(?::([0-9]{1,10}))?)?")
-_GPUS = re.compile(r"(?:^|,)(?:gres[:/])?gpu(?:[:/][A-Za-z_][^,:=()]*)?(?:[:=]([0-9]{1,6}))?(?=[,(]|$)")
+_GPUS = re.compile(r"(?:^|,)(?:gres[:/])?gpu(?:[:/][^,:=()]*[A-Za-z_][^,:=()]*)?(?:[:=]([0-9]{1,6}))?(?=[,(]|$)")
 
 OWN_REASON = "elastiq: "
 """The reasons that elastiq gives begin like this; by them it knows its own drains again."""
@@ -216,7 +216,7 @@ def demand_of(
 
 def _tasks(group: Waiting, running: Mapping[str, int]) -> int:
     """Return how many waiting tasks of an array may start: no more than its cap allows beside those that run."""
-    tasks, _, cap = group.tasks.partition("%")
+    tasks, capped, cap = group.tasks.partition("%")
     count = 0
     for part in tasks.split(","):
         match = _TASKS.fullmatch(part)
@@ -225,7 +225,7 @@ def _tasks(group: Waiting, running: Mapping[str, int]) -> int:
         first = int(match[1])
         last = int(match[2] or first)
         count += max(0, (last - first) // (int(match[3] or 1) or 1) + 1)
-    if cap:
+    if capped:
         count = min(count, max(0, text.count(cap, "squeue") - running.get(group.array, 0)))
     return count
 
@@ -286,7 +286,8 @@ def _node(line: str, now: float) -> Node | None:
             jobs=int(busy),
             idle_seconds=None if busy else _idle_seconds(fields, now),
             closed=closed,
-            closed_by_other=closed and not why.startswith(OWN_REASON),
+            # A bad registration is closed by Slurm itself, not by somebody.
+            closed_by_other=closed and not why.startswith(OWN_REASON) and "INVALID_REG" not in flags,
         ),
         present=state not in ("DOWN", "UNKNOWN", "ERROR") and "INVALID_REG" not in flags,
         dynamic="DYNAMIC_NORM" in flags,

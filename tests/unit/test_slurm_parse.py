@@ -1,0 +1,376 @@
+"""Slurm's answers: recorded ones of real daemons, and such as no daemon should give."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elastiq.command import run
+from elastiq.errors import BatchError
+from elastiq.model import Demand, Shape, Worker
+from elastiq.plugins.slurm_parse import (
+    GROUP_JOBS,
+    QUEUE_FIELDS,
+    Node,
+    Waiting,
+    demand_of,
+    parse_nodes,
+    parse_queue,
+    parse_server_time,
+)
+
+RECORDED = Path(__file__).parent / "recorded" / "slurm"
+QUEUE_AT = 1795387242
+NODES_AT = 1795387234
+
+NODE = (
+    "NodeName=node1 Arch=x86_64 CoresPerSocket=1  CPUAlloc=0 CPUEfctv=4 CPUTot=4 CPULoad=N/A AvailableFeatures=(null) "
+    "ActiveFeatures=(null) Gres=(null) NodeAddr=10.0.0.7 NodeHostName=node1 Version=24.11.5 OS=Linux 6.1 #1 SMP  "
+    "RealMemory=4000 AllocMem=0 FreeMem=N/A Sockets=4 Boards=1 State=IDLE ThreadsPerCore=1 Partitions=batch "
+    "LastBusyTime=1700000000 CfgTRES=cpu=4 AllocTRES= "
+)
+
+
+def recorded(name: str) -> str:
+    return (RECORDED / name).read_text()
+
+
+def grouped(queue: str, now: float = QUEUE_AT) -> str:
+    """Return what the plugin's pipeline makes of the output of squeue."""
+    return run(["awk", "-F|", "-v", f"now={now:.0f}", GROUP_JOBS], 10, input_bytes=queue.encode())
+
+
+def demand(queue: str, now: float = QUEUE_AT, partitions: tuple[str, ...] = ()) -> tuple[Demand, ...]:
+    waiting, running = parse_queue(grouped(queue, now))
+    return demand_of(waiting, running, now, partitions)
+
+
+def job(**changes: str) -> str:
+    """A queue with one waiting job."""
+    values = dict.fromkeys(QUEUE_FIELDS, "N/A")
+    values.update({"ArrayJobID": "7", "StateCompact": "PD", "NumNodes": "1", "NumTasks": "1", "ReqNodes": ""})
+    values.update({"tres-alloc": "cpu=1,mem=1000M,node=1,billing=1", "Partition": "batch", "Reason": "Resources"})
+    values.update(
+        {"EligibleTime": str(QUEUE_AT - 60), **{name.replace("_", "-"): text for name, text in changes.items()}}
+    )
+    header = "|".join(name.upper().replace("-", "_") for name in QUEUE_FIELDS)
+    return f"{header}|\n{'|'.join(values.values())}|\n"
+
+
+def node(**changes: str) -> str:
+    """The line of an idle node; a change to nothing takes the field away."""
+    line = NODE
+    for name, value in changes.items():
+        line = re.sub(rf" {name}=\S*", f" {name}={value}" if value else "", line)
+    return line + "\n"
+
+
+def one_node(answer: str, now: float = 1_700_000_060) -> Node:
+    (found,) = parse_nodes(answer, now)
+    return found
+
+
+def test_recorded_queue() -> None:
+    """40 tasks of which one runs, at once 3 of 10 (none runs), 2 of an array with gaps (one runs), 20 single jobs,
+    three that need GPUs (by node, by task, by job), three of several nodes; and five that nothing is launched for."""
+    found = {(group.shape, group.vms_per_job): group.jobs for group in demand(recorded("24.11-queue"))}
+    assert found == {
+        (Shape(4, 500), 1): 39 + 3,
+        (Shape(3, 2100), 1): 20,
+        (Shape(1, 1000), 1): 1 + 1,
+        (Shape(1, 1000, 0, 2), 1): 5,
+        (Shape(1, 1000, 0, 1), 1): 1,
+        (Shape(2, 2000, 0, 2), 1): 1,
+        (Shape(1, 1000, 0, 2), 2): 1,
+        (Shape(2, 2000), 3): 1 + 1,
+        (Shape(3, 3000), 2): 1,
+    }
+
+
+def test_recorded_queue_by_partition() -> None:
+    found = {
+        (group.shape, group.vms_per_job): group.jobs for group in demand(recorded("24.11-queue"), QUEUE_AT, ("other",))
+    }
+    assert found == {(Shape(1, 1000, 0, 2), 1): 5, (Shape(2, 2000, 0, 2), 1): 1}
+
+
+def test_recorded_oldest_wait() -> None:
+    (first, *_) = demand(recorded("24.11-queue"))
+    assert first.oldest_wait_seconds == QUEUE_AT - 1795387234
+
+
+def test_an_empty_queue_has_its_header() -> None:
+    assert demand(recorded("24.11-empty-queue")) == ()
+
+
+def test_ten_thousand_jobs_are_one_line() -> None:
+    queue = recorded("24.11-queue")
+    (like,) = [line for line in queue.splitlines() if line.startswith("39|")]
+    text = grouped(queue + "".join(f"{like.replace('39', str(number), 1)}\n" for number in range(100, 10_100)))
+    assert len(text.splitlines()) < 30
+    assert max(group.jobs for group in demand_of(*parse_queue(text), QUEUE_AT)) == 10_020
+
+
+def test_recorded_nodes() -> None:
+    nodes = {found.worker.name[-1]: found for found in parse_nodes(recorded("24.11-nodes"), NODES_AT)}
+    workers = {name: found.worker for name, found in nodes.items()}
+    capacity = Shape(4, 4000)
+    assert workers["0"] == Worker(
+        "i-0123456789abcdef0", "i-0123456789abcdef0", "10.77.1.1", capacity, Shape(1, 1000), jobs=1
+    )
+    suspended = workers["1"]
+    assert (suspended.jobs, suspended.idle_seconds) == (1, None)
+    own, other = workers["3"], workers["4"]
+    assert (own.free, own.jobs, own.idle_seconds, own.closed, own.closed_by_other) == (capacity, 0, 8.0, True, False)
+    assert (other.jobs, other.closed, other.closed_by_other) == (0, True, True)
+    assert nodes["3"].drained_by_elastiq
+    assert not nodes["4"].drained_by_elastiq
+    assert [name for name, found in nodes.items() if not found.present] == ["2"]
+    assert all(found.dynamic for found in nodes.values())
+    assert (workers["2"].capacity, workers["2"].closed_by_other) == (Shape(8, 8000, 0, 2), False)
+
+
+def test_no_nodes_are_said_in_words() -> None:
+    assert parse_nodes(recorded("24.11-no-nodes"), NODES_AT) == ()
+
+
+@pytest.mark.parametrize("name", ["20.11-nodes.not-run-here", "23.11-nodes.not-run-here"])
+def test_nodes_of_other_versions(name: str) -> None:
+    idle, busy = (found.worker for found in parse_nodes(recorded(name), 1_700_000_060))
+    assert (idle.jobs, busy.jobs) == (0, 1)
+    assert (idle.capacity, busy.free) == (Shape(32, 512000, 0, 2), Shape(28, 448000, 0, 1))
+    assert idle.idle_seconds == (None if name.startswith("20") else 60.0)
+    assert (idle.address, busy.address) == ("10.0.0.1", None)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "None",
+        "Resources",
+        "Priority",
+        "ReqNodeNotAvail, May be reserved for other job",
+        "ReqNodeNotAvail(Unavailable:i-0123456789abcdef0)",
+        "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions",
+        "PartitionConfig",
+        "PartitionNodeLimit",
+    ],
+)
+def test_reasons_that_count(reason: str) -> None:
+    assert [group.jobs for group in demand(job(Reason=reason))] == [1]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Dependency",
+        "DependencyNeverSatisfied",
+        "BeginTime",
+        "JobHeldUser",
+        "JobHeldAdmin",
+        "JobArrayTaskLimit",
+        "Licenses",
+        "Reservation",
+        "BadConstraints",
+        "AssocGrpCpuLimit",
+        "QOSMaxJobsPerUserLimit",
+        "PartitionDown",
+        "SomethingOfTomorrow",
+        "",
+    ],
+)
+def test_reasons_that_do_not_count(reason: str) -> None:
+    assert demand(job(Reason=reason)) == ()
+
+
+def test_a_job_that_is_due_later_does_not_count_whatever_the_reason() -> None:
+    assert demand(job(EligibleTime=str(QUEUE_AT + 10), Reason="None")) == ()
+
+
+def test_a_job_for_certain_nodes_does_not_count() -> None:
+    assert demand(job(ReqNodes="node[1-3]")) == ()
+
+
+@pytest.mark.parametrize(
+    ("tasks", "count"),
+    [("5", 1), ("1-10", 10), ("0-99:10", 10), ("1,3,5-9:2,20-30", 16), ("1-50000%4", 4), ("1-3%10", 3), ("0-9%1", 1)],
+)
+def test_tasks_of_arrays(tasks: str, count: int) -> None:
+    assert [group.jobs for group in demand(job(ArrayTaskID=tasks))] == [count]
+
+
+def test_a_cap_counts_the_tasks_that_run() -> None:
+    queue = job(ArrayTaskID="4-200%4")
+    running = queue.splitlines()[1].replace("4-200%4", "1").replace("|PD|", "|R|")
+    assert [group.jobs for group in demand(queue + f"{running}\n{running}\n{running}\n")] == [1]
+    assert demand(queue + f"{running}\n" * 5) == ()
+
+
+@pytest.mark.parametrize("tasks", ["0-99...", "a", "1-", "-1", "1-10%", "1-10%x"])
+def test_tasks_that_can_not_be_counted_are_an_error(tasks: str) -> None:
+    with pytest.raises(BatchError, match="squeue"):
+        demand(job(ArrayTaskID=tasks))
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape", "nodes"),
+    [
+        ({"tres_alloc": "cpu=64,mem=62.50G,node=1"}, Shape(64, 64000), 1),
+        ({"tres_alloc": "cpu=7,mem=1001M,node=2", "NumNodes": "2"}, Shape(4, 501), 2),
+        ({"tres_alloc": "cpu=1,node=1"}, Shape(1, 0), 1),
+        ({"tres_alloc": "cpu=8,mem=1M,node=2,gres/gpu=4", "NumNodes": "2"}, Shape(4, 1, 0, 2), 2),
+        ({"tres_per_node": "gpu:2"}, Shape(1, 1000, 0, 2), 1),
+        ({"tres_per_node": "gres:gpu:a100:2,gres:nic:1"}, Shape(1, 1000, 0, 2), 1),
+        ({"tres_per_node": "gres/gpu:1080ti=2"}, Shape(1, 1000, 0, 2), 1),
+        ({"tres_per_node": "gres/gpu"}, Shape(1, 1000, 0, 1), 1),
+        ({"tres_per_node": "gres/nogpu:3"}, Shape(1, 1000), 1),
+        ({"tres_per_job": "gpu:8", "NumNodes": "4"}, Shape(1, 250, 0, 2), 4),
+        ({"tres_per_task": "cpu=1,gres/gpu=1", "NumTasks": "6", "NumNodes": "3"}, Shape(1, 334, 0, 2), 3),
+    ],
+)
+def test_shapes(changes: dict[str, str], shape: Shape, nodes: int) -> None:
+    (group,) = demand(job(**changes))
+    assert (group.shape, group.vms_per_job) == (shape, nodes)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "\n",
+        "slurm_load_jobs error: Unable to contact slurm controller\n",
+        job().partition("\n")[2],
+        job().replace("|PD|", "|", 1),
+        job(tres_alloc=""),
+        job(tres_alloc="cpu=x"),
+        job(NumNodes=""),
+        recorded("24.11-queue")[:-40],
+        recorded("24.11-queue") + "half of a j",
+    ],
+)
+def test_what_is_no_queue_is_an_error(answer: str) -> None:
+    with pytest.raises(BatchError, match="squeue"):
+        demand(answer)
+
+
+@pytest.mark.parametrize(
+    ("changes", "jobs"),
+    [
+        ({}, 0),
+        ({"State": "MIXED"}, 1),
+        ({"State": "ALLOCATED"}, 1),
+        ({"State": "IDLE+COMPLETING"}, 1),
+        ({"State": "IDLE*+DRAIN"}, 0),
+        ({"State": "IDLE+PLANNED"}, 0),
+        ({"CPUAlloc": "1"}, 1),
+        ({"AllocMem": "1"}, 1),
+    ],
+)
+def test_jobs(changes: dict[str, str], jobs: int) -> None:
+    worker = one_node(node(**changes)).worker
+    assert worker.jobs == jobs
+    assert worker.idle_seconds == (None if jobs else 60.0)
+
+
+@pytest.mark.parametrize("state", ["FUTURE", "IDLE+CLOUD+POWERED_DOWN", "IDLE~+CLOUD+POWER", "IDLE+POWERING_DOWN"])
+def test_nodes_that_do_not_exist(state: str) -> None:
+    assert parse_nodes(node(State=state), 1_700_000_060) == ()
+
+
+@pytest.mark.parametrize("state", ["DOWN", "DOWN*+DRAIN", "UNKNOWN", "ERROR", "IDLE+DRAIN+INVALID_REG"])
+def test_nodes_that_do_not_work_are_no_workers(state: str) -> None:
+    assert not one_node(node(State=state)).present
+
+
+def test_reasons_of_a_drain() -> None:
+    def drained(reason: str) -> tuple[bool, bool]:
+        found = one_node(node(State="IDLE+DRAIN").rstrip("\n") + f" Reason={reason} [root@2026-11-22T22:00:00]\n")
+        return found.drained_by_elastiq, found.worker.closed_by_other
+
+    assert drained("elastiq: idle") == (True, False)
+    assert drained("not by elastiq: idle") == (False, True)
+    assert drained("") == (False, True)
+    open_again = one_node(node().rstrip("\n") + " Reason=elastiq: idle [slurm@2026-11-22T22:00:00]\n")
+    assert (open_again.worker.closed, open_again.drained_by_elastiq) == (False, False)
+
+
+def test_what_people_write_is_not_taken_for_slurms_words() -> None:
+    comment = " Comment=x State=DOWN CPUAlloc=9 NodeAddr=10.9.9.9 Reason=gone NodeName=other\n"
+    found = one_node(node().rstrip("\n") + comment)
+    assert found.worker == one_node(node()).worker
+    assert found.present
+
+
+@pytest.mark.parametrize(
+    ("changes", "instance_id"),
+    [
+        ({}, None),
+        ({"AvailableFeatures": "ec2,i-0123456789abcdef0"}, "i-0123456789abcdef0"),
+        ({"AvailableFeatures": "i-01234567", "Version": "24.11.5 InstanceId=3f1e-77"}, "3f1e-77"),
+        ({"AvailableFeatures": "intel,i-0123"}, None),
+    ],
+)
+def test_instance_ids(changes: dict[str, str], instance_id: str | None) -> None:
+    assert one_node(node(**changes)).worker.instance_id == instance_id
+
+
+def test_an_instance_id_that_two_nodes_claim_is_nobodys() -> None:
+    lines = node(AvailableFeatures="i-01234567") + node(AvailableFeatures="i-01234567").replace("node1", "node2")
+    assert [found.worker.instance_id for found in parse_nodes(lines, 1_700_000_060)] == [None, None]
+
+
+def test_memory_that_nobody_has_set_is_not_known() -> None:
+    assert one_node(node(RealMemory="1")).worker.capacity.memory_mb == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "\n",
+        "No nodes",
+        "scontrol: error\n",
+        NODE,
+        node(State=""),
+        node(State="DANCING"),
+        node(CPUTot=""),
+        node(CPUAlloc="many"),
+        node() + "NodeName=node2 Arch=x86\n",
+        node().replace("NodeName=node1", "NodeName=-x"),
+        node().replace("NodeName=node1", "NodeName=node[1-3]"),
+        node() + "No nodes in the system\n",
+    ],
+)
+def test_what_is_no_list_of_nodes_is_an_error(answer: str) -> None:
+    with pytest.raises(BatchError, match="scontrol"):
+        parse_nodes(answer, 1_700_000_060)
+
+
+def test_server_time() -> None:
+    text = "***\nsdiag output at Sun Nov 22 22:40:42 2026 (1795387242)\nData since      Sun Nov 22 (1795387225)\n"
+    assert parse_server_time(text) == 1795387242
+    with pytest.raises(BatchError, match="sdiag"):
+        parse_server_time("sdiag: nothing\n")
+
+
+@given(st.text())
+def test_no_text_makes_the_parsers_raise_anything_else(text: str) -> None:
+    for parse in (parse_queue, lambda answer: parse_nodes(answer, 0), parse_server_time):
+        for answer in (text, f"{node()}{text}\n", f"{job().splitlines()[0]}\n{text}\n"):
+            try:
+                parse(answer)
+            except BatchError:
+                pass
+
+
+@given(st.text(alphabet="0123456789-:,%", max_size=20))
+def test_no_list_of_tasks_raises_anything_else(tasks: str) -> None:
+    group = Waiting(1, 0, "7", tasks, Shape(), 1, ("batch",), False, "Resources")
+    try:
+        assert all(found.jobs > 0 for found in demand_of([group], {}, 0))
+    except BatchError:
+        pass
