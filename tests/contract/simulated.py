@@ -29,7 +29,7 @@ class SimHarness(Harness):
     race_rounds = 100
     race_window_seconds = 30.0
     check_asks = False
-    traits = Traits(capacity=Shape(1, 4000))
+    traits = Traits(capacity=Shape(1, 4000), advertises="address")
 
     def start(self) -> None:
         self._engine = Engine(seed=1, time=START)
@@ -89,4 +89,4 @@ class LeavingSimHarness(SimHarness):
     """Workers that leave the batch system when they are closed, as HTCondor's do."""
 
     leaves_when_closed = True
-    traits = Traits(capacity=Shape(1, 4000), exits_when_closed=True, advertises="address")
+    traits = Traits(capacity=Shape(1, 4000), exits_when_closed=True)

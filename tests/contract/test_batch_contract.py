@@ -8,9 +8,11 @@ from contextlib import suppress
 
 import pytest
 
+from elastiq.clock import Clock
 from elastiq.errors import BatchError
 from elastiq.model import Shape, Worker
 from elastiq.plugins import METHODS, Closing
+from elastiq.plugins.check import Examiner, Finding, Verdict
 
 from .harness import Harness
 from .systems import PARAMETERS
@@ -259,6 +261,19 @@ def test_an_unreachable_system_is_an_error_never_nothing(joined: Harness) -> Non
         with pytest.raises(BatchError) as caught:
             call()
         assert str(caught.value)
+
+
+def test_the_check_of_a_live_system_finds_nothing_broken(joined: Harness) -> None:
+    class SystemsClock(Clock):
+        now, sleep = staticmethod(joined.now), staticmethod(joined.pause)  # type: ignore[assignment]
+
+    findings: list[Finding] = []
+    joined.submit(1, held=True)
+    examiner = Examiner(SystemsClock(), joined.patience_seconds, findings.append)
+    examiner.examine(joined.batch, joined.settle_seconds, close_idle=True)
+    assert [finding for finding in findings if finding.verdict is Verdict.FAILED] == []
+    assert {"close", "reopen"} <= {finding.what for finding in findings if finding.verdict is Verdict.GOOD}
+    assert not joined.worker(INSTANCE_ID).closed
 
 
 def test_close_and_a_new_job_never_both_win(joined: Harness) -> None:
