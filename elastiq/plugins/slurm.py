@@ -39,6 +39,7 @@ _ACTIVE_STATES = "R,CF,CG,S,SI,SO,ST"
 """All states of a job that has something on a node."""
 _DOUBTFUL_PRIVACY = frozenset({"jobs", "nodes"})
 _SHOW_NODES = ("scontrol", "--oneliner", "--details", "--all", "show", "node")
+_DELETED_AT_ONCE = 100
 _NO_SUCH_NODE = "elastiq-no-such-node"
 _UNKNOWN_NODE = "Invalid node name"
 """How scontrol says that a node it should change is gone."""
@@ -84,7 +85,9 @@ class Slurm:
 
     def close(self, worker: Worker) -> Closing:
         deadline = self._deadline()
-        node = self._find(worker, deadline, anew=True)
+        nodes = self._nodes(deadline, anew=True)
+        self._delete_left_overs(nodes, deadline)
+        node = _find(worker, nodes)
         if node is None:
             return Closing.CLOSED  # no job can be on a machine that is no node
         if node.worker.closed_by_other:
@@ -93,7 +96,7 @@ class Slurm:
             if node.worker.jobs:
                 return Closing.BUSY
             self._change(node, "state=drain", f"reason={OWN_REASON}idle", deadline=deadline)
-        found = self._find(node.worker, deadline)
+        found = _find(node.worker, self._nodes(deadline))
         if found is None:
             return Closing.CLOSED
         if not found.drained_by_elastiq:
@@ -105,7 +108,7 @@ class Slurm:
 
     def reopen(self, worker: Worker) -> None:
         deadline = self._deadline()
-        node = self._find(worker, deadline)
+        node = _find(worker, self._nodes(deadline))
         if node is None or not node.worker.closed:
             return
         if node.worker.closed_by_other:
@@ -116,7 +119,9 @@ class Slurm:
         """Delete the node, so that its jobs are queued again at once. A node that can not be deleted, because the
         configuration names it, is set down until its next VM registers."""
         deadline = self._deadline()
-        node = self._find(worker, deadline)
+        nodes = self._nodes(deadline)
+        self._delete_left_overs(nodes, deadline)
+        node = _find(worker, nodes)
         if node is None:
             return
         if not node.down:
@@ -181,13 +186,12 @@ class Slurm:
         now = self._clock.now()
         return replace(worker, idle_seconds=now - self._idle_since.setdefault(worker.name, now))
 
-    def _find(self, worker: Worker, deadline: Deadline, *, anew: bool = False) -> Node | None:
-        """Return the node that `worker` is, or None. Raise BatchError if there are several: which one has the jobs?"""
-        found = [node for node in self._nodes(deadline, anew=anew) if is_same(worker, node.worker)]
-        if len(found) > 1:
-            names = ", ".join(node.worker.name for node in found[:5])
-            raise BatchError(f"{label(worker)} is more than one node of Slurm: {names}")
-        return found[0] if found else None
+    def _delete_left_overs(self, nodes: Sequence[Node], deadline: Deadline) -> None:
+        """Delete the nodes that elastiq has drained for a termination and that are dead since. Nobody may have said
+        `forget` for them, and Slurm keeps them for ever."""
+        names = [node.worker.name for node in nodes if node.dynamic and node.down and node.drained_by_elastiq]
+        for start in range(0, len(names), _DELETED_AT_ONCE):
+            self._scontrol(["delete", f"nodename={','.join(names[start : start + _DELETED_AT_ONCE])}"], deadline)
 
     def _has_jobs(self, node: Node, deadline: Deadline) -> bool:
         """Return whether any job has something on `node`, by the list of jobs."""
@@ -200,7 +204,7 @@ class Slurm:
 
     def _undrain(self, node: Node, deadline: Deadline) -> None:
         self._change(node, "state=undrain", deadline=deadline)
-        found = self._find(node.worker, deadline)
+        found = _find(node.worker, self._nodes(deadline))
         if found is not None and found.worker.closed:
             raise BatchError(f"{label(node.worker)} is still drained: {found.reason[:200]}")
 
@@ -216,3 +220,12 @@ class Slurm:
 
     def _scontrol(self, arguments: Sequence[str], deadline: Deadline) -> Result:
         return execute([*self._sudo, "scontrol", *arguments], deadline.remaining())
+
+
+def _find(worker: Worker, nodes: Sequence[Node]) -> Node | None:
+    """Return the node that `worker` is, or None. Raise BatchError if there are several: which one has the jobs?"""
+    found = [node for node in nodes if is_same(worker, node.worker)]
+    if len(found) > 1:
+        names = ", ".join(node.worker.name for node in found[:5])
+        raise BatchError(f"{label(worker)} is more than one node of Slurm: {names}")
+    return found[0] if found else None

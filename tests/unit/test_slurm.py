@@ -1,0 +1,316 @@
+"""The Slurm plugin's conversations with a Slurm of a few lines, whose nodes change between two questions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from elastiq.command import Result
+from elastiq.config import Settings
+from elastiq.errors import BatchError
+from elastiq.model import Worker
+from elastiq.plugins import Closing, load
+from elastiq.plugins.slurm import Slurm
+from elastiq.plugins.slurm_parse import QUEUE_FIELDS
+
+HEADER = "|".join(name.upper().replace("-", "_") for name in QUEUE_FIELDS) + "|\n"
+NODE = (
+    "NodeName={name} CPUAlloc={cpus} CPUTot=4 AvailableFeatures=(null) NodeAddr={address} RealMemory=4000 AllocMem=0 "
+    "State={state} {busy} Reason={reason} [slurm@2026-11-22T22:00:00]\n"
+)
+ONE = Worker("i-00000001", "i-00000001", "10.0.0.1")
+IDLE, DRAINED = "IDLE+DYNAMIC_NORM", "IDLE+DRAIN+DYNAMIC_NORM"
+OWN = "elastiq: idle"
+
+
+class FakeSlurm:
+    """What the commands would say and do. `before_drain` and `after_drain` are moments for somebody else to act."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, dict[str, Any]] = {}
+        self.jobs_on: dict[str, int] = {}
+        self.private = "none"
+        self.owner_id = 64030
+        self.changes: list[str] = []
+        self.asked: list[list[str]] = []
+        self.refusal = ""
+        self.answers: dict[str, str] = {}
+        self.after_drain: Callable[[], None] = lambda: None
+
+    def add(self, name: str, state: str = IDLE, reason: str = "", **values: Any) -> None:
+        number = int(name[-1])
+        fields = {"name": name, "state": state, "reason": reason, "cpus": 0, "address": f"10.0.0.{number}"}
+        self.nodes[name] = {**fields, "busy": "LastBusyTime=1700000000", **values}
+
+    def run(self, arguments: Sequence[str], timeout_seconds: float, **_: Any) -> str:
+        assert 0 < timeout_seconds <= 60
+        self.asked.append(list(arguments))
+        words = list(arguments)
+        if words[0] == "sudo":
+            assert words[:4] == ["sudo", "-n", "-u", "slurm"]
+            words = words[4:]
+        for beginning, answer in self.answers.items():
+            if " ".join(words).startswith(beginning):
+                return answer
+        if words[0] == "sdiag":
+            return "sdiag output at Sun Nov 22 22:40:42 2026 (1700000100)\n"
+        if words[:2] == ["scontrol", "--version"]:
+            return "slurm-wlm 24.11.5\n"
+        if words[:3] == ["scontrol", "show", "config"]:
+            return f"PrivateData             = {self.private}\nSlurmUser               = slurm({self.owner_id})\n"
+        if words[0] == "scontrol":
+            return "".join(NODE.format(**node) for node in self.nodes.values()) or "No nodes in the system\n"
+        (name,) = [word.partition("=")[2] for word in words if word.startswith("--nodelist=")]
+        return "JOBID\n" + "77\n" * self.jobs_on.get(name, 0)
+
+    def execute(self, arguments: Sequence[str], timeout_seconds: float, **_: Any) -> Result:
+        assert arguments[:5] == ["sudo", "-n", "-u", "slurm", "scontrol"]
+        words = dict(word.split("=", 1) for word in arguments[6:])
+        if self.refusal:
+            return Result(1, "", self.refusal)
+        for name in words["nodename"].split(","):
+            if name not in self.nodes:
+                return Result(1, "", "slurm_update error: Invalid node name specified\n")
+        for name in words["nodename"].split(","):
+            self._change(name, "delete" if arguments[5] == "delete" else words["state"], words)
+        if words.get("state") == "drain":
+            self.after_drain()
+        return Result(0, "", "")
+
+    def _change(self, name: str, change: str, words: Mapping[str, str]) -> None:
+        node = self.nodes[name]
+        self.changes.append(f"{change} {name}")
+        node["reason"] = words.get("reason", node["reason"])
+        if change == "delete":
+            del self.nodes[name]
+        elif change == "drain":
+            node["state"] = node["state"].replace("+DRAIN", "") + "+DRAIN"
+        elif change == "undrain":
+            node["state"] = node["state"].replace("+DRAIN", "")
+        elif change == "down":
+            node["state"] = re.sub("^[A-Z]+", "DOWN", node["state"])
+
+    def pipeline(self, commands: Sequence[Sequence[str]], timeout_seconds: float, **_: Any) -> str:
+        self.asked += [list(words) for words in commands]
+        return self.answers.get("squeue", HEADER)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSlurm]:
+    fake = FakeSlurm()
+    for name in ("run", "execute", "pipeline"):
+        monkeypatch.setattr(f"elastiq.plugins.slurm.{name}", getattr(fake, name))
+    monkeypatch.setattr("elastiq.plugins.slurm.os.geteuid", lambda: 1000)
+    yield fake
+
+
+@pytest.fixture
+def plugin() -> Slurm:
+    return Slurm(60, "slurm")
+
+
+def test_is_made_of_the_settings() -> None:
+    assert isinstance(load("slurm", Settings()), Slurm)
+
+
+def test_an_idle_worker_is_closed(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001")
+    assert plugin.close(ONE) is Closing.CLOSED
+    (worker,) = plugin.workers()
+    assert (worker.closed, worker.closed_by_other) == (True, False)
+    assert plugin.close(ONE) is Closing.CLOSED
+    plugin.reopen(ONE)
+    assert not plugin.workers()[0].closed
+    plugin.reopen(ONE)
+    assert cluster.changes == ["drain i-00000001", "undrain i-00000001"]
+
+
+@pytest.mark.parametrize("busy", [{"cpus": 1}, {"state": "MIXED+DYNAMIC_NORM"}, {"state": "IDLE+COMPLETING"}])
+def test_a_busy_worker_is_left_alone(cluster: FakeSlurm, plugin: Slurm, busy: dict[str, Any]) -> None:
+    cluster.add("i-00000001", **busy)
+    assert plugin.close(ONE) is Closing.BUSY
+    assert cluster.changes == []
+
+
+def test_a_job_that_got_in_first_stays(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001")
+    cluster.after_drain = lambda: cluster.nodes["i-00000001"].update(state="MIXED+DRAIN+DYNAMIC_NORM", cpus=1)
+    assert plugin.close(ONE) is Closing.BUSY
+    assert cluster.nodes["i-00000001"]["state"] == "MIXED+DYNAMIC_NORM"
+
+
+def test_a_job_that_only_the_list_of_jobs_shows_stays(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001")
+    cluster.jobs_on["i-00000001"] = 1
+    assert plugin.close(ONE) is Closing.BUSY
+    assert cluster.changes == ["drain i-00000001", "undrain i-00000001"]
+
+
+def test_a_close_of_long_ago_that_has_a_job_is_undone(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001", "MIXED+DRAIN+DYNAMIC_NORM", OWN, cpus=1)
+    assert plugin.close(ONE) is Closing.BUSY
+    assert cluster.changes == ["undrain i-00000001"]
+
+
+def test_what_somebody_else_drained_is_left_alone(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001", DRAINED, "new disk")
+    for call in (plugin.close, plugin.reopen):
+        with pytest.raises(BatchError, match=r"somebody else.*new disk"):
+            call(ONE)
+    assert cluster.changes == []
+    assert plugin.workers()[0].closed_by_other
+
+
+def test_a_bad_registration_can_be_closed(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001", DRAINED + "+INVALID_REG", "Low RealMemory")
+    assert plugin.workers() == ()
+    assert plugin.close(ONE) is Closing.CLOSED
+    assert cluster.changes == ["drain i-00000001"]
+
+
+def test_a_drain_that_had_no_effect_is_an_error(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001")
+    cluster.after_drain = lambda: cluster.nodes["i-00000001"].update(state=IDLE)
+    with pytest.raises(BatchError, match="is not drained"):
+        plugin.close(ONE)
+
+
+def test_a_drain_that_is_refused_is_an_error(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001")
+    cluster.refusal = "slurm_update error: Invalid user id\n"
+    for call in (plugin.close, plugin.forget):
+        with pytest.raises(BatchError, match="Invalid user id"):
+            call(ONE)
+    with pytest.raises(BatchError, match="sudo_user"):
+        plugin.check()
+
+
+def test_a_node_that_went_meanwhile_is_closed(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001")
+    cluster.after_drain = lambda: cluster.nodes.clear()
+    assert plugin.close(ONE) is Closing.CLOSED
+
+
+def test_a_vm_that_is_no_node_is_closed(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000002")
+    assert plugin.close(Worker("", "i-00000001", "10.0.0.1")) is Closing.CLOSED
+    assert cluster.changes == []
+
+
+def test_a_node_is_found_by_address_alone(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("node1")
+    assert plugin.close(Worker("", "i-0000000a", "10.0.0.1")) is Closing.CLOSED
+    assert cluster.changes == ["drain node1"]
+
+
+def test_the_next_vm_of_the_same_address_is_another(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000002", address="10.0.0.1")
+    assert plugin.close(ONE) is Closing.CLOSED
+    plugin.reopen(ONE)
+    plugin.forget(ONE)
+    assert cluster.changes == []
+
+
+def test_two_nodes_on_one_machine_are_an_error(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("node1")
+    cluster.add("node2", address="10.0.0.1")
+    with pytest.raises(BatchError, match="more than one node of Slurm: node1, node2"):
+        plugin.close(ONE)
+
+
+def test_a_dead_node_is_closed_so_that_it_stays_closed(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001", "DOWN*+DYNAMIC_NORM", "Not responding")
+    assert plugin.workers() == ()
+    assert plugin.close(ONE) is Closing.CLOSED
+    assert cluster.changes == ["drain i-00000001"]
+
+
+def test_forget_gives_the_jobs_of_a_dead_vm_back(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001", "MIXED+DYNAMIC_NORM", cpus=2)
+    plugin.forget(ONE)
+    plugin.forget(ONE)
+    assert cluster.changes == ["down i-00000001", "delete i-00000001"]
+
+
+def test_forget_keeps_nodes_of_the_configuration(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("node1", "IDLE+DRAIN", OWN)
+    plugin.forget(Worker("node1", None, "10.0.0.1"))
+    assert cluster.changes == ["down node1", "undrain node1"]
+
+
+def test_dead_nodes_that_elastiq_closed_are_deleted_with_the_next_close(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001")
+    cluster.add("i-00000002", "DOWN+DRAIN+DYNAMIC_NORM", OWN)
+    cluster.add("i-00000003", "DOWN+DRAIN+DYNAMIC_NORM", OWN)
+    cluster.add("i-00000004", "DOWN+DRAIN+DYNAMIC_NORM", "new disk")
+    cluster.add("i-00000005", "DOWN+DYNAMIC_NORM", "Not responding")
+    cluster.add("i-00000006", DRAINED, OWN)
+    assert plugin.close(ONE) is Closing.CLOSED
+    assert cluster.changes == ["delete i-00000002", "delete i-00000003", "drain i-00000001"]
+
+
+@pytest.mark.parametrize("private", ["jobs", "accounts,nodes", "Jobs,Nodes"])
+def test_what_is_hidden_is_asked_for_with_rights(cluster: FakeSlurm, private: str) -> None:
+    cluster.private = private
+    cluster.add("i-00000001")
+    with pytest.raises(BatchError, match=r"PrivateData.*sudo_user"):
+        Slurm(60).workers()
+    with pytest.raises(BatchError, match=r"PrivateData.*sudo_user"):
+        Slurm(60).demand()
+    with pytest.raises(BatchError, match=r"PrivateData.*sudo_user"):
+        Slurm(60).close(ONE)
+    Slurm(60, "slurm").workers()
+    assert cluster.asked[-1][:5] == ["sudo", "-n", "-u", "slurm", "scontrol"]
+    Slurm(60, "slurm").demand()
+    assert cluster.asked[-2][:5] == ["sudo", "-n", "-u", "slurm", "squeue"]
+    cluster.owner_id = 1000
+    Slurm(60).workers()
+    assert cluster.asked[-1][0] == "scontrol"
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "calls"),
+    [
+        ("sdiag", "", ("demand", "workers", "close", "reopen", "forget", "check")),
+        ("scontrol show config", "", ("demand", "workers", "close", "reopen", "forget", "check")),
+        ("scontrol --oneliner", "", ("workers", "close", "reopen", "forget", "check")),
+        ("scontrol --oneliner", "NodeName=i-00000001\n", ("workers", "close", "reopen", "forget", "check")),
+        ("squeue", "", ("demand", "close")),
+    ],
+)
+def test_no_answer_is_an_error(cluster: FakeSlurm, command: str, answer: str, calls: tuple[str, ...]) -> None:
+    cluster.add("i-00000001")
+    cluster.answers[command] = answer
+    for call in calls:
+        plugin = Slurm(60, "slurm")
+        with pytest.raises(BatchError):
+            getattr(plugin, call)(*[ONE] if call in ("close", "reopen", "forget") else [])
+
+
+def test_demand_asks_for_all_that_is_active_with_slurms_time(cluster: FakeSlurm, plugin: Slurm) -> None:
+    assert plugin.demand() == ()
+    squeue, awk = cluster.asked[-2:]
+    assert "--states=PD,R,CF,CG,S,SI,SO,ST" in squeue
+    assert "now=1700000100" in awk
+
+
+def test_idle_time_is_counted_where_slurm_does_not_tell_it(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001", busy="")
+    first = plugin.workers()[0].idle_seconds
+    second = plugin.workers()[0].idle_seconds
+    assert first == 0.0
+    assert second is not None and second > 0.0
+    cluster.nodes["i-00000001"]["state"] = "MIXED"
+    assert plugin.workers()[0].idle_seconds is None
+    cluster.nodes["i-00000001"]["state"] = "IDLE"
+    assert plugin.workers()[0].idle_seconds == 0.0
+
+
+def test_check_says_what_there_is_and_changes_nothing(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001")
+    cluster.add("i-00000002", "DOWN+DRAIN+DYNAMIC_NORM", OWN)
+    assert plugin.check() == "Slurm 24.11.5, 1 workers, may drain them"
+    assert cluster.changes == []
