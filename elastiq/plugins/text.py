@@ -21,10 +21,8 @@ LARGEST = 10**12
 """No machine has more of anything, no time or count of jobs comes near it; some systems turn what does not fit an
 integer into their smallest or largest one."""
 
-NAME_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}"
-"""A host's or node's name, also one that is an IPv6 address. It never begins like a command's option."""
-
-_NAME = re.compile(NAME_PATTERN)
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
+"""Of a host or node, also one that is an IPv6 address. It never begins like a command's option."""
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([A-Za-z]?)(?:i?B)?")
 _EXCERPT_CHARACTERS = 200
