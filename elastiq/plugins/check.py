@@ -409,18 +409,31 @@ class Examiner:
         return [one for one in answer if is_same(one, worker)]
 
 
-def main(arguments: Sequence[str] | None = None, output: TextIO | None = None) -> int:
+class _Report:
+    """Lines of text for people."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def tell(self, finding: Finding) -> None:
+        text = "".join(character if character.isprintable() else "?" for character in finding.text)
+        self.say(f"{finding.verdict.value:9}  {finding.what:7}  {text}")
+
+    def say(self, line: str) -> None:
+        try:
+            print(line, file=self._stream, flush=True)
+        except BrokenPipeError:
+            # The reader has seen enough (`| head`), but a worker that was closed has to be opened again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Examine the plugin that the command line names, and return the exit code."""
     options = _arguments(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # no text of a plugin's can break the report
-    stream = output or sys.stdout
-
-    def tell(finding: Finding) -> None:
-        text = "".join(character if character.isprintable() else "?" for character in finding.text)
-        print(f"{finding.verdict.value:9}  {finding.what:7}  {text}", file=stream, flush=True)
-
-    examiner = Examiner(Clock(), options.timeout_s, tell)
+    report = _Report(sys.stdout)
+    examiner = Examiner(Clock(), options.timeout_s, report.tell)
     try:
         batch = examiner.load(options.name, options.config)
         if batch is not None:
@@ -428,8 +441,8 @@ def main(arguments: Sequence[str] | None = None, output: TextIO | None = None) -
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     failures = examiner.failures
-    print(f"\n{failures} broken" if failures else "\nnothing broken", file=stream, flush=True)
-    if examiner.hangs and output is None:
+    report.say(f"\n{failures} broken" if failures else "\nnothing broken")
+    if examiner.hangs:
         os._exit(1)  # the thread that hangs would be waited for, or crash in a foreign library
     return 1 if failures else 0
 

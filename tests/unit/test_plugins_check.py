@@ -412,7 +412,8 @@ def create(settings): return Batch()
 """
 
 
-def run(directory: Path, demand: str, *arguments: str, plugin: str = PLUGIN) -> subprocess.CompletedProcess[str]:
+def prepare(directory: Path, demand: str, plugin: str) -> list[str]:
+    """Write a plugin and a configuration file, and return the command that tries it."""
     (directory / "site_batch").mkdir()
     (directory / "site_batch" / "toy.py").write_text(plugin.format(demand=demand), encoding="utf-8")
     configuration = directory / "elastiq.conf"
@@ -421,14 +422,16 @@ def run(directory: Path, demand: str, *arguments: str, plugin: str = PLUGIN) -> 
         "aws_access_key_id = K\naws_secret_access_key = S\n"
     )
     configuration.chmod(0o600)
-    command = [sys.executable, "-m", "elastiq.plugins.check", "site_batch.toy", f"--config={configuration}"]
-    return subprocess.run(
-        [*command, "--pause-s=0", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{directory}", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
-    )
+    return [sys.executable, "-m", "elastiq.plugins.check", "site_batch.toy", f"--config={configuration}"]
+
+
+def environment(directory: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{ROOT}:{directory}", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+
+
+def run(directory: Path, demand: str, *arguments: str, plugin: str = PLUGIN) -> subprocess.CompletedProcess[str]:
+    command = [*prepare(directory, demand, plugin), "--pause-s=0", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment(directory))
 
 
 def test_the_program_on_a_good_plugin(tmp_path: Path) -> None:
@@ -473,3 +476,28 @@ def test_wrong_usage(tmp_path: Path, argument: str) -> None:
     result = run(tmp_path, "return ()", argument)
     assert result.returncode == 2
     assert "usage: python -m elastiq.plugins.check" in result.stderr
+
+
+def test_a_reader_that_goes_away_keeps_no_worker_closed(tmp_path: Path) -> None:
+    plugin = """
+import time
+from dataclasses import replace
+from elastiq.model import Shape, Worker
+from elastiq.plugins import Closing
+class Batch:
+    worker = Worker("node-1", "i-1", None, Shape(1), Shape(1), 0, 5.0)
+    def demand(self): {demand}
+    def workers(self): return (self.worker,)
+    def close(self, worker): self.worker = replace(self.worker, closed=True); return Closing.CLOSED
+    def reopen(self, worker):
+        self.worker = replace(self.worker, closed=False)
+        print("opened", file=open(DIARY, "a"))
+    def forget(self, worker): pass
+    def check(self): return "here"
+def create(settings): return Batch()
+""".replace("DIARY", repr(str(tmp_path / "diary")))
+    command = prepare(tmp_path, "return ()", plugin)
+    line = f"{' '.join(command)} --pause-s=0 --close-idle | head -1; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, env=environment(tmp_path))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (tmp_path / "diary").read_text() == "opened\n" * 2
