@@ -1,0 +1,96 @@
+"""The pages: every link leads somewhere, every message that they quote is one of the program's, all files are named."""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from elastiq.options import OPTIONS
+from tests.docs.blocks import PAGES, TOP, Block, blocks
+
+SOURCES = [path for path in sorted((TOP / "elastiq").rglob("*.py")) if not {"sim", "sandbox"} & {*path.parts}]
+MESSAGES = [block for page in PAGES for block in blocks(page) if block.language == "log"]
+GAP = "…"
+"""Stands for what differs from case to case, on the pages and here."""
+PERCENT = re.compile(r"%(?:[-+ #0]*\d*(?:\.\d+)?[srdfgx])")
+CHARACTERS_PER_TEXT = 10
+"""A piece of a message may be put together from several texts of the program, but not from scraps."""
+BY_OTHERS = {"tutorial-slurm.md", "tutorial-gridengine.md", "plugins.md"}
+"""Pages that may still be missing."""
+
+
+@lru_cache(maxsize=1)
+def templates() -> str:
+    """Return every text in elastiq's source, with a gap for each value that is put in, one a line."""
+    found = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(str(p.value) if isinstance(p, ast.Constant) else GAP for p in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(PERCENT.sub(GAP, node.value))
+    return "\n".join(found)
+
+
+def missing(message: str) -> list[str]:
+    """Return the pieces of a message that are not made of texts of the program."""
+    pieces = [piece.strip(string.whitespace + string.punctuation) for piece in message.split(GAP)]
+    return [piece for piece in pieces if not _is_made_of_texts(piece)]
+
+
+def _is_made_of_texts(piece: str) -> bool:
+    for _ in range(1 + len(piece) // CHARACTERS_PER_TEXT):
+        length = next((n for n in range(len(piece), 0, -1) if piece[:n] in templates()), 0)
+        piece = piece[length:]
+    return not piece
+
+
+@pytest.mark.parametrize("block", MESSAGES, ids=str)
+def test_message_is_one_of_the_program(block: Block) -> None:
+    for message in block.text.splitlines():
+        assert re.search(r"\w{4}", message), "a message of gaps alone proves nothing"
+        assert missing(message) == [], message
+
+
+def test_a_message_that_nobody_says_is_found_out() -> None:
+    assert missing("no such words are said of … VMs") == ["no such words are said of"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        there = (page.parent / name).resolve() if name else page
+        assert there.exists() or there.name in BY_OTHERS, f"{page.name}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, f"{page.name}: {target}"
+
+
+def test_the_map_names_every_page_and_the_manual_every_command() -> None:
+    index = (TOP / "docs/index.md").read_text(encoding="utf-8")
+    for page in (TOP / "docs").glob("*.md"):
+        assert page.name == "index.md" or f"({page.name})" in index, page.name
+    usage = re.search(r"usage: elastiqctl (\S+)\"", (TOP / "scripts/elastiqctl").read_text(encoding="utf-8"))
+    assert usage
+    manual = (TOP / "docs/man/elastiqctl.8").read_text(encoding="utf-8")
+    completion = (TOP / "etc/elastiqctl.bash-completion").read_text(encoding="utf-8")
+    assert f'"{usage[1].replace("|", " ")}"' in completion
+    for command in usage[1].split("|"):
+        assert re.search(rf"^\.TP\n\.B {command}$", manual, re.MULTILINE), command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_text_have_these_words(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for command in re.findall(r"`elastiqctl (\w+)`", text):
+        assert command in ("start", "stop", "status", "restart", "log", "conf"), command
+    names = {option.name for option in OPTIONS}
+    for name in re.findall(r"`(\w+_s|\w+_vms|n_jobs_per_vm|user_data\w*|image_id|flavour)(?: = [^`]*)?`", text):
+        assert name in names, f"{page.name}: {name} is no option"
