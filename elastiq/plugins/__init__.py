@@ -102,8 +102,8 @@ class BatchSystem(Protocol):
         It is never another VM that has got its name or address since.
 
         CLOSED is said when the close is in force, not when it was asked for, and it holds across restarts of elastiq
-        and of the batch system. Closing a closed worker returns CLOSED again. After BUSY the worker is as open as
-        before, and its jobs never notice.
+        and of the batch system. A closed worker may leave the list of workers if `reopen` brings it back. Closing a
+        closed worker returns CLOSED again. After BUSY the worker is as open as before, and its jobs never notice.
 
         Raise BatchError if neither answer can be given; the worker may then be open or closed. Raise it, too, and leave
         everything alone, if the batch system says that somebody else closed it: they may open it at any moment.
