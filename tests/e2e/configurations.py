@@ -93,7 +93,7 @@ def own(cluster: ElasticCluster, **options: str) -> str:
     key, secret = next(iter(KEYS.items()))
     values = {**TIMES, "batch_plugin": cluster.batch.plugin, "log_level": "debug", "cluster_name": "e2e"}
     quota = {"min_vms": "0", "max_vms": "5"}
-    plugin: dict[str, str] = {}
+    plugin = dict(cluster.batch.options)
     for name, value in options.items():
         (quota if name in quota else plugin if name == "query" else values)[name] = value
     sections = {

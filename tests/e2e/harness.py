@@ -117,7 +117,9 @@ class PluginOnHead:
     ) -> None:
         variables = {**(environment or {})}
         variables["PYTHONPATH"] = ":".join(filter(None, [CHECKOUT, variables.get("PYTHONPATH", "")]))
-        command = ["python3", f"{CHECKOUT}/tests/e2e/plugin_on_head.py", batch.plugin, query]
+        settings = {f"{batch.plugin}_{name}": value for name, value in batch.options.items()}
+        settings["htcondor_query"] = query
+        command = ["python3", f"{CHECKOUT}/tests/e2e/plugin_on_head.py", batch.plugin, json.dumps(settings)]
         self._process = subprocess.Popen(
             [*batch.head.enter, *batch.head.words(*command, user=user, environment=variables)],
             stdin=subprocess.PIPE,

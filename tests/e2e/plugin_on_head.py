@@ -13,8 +13,8 @@ from elastiq.plugins import load
 
 
 def main() -> None:
-    plugin, query = sys.argv[1:]
-    batch = load(plugin, Settings(htcondor_query=query))
+    plugin, settings = sys.argv[1:]
+    batch = load(plugin, Settings(**json.loads(settings)))
     for line in sys.stdin:
         method, worker = json.loads(line)
         arguments = [_worker(worker)] if worker else []

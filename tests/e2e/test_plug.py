@@ -26,6 +26,11 @@ def test_the_job_of_a_vm_that_died_runs_elsewhere(make_batch: BatchMaker) -> Non
         cluster.elastiqctl("start", check=True)
         wait_until(lambda: len(cluster.alive()) == 2, "the minimum is launched", 30, cluster.asked)
         batch.wait_joined(cluster.alive())
+        wait_until(
+            lambda: "0 pending, 2 running of 2..2" in cluster.elastiqctl("status").stdout,
+            "elastiq knows the workers",
+            detail=lambda: cluster.elastiqctl("status").stdout,
+        )
         job = batch.submit(1, 8)
         wait_until(batch.busy, "the job runs")
         (dead,) = batch.busy()

@@ -16,6 +16,8 @@ class BatchTestbed(Protocol):
 
     plugin: str
     """Name of the plugin."""
+    options: Mapping[str, str]
+    """What elastiq.conf needs in the plugin's own section."""
     earliest_submit_seconds: float
     """How long before a close a job has to be submitted to be sure to be on its worker by then."""
     recovery_seconds: float

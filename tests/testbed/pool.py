@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class HtcondorPool(BatchTestbed):
     """The head node, and what users, administrators and clouds do with a pool."""
 
     plugin = "htcondor"
+    options: Mapping[str, str] = {}
     earliest_submit_seconds = 1.5
     recovery_seconds = 20.0
 

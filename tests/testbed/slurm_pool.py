@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tests.testbed.batch import BatchTestbed
@@ -54,6 +54,7 @@ class SlurmPool(BatchTestbed):
     """The head node, and what users, administrators and clouds do with a cluster."""
 
     plugin = "slurm"
+    options: Mapping[str, str] = {"sudo_user": "slurm"}
     earliest_submit_seconds = 2.0
     recovery_seconds = 30.0
 
@@ -160,7 +161,8 @@ class SlurmPool(BatchTestbed):
         return re.findall(r" NodeList=(\S+)", self.head.run("scontrol", "-o", "show", "job", job).stdout)[-1]
 
     def job_starts(self) -> dict[str, int]:
-        """Return how often each job, finished or not, was started: slurmctld writes a line whenever one ends."""
+        """Return how often each job, finished or not, was started: slurmctld writes a line whenever one ends. Jobs that
+        never ran are not among them."""
         ended = Counter(record["JobId"] for record in self._ended())
         running = Counter(each["job"] for each in self.queue() if each["state"] in _RUNNING)
         return dict(ended + running)
@@ -170,9 +172,10 @@ class SlurmPool(BatchTestbed):
         return [json.dumps(record) for record in self._ended() if record["JobState"] != "COMPLETED"]
 
     def joined(self) -> set[str]:
-        """Return the instance ids of the workers that slurmctld knows and that answer."""
+        """Return the instance ids of the workers that slurmctld may start jobs on. Nodes that elastiq has drained stay
+        until it closes the next one."""
         lines = self.head.run("sinfo", "--noheader", "--Node", "--format=%N %T").stdout.splitlines()
-        return {line.split()[0] for line in lines}
+        return {name for name, state in map(str.split, lines) if not re.match("drain|down|unk|inval", state)}
 
     def wait_joined(self, instance_ids: Iterable[str], timeout_seconds: float = 60) -> None:
         """Wait until slurmctld knows just these workers."""
@@ -201,4 +204,5 @@ class SlurmPool(BatchTestbed):
 
     def _ended(self) -> list[dict[str, str]]:
         lines = self.head.run("cat", "/var/log/testbed/jobs", check=False).stdout.splitlines()
-        return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
+        records = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
+        return [record for record in records if record["NodeList"] != "(null)"]
