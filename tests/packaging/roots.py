@@ -13,7 +13,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ LONG_SECONDS = 300
 _RECIPE_VERSION = 1
 """To be raised when the way of building changes, so that a cached root made by the old one is not used."""
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+_NAMESPACES = ("--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child")
+_CONTROL_GROUP_PREFIX = "elastiq-packaging-"
 
 _MOUNT_SCRIPT = """
 lower=$1 scratch=$2
@@ -51,13 +55,13 @@ done
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
+ip link set lo up
+hostname head.example.org
 """
 
 _SYSTEM_SCRIPT = (
     _MOUNT_SCRIPT
     + """
-ip link set lo up
-hostname head.example.org
 pivot_root . mnt
 umount -l /mnt
 echo up
@@ -69,6 +73,28 @@ exec <&- >&-
 wait
 """
 )
+
+_JOIN_CONTROL_GROUP_SCRIPT = """
+echo $$ >"$1/cgroup.procs"
+shift
+exec "$@"
+"""
+
+_SYSTEMD_SCRIPT = (
+    _MOUNT_SCRIPT
+    + """
+mount -t sysfs -o ro sysfs sys
+mount -t tmpfs tmpfs sys/fs/cgroup
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+pivot_root . mnt
+umount -l /mnt
+echo up
+exec env -i container=test PATH=/usr/sbin:/usr/bin /lib/systemd/systemd --unit=multi-user.target \\
+    <&- >/dev/null 2>&1
+"""
+)
+
+_WAIT_FOR_SYSTEMD = "until systemctl is-system-running --wait 2>&1 | grep -E 'running|degraded'; do sleep 0.1; done"
 
 _LAYER_SCRIPT = """
 base=$1 upper=$2 work=$3 merged=$4
@@ -109,7 +135,7 @@ def _download(packages: Sequence[str]) -> str:
     return f"apt-get -qq install --yes --download-only {' '.join(packages)}"
 
 
-def _cached(name: str, recipe: object, build: object) -> Path:
+def _cached(name: str, recipe: object, build: Callable[[Path], None]) -> Path:
     """Return the directory that `build` fills, made at most once for each `recipe`."""
     digest = hashlib.sha256(repr((_RECIPE_VERSION, recipe)).encode()).hexdigest()[:12]
     cache = rootfs.cache_directory()
@@ -128,7 +154,7 @@ def _cached(name: str, recipe: object, build: object) -> Path:
         try:
             made = building / "root"
             made.mkdir(mode=0o755)
-            build(made)  # type: ignore[operator]
+            build(made)
             made.rename(directory)
         finally:
             shutil.rmtree(building, ignore_errors=True)
@@ -230,28 +256,79 @@ class System:
 
 @contextmanager
 def system(root: Root) -> Iterator[System]:
-    """Give a running system that begins as `root` is."""
-    lower = ":".join(map(str, root.layers()))
-    with tempfile.TemporaryDirectory(prefix="elastiq-packaging-") as scratch:
-        namespaces = ("--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child")
-        with open(f"{scratch}.errors", "w+b") as errors:
-            Path(errors.name).unlink()
-            process = subprocess.Popen(
-                ["unshare", *namespaces, "sh", "-euc", _SYSTEM_SCRIPT, "sh", lower, scratch],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                start_new_session=True,
-            )
-            assert process.stdout
-            if process.stdout.readline().strip() != b"up":
-                process.kill()
-                process.wait()
-                errors.seek(0)
-                raise RuntimeError(f"{root} did not come up: {errors.read().decode(errors='replace')}")
-        first = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
-        running = System(process, first)
-        try:
+    """Give a running system that begins as `root` is and has no init system. Raise UnavailableError."""
+    with _scratch() as scratch, _run_system(root, scratch, _SYSTEM_SCRIPT, ["unshare", *_NAMESPACES]) as running:
+        yield running
+
+
+@contextmanager
+def system_with_systemd(root: Root) -> Iterator[System]:
+    """Give a running system whose first process is the systemd that `root` has installed. Raise UnavailableError."""
+    with _control_group() as group, _scratch() as scratch:
+        join = ["sh", "-euc", _JOIN_CONTROL_GROUP_SCRIPT, "sh", str(group)]
+        # It has no power cord: the kernel ends it with this process.
+        enter = ["setpriv", "--pdeathsig", "KILL", *join, "unshare", "--cgroup", *_NAMESPACES]
+        with _run_system(root, scratch, _SYSTEMD_SCRIPT, enter) as running:
+            running.run("sh", "-c", _WAIT_FOR_SYSTEMD)
             yield running
-        finally:
-            running.stop()
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="elastiq-packaging-") as name:
+        yield Path(name)
+
+
+@contextmanager
+def _run_system(root: Root, scratch: Path, script: str, enter: Sequence[str]) -> Iterator[System]:
+    lower = ":".join(map(str, root.layers()))
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [*enter, "sh", "-euc", script, "sh", lower, str(scratch)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+        assert process.stdout
+        if process.stdout.readline().strip() != b"up":
+            process.kill()
+            process.wait()
+            errors.seek(0)
+            raise rootfs.UnavailableError(f"{root} did not come up: {errors.read().decode(errors='replace').strip()}")
+    first = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+    running = System(process, first)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@contextmanager
+def _control_group() -> Iterator[Path]:
+    """Give a new control group for a systemd to live in, removed afterwards with all that it made below."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    trees = [Path(fields[1]) for fields in mounts if fields[2] == "cgroup2"]
+    if not trees:
+        raise rootfs.UnavailableError("systemd needs the unified control group hierarchy (cgroup2), not mounted here")
+    for left_over in trees[0].glob(f"{_CONTROL_GROUP_PREFIX}*"):
+        _try_to_remove(left_over)
+    group = trees[0] / f"{_CONTROL_GROUP_PREFIX}{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        raise rootfs.UnavailableError(f"no control group for systemd can be made here: {error}") from error
+    try:
+        yield group
+    finally:
+        deadline = time.monotonic() + 10
+        while not _try_to_remove(group) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def _try_to_remove(group: Path) -> bool:
+    """Remove the control group and all below it; return False if processes are still in it."""
+    for directory, _, _ in os.walk(group, topdown=False):
+        with suppress(OSError):
+            os.rmdir(directory)
+    return not group.exists()
