@@ -136,6 +136,8 @@ class GridEngine:
     def reopen(self, worker: Worker) -> None:
         deadline = self._deadline()
         host = _find(worker, deadline)
+        if host and host.closed_by_other:
+            raise BatchError(f"{label(worker)} was disabled by somebody else and is left alone")
         if not host or not host.own_closed:
             return
         _switch("-e", host, host.own_closed, deadline)
