@@ -11,9 +11,17 @@ from .example import ExampleHarness
 from .harness import Harness
 from .sandbox import SandboxHarness
 from .simulated import LeavingSimHarness, SimHarness
-from .testbed import HtcondorHarness, TestbedHarness
+from .testbed import GridEngineHarness, HtcondorHarness, SlurmHarness, TestbedHarness
 
-HARNESSES: list[type[Harness]] = [SandboxHarness, ExampleHarness, SimHarness, LeavingSimHarness, HtcondorHarness]
+HARNESSES: list[type[Harness]] = [
+    SandboxHarness,
+    ExampleHarness,
+    SimHarness,
+    LeavingSimHarness,
+    HtcondorHarness,
+    SlurmHarness,
+    GridEngineHarness,
+]
 
 
 def _outside() -> list[type[Harness]]:

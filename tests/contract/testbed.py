@@ -21,6 +21,7 @@ from tests.testbed.rootfs import JOB_USER, UnavailableError, rootfs
 
 from .harness import Harness
 
+
 class RemoteBatch:
     """The plugin in a process on the head node, as a plugin."""
 
@@ -145,3 +146,47 @@ class HtcondorHarness(TestbedHarness):
 
     def open_by_hand(self, worker: Worker) -> None:
         self.pool.head.run("condor_drain", "-cancel", worker.name)
+
+
+class SlurmHarness(TestbedHarness):
+    """Dynamic nodes."""
+
+    system = "slurm"
+    daemons = ("slurmctld",)
+    cancel_command = ("scancel",)
+
+    def submit_wide(self, machines: int, seconds: float) -> None:
+        self.pool.submit(1, seconds, options=(f"--nodes={machines}",))  # type: ignore[call-arg]
+
+    def close_by_hand(self, worker: Worker) -> None:
+        self._update(worker, "state=drain", "reason=a new disk")
+
+    def open_by_hand(self, worker: Worker) -> None:
+        self._update(worker, "state=resume")
+
+    def _update(self, worker: Worker, *changes: str) -> None:
+        self.pool.head.run("scontrol", "update", f"nodename={worker.name}", *changes)
+
+
+class GridEngineHarness(TestbedHarness):
+    """Hosts whose queue instances are disabled."""
+
+    system = "gridengine"
+    daemons = ("sge_qmaster",)
+    cancel_command = ("qdel",)
+
+    def submit(self, seconds: float, *, held: bool = False, after: str = "") -> str:
+        return self._submit(1, seconds, held=held, after=after)
+
+    def submit_array(self, tasks: int, at_once: int, seconds: float) -> None:
+        self._submit(tasks, seconds, at_once=at_once)
+
+    def _submit(self, count: int, seconds: float, **more: Any) -> str:
+        # Otherwise qsub fails, having submitted the job all the same, while there is no host that could run it.
+        return self.pool.submit(count, seconds, options=("-w", "n"), **more)  # type: ignore[call-arg]
+
+    def close_by_hand(self, worker: Worker) -> None:
+        self.pool.head.run("qmod", "-d", f"*@{worker.name}")
+
+    def open_by_hand(self, worker: Worker) -> None:
+        self.pool.head.run("qmod", "-e", f"*@{worker.name}")
