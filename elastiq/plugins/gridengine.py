@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import pwd
 import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from elastiq.command import execute, pipeline, run
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Shape, Worker
 from elastiq.plugins import Closing
-from elastiq.plugins.common import Deadline, is_same, label
+from elastiq.plugins.common import Deadline, is_same, label, run_module
 from elastiq.plugins.gridengine_parse import (
     CLOSED,
     HOST_RESOURCES,
@@ -250,11 +249,7 @@ class _Accounting:
 
 
 def _count_jobs(timeout_seconds: float) -> str:
-    # -m needs to find this very package, wherever the daemon was started from.
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
-    arguments = [sys.executable, "-m", "elastiq.plugins.gridengine_query"]
-    return run(arguments, timeout_seconds, environment={"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"})
+    return run_module("elastiq.plugins.gridengine_query", [], timeout_seconds)
 
 
 def _hosts(deadline: Deadline) -> tuple[Host, ...]:
