@@ -2,7 +2,8 @@
 
 Above each block of commands stands one of
     <!-- run: sandbox -->               run here, beside a daemon on a sandbox cluster; the blocks of a page in order
-    <!-- run: head-node -->             run on the head node of a real HTCondor pool with elastiq on it, likewise
+    <!-- run: head-node -->             run on the head node of a real pool with elastiq on it, likewise: of HTCondor,
+                                        or of the batch system in the name of the page
     <!-- run: head-node as a user -->   the same, not as root
     <!-- run: make -n -->               make knows it
     <!-- run: tests/... -->             that file runs it, and has all its words but options and names of files
@@ -24,8 +25,9 @@ from elastiq.pidfile import find_daemon
 from tests.docs.blocks import PAGES, SHELL, TOP, Block, blocks, commands
 from tests.e2e import configurations
 from tests.e2e.harness import KEYS, ElasticCluster
+from tests.e2e.systems import SYSTEMS
 from tests.testbed.machines import CHECKOUT, Network
-from tests.testbed.pool import HtcondorPool, wait_until
+from tests.testbed.pool import wait_until
 from tests.testbed.rootfs import JOB_USER, UnavailableError, rootfs
 
 ALL = [block for page in PAGES for block in blocks(page) if block.language in SHELL]
@@ -154,7 +156,7 @@ def test_commands_on_a_head_node(page: str) -> None:
     environment = {"PATH": f"{CHECKOUT}/scripts:/usr/sbin:/usr/bin:/sbin:/bin"}
     paths = {"/usr/share/doc/elastiq/examples": f"{CHECKOUT}/docs/examples"}
     with Network() as network:
-        batch = HtcondorPool(network, worker_configuration="NUM_CPUS = 2\n")
+        batch = SYSTEMS[next((name for name in SYSTEMS if name in page), "htcondor")](network, 2)
         with ElasticCluster(batch, user="") as cluster:
             for block in blocks(TOP / page):
                 if block.language == "ini" and "[ec2]" in block.text:
