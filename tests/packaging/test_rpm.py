@@ -31,6 +31,7 @@ FILES = {
     "/usr/bin/elastiqctl": "-rwxr-xr-x root root",
     "/usr/lib/systemd/system/elastiq.service": "-rw-r--r-- root root",
     "/usr/lib/sysusers.d/elastiq.conf": "-rw-r--r-- root root",
+    "/usr/share/bash-completion/completions/elastiq-real.py": "lrwxrwxrwx root root",
     "/usr/share/bash-completion/completions/elastiqctl": "-rw-r--r-- root root",
     "/usr/share/doc/elastiq": "drwxr-xr-x root root",
     "/usr/share/doc/elastiq/CHANGELOG.md": "-rw-r--r-- root root",
@@ -240,7 +241,7 @@ def higher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def debian() -> Iterator[System]:
     """Debian 13 with rpm, and what elastiq needs of Python."""
     packages("rpm")
-    root = Root(TRIXIE, packages=("python3-boto3", "python3-daemon", "python3-lockfile", "rpm"))
+    root = Root(TRIXIE, packages=("python3-boto3", "python3-daemon", "python3-lockfile", "python3-setuptools", "rpm"))
     try:
         with system(root) as running:
             yield running
@@ -329,6 +330,24 @@ def test_install_start_upgrade_and_erase(debian: System, higher: Path) -> None:
     for name in set(files) - kept:
         assert not os.path.lexists(f"{debian.root}{name}"), name
     assert not os.path.lexists(f"{debian.root}{SITE}/elastiq")
+
+
+def test_rpm_that_reads_the_sysusers_file_makes_the_user_by_it(debian: System) -> None:
+    """EL 10 and Fedora have such an rpm. So has Debian 13: 4.20, which builds the package from the sdist, too."""
+    (archive,) = packages("sdist")
+    bring(debian, archive)
+    defines = ["--define=_topdir /root/rpm", "--define=dist .fc43", "--define=python3_version 3.14"]
+    debian.run("rpmbuild", "-tb", "--nodeps", *defines, f"/root/{archive.name}")
+    (built,) = (debian.root / "root/rpm/RPMS").rglob("*.rpm")
+    assert without_metadata(table(built)) == expected_table("/usr/lib/python3.14/site-packages")
+    provided = {text.partition(" ")[0] for text in query(built, "--provides")}
+    assert {"user(elastiq)", "group(elastiq)"} <= provided
+    rpm(debian, "--initdb")
+    inside = f"/root/rpm/RPMS/noarch/{built.name}"
+    rpm(debian, "-i", "--nodeps", "--nopre", inside)
+    user = debian.run("getent", "passwd", "elastiq").strip().split(":")
+    assert user[4:] == ["elastiq daemon", "/var/lib/elastiq", "/sbin/nologin"]
+    assert owners(debian, "/var/lib/elastiq") == {"/var/lib/elastiq": FILES["/var/lib/elastiq"]}
 
 
 def pid(running: System) -> int:
