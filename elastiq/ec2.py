@@ -40,6 +40,7 @@ MAX_STUCK_REQUESTS = 4
 _FEATURE_WORDS = {
     "TagSpecifications": ("tagspecification",),
     "MetadataOptions": ("metadataoption", "httptokens"),
+    "InstanceInitiatedShutdownBehavior": ("shutdownbehavior",),
     "MaxResults": ("maxresult",),
     "Filter:tag": ("filter",),
     "Filter:client-token": ("filter",),
@@ -120,11 +121,10 @@ class Ec2:
     def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
         """See Cloud. A parameter that the cloud refuses is left out after a look that nothing was launched."""
         required = self._launch_parameters(pool, count, token)
-        offered: dict[str, dict[str, Any]] = {
-            "TagSpecifications": {
-                "TagSpecifications": [{"ResourceType": "instance", "Tags": self._tags(pool, token)}],
-            }
-        }
+        tags = [{"ResourceType": "instance", "Tags": self._tags(pool, token)}]
+        offered: dict[str, dict[str, Any]] = {"TagSpecifications": {"TagSpecifications": tags}}
+        # A worker that powers itself off would otherwise stay, stopped, and be paid for.
+        offered["InstanceInitiatedShutdownBehavior"] = {"InstanceInitiatedShutdownBehavior": "terminate"}
         if self._settings.require_imdsv2:
             offered["MetadataOptions"] = {"MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"}}
         offered = self._offerable(offered)

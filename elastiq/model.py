@@ -196,8 +196,8 @@ class Intent:
     restarted_at: float = 0.0
     """When the daemon was last started since; patience with it begins anew then. Not kept across restarts."""
     lookalikes: tuple[str, ...] = ()
-    """VMs that may be of it, once all patience was in vain: the cloud shows neither token nor tag. They count, and
-    nothing is done to them. Not kept across restarts."""
+    """VMs that may be of it, where the cloud shows neither token nor tag. They count, and nothing is done to them. Not
+    kept across restarts."""
 
     @property
     def waiting_since(self) -> float:
@@ -233,6 +233,8 @@ class Memory:
     former: tuple[str, ...] = ()
     """Owned VMs that vanished from the listings without a word, and client tokens of launches whose VMs never turned
     up, newest last: known again if they come back."""
+    tokens_shown: bool = False
+    """True once the cloud's listings have shown a client token: then no VM without one is elastiq's."""
 
 
 @dataclass(frozen=True)

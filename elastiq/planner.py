@@ -208,7 +208,8 @@ def _possible(memory: Memory, pool: str) -> int:
     """Return how many VMs may exist that elastiq does not know for its own."""
     return sum(
         len(intent.lookalikes)
-        or max(0, intent.count - sum(record.token == intent.token for record in memory.vms.values()))
+        if intent.lookalikes and intent.unseen_since is None
+        else max(0, intent.count - sum(record.token == intent.token for record in memory.vms.values()))
         for intent in memory.intents
         if intent.pool == pool
     )
@@ -249,8 +250,13 @@ def _plan_up(observation: Observation, situation: Situation, policy: Policy) -> 
     demand, too_big = _feasible(observation.demand or (), situation, policy)
     decisions += too_big
 
-    rooms = _present_rooms(now, situation, policy)
-    left = _place(_largest_first(demand), rooms)
+    lacking = _place(_largest_first(demand), _own_rooms(now, situation, policy))
+    if _count(lacking) < max(1, policy.waiting_jobs_threshold):
+        memory = replace(memory, waiting_since=None)
+    elif memory.waiting_since is None:
+        memory = replace(memory, waiting_since=now)
+    waited = now - memory.waiting_since if memory.waiting_since is not None else 0.0
+    left = _place_on_foreign(lacking, waited, situation, policy)
     closed = [
         record
         for record in memory.vms.values()
@@ -260,19 +266,17 @@ def _plan_up(observation: Observation, situation: Situation, policy: Policy) -> 
     decisions += reopened
 
     waiting = _count(left)
-    if not waiting or waiting < policy.waiting_jobs_threshold:
-        memory = replace(memory, waiting_since=None)
-        if waiting:
-            decisions.append(
-                _hold(f"{_without_room(waiting)}, fewer than waiting_jobs_threshold {policy.waiting_jobs_threshold}")
-            )
-        elif _count(demand) and not reopened:
+    due = False
+    if not waiting:
+        if _count(demand) and not reopened:
             decisions.append(_hold(f"workers present or booting have room for {_jobs(_count(demand))} still waiting"))
-    elif memory.waiting_since is None:
-        memory = replace(memory, waiting_since=now)
-    waited = now - memory.waiting_since if memory.waiting_since is not None else 0.0
-    due = waiting and memory.waiting_since is not None and waited > policy.waiting_jobs_time_s
-    if memory.waiting_since is not None and not due:
+    elif waiting < policy.waiting_jobs_threshold:
+        decisions.append(
+            _hold(f"{_without_room(waiting)}, fewer than waiting_jobs_threshold {policy.waiting_jobs_threshold}")
+        )
+    elif waited > policy.waiting_jobs_time_s:
+        due = True
+    else:
         limit = policy.waiting_jobs_time_s
         decisions.append(
             _hold(f"{_without_room(waiting)} for {waited:.0f} s; VMs are launched after waiting_jobs_time_s {limit:g}")
@@ -312,11 +316,10 @@ def _describe(shape: Shape) -> str:
     return ", ".join(parts)
 
 
-def _present_rooms(now: float, situation: Situation, policy: Policy) -> list[Room]:
-    """Return the room on workers that take jobs, and on VMs that are on their way.
+def _own_rooms(now: float, situation: Situation, policy: Policy) -> list[Room]:
+    """Return the room on elastiq's workers that take jobs, and on VMs that are on their way.
 
-    A free worker of elastiq is as good as a new VM, so what fits there needs no launch, however long it waits. A
-    foreign worker may be of another kind: its room is believed only while the jobs have not waited for long.
+    A free worker of elastiq is as good as a new VM, so what fits there needs no launch, however long it waits.
     """
     memory = situation.memory
     pools = {pool.name: pool for pool in policy.pools}
@@ -330,10 +333,21 @@ def _present_rooms(now: float, situation: Situation, policy: Policy) -> list[Roo
             rooms.append(_vm_room(pools.get(record.pool, policy.pools[0]), memory, policy))
     for pool in policy.pools:
         rooms += [_vm_room(pool, memory, policy) for _ in range(_possible(memory, pool.name))]
-    waited = now - memory.waiting_since if memory.waiting_since is not None else 0.0
-    if waited <= policy.estimated_vm_deploy_time_s:
-        rooms += [Room(worker.free, UNLIMITED) for worker in situation.foreign_workers if not worker.closed]
     return rooms
+
+
+def _place_on_foreign(demand: Sequence[Demand], waited: float, situation: Situation, policy: Policy) -> list[Demand]:
+    """Return what is left of `demand` after putting it on workers that are not elastiq's.
+
+    Such a worker may be of another kind: its room is believed only while the jobs have not waited for long. `waited`
+    tells of all jobs together, for batch systems that do not tell more.
+    """
+    rooms = [Room(worker.free, UNLIMITED) for worker in situation.foreign_workers if not worker.closed]
+    left = []
+    for group in demand:
+        seconds = waited if group.oldest_wait_seconds is None else group.oldest_wait_seconds
+        left += _place([group], rooms) if seconds <= policy.estimated_vm_deploy_time_s else [group]
+    return left
 
 
 def _closed_by_other(record: VmRecord, situation: Situation) -> bool:

@@ -159,6 +159,7 @@ class State:
                 breakers={name: _from_dict(Breaker, value) for name, value in facts.get("breakers", {}).items()},
                 capacities={name: _from_dict(Shape, value) for name, value in facts.get("capacities", {}).items()},
                 former=tuple(facts.get("former", ())),
+                tokens_shown=bool(facts.get("tokens_shown", False)),
             )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise sqlite3.DatabaseError(f"malformed: {error}") from error
@@ -174,6 +175,7 @@ class State:
                 ("breakers", memory.breakers, old.breakers),
                 ("capacities", memory.capacities, old.capacities),
                 ("former", memory.former, old.former),
+                ("tokens_shown", memory.tokens_shown, old.tokens_shown),
             )
             if value != before
         }

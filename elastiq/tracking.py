@@ -101,11 +101,14 @@ def _track_instances(
         if record.joined_at is None:
             reason = f"VM {record.id} vanished before it became a worker"
             breakers[record.pool] = boot_failed(breakers.get(record.pool), now, reason)
-    intents, given_up = _track_intents(memory.intents, listed, vms, listed_at, policy)
+    tokens_shown = memory.tokens_shown or any(instance.client_token for instance in listed.values())
+    nobodys = [] if tokens_shown else [one for one in listed.values() if one.id not in vms and _is_nobodys(one)]
+    intents, given_up = _track_intents(memory.intents, listed, nobodys, listed_at, policy)
     former = tuple(name for name in memory.former if name not in vms)
     former = (*former, *(record.id for record in vanished), *given_up)[-FORMER_KEPT:]
     departed = [record for record in ended if record.terminated_at is None and not record.doomed]
-    return replace(memory, vms=vms, breakers=breakers, intents=intents, former=former), (*departed, *vanished)
+    memory = replace(memory, vms=vms, breakers=breakers, intents=intents, former=former, tokens_shown=tokens_shown)
+    return memory, (*departed, *vanished)
 
 
 def _track_listed(
@@ -156,32 +159,34 @@ def _track_unlisted(
 def _track_intents(
     intents: Iterable[Intent],
     listed: Mapping[str, Instance],
-    vms: Mapping[str, VmRecord],
+    nobodys: list[Instance],
     listed_at: float,
     policy: Policy,
 ) -> tuple[tuple[Intent, ...], list[str]]:
     """Return the launches that are still unclear, and the client tokens of those that are given up.
 
-    A cloud may show neither tokens nor tags: then a VM that could be of such a launch keeps it from being given up.
+    One of `nobodys`, VMs of a cloud that shows neither token nor tag, keeps a launch that it could be of from being
+    given up.
     """
     found = Counter(instance.client_token for instance in listed.values())
-    nobodys = [instance for instance in listed.values() if instance.id not in vms and _is_nobodys(instance)]
     unclear = []
     given_up = []
     for intent in intents:
         missing = intent.count - found[intent.token]
         if missing <= 0:
             continue
-        settled = listed_at - intent.waiting_since > _settle_seconds(intent)
-        if settled and intent.unseen_since is None:
-            intent = replace(intent, unseen_since=listed_at)
-        if intent.unseen_since is None or listed_at - intent.unseen_since <= UNSEEN_SECONDS:
+        if listed_at - intent.waiting_since <= _settle_seconds(intent):
             unclear.append(intent)
             continue
-        alike = [instance.id for instance in nobodys if _looks_like(instance, intent, policy)][:missing]
+        alike = [instance.id for instance in nobodys if _looks_like(instance, intent, policy)]
+        alike = sorted(alike, key=lambda id_: id_ not in intent.lookalikes)[:missing]
         nobodys = [instance for instance in nobodys if instance.id not in alike]
-        if alike:
-            unclear.append(replace(intent, lookalikes=tuple(alike)))
+        known = intent.lookalikes if intent.unseen_since is None else ()
+        since = listed_at if intent.unseen_since is None else intent.unseen_since
+        if len(alike) < missing and not (known and listed.keys() >= set(known)) and listed_at - since <= UNSEEN_SECONDS:
+            unclear.append(replace(intent, unseen_since=since))
+        elif alike:
+            unclear.append(replace(intent, lookalikes=tuple(alike), unseen_since=None))
         else:
             given_up.append(intent.token)
     return tuple(unclear), given_up

@@ -83,7 +83,7 @@ class SimBatch:
                 self._freeze_some()
         world.last_served = {ad.vm.id for ad in ads}
         for ad in ads:
-            ad.vm.drain_shown = (ad.frozen or world.picture(ad.vm))[-1]
+            ad.vm.drain_shown = (ad.frozen or world.picture(ad.vm))[-1] and world.can_be_told(ad.vm)
         self.workers_version = world.engine.version
         now = world.engine.time
         return tuple(self._worker(ad, now) for ad in ads)

@@ -182,11 +182,11 @@ class SimCloud:
             vm = world.create(own=True, token=token)
             made.append(vm)
             world.requests.setdefault(token, []).append(vm)
-            if world.traits.dialect == "openstack" and world.faults.strikes("tagging fails"):
-                continue
             if not (answered or world.traits.shows_tokens):
                 # Only the time of its launch can tell, and that only if the clocks agree.
                 vm.excused = abs(world.offset_seconds) > CLOCKS_APART_SECONDS
+                continue
+            if world.traits.dialect == "openstack" and world.faults.strikes("tagging fails"):
                 continue
             vm.cluster, vm.pool = CLUSTER, pool.name
             if world.faults.strikes("tags show late"):

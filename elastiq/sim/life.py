@@ -446,7 +446,7 @@ class Life:
         world, check, core = self.world, self.book.check, self.core
         memory = core._memory
         now = self.engine.time
-        own = [vm for vm in world.own() if not vm.excused]
+        own = [vm for vm in world.own() if not vm.excused or vm.id in memory.vms]
         for vm in own:
             check("no VM lost", vm.id in memory.vms, f"{vm.id} ({vm.state.value}) is not known")
             check("no VM lost", bool(vm.cluster), f"{vm.id} has no tag by which it could be found again")

@@ -498,7 +498,7 @@ class World:
         )
         vm.wished_gone = True
 
-    def _can_be_told(self, vm: Vm) -> bool:
+    def can_be_told(self, vm: Vm) -> bool:
         """Return whether the daemon can tell the VM of a worker that it sees.
 
         Without an id it needs the address, and a worker that has been idle for longer than its VM seems to exist is
@@ -524,7 +524,7 @@ class World:
         """Note that the daemon has seen these workers and has that on disk."""
         for id_ in served:
             vm = self.vms.get(id_)
-            if vm is not None and vm.exists and self._can_be_told(vm):
+            if vm is not None and vm.exists and self.can_be_told(vm):
                 vm.served_at = self.engine.time
 
 

@@ -122,7 +122,8 @@ def counted(made: Plan) -> int:
     )
     unseen = sum(
         len(intent.lookalikes)
-        or max(0, intent.count - sum(record.token == intent.token for record in memory.vms.values()))
+        if intent.lookalikes and intent.unseen_since is None
+        else max(0, intent.count - sum(record.token == intent.token for record in memory.vms.values()))
         for intent in memory.intents
     )
     return len(memory.vms) - stopping + unseen

@@ -86,7 +86,7 @@ def ids(vms: list[Vm]) -> list[str]:
     return [vm.id for vm in vms]
 
 
-REFUSED = {"TagSpecifications", "MetadataOptions"}
+REFUSED = {"TagSpecifications", "MetadataOptions", "InstanceInitiatedShutdownBehavior"}
 
 
 # What both dialects share
@@ -383,6 +383,7 @@ def test_aws_everything_goes_with_the_launch(aws: Ec2Endpoint) -> None:
     (request,) = aws.requests
     parameters = request.parameters
     assert parameters["MetadataOptions.HttpTokens"] == "required"
+    assert parameters["InstanceInitiatedShutdownBehavior"] == "terminate"
     assert parameters["TagSpecification.1.ResourceType"] == "instance"
     assert parameters["KeyName"] == "007"
     assert parameters["SecurityGroupId.1"] == "sg-12345678"
@@ -394,7 +395,8 @@ def test_aws_everything_goes_with_the_launch(aws: Ec2Endpoint) -> None:
 def test_aws_what_is_not_set_is_not_sent(aws: Ec2Endpoint) -> None:
     cloud(aws, require_imdsv2=False, flavour="", user_data=b"").launch(Pool(), 1, "token-1")
     sent = {name.split(".")[0] for name in aws.requests[0].parameters}
-    assert sent == {"Action", "Version", "ImageId", "MinCount", "MaxCount", "ClientToken", "TagSpecification"}
+    needed = {"Action", "Version", "ImageId", "MinCount", "MaxCount", "ClientToken"}
+    assert sent == needed | {"TagSpecification", "InstanceInitiatedShutdownBehavior"}
 
 
 def test_aws_a_repeated_token_launches_nothing_new(aws: Ec2Endpoint) -> None:

@@ -164,6 +164,24 @@ def test_the_room_of_a_foreign_worker_is_believed_only_for_a_while() -> None:
     assert launched(plan(seen, Memory(waiting_since=NOW - 700), PLAIN)) == 1
 
 
+def test_jobs_that_a_foreign_worker_does_not_take_are_not_left_waiting_for_good() -> None:
+    """Found by the simulator: while its room sufficed for all jobs, the time that they waited was never counted."""
+    memory, waited = Memory(), 0.0
+    while waited <= PLAIN.estimated_vm_deploy_time_s:
+        seen = replace(see([], demand=(jobs(4),), workers=(worker(7, instance_id=None),)), now=NOW + waited)
+        made = plan(seen, memory, PLAIN)
+        assert not launched(made)
+        memory, waited = made.memory, waited + 15
+    made = plan(replace(seen, now=NOW + waited), memory, PLAIN)
+    assert launched(made) == 1
+
+
+def test_how_long_jobs_wait_is_the_batch_systems_word_where_it_tells() -> None:
+    fresh = replace(jobs(4), oldest_wait_seconds=20.0)
+    seen = see([], demand=(fresh,), workers=(worker(7, instance_id=None),))
+    assert not launched(plan(seen, Memory(waiting_since=NOW - 9999), PLAIN))
+
+
 def test_a_joined_vm_is_not_counted_as_pending_any_more() -> None:
     records = [joined(number, launched_at=NOW - 60) for number in (1, 2)]
     workers = (worker(1, running=4), worker(2, running=4))

@@ -20,6 +20,7 @@ MEMORY = Memory(
         "i-2": VmRecord("i-2", doomed=True, terminate_tries=3),
     },
     intents=(Intent("t2", "default", 4, NOW),),
+    tokens_shown=True,
     breakers={"default": Breaker(3, 1, 0, 0.0, "did not join")},
     capacities={"default": Shape(4, 8000, 20_000, 1)},
     former=("i-0",),

@@ -253,7 +253,6 @@ def test_a_vm_that_looks_like_a_lost_launch_keeps_it_open() -> None:
         {"launched_at": NOW - 5000},
         {"launched_at": NOW},
         {"launched_at": None},
-        {"client_token": "somebody's"},
         {"cluster": "other"},
         {"state": InstanceState.TERMINATED},
     ],
@@ -271,8 +270,22 @@ def test_a_vm_looks_like_one_launch_only_and_a_launch_has_no_more_of_them_than_i
     assert lookalikes(*vms_alike, intents=(LOST, second)) == [("i-0", "i-1", "i-2"), ("i-3",)]
 
 
-def test_nothing_is_taken_for_a_lookalike_while_its_own_token_may_still_show_up() -> None:
+def test_nothing_is_taken_for_a_lookalike_while_more_may_turn_up() -> None:
     assert lookalikes(ALIKE, intents=(replace(LOST, unseen_since=NOW - 100),)) == [()]
+    assert lookalikes(ALIKE, intents=(replace(LOST, unseen_since=None, requested_at=NOW - 100),)) == [()]
+
+
+def test_a_launch_with_all_its_lookalikes_needs_no_patience() -> None:
+    """Found by the simulator: the one listing at the end of the patience was wrong, and the launch given up."""
+    assert lookalikes(ALIKE, intents=(replace(LOST, count=1, unseen_since=None),)) == [("i-9",)]
+
+
+def test_in_a_cloud_that_shows_client_tokens_a_vm_without_one_is_somebody_elses() -> None:
+    other = Instance("i-5", InstanceState.RUNNING, client_token="of-somebody")
+    memory = track(listing(ALIKE, other), Memory(intents=(LOST,)), BY_LOOKS).memory
+    assert memory.intents == ()
+    later = track(listing(ALIKE), replace(memory, intents=(LOST,)), BY_LOOKS).memory
+    assert later.intents == ()
 
 
 def test_a_lookalike_that_gets_the_tag_of_the_cluster_is_its_own() -> None:
@@ -280,3 +293,19 @@ def test_a_lookalike_that_gets_the_tag_of_the_cluster_is_its_own() -> None:
     memory = track(listing(tagged), Memory(intents=(replace(LOST, lookalikes=("i-9",)),)), BY_LOOKS).memory
     assert set(memory.vms) == {"i-9"}
     assert memory.intents == ()
+
+
+def test_a_lookalike_that_one_listing_leaves_out_still_counts() -> None:
+    """Found by the simulator: the launch was given up at once, and another VM was launched in its place."""
+    known = (replace(LOST, count=1, unseen_since=None, lookalikes=("i-9",)),)
+    memory = track(listing(), Memory(intents=known), BY_LOOKS).memory
+    assert [intent.lookalikes for intent in memory.intents] == [("i-9",)]
+    again = track(listing(ALIKE, now=NOW + 60), memory, BY_LOOKS).memory
+    assert again.intents == known
+    gone = track(listing(now=NOW + 301), memory, BY_LOOKS).memory
+    assert gone.intents == ()
+
+
+def test_a_lookalike_that_has_ended_counts_no_more() -> None:
+    ended = replace(ALIKE, state=InstanceState.TERMINATED)
+    assert lookalikes(ended, intents=(replace(LOST, unseen_since=None, lookalikes=("i-9",)),)) == []
