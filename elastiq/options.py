@@ -196,7 +196,7 @@ OPTIONS: tuple[Option, ...] = (
         "batch_plugin",
         Kind.WORD,
         "htcondor",
-        "The batch system: htcondor, sandbox, or the name of a plugin installed beside elastiq.",
+        "The batch system: htcondor, slurm, gridengine, sandbox, or the name of a plugin installed beside elastiq.",
         sample="htcondor",
         pattern=r"[A-Za-z_][A-Za-z0-9_.-]*",
     ),
