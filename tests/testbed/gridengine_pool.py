@@ -42,7 +42,7 @@ class GridEnginePool(BatchTestbed):
 
     plugin = "gridengine"
     options: Mapping[str, str] = {}
-    earliest_submit_seconds = 2.5
+    earliest_submit_seconds = 0.6
     recovery_seconds = 20.0
 
     def __init__(self, network: Network, cpus: int) -> None:
