@@ -25,6 +25,10 @@ class Clock:
         """Return seconds since the epoch, never going back and never jumping."""
         return self._wall_at_start + time.monotonic() - self._monotonic_at_start
 
+    def monotonic_microseconds(self) -> int:
+        """Return the system's monotonic clock as systemd wants it: microseconds of CLOCK_MONOTONIC."""
+        return time.monotonic_ns() // 1000
+
     def sleep(self, seconds: float) -> None:
         """Wait for `seconds`, or until `wake` is called; a `wake` before the call counts."""
         ready, _, _ = select.select([self._read_end], [], [], max(0.0, seconds))

@@ -155,7 +155,7 @@ class Daemon:
         path, state = self._settings.path, self._state
         if path is None or state is None:
             return
-        self._manager.tell("RELOADING=1")
+        self._manager.tell("RELOADING=1", f"MONOTONIC_USEC={self._clock.monotonic_microseconds()}")
         try:
             read = config.load(path)
             kept = {name: getattr(self._settings, name) for name in FIXED_OPTIONS}

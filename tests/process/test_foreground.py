@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -184,9 +185,13 @@ def test_the_service_manager_is_told(head: HeadNode, abstract: bool) -> None:
         process = head.foreground(f"--logdir={head.logs}", NOTIFY_SOCKET=name, WATCHDOG_USEC="2000000")
         assert manager.recv(4096).decode().startswith("READY=1\nSTATUS=")
         assert manager.recv(4096) == b"WATCHDOG=1"
+        sent_at = time.monotonic_ns() // 1000
         process.send_signal(signal.SIGHUP)
-        messages = iter(lambda: manager.recv(4096), b"RELOADING=1")
-        assert set(messages) <= {b"WATCHDOG=1"}
+        reloading, told_at = next(
+            message for message in iter(lambda: manager.recv(4096), b"") if message != b"WATCHDOG=1"
+        ).split(b"\nMONOTONIC_USEC=")
+        assert reloading == b"RELOADING=1"
+        assert sent_at <= int(told_at) <= time.monotonic_ns() // 1000
         assert manager.recv(4096).startswith(b"READY=1")
         head.wait_for("stand-in, NOTIFY_SOCKET not set")
         process.terminate()
