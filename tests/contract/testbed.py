@@ -175,16 +175,6 @@ class GridEngineHarness(TestbedHarness):
     daemons = ("sge_qmaster",)
     cancel_command = ("qdel",)
 
-    def submit(self, seconds: float, *, held: bool = False, after: str = "") -> str:
-        return self._submit(1, seconds, held=held, after=after)
-
-    def submit_array(self, tasks: int, at_once: int, seconds: float) -> None:
-        self._submit(tasks, seconds, at_once=at_once)
-
-    def _submit(self, count: int, seconds: float, **more: Any) -> str:
-        # Otherwise qsub fails, having submitted the job all the same, while there is no host that could run it.
-        return self.pool.submit(count, seconds, options=("-w", "n"), **more)  # type: ignore[call-arg]
-
     def close_by_hand(self, worker: Worker) -> None:
         self.pool.head.run("qmod", "-d", f"*@{worker.name}")
 
