@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError
@@ -116,6 +118,36 @@ def test_an_excerpt_is_one_short_harmless_line() -> None:
     said = text.excerpt("\n bad\x1b[31m\nnews" + "x" * 10_000)
     assert said.startswith("'bad\\x1b[31m\\nnewsx")
     assert len(said) < 250
+
+
+numbers_and_garbage = st.text() | st.from_regex(r"[0-9.]{1,20}[A-Za-z]{0,3}", fullmatch=True)
+
+
+@given(numbers_and_garbage, st.sampled_from("BKMGTP"), st.booleans())
+def test_every_text_is_a_size_or_an_error(written: str, unit: str, small_is_decimal: bool) -> None:
+    try:
+        size = text.size_mb(written, "it", unit=unit, small_is_decimal=small_is_decimal)
+    except BatchError:
+        return
+    assert 0 <= size <= text.LARGEST
+    assert any(character in "123456789" for character in written) or size == 0
+
+
+@given(numbers_and_garbage)
+def test_every_text_is_a_count_or_an_error(written: str) -> None:
+    try:
+        assert str(text.count(written, "it")) == written.strip().lstrip("0") or int(written) == 0
+    except BatchError:
+        assert not written.isascii() or not written.strip().isdecimal() or len(written.strip()) > 12
+
+
+@given(st.text())
+def test_every_text_is_a_document_or_an_error(written: str) -> None:
+    for document in (text.json_document, text.xml_document):
+        try:
+            document(written, "it")
+        except BatchError as error:
+            assert "\n" not in str(error)
 
 
 class Hands(Clock):
