@@ -64,7 +64,10 @@ class SlurmPool(BatchTestbed):
         self._key = base64.b64encode(os.urandom(96)).decode()
         example = (EXAMPLES / "slurm-head.conf").read_text(encoding="utf-8")
         kept = [line for line in example.splitlines() if line.partition("=")[0] not in _REPLACED]
-        templates = f"NodeName=template-[1-8] {self._node} Feature=lane0,lane1,lane2,lane3,lane4 State=FUTURE\n"
+        templates = (
+            f"NodeName=template-[1-8] {self._node} Feature=lane0,lane1,lane2,lane3,lane4 State=FUTURE\n"
+            "NodeName=template-large CPUs=128 RealMemory=128000 State=FUTURE\n"
+        )
         self.head = network.start(
             "head",
             HEAD_ADDRESS,
@@ -73,7 +76,7 @@ class SlurmPool(BatchTestbed):
                 ("/etc/munge/munge.key", self._key, 0o600),
                 ("/etc/slurm/slurm.conf", "\n".join(kept) + _TESTBED + templates + configuration, 0o644),
                 ("/etc/slurm/cgroup.conf", _CGROUP, 0o644),
-                ("/etc/sudoers.d/elastiq", f"{SERVICE_USER} ALL=(slurm) NOPASSWD: /usr/bin/scontrol\n", 0o440),
+                ("/etc/sudoers.d/elastiq", f"{SERVICE_USER} ALL=(slurm) NOPASSWD: /usr/bin/scontrol, /usr/bin/squeue\n", 0o440),
             ],
         )
         self._wait_for_slurmctld()
@@ -190,6 +193,11 @@ class SlurmPool(BatchTestbed):
         """Start slurmctld again, with what it had saved."""
         self.head.run("setpriv", "--reuid=slurm", "--regid=slurm", "--clear-groups", "slurmctld")
         self._wait_for_slurmctld()
+
+    def restart_master(self) -> None:
+        """Kill slurmctld, and start it again with what it had saved."""
+        self.silence()
+        self.wake()
 
     def logs(self) -> str:
         """Return the end of every log of every machine, dead ones included, to be shown when a test fails."""
