@@ -112,11 +112,13 @@ mpi $fill_up
 END
 
 # One queue on all workers; a worker itself says how many slots it has. A job whose VM vanished starts again (rerun),
-# unless it was submitted with -r n.
+# unless it was submitted with -r n. The head node is in the queue with no slots: where there is no host at all, qsub
+# warns and fails, although it takes the job.
 if ! qconf -sq all.q >/dev/null 2>&1; then
-  qconf -sq | sed -e 's/^qname .*/qname all.q/' -e 's/^hostlist .*/hostlist @workers/' -e 's/^slots .*/slots 9999/' \
+  qconf -sq | sed -e 's/^qname .*/qname all.q/' -e 's/^hostlist .*/hostlist @workers/' -e "s/^slots .*/slots 9999,[$head_name=0]/" \
     -e 's/^load_thresholds .*/load_thresholds NONE/' -e 's/^pe_list .*/pe_list smp mpi/' -e 's/^rerun .*/rerun TRUE/' \
     >"$work/queue"
   qconf -Aq "$work/queue" >/dev/null
+  qconf -aattr hostgroup hostlist "$head_name" @workers >/dev/null
 fi
 echo "$head_name is ready for workers in $worker_networks"
