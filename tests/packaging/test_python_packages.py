@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -155,3 +156,25 @@ def test_tests_run_in_the_sdist(words: list[str], tmp_path: Path) -> None:
         timeout=LONG_SECONDS,
     )
     assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(("kinds", "code"), [([], 0), (["rpm"], 1)])
+def test_what_can_not_be_built_here_is_said(kinds: list[str], code: int, tmp_path: Path) -> None:
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name in ("env", "git", "gzip", "sh", "tar"):
+        found = shutil.which(name)
+        if found:
+            (commands / name).symlink_to(found)
+    into = tmp_path / "dist"
+    result = subprocess.run(
+        [sys.executable, str(source() / "tools" / "build_packages.py"), "--into", str(into), *kinds],
+        env={**os.environ, "PATH": str(commands)},
+        capture_output=True,
+        text=True,
+        timeout=LONG_SECONDS,
+    )
+    assert result.returncode == code, result.stderr
+    assert "no rpm was built: rpmbuild is missing" in result.stderr
+    made = {path.suffix for path in into.iterdir()}
+    assert made == (set() if kinds else {".gz", ".whl"})
