@@ -37,7 +37,7 @@ $13 + 0 > now { next }
 {
   reason = $14
   sub(/[,(].*/, "", reason)
-  group = ($2 == "N/A" ? "|" : $1 "|" $2)
+  group = ($2 ~ /[^0-9]/ && $2 != "N/A" ? $1 "|" $2 : "|")
   for (field = 4; field <= 12; field++) group = group "|" $field
   group = group "|" reason
   count[group]++
@@ -49,7 +49,8 @@ END {
 }
 """
 """Program of awk that makes groups of equal jobs of the lines of `squeue`, so that a long queue costs this process
-nothing. Its variable `now` is Slurm's time; jobs that are due later are left out."""
+nothing. Its variable `now` is Slurm's time; jobs that are due later are left out. A task that stands alone, because it
+was changed or queued again, is a job like any other."""
 
 _HEADER = re.compile(rf"(?:[A-Z_]+\|){{{len(QUEUE_FIELDS)}}}")
 _GROUP_FIELDS = 15

@@ -115,6 +115,13 @@ def test_ten_thousand_jobs_are_one_line() -> None:
     assert max(group.jobs for group in demand_of(*parse_queue(text), QUEUE_AT)) == 10_020
 
 
+def test_tasks_that_stand_alone_are_one_line() -> None:
+    lines = [job(ArrayTaskID=str(number)).splitlines() for number in range(1000)]
+    text = grouped("\n".join([lines[0][0], *(line for _, line in lines)]) + "\n")
+    assert len(text.splitlines()) == 2
+    assert [group.jobs for group in demand_of(*parse_queue(text), QUEUE_AT)] == [1000]
+
+
 def test_recorded_nodes() -> None:
     nodes = {found.worker.name[-1]: found for found in parse_nodes(recorded("24.11-nodes"), NODES_AT)}
     workers = {name: found.worker for name, found in nodes.items()}
