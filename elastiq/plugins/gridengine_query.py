@@ -279,6 +279,9 @@ def main() -> int:
     """Print the groups on standard output and return the exit status."""
     try:
         answer = {"groups": count_jobs()}
+    except FileNotFoundError:
+        print("qstat was not found: is it installed, and in PATH?", file=sys.stderr)
+        return 1
     except (AnswerError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
