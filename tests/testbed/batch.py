@@ -90,5 +90,8 @@ class BatchTestbed(Protocol):
     def wake(self) -> None:
         """Undo `silence`."""
 
+    def restart_master(self) -> None:
+        """Restart the scheduler, and wait until it answers."""
+
     def logs(self) -> str:
         """Return the end of the logs of all machines."""

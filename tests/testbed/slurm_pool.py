@@ -37,6 +37,7 @@ MinJobAge=3600
 MaxJobCount=120000
 MaxArraySize=100001
 """
+_SUDOERS = f"{SERVICE_USER} ALL=(slurm) NOPASSWD: /usr/bin/scontrol, /usr/bin/squeue\n"
 _CGROUP = "CgroupPlugin=disabled\n"
 _MEMORY_PER_CPU_MB = 1000
 _HEAD_SCRIPT = """#!/bin/sh
@@ -76,7 +77,11 @@ class SlurmPool(BatchTestbed):
                 ("/etc/munge/munge.key", self._key, 0o600),
                 ("/etc/slurm/slurm.conf", "\n".join(kept) + _TESTBED + templates + configuration, 0o644),
                 ("/etc/slurm/cgroup.conf", _CGROUP, 0o644),
-                ("/etc/sudoers.d/elastiq", f"{SERVICE_USER} ALL=(slurm) NOPASSWD: /usr/bin/scontrol, /usr/bin/squeue\n", 0o440),
+                (
+                    "/etc/sudoers.d/elastiq",
+                    f"{SERVICE_USER} ALL=(slurm) NOPASSWD: /usr/bin/scontrol, /usr/bin/squeue\n",
+                    0o440,
+                ),
             ],
         )
         self._wait_for_slurmctld()
@@ -186,8 +191,13 @@ class SlurmPool(BatchTestbed):
         wait_until(lambda: self.joined() == expected, f"workers {expected} are joined", timeout_seconds, self.joined)
 
     def silence(self) -> None:
-        """Kill slurmctld: for its clients that is a head node that says nothing."""
-        self.head.run("sh", "-c", "kill -9 $(pidof slurmctld)")
+        """Stop slurmctld as its service does: for its clients that is a head node that says nothing.
+
+        Not by a plain kill: what it had not yet saved is lost then. Jobs on a dynamic node that had joined two seconds
+        before were requeued and held by Slurm itself.
+        """
+        self.head.run("pkill", "-TERM", "-x", "slurmctld")
+        wait_until(lambda: self.head.run("pidof", "slurmctld", check=False).returncode, "slurmctld has ended")
 
     def wake(self) -> None:
         """Start slurmctld again, with what it had saved."""
@@ -195,7 +205,7 @@ class SlurmPool(BatchTestbed):
         self._wait_for_slurmctld()
 
     def restart_master(self) -> None:
-        """Kill slurmctld, and start it again with what it had saved."""
+        """Restart slurmctld as its service does."""
         self.silence()
         self.wake()
 

@@ -1,0 +1,102 @@
+"""What is launched for jobs that are not simply jobs: arrays with a cap, several machines at once, jobs that wait for
+something else than a VM, jobs that no VM can hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e import configurations
+from tests.e2e.harness import ElasticCluster, stays
+from tests.e2e.systems import BatchMaker, on
+from tests.testbed.pool import wait_until
+from tests.testbed.slurm_pool import SlurmPool
+
+CPUS_PER_VM = 2
+WATCHED_SECONDS = 8.0
+"""Longer than the waiting time after which VMs are launched, and some rounds of any scheduler."""
+
+
+@pytest.mark.real
+@on()
+def test_jobs_that_no_vm_would_help_launch_nothing(make_batch: BatchMaker) -> None:
+    batch = make_batch(CPUS_PER_VM)
+    with ElasticCluster(batch) as cluster:
+        # One VM has to show what a VM holds.
+        cluster.configure(configurations.own(cluster, min_vms="1", max_vms="3", waiting_jobs_time_s="1"))
+        held = batch.submit(CPUS_PER_VM + 1, 1, held=True)
+        if batch.plugin != "htcondor":  # its jobs depend on each other by DAGMan, which submits them when they are due
+            batch.submit(CPUS_PER_VM + 1, 1, after=held)
+        batch.submit(1, 1, cpus=64)
+        cluster.elastiqctl("start", check=True)
+        wait_until(lambda: len(batch.joined()) == 1, "the minimum has joined", 60, cluster.asked)
+        vms = cluster.alive()
+        stays(lambda: cluster.alive() == vms, WATCHED_SECONDS, "nothing more is launched")
+        cluster.elastiqctl("stop", check=True)
+        log = cluster.log()
+        assert "1 job of 64 CPUs" in log
+        assert f"can never run: a VM holds {CPUS_PER_VM} CPUs" in log
+        assert len(cluster.cloud.operations("RunInstances")) == 1
+        assert batch.job_starts() == dict.fromkeys(batch.job_starts(), 0)
+
+
+@pytest.mark.real
+@on("slurm", "gridengine")
+def test_an_array_with_a_cap_launches_for_no_more_than_that(make_batch: BatchMaker) -> None:
+    tasks, at_once = 200, 4
+    batch = make_batch(CPUS_PER_VM)
+    with ElasticCluster(batch) as cluster:
+        cluster.configure(configurations.own(cluster, waiting_jobs_time_s="1"))
+        batch.submit(tasks, 2, at_once=at_once)
+        cluster.elastiqctl("start", check=True)
+        wait_until(lambda: sum(batch.busy().values()) == at_once, "the cap is reached", 60, batch.busy)
+        stays(lambda: sum(batch.busy().values()) <= at_once, 2 * WATCHED_SECONDS, "no more than the cap run")
+        batch.cancel_all()
+        wait_until(lambda: not cluster.alive(), "idle VMs are gone", 60, cluster.asked)
+        cluster.elastiqctl("stop", check=True)
+        assert cluster.cloud.max_alive == at_once / CPUS_PER_VM
+        assert len(cluster.cloud.vms) == at_once / CPUS_PER_VM
+
+
+@pytest.mark.real
+@on("slurm")
+def test_a_job_of_three_machines_gets_all_or_none(make_batch: BatchMaker) -> None:
+    batch = make_batch(CPUS_PER_VM)
+    assert isinstance(batch, SlurmPool)
+    with ElasticCluster(batch) as cluster:
+        cluster.configure(configurations.own(cluster, max_vms="2", waiting_jobs_time_s="1"))
+        batch.submit(1, 5, cpus=CPUS_PER_VM, options=["--nodes=3"])
+        cluster.elastiqctl("start", check=True)
+        stays(lambda: not cluster.alive(), WATCHED_SECONDS, "nothing is launched for a job that can not run")
+        assert "1 job of 3 machines at once can never run: max_vms is 2" in cluster.log()
+        cluster.configure(configurations.own(cluster, max_vms="4", waiting_jobs_time_s="1"))
+        cluster.elastiqctl("restart", check=True)
+        batch.wait_all(60)
+        wait_until(lambda: not cluster.alive(), "idle VMs are gone", 60, cluster.asked)
+        cluster.elastiqctl("stop", check=True)
+        launches = cluster.cloud.operations("RunInstances")
+        assert [int(request.parameters["MaxCount"]) for request in launches] == [3]
+        assert set(batch.job_starts().values()) == {1}
+        assert batch.evictions() == []
+
+
+@pytest.mark.real
+@on("slurm", "gridengine")
+def test_nothing_happens_while_the_scheduler_is_restarted(make_batch: BatchMaker) -> None:
+    batch = make_batch(CPUS_PER_VM)
+    with ElasticCluster(batch) as cluster:
+        times = {"idle_for_time_s": "3", "waiting_jobs_time_s": "1"}
+        cluster.configure(configurations.own(cluster, max_vms="2", **times))
+        jobs = 2 * CPUS_PER_VM
+        batch.submit(jobs, 30)
+        cluster.elastiqctl("start", check=True)
+        wait_until(lambda: sum(batch.busy().values()) == jobs, "all jobs run", 60, batch.queue)
+        vms = cluster.alive()
+        for _ in range(2):
+            batch.restart_master()
+            stays(lambda: cluster.alive() == vms, 2, "nothing is terminated or launched")
+        batch.wait_all(90)
+        wait_until(lambda: not cluster.alive(), "idle VMs are gone", 60, cluster.asked)
+        cluster.elastiqctl("stop", check=True)
+        assert cluster.cloud.max_alive == 2
+        assert set(batch.job_starts().values()) == {1}
+        assert batch.evictions() == []
