@@ -39,7 +39,7 @@ fuzz: $(VENV)/.ready
 	$(BIN)/pip install --quiet 'atheris>=2.3' || true
 	$(BIN)/python -m tests.fuzz --seconds 600
 
-# Jobs at random moments around the closing of idle workers, 200 times on a real HTCondor pool (root on Debian).
+# Jobs at random moments around the closing of idle workers, 200 times on each real batch system (root on Debian).
 race: $(VENV)/.ready
 	ELASTIQ_RACE_TRIALS=200 $(BIN)/python -m pytest -s tests/e2e -k race
 
