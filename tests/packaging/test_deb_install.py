@@ -167,14 +167,13 @@ def test_from_installation_to_purge(suite: str, clean: System) -> None:
         wait_for_status(clean, "1 busy, 0 idle")
         assert provider.vms().keys() == set(vms)
 
-        clean.run("apt-get", "purge", "--yes", "elastiq")
-        assert provider.living_vms() == vms
-        assert len(provider.jobs("running")) == 1
+    # The VMs here are processes of the user elastiq: none may be left, or it would stay, too.
+    clean.run("apt-get", "purge", "--yes", "elastiq")
     clean.run("rm", "-r", SPOOL)
     left = clean.run("find", "/", "-xdev", "(", "-name", "*elastiq*", "-o", "-nouser", "-o", "-nogroup", ")")
     assert not left
     clean.run("id", "elastiq", expect=1)
-    assert VERSION not in clean.run("dpkg", "--list")
+    assert "elastiq" not in clean.run("dpkg", "--list")
 
 
 def test_an_ordinary_user_has_a_daemon_of_his_own(suite: str, prepared: System) -> None:
