@@ -25,7 +25,7 @@ from elastiq.ec2_client import ClientMaker
 from elastiq.errors import BatchError, CloudError, ConfigError, StateError
 from elastiq.model import Demand, Memory, Observation, Policy, Pool, Worker
 from elastiq.planner import plan
-from elastiq.plugins import htcondor, htcondor_parse
+from elastiq.plugins import htcondor, htcondor_parse, slurm_parse
 from elastiq.plugins.sandbox import FOLDERS, SandboxBatch, Spool
 from elastiq.state import State, read_decisions, read_report
 
@@ -121,6 +121,28 @@ def htcondor_total(data: bytes) -> None:
         return
     assert b"Total for query: " in data
     assert 0 <= total < 10**12
+
+
+def slurm_queue(data: bytes) -> None:
+    """Whatever comes out of the pipeline of squeue and awk."""
+    said = data.decode("utf-8", "replace")
+    try:
+        waiting, running = slurm_parse.parse_queue(said)
+        check_demand(slurm_parse.demand_of(waiting, running, NOW))
+    except BatchError:
+        return
+    assert waiting or running or len(said.splitlines()) == 1, f"no jobs, from {said!r}"
+
+
+def slurm_nodes(data: bytes) -> None:
+    """Whatever scontrol prints of the nodes."""
+    said = data.decode("utf-8", "replace")
+    try:
+        nodes = slurm_parse.parse_nodes(said, NOW)
+    except BatchError:
+        return
+    check_workers(tuple(node.worker for node in nodes))
+    assert nodes or "No nodes in the system" in said or "FUTURE" in said or "POWER" in said, f"no nodes, from {said!r}"
 
 
 def sandbox(data: bytes) -> None:
@@ -316,6 +338,8 @@ TARGETS: dict[str, Target] = {
         htcondor_commands,
         htcondor_bindings,
         htcondor_total,
+        slurm_queue,
+        slurm_nodes,
         sandbox,
         configuration,
         state_file,
@@ -336,6 +360,7 @@ _JOB = b'{"id": "000001", "command": ["true"], "cpus": 1, "submitted_at": 5.0, "
 _WORKER = (
     b'{"name": "node", "instance_id": "i-1", "address": "10.0.0.1", "cpus": 4, "memory_mb": 8, "idle_seconds": 7.5}'
 )
+_JOBS_HEADER = b"A|B|C|D|E|F|G|H|I|J|K|L|M|N|"
 _SLOT = (
     b'{"Machine": "node", "Name": "slot1@node", "State": "Unclaimed", "Cpus": 4, "Memory": 8000, "Disk": 1024.0, '
     b'"MyAddress": "<10.77.0.11:9618?addrs=10.77.0.11-9618>", "MyCurrentTime": 10000, "EnteredCurrentState": 9900}'
@@ -373,6 +398,18 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     ),
     "htcondor_bindings": (b'{"groups": [[5, 1, 100, 5, null, 1]], "schedds": ["a"]}', b"[%b]" % _SLOT, b"[]"),
     "htcondor_total": (b"\n\nTotal for query: 0 jobs; 0 completed, 0 removed\nTotal for all users: 3 jobs\n",),
+    "slurm_queue": (
+        b"%b\nW|20|1700000000|||1|1|cpu=3,mem=2100M,node=1,billing=3|N/A|gres/gpu:2|N/A|cpu=3|batch||Priority\n"
+        b"W|1|1700000000|19|3,5-9:2,20-30%%2|2|4|cpu=1,mem=1000M,node=1|N/A|N/A|N/A|N/A|a,b||None\nR|19|1\n"
+        % _JOBS_HEADER,
+        _JOBS_HEADER + b"\n",
+    ),
+    "slurm_nodes": (
+        b"NodeName=i-01234567 CPUAlloc=0 CPUEfctv=4 CPUTot=4 AvailableFeatures=(null) Gres=gpu:a100:2(S:0) "
+        b"GresUsed=gpu:a100:1(IDX:0) NodeAddr=10.77.1.1 RealMemory=4000 AllocMem=0 State=IDLE+DRAIN+DYNAMIC_NORM "
+        b"LastBusyTime=1700000000 Reason=elastiq: idle [slurm@1700000000]\n",
+        b"No nodes in the system\n",
+    ),
     "sandbox": (_JOB + b"\0" + _WORKER, _JOB.replace(b'"after": ""', b'"after": "000007"') + b"\0" + _WORKER),
     "configuration": (
         b"[elastiq]\nsleep_s = 5\n[quota]\nmax_vms = unlimited\n[ec2]\nimage_id = ami-1a2b3c4d\n"
