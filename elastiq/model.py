@@ -204,6 +204,11 @@ class Intent:
         """From when on patience with it is counted."""
         return max(self.requested_at, self.restarted_at)
 
+    @property
+    def is_given_to_people(self) -> bool:
+        """True once all that may be of it are lookalikes: nobody but people can tell whose they are."""
+        return bool(self.lookalikes) and self.unseen_since is None
+
 
 @dataclass(frozen=True)
 class Breaker:

@@ -15,6 +15,7 @@ from elastiq.model import (
     Demand,
     Figures,
     InstanceState,
+    Intent,
     Kind,
     Memory,
     Observation,
@@ -207,12 +208,21 @@ def _counts(record: VmRecord) -> bool:
 def _possible(memory: Memory, pool: str) -> int:
     """Return how many VMs may exist that elastiq does not know for its own."""
     return sum(
-        len(intent.lookalikes)
-        if intent.lookalikes and intent.unseen_since is None
-        else max(0, intent.count - sum(record.token == intent.token for record in memory.vms.values()))
+        len(intent.lookalikes) if intent.is_given_to_people else _unseen(intent, memory)
         for intent in memory.intents
         if intent.pool == pool
     )
+
+
+def _awaited(memory: Memory, pool: str) -> int:
+    """Return how many VMs may still turn up as elastiq's own."""
+    return sum(
+        _unseen(intent, memory) for intent in memory.intents if intent.pool == pool and not intent.is_given_to_people
+    )
+
+
+def _unseen(intent: Intent, memory: Memory) -> int:
+    return max(0, intent.count - sum(record.token == intent.token for record in memory.vms.values()))
 
 
 def _quota_room(memory: Memory, policy: Policy, pool: Pool) -> int:
@@ -332,7 +342,7 @@ def _own_rooms(now: float, situation: Situation, policy: Policy) -> list[Room]:
         elif worker is None and (_on_its_way(record, now, policy) or _just_out_of_sight(record, now)):
             rooms.append(_vm_room(pools.get(record.pool, policy.pools[0]), memory, policy))
     for pool in policy.pools:
-        rooms += [_vm_room(pool, memory, policy) for _ in range(_possible(memory, pool.name))]
+        rooms += [_vm_room(pool, memory, policy) for _ in range(_awaited(memory, pool.name))]
     return rooms
 
 
@@ -381,12 +391,12 @@ def _launches(now: float, left: list[Demand], memory: Memory, policy: Policy, re
     decisions: list[Decision] = []
     launched = 0
     cluster_missing = policy.min_vms - reopened - sum(_working(record) for record in memory.vms.values())
-    cluster_missing -= sum(_possible(memory, pool.name) for pool in policy.pools)
+    cluster_missing -= sum(_awaited(memory, pool.name) for pool in policy.pools)
     for number, pool in enumerate(policy.pools):
         room = max(0, min(MOST_VMS_AT_ONCE, _quota_room(memory, policy, pool) - launched))
         wanted, beyond = _vms_for(left, room, pool, memory, policy)
         waiting, left = _count(left), beyond
-        own_missing = pool.min_vms - _possible(memory, pool.name) - reopened
+        own_missing = pool.min_vms - _awaited(memory, pool.name) - reopened
         own_missing -= sum(_working(record) for record in memory.vms.values() if record.pool == pool.name)
         missing = max(0, own_missing, cluster_missing - launched if number == 0 else 0)
         count = max(wanted, missing)
@@ -418,7 +428,7 @@ def _within_limits(now: float, count: int, room: int, why: str, pool: Pool, memo
     if breaker.failed_boots >= BOOT_FAILURES_TO_TRIP:
         trial = f"the last {breaker.failed_boots} VMs never became workers"
         booting = [record for record in memory.vms.values() if record.pool == pool.name and not record.joined_at]
-        if any(map(_counts, booting)) or _possible(memory, pool.name):
+        if any(map(_counts, booting)) or _awaited(memory, pool.name):
             return _hold(f"{why}, but {trial}, so the one that is booting must join first: {breaker.reason}")
         count, why = 1, f"{why}; one VM to try, since {trial}"
     if count > room:

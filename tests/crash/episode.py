@@ -160,7 +160,7 @@ class _Episode:
             launch_seconds_per_vm=chance.choice((0.0, 0.0, 0.3)),
             visible_after_seconds=chance.choice((0.0, 0.0, 1.0)),
         )
-        foreign = site.cloud.make_vms(1, cluster="another") + site.cloud.make_vms(1)
+        foreign = site.cloud.make_vms(1, cluster="another") + site.cloud.make_vms(1, token="somebody's")
         assert len(foreign) == FOREIGN_VMS
         for name, operation, what in self._faults:
             self._report.faults.append(name)
