@@ -22,9 +22,6 @@ from tests.testbed.pool import wait_until
 TRIALS = int(os.environ.get("ELASTIQ_RACE_TRIALS", "20"))
 LANES = 5
 """So many workers are tried at a time, each with jobs of its own."""
-LATEST_SUBMIT_SECONDS = 0.2
-"""The job is submitted at a random moment from `earliest_submit_seconds` before to so long after the request to close.
-Outside of that the outcome is certain."""
 JOB_SECONDS = 2
 
 
@@ -47,7 +44,9 @@ class Lane:
 
     def _trial(self, plugin: PluginOnHead) -> None:
         wait_until(lambda: self._is_idle(plugin), f"worker {self._id} is idle")
-        submit_after_close_seconds = self._random.uniform(-self._batch.earliest_submit_seconds, LATEST_SUBMIT_SECONDS)
+        # Outside of this the outcome is certain.
+        earliest, latest = -self._batch.earliest_submit_seconds, self._batch.latest_submit_seconds
+        submit_after_close_seconds = self._random.uniform(earliest, latest)
         job = self._user.submit(self._submit_after, max(0.0, submit_after_close_seconds))
         time.sleep(max(0.0, -submit_after_close_seconds))
         outcome = plugin.call("close", self._worker)

@@ -20,6 +20,8 @@ class BatchTestbed(Protocol):
     """What elastiq.conf needs in the plugin's own section."""
     earliest_submit_seconds: float
     """How long before a close a job has to be submitted to be sure to be on its worker by then."""
+    latest_submit_seconds: float = 0.2
+    """How long after the request to close a job has to be submitted to be sure to come too late."""
     recovery_seconds: float
     """How long a job of a worker without power may take until it starts elsewhere, beside elastiq's own time."""
     network: Network

@@ -43,6 +43,7 @@ class GridEnginePool(BatchTestbed):
     plugin = "gridengine"
     options: Mapping[str, str] = {}
     earliest_submit_seconds = 0.6
+    latest_submit_seconds = 1.5
     recovery_seconds = 20.0
 
     def __init__(self, network: Network, cpus: int) -> None:
