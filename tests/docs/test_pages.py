@@ -20,8 +20,6 @@ GAP = "…"
 PERCENT = re.compile(r"%(?:[-+ #0]*\d*(?:\.\d+)?[srdfgx])")
 CHARACTERS_PER_TEXT = 10
 """A piece of a message may be put together from several texts of the program, but not from scraps."""
-BY_OTHERS = {"tutorial-slurm.md", "tutorial-gridengine.md", "plugins.md"}
-"""Pages that may still be missing."""
 
 
 @lru_cache(maxsize=1)
@@ -66,7 +64,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
         name, _, anchor = target.partition("#")
         there = (page.parent / name).resolve() if name else page
-        assert there.exists() or there.name in BY_OTHERS, f"{page.name}: {target}"
+        assert there.exists(), f"{page.name}: {target}"
         if anchor:
             headings = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.MULTILINE)
             anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
