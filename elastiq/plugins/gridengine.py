@@ -255,7 +255,7 @@ def _count_jobs(timeout_seconds: float) -> str:
 def _hosts(deadline: Deadline) -> tuple[Host, ...]:
     """Return the execution hosts; those that do not say their address have the one that this machine resolves."""
     hosts = parse_hosts(run(["qhost", "-xml", "-q", "-F", ",".join(HOST_RESOURCES)], deadline.remaining()))
-    silent = [host.name for host in hosts if not host.address]
+    silent = [host.name for host in hosts if host.reported and not host.address]
     if not silent:
         return hosts
     known = parse_addresses(execute(["getent", "ahostsv4", *silent], deadline.remaining()).output)
