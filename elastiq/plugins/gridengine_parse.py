@@ -262,23 +262,23 @@ def _shape(group: Group, rules: Mapping[str, str], resources: Mapping[str, Resou
     return Shape(cpus, memory_mb, 0, gpus), machines, parts
 
 
-def _amount_mb(name: str, requests: Mapping[str, str], resources: Mapping[str, Resource], slots: int) -> int:
+def _amount_mb(name: str, asked: Mapping[str, str], resources: Mapping[str, Resource], slots: int) -> int:
     """Return what a request means for the memory of one machine. h_vmem and the like that are no consumables only
     limit a job, and ask nothing of the machine."""
     resource = resources.get(name)
     if not resource:
         return 0
     consumed = resource.consumable != "NO"
-    value = requests.get(name) or (resource.default if consumed else "")
+    value = asked.get(name) or (resource.default if consumed else "")
     if not value or not (consumed or name in _LOAD_VALUES) or value.upper() in ("NONE", "INFINITY"):
         return 0
     size = text.size_mb(value, f"qstat ({name})", unit="B", small_is_decimal=True)
     return size * slots if resource.consumable == "YES" else size
 
 
-def _count(name: str, requests: Mapping[str, str], resources: Mapping[str, Resource], slots: int) -> int:
+def _count(name: str, asked: Mapping[str, str], resources: Mapping[str, Resource], slots: int) -> int:
     resource = resources.get(name)
-    value = requests.get(name) or (resource.default if resource and resource.consumable != "NO" else "0")
+    value = asked.get(name) or (resource.default if resource and resource.consumable != "NO" else "0")
     try:
         number = int(float(value))
     except (ValueError, OverflowError):

@@ -18,7 +18,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, cast
 from xml.parsers import expat  # nosec B406 - document types are refused below
 
 MEMORY_REQUESTS = (
@@ -253,9 +253,8 @@ def _ask(options: Sequence[str], reader: JobReader | LimitReader) -> None:
     # In this process's group, so that whoever kills this one kills it, too; its errors go where ours go.
     command = ["qstat", "-xml", *options]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
-        assert process.stdout
         try:
-            read(process.stdout, reader)
+            read(cast(IO[bytes], process.stdout), reader)
         except AnswerError as error:
             process.kill()
             raise AnswerError(f"qstat {' '.join(options)[:60]} answered {error}") from error
