@@ -23,7 +23,7 @@ def test_jobs_of_two_machines_get_both_and_those_not_yet_due_none(make_batch: Ba
     with ElasticCluster(batch) as cluster:
         cluster.configure(configurations.own(cluster, max_vms="3", waiting_jobs_time_s="1"))
         batch.submit(3, 1, options=["-a", "203712312359"])
-        batch.submit(1, 1, options=["-q", "all.q@ip-10-77-1-99.pool.example"])
+        batch.submit(1, 1, options=["-l", "hostname=ip-10-77-1-99.pool.example"])
         cluster.elastiqctl("start", check=True)
         stays(lambda: not cluster.alive(), WATCHED_SECONDS, "nothing is launched")
         job = batch.submit(1, 3, options=["-pe", "two", str(2 * CPUS_PER_VM)])
