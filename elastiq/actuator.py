@@ -203,7 +203,7 @@ class DryRunActuator(Actuator):
         """Launch nothing if dry_run_boot_vms is set."""
         if not self.boot:
             return super().launch(decision, token)
-        return Outcome(decision, False, f"dry run: {decision.count} VMs not launched (dry_run_boot_vms)", token=token)
+        return Outcome(decision, False, "dry run: not launched (dry_run_boot_vms)", refused=True, token=token)
 
     def close(self, decision: Decision, memory: Memory) -> Outcome | None:
         """Close nothing if dry_run_shutdown_vms is set."""

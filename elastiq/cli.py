@@ -339,12 +339,10 @@ def _lines(report: dict[str, Any], now: float) -> list[str]:
     age_seconds = now - float(report.get("updated_at") or 0)
     if age_seconds > SILENT_SECONDS:
         lines.append(f"  but it has not reported for {age_seconds:.0f} s; see the log")
-    at_most = report.get("max_vms")
     facts = {
         "jobs waiting": _number(report.get("jobs_waiting")),
         "workers": f"{_number(report.get('workers_busy'))} busy, {_number(report.get('workers_idle'))} idle",
-        "VMs": f"{_number(report.get('vms_pending'))} pending, {_number(report.get('vms_running'))} running"
-        f" of {_number(report.get('min_vms'))}..{'unlimited' if at_most is None else at_most}",
+        "VMs": _vms(report),
         "last action": _event(report.get("last_action")),
         "last error": _event(report.get("last_error")),
     }
@@ -352,6 +350,18 @@ def _lines(report: dict[str, Any], now: float) -> list[str]:
         lines.append(f"  holding back  {hold}")
     lines[1:1] = [f"  {name:13} {text}" for name, text in facts.items()]
     return lines
+
+
+def _vms(report: dict[str, Any]) -> str:
+    at_most = report.get("max_vms")
+    unconfirmed = report.get("vms_unconfirmed")
+    counts = [
+        f"{_number(report.get('vms_pending'))} pending",
+        f"{_number(report.get('vms_running'))} running",
+        *([f"{unconfirmed} unconfirmed"] if unconfirmed else []),
+    ]
+    limits = f"{_number(report.get('min_vms'))}..{'unlimited' if at_most is None else at_most}"
+    return f"{', '.join(counts)} of {limits}"
 
 
 def _number(value: object) -> str:

@@ -63,7 +63,7 @@ class ServiceManager:
 
 
 class Daemon:
-    """Runs the loop until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
+    """Runs the loop until SIGTERM, SIGINT or SIGQUIT; SIGHUP reads the configuration again."""
 
     def __init__(self, settings: Settings, state_directory: Path, redactor: logs.Redactor) -> None:
         self._settings = settings
@@ -79,7 +79,8 @@ class Daemon:
 
     def listen(self) -> None:
         """Take over the signals. A stop that comes early counts, once all is set up."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        # condor_master ends its daemons by SIGQUIT when they are to go fast.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
 

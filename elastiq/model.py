@@ -292,6 +292,8 @@ class Figures:
     vms_pending: int = 0
     vms_running: int = 0
     """Owned VMs that are not pending and not gone."""
+    vms_unconfirmed: int = 0
+    """VMs that count although no listing has shown them for elastiq's own."""
 
 
 @dataclass(frozen=True)
@@ -320,7 +322,7 @@ class Outcome:
     uncertain: bool = False
     """True if it may have taken effect although it failed."""
     refused: bool = False
-    """True if a busy worker refused to close: nothing was done, and that is well."""
+    """True if nothing was done and that is well: a busy worker refused to close, or this is a dry run."""
     instance_ids: tuple[str, ...] = ()
     """The VMs that were launched."""
     token: str = ""

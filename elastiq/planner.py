@@ -71,10 +71,8 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
         seen_at = observation.now - observation.workers_age_seconds
         decisions += _plan_down(observation.now, seen_at, situation, policy, reopened)
     decisions += _report_left_alone(situation, policy)
-    figures = _figures(observation, situation)
-    return Plan(
-        tuple(decisions), memory, _summary(figures, memory, policy, decisions), situation.departed, figures, ask_again
-    )
+    figures = _figures(observation, situation, policy)
+    return Plan(tuple(decisions), memory, _summary(figures, policy, decisions), situation.departed, figures, ask_again)
 
 
 def _hold(reason: str) -> Decision:
@@ -581,7 +579,7 @@ def _without_room(count: int) -> str:
     return f"{_jobs(count)} {'has' if count == 1 else 'have'} found no room"
 
 
-def _figures(observation: Observation, situation: Situation) -> Figures:
+def _figures(observation: Observation, situation: Situation, policy: Policy) -> Figures:
     records = situation.memory.vms.values()
     pending = sum(record.state is InstanceState.PENDING for record in records)
     gone = sum(not _counts(record) for record in records)
@@ -593,14 +591,14 @@ def _figures(observation: Observation, situation: Situation) -> Figures:
         None if workers is None or busy is None else len(workers) - busy,
         pending,
         len(situation.memory.vms) - pending - gone,
+        sum(_possible(situation.memory, pool.name) for pool in policy.pools),
     )
 
 
-def _summary(figures: Figures, memory: Memory, policy: Policy, decisions: Sequence[Decision]) -> str:
+def _summary(figures: Figures, policy: Policy, decisions: Sequence[Decision]) -> str:
     def number(value: int | None) -> str:
         return "?" if value is None else str(value)
 
-    possible = sum(_possible(memory, pool.name) for pool in policy.pools)
     launch = sum(decision.count for decision in decisions if decision.kind is Kind.LAUNCH)
     reopen = sum(decision.kind is Kind.REOPEN for decision in decisions)
     terminate = sum(decision.kind is Kind.TERMINATE for decision in decisions)
@@ -609,7 +607,7 @@ def _summary(figures: Figures, memory: Memory, policy: Policy, decisions: Sequen
     ]
     holds = [decision.reason for decision in decisions if decision.kind is Kind.HOLD]
     maximum = "unlimited" if policy.max_vms is None else policy.max_vms
-    unconfirmed = f", {possible} unconfirmed" if possible else ""
+    unconfirmed = f", {figures.vms_unconfirmed} unconfirmed" if figures.vms_unconfirmed else ""
     return (
         f"jobs {number(figures.jobs_waiting)} waiting; workers {number(figures.workers_busy)} busy, "
         f"{number(figures.workers_idle)} idle; VMs {figures.vms_pending} pending, {figures.vms_running} running"

@@ -102,6 +102,7 @@ class Reporter:
             "workers_idle": figures.workers_idle,
             "vms_pending": figures.vms_pending,
             "vms_running": figures.vms_running,
+            "vms_unconfirmed": figures.vms_unconfirmed,
             "min_vms": settings.min_vms,
             "max_vms": settings.max_vms,
             "last_action": self._last_action,

@@ -404,7 +404,7 @@ def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
         for id_ in outcome.instance_ids:
             vms.setdefault(id_, VmRecord(id_, pool, outcome.token, launched_at=now))
         memory = replace(memory, vms=vms)
-    elif not outcome.uncertain:
+    elif not (outcome.uncertain or outcome.refused):
         pause = REFUSAL_PAUSES_SECONDS[min(breaker.refusals, len(REFUSAL_PAUSES_SECONDS) - 1)]
         breaker = replace(
             breaker,

@@ -48,6 +48,11 @@ def utc() -> Iterator[None]:
     os.umask(mask)
 
 
+def test_the_picture_of_vms_whose_launch_was_not_answered() -> None:
+    picture = cli._picture({**REPORT, "vms_unconfirmed": 3}, 1001.0)
+    assert "  VMs           2 pending, 4 running, 3 unconfirmed of 0..5" in picture
+
+
 def test_the_picture() -> None:
     assert "\n".join(cli._picture(REPORT, 1001.0)) == (
         "elastiq 2.0.0 is running (pid 4711) since 1970-01-01 00:00:00+0000\n"

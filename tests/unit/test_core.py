@@ -307,7 +307,11 @@ def test_a_dry_run_launches_and_terminates_nothing(tmp_path: Path, caplog: pytes
     rig.wait_for_jobs(8)
     rig.run(300)
     assert not rig.cloud.launches
-    assert "dry run: 2 VMs not launched (dry_run_boot_vms)" in caplog.text
+    assert (
+        "launch 2 VMs: 8 jobs have found no room for more than 40 s; dry run: not launched (dry_run_boot_vms)"
+        in caplog.text
+    )
+    assert "launches pause" not in caplog.text
     rig.settings = replace(SETTINGS, dry_run_shutdown_vms=True)
     rig.start()
     rig.run(60)
