@@ -20,7 +20,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck scripts/elastiqctl tools/build-deb tools/check-packages .ci/run docs/examples/*.sh etc/elastiqctl.bash-completion
+	$(BIN)/shellcheck scripts/elastiqctl tools/build-deb tools/check-packages .ci/run docs/examples/*.sh etc/elastiqctl.bash-completion etc/elastiq.init
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import re
 import shutil
@@ -48,10 +49,10 @@ class Builds:
 
 def builds(suite: str) -> Builds:
     """Return what was built in `suite`; skip the test and say why if that can not be done here."""
-    try:
-        return _builds(suite)
-    except UnavailableError as reason:
-        pytest.skip(str(reason))
+    built = _builds_or_reason(suite)
+    if isinstance(built, str):
+        pytest.skip(built)
+    return built
 
 
 def plain(suite: str) -> Root:
@@ -65,6 +66,14 @@ def with_dependencies(suite: str) -> Root:
 
 
 @functools.cache
+def _builds_or_reason(suite: str) -> Builds | str:
+    """Return what was built, or why nothing was: it is tried but once."""
+    try:
+        return _builds(suite)
+    except UnavailableError as reason:
+        return str(reason)
+
+
 def _builds(suite: str) -> Builds:
     asks_lintian = suite == TRIXIE
     root = Root(suite, (*_BUILD_TOOLS, "lintian") if asks_lintian else _BUILD_TOOLS)
@@ -89,14 +98,10 @@ def _builds(suite: str) -> Builds:
     return Builds(*kept, lintian)
 
 
-@functools.cache
-def _directory() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="elastiq-debs-")
-
-
 def _keep(suite: str) -> Path:
-    directory = Path(_directory().name) / suite
-    directory.mkdir()
+    """Return a directory that is there until the tests end."""
+    directory = Path(tempfile.mkdtemp(prefix=f"elastiq-debs-{suite}-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     return directory
 
 
