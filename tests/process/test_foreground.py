@@ -67,14 +67,15 @@ def test_check_of_a_good_file_says_so_and_touches_nothing(head: HeadNode) -> Non
     assert not head.state.exists()
 
 
-def test_without_a_log_directory_it_logs_to_standard_error(head: HeadNode) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
+def test_without_a_log_directory_it_logs_to_standard_error(head: HeadNode, number: signal.Signals) -> None:
     process = head.foreground()
     assert process.stderr
     assert "has started" in process.stderr.readline()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     code, output, errors = head.finish(process)
     assert (code, output) == (0, "")
-    assert "has stopped on SIGINT" in errors
+    assert f"has stopped on {number.name}" in errors
     assert not head.logs.exists()
 
 
