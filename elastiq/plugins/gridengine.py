@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elastiq.clock import Clock
-from elastiq.command import execute, pipeline, run
+from elastiq.command import Result, execute, pipeline, run
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Shape, Worker
 from elastiq.plugins import Closing
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 CONFIGURATION_SECONDS = 300.0
 """For so long parallel environments and complexes are remembered; administrators hardly ever change them."""
+
+SWEPT_AT_ONCE = 3
+"""Hosts of terminated VMs that one call removes: each takes some commands, and every termination brings a call."""
 
 LAST_HOSTS = "{ ended[$2] } END { for (host in ended) print host }"
 """Of lines of the accounting file: the hosts on which the jobs ran."""
@@ -130,6 +133,7 @@ class GridEngine:
                 return Closing.BUSY
             if host and not host.closed:
                 raise BatchError(f"{label(worker)} took the request, but is still open: {', '.join(host.open_queues)}")
+        self._sweep(worker, deadline)
         return Closing.CLOSED
 
     def reopen(self, worker: Worker) -> None:
@@ -158,13 +162,7 @@ class GridEngine:
         if host.jobs:
             _switch("-d", host, host.open_queues, deadline)  # or they would start there again
             run(["qmod", "-rq", *_instances(host, [queue.queue for queue in host.queues])], deadline.remaining())
-        for group in _host_groups(host, deadline):
-            run(["qconf", "-dattr", "hostgroup", "hostlist", host.name, group], deadline.remaining())
-        for queue in host.queues:
-            # A queue that names the host itself, or sets something for it alone, would keep it.
-            execute(["qconf", "-dattr", "queue", "hostlist", host.name, queue.queue], deadline.remaining())
-            execute(["qconf", "-purge", "queue", "*", f"{queue.queue}@{host.name}"], deadline.remaining())
-        result = execute(["qconf", "-de", host.name], deadline.remaining())
+        result = _remove(host, deadline)
         left = _find(worker, deadline)
         if left and left.jobs:
             raise BatchError(
@@ -173,6 +171,7 @@ class GridEngine:
             )
         if left:
             raise BatchError(f"{label(worker)} can not be removed: {result.excerpt}")
+        self._sweep(worker, deadline)
 
     def check(self) -> str:
         deadline = self._deadline()
@@ -192,6 +191,19 @@ class GridEngine:
         return (
             f"Grid Engine {' '.join(version)}, {joined} workers, {user} is a manager, {self._accounting.description()}"
         )
+
+    def _sweep(self, worker: Worker, deadline: Deadline) -> None:
+        """Remove a few hosts other than `worker` that elastiq has closed and that are no longer heard of.
+
+        VMs that were terminated are never forgotten by name: this is how their hosts leave. It must not spoil the call
+        that it is part of.
+        """
+        try:
+            gone = [host for host in _hosts(deadline) if host.swept and not is_same(worker, host.worker())]
+            for host in gone[:SWEPT_AT_ONCE]:
+                _remove(host, deadline)
+        except BatchError:
+            pass  # the next call tries again
 
     def _deadline(self) -> Deadline:
         return Deadline(self._clock, self._timeout_seconds, "Grid Engine")
@@ -278,6 +290,20 @@ def _mark(host: Host, queues: Sequence[str], deadline: Deadline) -> None:
     """Note at the host which of its queues elastiq closes: before it does, so that no closing is without a mark."""
     value = f"{CLOSED}={':'.join(queues)}"
     run(["qconf", "-mattr", "exechost", "complex_values", value, host.name], deadline.remaining())
+
+
+def _remove(host: Host, deadline: Deadline) -> Result:
+    """Take `host` out of its host groups and queues and then out of the cluster; return how the last step ended.
+
+    The master refuses that for a host on which it believes a job to run.
+    """
+    for group in _host_groups(host, deadline):
+        run(["qconf", "-dattr", "hostgroup", "hostlist", host.name, group], deadline.remaining())
+    for queue in host.queues:
+        # A queue that names the host itself, or sets something for it alone, would keep it.
+        execute(["qconf", "-dattr", "queue", "hostlist", host.name, queue.queue], deadline.remaining())
+        execute(["qconf", "-purge", "queue", "*", f"{queue.queue}@{host.name}"], deadline.remaining())
+    return execute(["qconf", "-de", host.name], deadline.remaining())
 
 
 def _switch(option: str, host: Host, queues: Sequence[str], deadline: Deadline) -> None:

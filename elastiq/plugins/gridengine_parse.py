@@ -131,6 +131,12 @@ class Host:
         """True if it is closed, and elastiq closed none of it."""
         return self.closed and not self.own_closed
 
+    @property
+    def swept(self) -> bool:
+        """True if elastiq closed it, no job is there, and it is not heard of: its VM was terminated."""
+        silent = all(queue.unknown for queue in self.queues)
+        return self.closed and len(self.own_closed) == len(self.queues) and silent and not self.jobs
+
     def worker(self, full: Shape | None = None, idle_seconds: float | None = None) -> Worker:
         """Return what a plugin says of it; `full` is what it had left when no job was on it, if that was ever seen."""
         in_queues = sum(queue.slots for queue in self.queues if not queue.orphaned)

@@ -23,7 +23,7 @@ qconf -sc | grep -v '^#' >"$work/complexes"
 echo 'lane lane RESTRING == YES NO NONE 0' >>"$work/complexes"
 qconf -Mc "$work/complexes"
 mkdir "$work/faster"
-sed -e 's/^load_report_time .*/load_report_time 00:00:03/' -e 's/^max_unheard .*/max_unheard 00:01:00/' \
+sed -e 's/^load_report_time .*/load_report_time 00:00:03/' -e 's/^max_unheard .*/max_unheard 00:00:15/' \
   -e 's/^finished_jobs .*/finished_jobs 0/' "$work/global" >"$work/faster/global"
 qconf -Mconf "$work/faster/global"
 qconf -ssconf | sed -e 's/^schedule_interval .*/schedule_interval 0:0:3/' >"$work/scheduler"

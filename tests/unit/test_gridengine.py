@@ -16,7 +16,7 @@ from elastiq.config import Settings
 from elastiq.errors import BatchError
 from elastiq.model import Shape, Worker
 from elastiq.plugins import Closing, load
-from elastiq.plugins.gridengine import CONFIGURATION_SECONDS, GridEngine
+from elastiq.plugins.gridengine import CONFIGURATION_SECONDS, SWEPT_AT_ONCE, GridEngine
 from tests.unit.fakes import FakeClock
 
 ONE = Worker("node1", "i-1", "10.0.0.1")
@@ -485,6 +485,60 @@ class TestForget:
         cluster.answers["qhost"] = Result(1, "", "commlib error")
         with pytest.raises(BatchError):
             plugin.forget(ONE)
+
+
+class TestSweep:
+    """Nobody tells the plugin which VMs were terminated after a close."""
+
+    def gone(self, cluster: FakeGridEngine, number: int) -> FakeHost:
+        host = cluster.add(number)
+        host.queues["all.q"] = [0, "du"]
+        host.values["elastiq_closed"] = "all.q"
+        return host
+
+    def test_closed_hosts_that_are_not_heard_of_leave_with_the_next_close(
+        self, plugin: GridEngine, cluster: FakeGridEngine
+    ) -> None:
+        cluster.add()
+        self.gone(cluster, 2)
+        self.gone(cluster, 3)
+        assert plugin.close(ONE) is Closing.CLOSED
+        assert list(cluster.hosts) == cluster.group == ["node1"]
+
+    def test_a_few_at_a_time(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        cluster.add()
+        for number in range(2, 10):
+            self.gone(cluster, number)
+        plugin.forget(ONE)
+        assert len(cluster.hosts) == 8 - SWEPT_AT_ONCE
+
+    def test_not_the_one_that_is_closed(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        self.gone(cluster, 1)
+        assert plugin.close(ONE) is Closing.CLOSED
+        assert list(cluster.hosts) == ["node1"]
+
+    @pytest.mark.parametrize(
+        ("queues", "mark"),
+        [
+            ({"all.q": [1, "du"]}, "all.q"),
+            ({"all.q": [0, "d"]}, "all.q"),
+            ({"all.q": [0, "u"]}, "all.q"),
+            ({"all.q": [0, "du"]}, ""),
+            ({"all.q": [0, "du"], "b.q": [0, "du"]}, "all.q"),
+        ],
+    )
+    def test_no_other(self, plugin: GridEngine, cluster: FakeGridEngine, queues: Any, mark: str) -> None:
+        cluster.add()
+        host = self.gone(cluster, 2)
+        host.queues, host.values["elastiq_closed"] = queues, mark
+        plugin.close(ONE)
+        assert "node2" in cluster.hosts
+
+    def test_failure_does_not_spoil_the_close(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        cluster.add()
+        self.gone(cluster, 2)
+        cluster.answers["qconf -dattr hostgroup"] = Result(1, "", "denied: no")
+        assert plugin.close(ONE) is Closing.CLOSED
 
 
 class TestCheck:
