@@ -26,7 +26,7 @@ format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A table of the daemon's cost beside the original's; takes about three minutes.
+# A table of the daemon's cost beside the original's; takes about five minutes.
 bench: $(VENV)/.ready
 	$(BIN)/python -m tests.bench
 

@@ -170,6 +170,8 @@ class SimBatch:
             if world.traits.exits_when_closed:
                 raise BatchError("the worker does not answer")
             return Closing.CLOSED
+        if vm.drained:
+            raise BatchError("an administrator has drained it")
         if vm.jobs:
             vm.wished_gone = False
             return Closing.BUSY

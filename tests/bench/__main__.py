@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.testbed.rootfs import UnavailableError, rootfs
+
 ROOT = Path(__file__).parents[2]
-PIECE_SECONDS = 180
+PIECE_SECONDS = 600
 RESIDENT_MIB = 80
 PAGE = 200
 
@@ -127,6 +129,37 @@ def resident() -> list[Row]:
     return rows
 
 
+def slurm_queues(repetitions: int) -> list[Row]:
+    """Look at the queue of a real Slurm; the column of the original has what `squeue --json` costs there instead."""
+    try:
+        rootfs()
+    except UnavailableError as reason:
+        print(f"no real Slurm: {reason}\n")
+        return []
+    rows = []
+    for name, arrays, jobs in (("an array of 50,000", 1, 50_000), ("10,000 single jobs", 10_000, 1)):
+        costs = piece("slurm_queue", repetitions, arrays, jobs)
+        what = f"real Slurm, {name}"
+        rows += [
+            Row(f"{what}: own CPU", "", costs["cpu_ms"], "ms", 5),
+            Row(
+                f"{what}: CPU of commands (squeue --json)",
+                f"{costs['json_cpu_ms']:.0f} ms",
+                costs["children_cpu_ms"],
+                "ms",
+            ),
+            Row(f"{what}: wall (squeue --json)", f"{costs['json_wall_ms']:.0f} ms", costs["wall_ms"], "ms", 1000),
+            Row(
+                f"{what}: peak of commands (squeue --json)",
+                f"{costs['json_peak_mib']:.0f} MiB",
+                costs["children_peak_mib"],
+                "MiB",
+            ),
+            Row(f"{what}: peak", "", costs["peak_mib"], "MiB", 100),
+        ]
+    return rows
+
+
 def _daemons(clusters: Sequence[int], seconds: int, check_vms_every_s: int) -> dict[int, Costs]:
     """Run a daemon for each number of VMs, all at a time, to wait only once."""
     with ThreadPoolExecutor() as pool:
@@ -169,7 +202,7 @@ def main() -> int:
         resident,
     ]
     if not arguments.quick:
-        parts.append(idle_runs)
+        parts += [idle_runs, lambda: slurm_queues(repetitions)]
     rows: list[Row] = []
     for part in parts:
         rows += part()

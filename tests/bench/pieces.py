@@ -21,6 +21,9 @@ from typing import Any
 
 from elastiq.state import read_report
 from tests.bench.rig import CLUSTER, CoreRig, ReplayedCloud, memory_mib, write_commands
+from tests.testbed.machines import CHECKOUT, Network
+from tests.testbed.rootfs import JOB_USER
+from tests.testbed.slurm_pool import SlurmPool
 
 NEVER = 1e9
 DAEMON = Path(__file__).parents[2] / "scripts" / "elastiq-real.py"
@@ -103,6 +106,24 @@ def launch(repetitions: int, latency_seconds: str) -> dict[str, Any]:
     return {name: median(one[name] for one in measured) for name in measured[0]} | {"requests": max(requests)}
 
 
+def slurm_queue(repetitions: int, arrays: str, jobs: str) -> dict[str, Any]:
+    """Measure the plugin's look at a real Slurm with so many jobs in each of so many arrays; 1 is no array."""
+    with Network() as network:
+        pool = SlurmPool(network, 4)
+        if jobs == "1":
+            submit = "seq $1 | xargs -P 4 -I {} sbatch --quiet --output=/dev/null --wrap 'sleep 60' >/dev/null"
+            pool.head.run("sh", "-euc", submit, "sh", arrays, user=JOB_USER, timeout_seconds=600)
+        else:
+            for _ in range(int(arrays)):
+                pool.submit(int(jobs), 60)
+        time.sleep(5)  # until the scheduler has given each a reason
+        script = f"{CHECKOUT}/tests/bench/slurm_on_head.py"
+        words = ("python3", script, str(repetitions), str(int(arrays) * int(jobs)))
+        answer = pool.head.run(*words, environment={"PYTHONPATH": CHECKOUT}, timeout_seconds=300).stdout
+    measured: dict[str, Any] = json.loads(answer)
+    return measured
+
+
 def total(requests: dict[str, int]) -> int:
     return sum(requests.values())
 
@@ -164,6 +185,7 @@ PIECES: dict[str, Callable[..., dict[str, Any]]] = {
     "vm_check": vm_check,
     "launch": launch,
     "daemon": daemon,
+    "slurm_queue": slurm_queue,
 }
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def test_an_array_with_a_cap_launches_for_no_more_than_that(make_batch: BatchMak
         batch.submit(tasks, 2, at_once=at_once)
         cluster.elastiqctl("start", check=True)
         wait_until(lambda: sum(batch.busy().values()) == at_once, "the cap is reached", 60, batch.busy)
-        stays(lambda: sum(batch.busy().values()) <= at_once, 2 * WATCHED_SECONDS, "no more than the cap run")
+        stays(lambda: sum(batch.busy().values()) <= at_once, WATCHED_SECONDS, "no more than the cap run")
         batch.cancel_all()
         wait_until(lambda: not cluster.alive(), "idle VMs are gone", 60, cluster.asked)
         cluster.elastiqctl("stop", check=True)
@@ -75,28 +75,5 @@ def test_a_job_of_three_machines_gets_all_or_none(make_batch: BatchMaker) -> Non
         cluster.elastiqctl("stop", check=True)
         launches = cluster.cloud.operations("RunInstances")
         assert [int(request.parameters["MaxCount"]) for request in launches] == [3]
-        assert set(batch.job_starts().values()) == {1}
-        assert batch.evictions() == []
-
-
-@pytest.mark.real
-@on("slurm", "gridengine")
-def test_nothing_happens_while_the_scheduler_is_restarted(make_batch: BatchMaker) -> None:
-    batch = make_batch(CPUS_PER_VM)
-    with ElasticCluster(batch) as cluster:
-        times = {"idle_for_time_s": "3", "waiting_jobs_time_s": "1"}
-        cluster.configure(configurations.own(cluster, max_vms="2", **times))
-        jobs = 2 * CPUS_PER_VM
-        batch.submit(jobs, 30)
-        cluster.elastiqctl("start", check=True)
-        wait_until(lambda: sum(batch.busy().values()) == jobs, "all jobs run", 60, batch.queue)
-        vms = cluster.alive()
-        for _ in range(2):
-            batch.restart_master()
-            stays(lambda: cluster.alive() == vms, 2, "nothing is terminated or launched")
-        batch.wait_all(90)
-        wait_until(lambda: not cluster.alive(), "idle VMs are gone", 60, cluster.asked)
-        cluster.elastiqctl("stop", check=True)
-        assert cluster.cloud.max_alive == 2
         assert set(batch.job_starts().values()) == {1}
         assert batch.evictions() == []

@@ -62,13 +62,17 @@ def test_nothing_happens_while_the_scheduler_is_silent(make_batch: BatchMaker) -
     with ElasticCluster(batch) as cluster:
         times = {"idle_for_time_s": "3", "waiting_jobs_time_s": "5"}
         cluster.configure(configurations.own(cluster, max_vms="2", **times))
-        batch.submit(SLOTS_PER_VM - 1, silence_seconds + 20)
+        batch.submit(SLOTS_PER_VM - 1, silence_seconds + 30)
         cluster.elastiqctl("start", check=True)
         first_jobs = SLOTS_PER_VM - 1
         wait_until(lambda: sum(batch.busy().values()) == first_jobs, "the first jobs run", 60, batch.queue)
         stays(lambda: sum(batch.busy().values()) == first_jobs, 3, "the first jobs run")
         vms = cluster.alive()
         assert len(vms) == 1
+        if batch.plugin != "htcondor":  # test_trouble.py restarts its collector
+            for _ in range(2):
+                batch.restart_master()
+                stays(lambda: cluster.alive() == vms, 2, "nothing is terminated or launched")
         batch.submit(SLOTS_PER_VM, 1, cpus=2)
         batch.silence()
         stays(lambda: cluster.alive() == vms, silence_seconds, "nothing is terminated or launched")

@@ -93,7 +93,7 @@ class BatchTestbed(Protocol):
         """Undo `silence`."""
 
     def restart_master(self) -> None:
-        """Restart the scheduler, and wait until it answers."""
+        """Restart the scheduler, and wait until it answers; not of HTCondor."""
 
     def logs(self) -> str:
         """Return the end of the logs of all machines."""

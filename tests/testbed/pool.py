@@ -180,11 +180,6 @@ class HtcondorPool(BatchTestbed):
         """Let the schedd go on."""
         self.head.run("sh", "-c", "kill -CONT $(pidof condor_schedd)")
 
-    def restart_master(self) -> None:
-        """Kill the schedd; the condor_master starts it again after some seconds."""
-        self.head.run("sh", "-c", "kill -9 $(pidof condor_schedd)")
-        wait_until(lambda: self.head.run("condor_q", "-allusers", check=False).returncode == 0, "the schedd is back")
-
     def finished(self) -> list[dict[str, Any]]:
         """Return the finished jobs, likewise."""
         return self._jobs("condor_history")
