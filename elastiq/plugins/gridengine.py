@@ -29,6 +29,7 @@ from elastiq.plugins.gridengine_parse import (
     CLOSED,
     HOST_RESOURCES,
     INSTANCE,
+    NOTHING,
     Group,
     Host,
     Resource,
@@ -124,12 +125,13 @@ class GridEngine:
         if not host.queues:
             return Closing.CLOSED  # it takes no job
         if not host.closed:
-            newly_closed = host.open_queues
-            _mark(host, (*host.own_closed, *newly_closed), deadline)
+            closed_before, newly_closed = host.own_closed, host.open_queues
+            _mark(host, (*closed_before, *newly_closed), deadline)
             _switch("-d", host, newly_closed, deadline)
             host = _find(worker, deadline)
             if host and host.jobs:
                 _switch("-e", host, newly_closed, deadline)
+                _mark(host, closed_before, deadline)
                 return Closing.BUSY
             if host and not host.closed:
                 raise BatchError(f"{label(worker)} took the request, but is still open: {', '.join(host.open_queues)}")
@@ -141,12 +143,14 @@ class GridEngine:
         host = _find(worker, deadline)
         if host and host.closed_by_other:
             raise BatchError(f"{label(worker)} was disabled by somebody else and is left alone")
-        if not host or not host.own_closed:
+        if not host or not host.closed_queues:
             return
         _switch("-e", host, host.own_closed, deadline)
         host = _find(worker, deadline)
         if host and host.own_closed:
             raise BatchError(f"{label(worker)} can not be opened again: {', '.join(host.own_closed)} stays disabled")
+        if host:
+            _mark(host, (), deadline)
 
     def forget(self, worker: Worker) -> None:
         """Take the host out of its host groups and the cluster, after its jobs, if it died with some, were sent
@@ -287,8 +291,9 @@ def _instances(host: Host, queues: Sequence[str]) -> list[str]:
 
 
 def _mark(host: Host, queues: Sequence[str], deadline: Deadline) -> None:
-    """Note at the host which of its queues elastiq closes: before it does, so that no closing is without a mark."""
-    value = f"{CLOSED}={':'.join(queues)}"
+    """Note at the host which of its queues elastiq closes: before it does, so that no closing is without a mark, and
+    again after it has opened them, so that nobody else's is taken for elastiq's."""
+    value = f"{CLOSED}={':'.join(queues) or NOTHING}"
     run(["qconf", "-mattr", "exechost", "complex_values", value, host.name], deadline.remaining())
 
 

@@ -19,6 +19,9 @@ ADDRESS = "elastiq_address"
 CLOSED = "elastiq_closed"
 """Complexes in whose values an execution host says which VM it is, and elastiq which queues it closed there."""
 
+NOTHING = "elastiq.nothing"
+"""Value of CLOSED where elastiq has opened again what it closed: no queue, but, unlike NONE, surely a value."""
+
 HOST_RESOURCES = (INSTANCE, ADDRESS, CLOSED, "slots", "mem_total", *MEMORY_REQUESTS, *GPU_REQUESTS)
 """What is asked of every execution host."""
 
@@ -332,13 +335,14 @@ def _host(name: str, element: Element) -> Host:
     for value in element.findall("resourcevalue"):
         resources[value.get("name", "")] = (value.get("dominance", ""), (value.text or "").strip())
     consumed = {name: value for name, (dominance, value) in resources.items() if dominance.endswith("c")}
+    closed = resources.get(CLOSED, ("", ""))[1].split(":")
     memories = [_left_mb(consumed[name]) for name in MEMORY_REQUESTS if name in consumed]
     return Host(
         name=name,
         queues=tuple(_queue(queue, name) for queue in element.findall("queue")),
         instance_id=text.instance_id(resources.get(INSTANCE, ("", ""))[1]),
         address=text.ipv4(resources.get(ADDRESS, ("", ""))[1]),
-        closed_queues=tuple(part for part in resources.get(CLOSED, ("", ""))[1].split(":") if part),
+        closed_queues=tuple(queue for queue in closed if queue not in ("", NOTHING)),
         slots_left=_whole(consumed["slots"]) if "slots" in consumed else None,
         memory_total_mb=_left_mb(resources["mem_total"][1]) if "mem_total" in resources else 0,
         memory_left_mb=min(memories) if memories else None,

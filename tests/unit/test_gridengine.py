@@ -347,6 +347,10 @@ class TestClose:
         cluster.after["qmod -d"] = lambda: host.queues["all.q"].__setitem__(0, 1)
         assert plugin.close(ONE) is Closing.BUSY
         assert host.queues == {"all.q": [1, ""], "short.q": [0, "d"]}
+        host.queues["all.q"] = [0, "d"]
+        host.queues["short.q"] = [0, ""]
+        plugin.reopen(ONE)
+        assert host.queues["all.q"] == [0, "d"]  # elastiq opened it again, so this was somebody else
 
     def test_a_queue_that_is_added_meanwhile(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
         host = cluster.add()
@@ -433,6 +437,32 @@ class TestReopen:
         plugin.close(ONE)
         GridEngine(60.0, tmp_path / "accounting").reopen(ONE)
         assert host.queues["all.q"][1] == ""
+
+    def test_what_somebody_else_disables_afterwards_is_theirs(
+        self, plugin: GridEngine, cluster: FakeGridEngine
+    ) -> None:
+        host = cluster.add()
+        plugin.close(ONE)
+        plugin.reopen(ONE)
+        host.queues["all.q"][1] = "d"
+        assert plugin.workers()[0].closed_by_other
+        for call in (plugin.close, plugin.reopen):
+            with pytest.raises(BatchError, match="somebody else"):
+                call(ONE)
+        assert host.queues["all.q"][1] == "d"
+
+    def test_a_mark_that_could_not_be_taken_off_goes_with_the_next_try(
+        self, plugin: GridEngine, cluster: FakeGridEngine
+    ) -> None:
+        host = cluster.add()
+        plugin.close(ONE)
+        cluster.answers["qconf -mattr"] = Result(1, "", "commlib error")
+        with pytest.raises(BatchError, match="commlib"):
+            plugin.reopen(ONE)
+        cluster.answers.clear()
+        plugin.reopen(ONE)
+        host.queues["all.q"][1] = "d"
+        assert plugin.workers()[0].closed_by_other
 
     def test_in_vain(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
         cluster.add()
