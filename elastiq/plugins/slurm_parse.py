@@ -81,6 +81,8 @@ _REASON = re.compile(r" Reason=(.*)")
 _MARKS = "*~#!%$@^-+"
 _NODE_FIELDS = ("NodeName", "NodeAddr", "State", "CPUAlloc", "CPUTot", "RealMemory", "AllocMem")
 _BASE_STATES = ("IDLE", "MIXED", "ALLOCATED", "DOWN", "ERROR", "UNKNOWN", "FUTURE")
+_INSTEAD_OF_IDLE = ("MAINT", "RESERVED", "REBOOT", "PERFCTRS")
+"""What Slurm before 21.08 calls a node that is idle, and something else, too; later it says IDLE+MAINTENANCE."""
 _INSTANCE_ID = re.compile(r"i-[0-9a-f]{8}(?:[0-9a-f]{9})?")
 _SERVER_TIME = re.compile(r"sdiag output at [^\n]*\(([0-9]{9,11})\)")
 
@@ -266,6 +268,8 @@ def _node(line: str, now: float) -> Node | None:
     if missing or not line.startswith("NodeName="):
         raise BatchError(f"scontrol answered what is no node: {text.excerpt(line)}")
     state, *flags = (word.rstrip(_MARKS) for word in fields["State"].split("+"))
+    if state in _INSTEAD_OF_IDLE:
+        state, flags = "IDLE", [state, *flags]
     if state not in _BASE_STATES:
         raise BatchError(f"scontrol answered with a node in state {text.excerpt(fields['State'])}")
     busy = _is_busy(state, flags, fields)

@@ -319,6 +319,14 @@ def test_nodes_that_do_not_work_are_no_workers(state: str) -> None:
     assert not one_node(node(State=state)).present
 
 
+@pytest.mark.parametrize("state", ["MAINT", "MAINT*+DRAIN", "RESERVED", "REBOOT", "REBOOT^", "PERFCTRS+CLOUD"])
+def test_words_of_slurm_20_11_for_idle_nodes(state: str) -> None:
+    """Written after its source (node_state_string), not recorded: an idle node in a reservation is not called IDLE."""
+    found = one_node(node(State=state))
+    assert (found.present, found.worker.jobs, found.worker.idle_seconds) == (True, 0, 60.0)
+    assert found.worker.closed == ("DRAIN" in state)
+
+
 def test_reasons_of_a_drain() -> None:
     def drained(reason: str) -> tuple[bool, bool]:
         found = one_node(node(State="IDLE+DRAIN").rstrip("\n") + f" Reason={reason} [root@2026-11-22T22:00:00]\n")
