@@ -83,6 +83,7 @@ _NODE_FIELDS = ("NodeName", "NodeAddr", "State", "CPUAlloc", "CPUTot", "RealMemo
 _BASE_STATES = ("IDLE", "MIXED", "ALLOCATED", "DOWN", "ERROR", "UNKNOWN", "FUTURE")
 _INSTEAD_OF_IDLE = ("MAINT", "RESERVED", "REBOOT", "PERFCTRS")
 """What Slurm before 21.08 calls a node that is idle, and something else, too; later it says IDLE+MAINTENANCE."""
+_RESERVING = frozenset({"MAINT", "MAINTENANCE", "RESERVED"})
 _INSTANCE_ID = re.compile(r"i-[0-9a-f]{8}(?:[0-9a-f]{9})?")
 _SERVER_TIME = re.compile(r"sdiag output at [^\n]*\(([0-9]{9,11})\)")
 
@@ -281,6 +282,8 @@ def _node(line: str, now: float) -> Node | None:
     why = reason[1] if reason else ""
     closed = "DRAIN" in flags
     capacity, free = _shapes(fields)
+    if _RESERVING.intersection(flags):
+        free = Shape(0)  # only for the jobs of the reservation
     return Node(
         worker=Worker(
             name=name,

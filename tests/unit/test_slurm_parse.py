@@ -327,6 +327,12 @@ def test_words_of_slurm_20_11_for_idle_nodes(state: str) -> None:
     assert found.worker.closed == ("DRAIN" in state)
 
 
+@pytest.mark.parametrize("state", ["MAINT", "RESERVED", "IDLE+RESERVED", "IDLE+MAINTENANCE+RESERVED", "MIXED+RESERVED"])
+def test_what_a_reservation_holds_is_not_free(state: str) -> None:
+    worker = one_node(node(State=state)).worker
+    assert (worker.capacity, worker.free, worker.closed) == (Shape(4, 4000), Shape(0), False)
+
+
 def test_reasons_of_a_drain() -> None:
     def drained(reason: str) -> tuple[bool, bool]:
         found = one_node(node(State="IDLE+DRAIN").rstrip("\n") + f" Reason={reason} [root@2026-11-22T22:00:00]\n")
