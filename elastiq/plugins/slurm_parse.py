@@ -280,7 +280,7 @@ def _node(line: str, now: float) -> Node | None:
     name = text.name(fields["NodeName"], "scontrol")
     reason = _REASON.search(line)
     why = reason[1] if reason else ""
-    closed = "DRAIN" in flags
+    closed = "DRAIN" in flags or "FAIL" in flags
     capacity, free = _shapes(fields)
     if _RESERVING.intersection(flags):
         free = Shape(0)  # only for the jobs of the reservation

@@ -333,6 +333,13 @@ def test_what_a_reservation_holds_is_not_free(state: str) -> None:
     assert (worker.capacity, worker.free, worker.closed) == (Shape(4, 4000), Shape(0), False)
 
 
+def test_a_node_that_somebody_lets_fail_is_closed() -> None:
+    """By `scontrol update state=fail`: it starts no more jobs until it is resumed, just as one that is drained."""
+    failing = one_node(node(State="IDLE+FAIL").rstrip("\n") + " Reason=new disk [root@2026-11-22T22:00:00]\n")
+    assert (failing.worker.closed, failing.worker.closed_by_other) == (True, True)
+    assert not failing.drained_by_elastiq
+
+
 def test_reasons_of_a_drain() -> None:
     def drained(reason: str) -> tuple[bool, bool]:
         found = one_node(node(State="IDLE+DRAIN").rstrip("\n") + f" Reason={reason} [root@2026-11-22T22:00:00]\n")
