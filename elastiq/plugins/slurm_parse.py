@@ -29,9 +29,10 @@ QUEUE_FIELDS = (
 )
 """Of `squeue --Format`. None of them can contain a vertical bar, whatever a user calls a job."""
 
-GROUP_JOBS = """
+GROUP_JOBS = r"""
 NR == 1 { print; next }
 NF != 15 { print "?|" $0; next }
+$13 !~ /^([0-9]+|N\/A|Unknown)$/ { odd = $13; next }
 $3 != "PD" { if ($2 != "N/A") running[$1]++; next }
 $13 + 0 > now { next }
 {
@@ -46,6 +47,7 @@ $13 + 0 > now { next }
 END {
   for (group in count) print "W|" count[group] "|" since[group] "|" group
   for (array in running) print "R|" array "|" running[array]
+  if (odd != "") print "T|" odd
 }
 """
 """Program of awk that makes groups of equal jobs of the lines of `squeue`, so that a long queue costs this process
@@ -142,9 +144,18 @@ def parse_queue(answer: str) -> tuple[tuple[Waiting, ...], Mapping[str, int]]:
             running[words[1]] = text.count(words[2], "squeue")
         elif words[0] == "W" and len(words) == _GROUP_FIELDS:
             waiting.append(_waiting(words[1:]))
+        elif words[0] == "T":
+            raise _not_in_seconds("squeue", line[2:])
         else:
             raise BatchError(f"squeue answered what is no job: {text.excerpt(line)}")
     return tuple(waiting), running
+
+
+def _not_in_seconds(who: str, time: str) -> BatchError:
+    return BatchError(
+        f"{who} told a time as {text.excerpt(time)}, not in seconds: let sudo pass on how it shall answer, by "
+        'Defaults:elastiq env_keep += "SLURM_TIME_FORMAT SLURM_BITSTR_LEN" in sudoers'
+    )
 
 
 def _waiting(words: Sequence[str]) -> Waiting:
@@ -329,6 +340,8 @@ def _shapes(fields: Mapping[str, str]) -> tuple[Shape, Shape]:
 def _idle_seconds(fields: Mapping[str, str], now: float) -> float | None:
     """Return for how long it has had no job, or since it registered; None from Slurm before 21.08."""
     since = fields.get("LastBusyTime", "")
+    if re.match(r"[0-9]{4}-", since):
+        raise _not_in_seconds("scontrol", since)
     return max(0.0, now - int(since)) if re.fullmatch(r"[0-9]{9,11}", since) else None
 
 

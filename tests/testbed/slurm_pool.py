@@ -37,7 +37,10 @@ MinJobAge=3600
 MaxJobCount=120000
 MaxArraySize=100001
 """
-_SUDOERS = f"{SERVICE_USER} ALL=(slurm) NOPASSWD: /usr/bin/scontrol, /usr/bin/squeue\n"
+_SUDOERS = f"""\
+{SERVICE_USER} ALL=(slurm) NOPASSWD: /usr/bin/scontrol, /usr/bin/squeue
+Defaults:{SERVICE_USER} env_keep += "SLURM_TIME_FORMAT SLURM_BITSTR_LEN"
+"""
 _CGROUP = "CgroupPlugin=disabled\n"
 _MEMORY_PER_CPU_MB = 1000
 _HEAD_SCRIPT = """#!/bin/sh
@@ -77,11 +80,7 @@ class SlurmPool(BatchTestbed):
                 ("/etc/munge/munge.key", self._key, 0o600),
                 ("/etc/slurm/slurm.conf", "\n".join(kept) + _TESTBED + templates + configuration, 0o644),
                 ("/etc/slurm/cgroup.conf", _CGROUP, 0o644),
-                (
-                    "/etc/sudoers.d/elastiq",
-                    f"{SERVICE_USER} ALL=(slurm) NOPASSWD: /usr/bin/scontrol, /usr/bin/squeue\n",
-                    0o440,
-                ),
+                ("/etc/sudoers.d/elastiq", _SUDOERS, 0o440),
             ],
         )
         self._wait_for_slurmctld()

@@ -404,6 +404,16 @@ def test_what_is_no_list_of_nodes_is_an_error(answer: str) -> None:
         parse_nodes(answer, 1_700_000_060)
 
 
+def test_times_that_are_not_in_seconds_are_an_error() -> None:
+    """As sudo makes them that does not let through how squeue and scontrol shall write."""
+    several = job(EligibleTime="2026-11-22T22:39:42") + job(EligibleTime="2026-11-22T22:39:42").partition("\n")[2]
+    assert len(grouped(several).splitlines()) == 2
+    for read in (lambda: demand(several), lambda: parse_nodes(node(LastBusyTime="2026-11-22T22:39:42"), NODES_AT)):
+        with pytest.raises(BatchError, match=r"env_keep.*SLURM_TIME_FORMAT SLURM_BITSTR_LEN"):
+            read()
+    assert one_node(node(LastBusyTime="Unknown")).worker.idle_seconds is None
+
+
 def test_server_time() -> None:
     text = "***\nsdiag output at Sun Nov 22 22:40:42 2026 (1795387242)\nData since      Sun Nov 22 (1795387225)\n"
     assert parse_server_time(text) == 1795387242
