@@ -355,6 +355,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "float | None": (float, int, type(None)),
     "bool": (bool,),
     "InstanceState": (InstanceState,),
+    "tuple[str, ...]": (tuple,),
 }
 
 
