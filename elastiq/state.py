@@ -366,5 +366,5 @@ def _checked(row: Row) -> Row:
         if type(value) not in _TYPES.get(str(field.type), (type(value),)):
             raise TypeError(f"{field.name} is a {type(value).__name__}")
         if isinstance(value, (int, float)) and not abs(value) < LARGEST_NUMBER:
-            raise ValueError(f"{field.name} is {value:g}")
+            raise ValueError(f"{field.name} is no number that can be")
     return row

@@ -91,6 +91,9 @@ def test_files_are_private_under_any_umask(tmp_path: Path, umask: int) -> None:
         pytest.param(lambda path: path.write_bytes(b"not a database" * 500), id="garbage"),
         pytest.param(lambda path: path.write_bytes(path.read_bytes()[:5000] + b"\xff" * 4000), id="torn"),
         pytest.param(lambda path: _poison(path), id="a record that is no record"),
+        pytest.param(
+            lambda path: _poison(path, f'{{"id": "i-1", "joined_at": {10**400}}}'), id="a number beyond any float"
+        ),
     ],
 )
 def test_a_damaged_database_is_moved_aside_and_said(
@@ -105,9 +108,9 @@ def test_a_damaged_database_is_moved_aside_and_said(
     assert "is damaged" in caplog.text
 
 
-def _poison(path: Path) -> None:
+def _poison(path: Path, record: str = "[1]") -> None:
     database = sqlite3.connect(path)
-    database.execute("UPDATE vms SET record = '[1]'")
+    database.execute("UPDATE vms SET record = ?", (record,))
     database.commit()
     database.close()
 
