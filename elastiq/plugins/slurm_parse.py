@@ -33,6 +33,7 @@ GROUP_JOBS = r"""
 NR == 1 { print; next }
 NF != 15 { print "?|" $0; next }
 $13 !~ /^([0-9]+|N\/A|Unknown)$/ { odd = $13; next }
+$3 ~ /^(SE|RQ|RF|RH|RD)$/ { next }
 $3 != "PD" { if ($2 != "N/A") running[$1]++; next }
 $13 + 0 > now { next }
 {
@@ -51,8 +52,9 @@ END {
 }
 """
 """Program of awk that makes groups of equal jobs of the lines of `squeue`, so that a long queue costs this process
-nothing. Its variable `now` is Slurm's time; jobs that are due later are left out. A task that stands alone, because it
-was changed or queued again, is a job like any other."""
+nothing. Its variable `now` is Slurm's time; jobs that are due later are left out, and those that have run and wait for
+somebody to release them, which squeue counts among the pending ones by other letters. A task that stands alone, because
+it was changed or queued again, is a job like any other."""
 
 _HEADER = re.compile(rf"(?:[A-Z_]+\|){{{len(QUEUE_FIELDS)}}}")
 _GROUP_FIELDS = 15

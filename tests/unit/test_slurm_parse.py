@@ -243,6 +243,13 @@ def test_a_cap_counts_the_tasks_that_run() -> None:
     assert demand(queue + f"{running}\n" * 5) == ()
 
 
+@pytest.mark.parametrize("state", ["SE", "RQ", "RH", "RD"])
+def test_tasks_that_are_held_after_they_ran_do_not_run(state: str) -> None:
+    queue = job(ArrayTaskID="4-200%4")
+    held = job(ArrayTaskID="1", StateCompact=state, Reason="JobHeldUser").splitlines()[1]
+    assert [group.jobs for group in demand(queue + f"{held}\n" * 4)] == [4]
+
+
 @pytest.mark.parametrize("tasks", ["0-99...", "a", "1-", "-1", "1-10%", "1-10%x"])
 def test_tasks_that_can_not_be_counted_are_an_error(tasks: str) -> None:
     with pytest.raises(BatchError, match="squeue"):
