@@ -39,6 +39,8 @@ $13 + 0 > now { next }
 {
   reason = $14
   sub(/[,(].*/, "", reason)
+  if ($2 ~ /%/) capped[$1] = 1
+  if ($2 ~ /^[0-9]+$/) alone[$1 "|" reason]++
   group = ($2 ~ /[^0-9]/ && $2 != "N/A" ? $1 "|" $2 : "|")
   for (field = 4; field <= 12; field++) group = group "|" $field
   group = group "|" reason
@@ -48,13 +50,14 @@ $13 + 0 > now { next }
 END {
   for (group in count) print "W|" count[group] "|" since[group] "|" group
   for (array in running) print "R|" array "|" running[array]
+  for (task in alone) if (substr(task, 1, index(task, "|") - 1) in capped) print "A|" task "|" alone[task]
   if (odd != "") print "T|" odd
 }
 """
 """Program of awk that makes groups of equal jobs of the lines of `squeue`, so that a long queue costs this process
 nothing. Its variable `now` is Slurm's time; jobs that are due later are left out, and those that have run and wait for
 somebody to release them, which squeue counts among the pending ones by other letters. A task that stands alone, because
-it was changed or queued again, is a job like any other."""
+it was changed or queued again, is a job like any other, but counts against the cap of its array."""
 
 _HEADER = re.compile(rf"(?:[A-Z_]+\|){{{len(QUEUE_FIELDS)}}}")
 _GROUP_FIELDS = 15
@@ -131,7 +134,7 @@ class Node:
 
 def parse_queue(answer: str) -> tuple[tuple[Waiting, ...], Mapping[str, int]]:
     """Given what GROUP_JOBS makes of `squeue --Format QUEUE_FIELDS`, return what waits, and by the number of each array
-    how many of its tasks run.
+    how many of its tasks run, or wait alone, and so leave less of its cap.
 
     Raise BatchError if it is anything else: an empty queue, too, has its header.
     """
@@ -139,11 +142,13 @@ def parse_queue(answer: str) -> tuple[tuple[Waiting, ...], Mapping[str, int]]:
     if not lines or not _HEADER.fullmatch(lines[0]):
         raise BatchError(f"squeue answered what is no list of jobs: {text.excerpt(answer)}")
     waiting = []
-    running = {}
+    running: defaultdict[str, int] = defaultdict(int)
     for line in lines[1:]:
         words = line.split("|")
         if words[0] == "R" and len(words) == 3:
-            running[words[1]] = text.count(words[2], "squeue")
+            running[words[1]] += text.count(words[2], "squeue")
+        elif words[0] == "A" and len(words) == 4:
+            running[words[1]] += text.count(words[3], "squeue") if words[2].startswith(_REASONS) else 0
         elif words[0] == "W" and len(words) == _GROUP_FIELDS:
             waiting.append(_waiting(words[1:]))
         elif words[0] == "T":

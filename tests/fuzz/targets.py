@@ -401,7 +401,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "slurm_queue": (
         b"%b\nW|20|1700000000|||1|1|cpu=3,mem=2100M,node=1,billing=3|N/A|gres/gpu:2|N/A|cpu=3|batch||Priority\n"
         b"W|1|1700000000|19|3,5-9:2,20-30%%2|2|4|cpu=1,mem=1000M,node=1|N/A|N/A|N/A|N/A|a,b||None\nR|19|1\n"
-        % _JOBS_HEADER,
+        b"A|19|Resources|2\n" % _JOBS_HEADER,
         _JOBS_HEADER + b"\n",
     ),
     "slurm_nodes": (

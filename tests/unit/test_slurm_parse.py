@@ -250,6 +250,20 @@ def test_tasks_that_are_held_after_they_ran_do_not_run(state: str) -> None:
     assert [group.jobs for group in demand(queue + f"{held}\n" * 4)] == [4]
 
 
+def test_a_cap_counts_the_tasks_that_wait_alone() -> None:
+    """Four tasks ran until their VM died, and wait again, each by itself: still no more than four may run at a time."""
+    queue = job(ArrayTaskID="4-200%4")
+
+    def jobs(reason: str, queue: str = queue) -> list[int]:
+        alone = job(ArrayTaskID="3", Reason=reason).splitlines()[1]
+        return [group.jobs for group in demand(queue + f"{alone}\n" * 4)]
+
+    assert jobs("Resources") == jobs("None") == [4]
+    assert jobs("JobHeldUser") == jobs("BeginTime") == [4]
+    assert jobs("Resources", job(ArrayTaskID="4-200")) == [197 + 4]
+    assert jobs("Resources", job(ArrayTaskID="4-200%6")) == [6]
+
+
 @pytest.mark.parametrize("tasks", ["0-99...", "a", "1-", "-1", "1-10%", "1-10%x"])
 def test_tasks_that_can_not_be_counted_are_an_error(tasks: str) -> None:
     with pytest.raises(BatchError, match="squeue"):
