@@ -334,6 +334,7 @@ def _shapes(fields: Mapping[str, str]) -> tuple[Shape, Shape]:
     memory_mb = text.count(fields["RealMemory"], "scontrol")
     if memory_mb <= 1:
         memory_mb = 0  # Slurm's default, where nobody has said it
+    memory_mb = max(0, memory_mb - text.count(fields.get("MemSpecLimit", "0"), "scontrol"))  # never for jobs
     gpus = _gpus(fields.get("Gres", ""))
     free = Shape(
         max(0, cpus - text.count(fields["CPUAlloc"], "scontrol")),

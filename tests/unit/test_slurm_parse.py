@@ -398,6 +398,12 @@ def test_an_instance_id_that_two_nodes_claim_is_nobodys() -> None:
     assert [found.worker.instance_id for found in parse_nodes(lines, 1_700_000_060)] == [None, None]
 
 
+def test_memory_that_is_set_aside_is_for_no_job() -> None:
+    aside = node(AllocMem="1000").replace(" State=", " CoreSpecCount=1 MemSpecLimit=500 State=")
+    worker = one_node(aside).worker
+    assert (worker.capacity.memory_mb, worker.free.memory_mb) == (3500, 2500)
+
+
 def test_memory_that_nobody_has_set_is_not_known() -> None:
     assert one_node(node(RealMemory="1")).worker.capacity.memory_mb == 0
 
