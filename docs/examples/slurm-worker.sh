@@ -56,14 +56,16 @@ for user in $users; do
 done
 
 # What this VM offers: what the image says in /etc/slurm/elastiq-node (such as: CPUs=8 RealMemory=30000 Gres=gpu:1
-# Feature=fast, all on one line), or else what slurmd finds, less 5 % of the memory for the system itself.
+# Feature=fast, all on one line), or else what slurmd finds, less 5 % of the memory for the system itself. Not its
+# sockets, cores and threads: with these Slurm would give each job whole cores, and half of the CPUs of most types of VM,
+# which are hyperthreads, would serve nobody.
 if [ -r /etc/slurm/elastiq-node ]; then
   node=$(cat /etc/slurm/elastiq-node)
 else
   node=$(slurmd -C | awk '/^NodeName=/ {
     for (i = 2; i <= NF; i++) {
       if ($i ~ /^RealMemory=/) $i = "RealMemory=" int(substr($i, 12) * 0.95)
-      if ($i ~ /^(CPUs|Boards|SocketsPerBoard|CoresPerSocket|ThreadsPerCore|RealMemory)=/) printf "%s ", $i
+      if ($i ~ /^(CPUs|RealMemory)=/) printf "%s ", $i
     }
   }')
 fi
