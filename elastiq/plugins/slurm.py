@@ -187,9 +187,11 @@ class Slurm:
         return replace(worker, idle_seconds=now - self._idle_since.setdefault(worker.name, now))
 
     def _delete_left_overs(self, nodes: Sequence[Node], deadline: Deadline) -> None:
-        """Delete the nodes that elastiq has drained for a termination and that are dead since. Nobody may have said
-        `forget` for them, and Slurm keeps them for ever."""
-        names = [node.worker.name for node in nodes if node.dynamic and node.down and node.drained_by_elastiq]
+        """Delete the dead nodes that elastiq has drained for a termination, or that it could not delete when their VMs
+        were gone. Nobody says `forget` for the former, or again for the latter, and Slurm keeps them for ever."""
+        names = [
+            node.worker.name for node in nodes if node.dynamic and node.down and node.reason.startswith(OWN_REASON)
+        ]
         for start in range(0, len(names), _DELETED_AT_ONCE):
             self._scontrol(["delete", f"nodename={','.join(names[start : start + _DELETED_AT_ONCE])}"], deadline)
 

@@ -37,6 +37,7 @@ class FakeSlurm:
         self.changes: list[str] = []
         self.asked: list[list[str]] = []
         self.refusal = ""
+        self.undeletable = ""
         self.answers: dict[str, str] = {}
         self.after_drain: Callable[[], None] = lambda: None
 
@@ -74,6 +75,8 @@ class FakeSlurm:
         for name in words["nodename"].split(","):
             if name not in self.nodes:
                 return Result(1, "", "slurm_update error: Invalid node name specified\n")
+        if arguments[5] == "delete" and self.undeletable in words["nodename"].split(","):
+            return Result(1, "", "slurm_delete_node error: Requested node(s) in a reservation\n")
         for name in words["nodename"].split(","):
             self._change(name, "delete" if arguments[5] == "delete" else words["state"], words)
         if words.get("state") == "drain":
@@ -250,6 +253,19 @@ def test_dead_nodes_that_elastiq_closed_are_deleted_with_the_next_close(cluster:
     cluster.add("i-00000006", DRAINED, OWN)
     assert plugin.close(ONE) is Closing.CLOSED
     assert cluster.changes == ["delete i-00000002", "delete i-00000003", "drain i-00000001"]
+
+
+def test_a_dead_node_that_could_not_be_deleted_is_deleted_later(cluster: FakeSlurm, plugin: Slurm) -> None:
+    """As one that a reservation names: forget is asked for a VM only once."""
+    cluster.add("i-00000001")
+    cluster.add("i-00000002")
+    cluster.undeletable = "i-00000002"
+    two = Worker("i-00000002", "i-00000002", "10.0.0.2")
+    with pytest.raises(BatchError, match="could not delete"):
+        plugin.forget(two)
+    cluster.undeletable = ""
+    assert plugin.close(ONE) is Closing.CLOSED
+    assert cluster.changes == ["down i-00000002", "delete i-00000002", "drain i-00000001"]
 
 
 @pytest.mark.parametrize("private", ["jobs", "accounts,nodes", "Jobs,Nodes"])
