@@ -3,6 +3,9 @@
 Workers are nodes of any kind; dynamic nodes (`slurmd -Z`, Slurm 22.05 and later), which are deleted when their VMs are
 gone, need the least configuration: docs/examples/slurm-head.conf. Draining needs the rights of SlurmUser or, with
 slurmdbd, of an operator; `[slurm] sudo_user` lends them to scontrol.
+
+Nodes are read from `scontrol show node`, a line each, not from `sinfo --json`. Both say the same, but the lines have
+one form from 20.11 on, while the JSON came with 21.08 and has changed how it writes states and numbers since.
 """
 
 from __future__ import annotations
@@ -205,6 +208,7 @@ class Slurm:
         return bool(jobs)
 
     def _undrain(self, node: Node, deadline: Deadline) -> None:
+        # Not state=resume: it would also bring back a node that is down, or that somebody has set to fail.
         self._change(node, "state=undrain", deadline=deadline)
         found = _find(node.worker, self._nodes(deadline))
         if found is not None and found.worker.closed:
