@@ -24,15 +24,24 @@ Configuration = Callable[[ElasticCluster], str]
 
 def with_minimum(cluster: ElasticCluster) -> str:
     """Return elastiq's own form, with a minimum, for a head node without HTCondor's Python bindings."""
-    by_commands = {"query": "cli"} if cluster.batch.plugin == "htcondor" else {}
-    return configurations.own(cluster, min_vms="1", max_vms="5", **by_commands)
+    return configurations.own(cluster, min_vms="1", max_vms="5", query="cli")
+
+
+def from_nothing(cluster: ElasticCluster) -> str:
+    """Return elastiq's own form for a cluster that is empty when nothing waits."""
+    return configurations.own(cluster, min_vms="0", max_vms="5")
 
 
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("make_batch", "configuration", "user", "minimum", "maximum"),
     [
-        *(pytest.param(system, with_minimum, SERVICE_USER, 1, 5, id=f"{system}-own-form") for system in SYSTEMS),
+        pytest.param("htcondor", with_minimum, SERVICE_USER, 1, 5, id="htcondor-own-form"),
+        *(
+            pytest.param(system, from_nothing, SERVICE_USER, 0, 5, id=f"{system}-own-form")
+            for system in SYSTEMS
+            if system != "htcondor"
+        ),
         pytest.param("htcondor", configurations.original, "", 0, 3, id="htcondor-original-form-by-root"),
     ],
     indirect=["make_batch"],
