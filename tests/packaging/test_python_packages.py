@@ -17,6 +17,8 @@ import pytest
 from elastiq.version import VERSION
 from tests.packaging.built import LONG_SECONDS, build, git, packages, source
 
+pytestmark = pytest.mark.xdist_group("built")
+
 CONFIGURATION = """
 [elastiq]
 batch_plugin = sandbox

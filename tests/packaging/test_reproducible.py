@@ -12,6 +12,8 @@ import pytest
 from elastiq.version import VERSION
 from tests.packaging.built import CHECKOUT, build, clone, need, source
 
+pytestmark = pytest.mark.xdist_group("built")
+
 SURROUNDINGS = [
     ({"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "USER": "somebody", "PYTHONHASHSEED": "1"}, 0o022),
     ({"TZ": "America/New_York", "LC_ALL": "C.UTF-8", "HOME": "/nonexistent", "PYTHONHASHSEED": "2"}, 0o077),

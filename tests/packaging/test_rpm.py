@@ -18,6 +18,8 @@ from tests.packaging.built import LONG_SECONDS, build, git, need, packages, sour
 from tests.packaging.roots import BOOKWORM, TRIXIE, Root, System, system
 from tests.testbed.rootfs import UnavailableError
 
+pytestmark = pytest.mark.xdist_group("built")
+
 PYTHONS = {"el9": "3.9", "el10": "3.12", "fc43": "3.14"}
 INSTALLED = "el10"
 """The release whose package is installed in Debian's root; Python looks for it where PYTHONPATH says."""

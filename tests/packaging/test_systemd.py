@@ -22,6 +22,8 @@ from tests.packaging.test_deb_install import (
 )
 from tests.testbed.rootfs import UnavailableError
 
+pytestmark = pytest.mark.xdist_group("debs")
+
 MOST_EXPOSURE = 2.0
 SPOOL = "/var/lib/elastiq/spool"
 """The service may write nowhere else."""

@@ -20,6 +20,8 @@ from elastiq.model import InstanceState, Pool
 from tests.testbed.moto_server import MotoServer
 from tests.testbed.proxy import Ec2Endpoint, Vm
 
+pytestmark = pytest.mark.xdist_group("dialects")
+
 POOL = Pool(instance_type="m5.large")
 USER_DATA = b"#!/bin/sh\nexport PASSWORD=hunter2-hunter2\nexec start-worker\n"
 KEYS = {"testing-key": "testing-secret"}

@@ -27,6 +27,8 @@ from elastiq.pidfile import find_daemon
 from tests.process.conftest import HeadNode
 from tests.testbed.proxy import Ec2Endpoint
 
+pytestmark = pytest.mark.xdist_group("security")
+
 TOP = Path(__file__).parents[2]
 
 KEY = "AKIACANARYKEYIDCANARY"
