@@ -32,9 +32,11 @@ format: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python -m tests.bench
 
-# 200 cluster-years of faults, in under 20 minutes on 2 cores; "make test" runs a slice of them.
+# 200 cluster-years of faults, and whether deliberate breaks of the daemon are noticed, in under 20 minutes on 2 cores;
+# "make test" runs a slice of the years, and all of the breaks.
 sim: $(VENV)/.ready
 	$(BIN)/python -m elastiq.sim --years 200
+	$(BIN)/python -m tests.sim
 
 # The parsers of foreign input on arbitrary bytes, ten minutes each way.
 fuzz: $(VENV)/.ready
