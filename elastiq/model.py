@@ -169,6 +169,8 @@ class VmRecord:
     """When its worker was asked to close, for a termination; None: open, or opened again."""
     closed: bool = False
     """True if the batch system confirmed the close."""
+    failed_boot: bool = False
+    """True once the breaker has counted it among the VMs that never became workers."""
     doomed: bool = False
     """True once a termination was sent that may have taken effect: from then on it is never reopened."""
     terminate_tries: int = 0

@@ -203,6 +203,11 @@ def _counts(record: VmRecord) -> bool:
     return not (record.terminated_at is not None and record.state is InstanceState.STOPPING)
 
 
+def _may_yet_join(record: VmRecord) -> bool:
+    """Return whether it is not known yet how the boot of this VM ends."""
+    return record.joined_at is None and not record.failed_boot and _counts(record)
+
+
 def _possible(memory: Memory, pool: str) -> int:
     """Return how many VMs may exist that elastiq does not know for its own."""
     return sum(
@@ -425,8 +430,8 @@ def _within_limits(now: float, count: int, room: int, why: str, pool: Pool, memo
         return _hold(f"{why}, but all of max_vms {maximum} are in use")
     if breaker.failed_boots >= BOOT_FAILURES_TO_TRIP:
         trial = f"the last {breaker.failed_boots} VMs never became workers"
-        booting = [record for record in memory.vms.values() if record.pool == pool.name and not record.joined_at]
-        if any(map(_counts, booting)) or _awaited(memory, pool.name):
+        booting = any(record.pool == pool.name and _may_yet_join(record) for record in memory.vms.values())
+        if booting or _awaited(memory, pool.name):
             return _hold(f"{why}, but {trial}, so the one that is booting must join first: {breaker.reason}")
         count, why = 1, f"{why}; one VM to try, since {trial}"
     if count > room:

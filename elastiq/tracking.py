@@ -93,12 +93,12 @@ def _track_instances(
     vanished = _track_unlisted(listed, vms, memory, listed_at)
     breakers = dict(memory.breakers)
     for record in ended:
-        if record.terminated_at is None and record.joined_at is None:
+        if record.terminated_at is None and record.joined_at is None and not record.failed_boot:
             how = "after a termination without an answer" if record.doomed else "by itself"
             reason = f"VM {record.id} ended {how}: {record.detail or 'no reason'}"
             breakers[record.pool] = boot_failed(breakers.get(record.pool), now, reason)
     for record in vanished:
-        if record.joined_at is None:
+        if record.joined_at is None and not record.failed_boot:
             reason = f"VM {record.id} vanished before it became a worker"
             breakers[record.pool] = boot_failed(breakers.get(record.pool), now, reason)
     tokens_shown = memory.tokens_shown or any(instance.client_token for instance in listed.values())
@@ -379,11 +379,13 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
     record = memory.vms.get(decision.instance_id)
     if record is None:
         return memory
+    if decision.failed_boot and not (record.failed_boot or outcome.refused):
+        # Once: a termination that has no effect is asked for again and again.
+        failure = boot_failed(memory.breakers.get(record.pool), now, decision.reason)
+        memory = replace(memory, breakers={**memory.breakers, record.pool: failure})
+        record = replace(record, failed_boot=True)
     if outcome.done and decision.kind is Kind.TERMINATE:
         record = replace(record, terminated_at=now, terminate_tries=0)
-        if decision.failed_boot:
-            failure = boot_failed(memory.breakers.get(record.pool), now, decision.reason)
-            memory = replace(memory, breakers={**memory.breakers, record.pool: failure})
     elif outcome.done or outcome.refused:
         record = replace(record, closing_at=None, closed=False, terminate_tries=0)
         if outcome.refused:

@@ -261,6 +261,20 @@ def test_a_vm_in_error_is_terminated_and_replaced_soon(tmp_path: Path) -> None:
     assert rig.cloud.launches == [1, 1]
 
 
+def test_a_broken_vm_that_the_cloud_does_not_get_rid_of_stops_nothing(rig: Rig) -> None:
+    """OpenStack accepts the termination of a VM in error again and again, and keeps some of them for ever."""
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], state=InstanceState.ERROR)
+    rig.cloud.terminate = tuple  # type: ignore[assignment]
+    rig.run(3600)
+    assert rig.core._memory.breakers["default"].failed_boots == 1, "it failed only once"
+    rig.wait_for_jobs(8)
+    rig.run(60)
+    assert rig.cloud.launches == [1, 2]
+
+
 def test_a_dead_cloud_does_not_stop_the_queue_check_nor_a_dead_scheduler_the_vm_check(rig: Rig) -> None:
     rig.cloud.fault = CloudFault.UNREACHABLE
     rig.run(100)

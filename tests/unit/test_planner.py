@@ -302,6 +302,14 @@ def test_after_a_pause_one_vm_is_tried() -> None:
     assert launched(plan(see([], demand=(jobs(20),)), memory, PLAIN)) == 1
 
 
+@pytest.mark.parametrize(("failed", "expected"), [(True, 1), (False, 0)])
+def test_a_vm_that_is_known_to_have_failed_keeps_no_other_from_being_tried(failed: bool, expected: int) -> None:
+    """Its termination may be refused for ever."""
+    stuck = vm(1, state=InstanceState.ERROR, launched_at=NOW - 5000, failed_boot=failed, terminate_retry_at=NOW + 60)
+    memory = remember([stuck], waiting_since=NOW - 100, breakers={"default": Breaker(failed_boots=3, trips=1)})
+    assert launched(plan(see([stuck], demand=(jobs(20),)), memory, PLAIN)) == expected
+
+
 def test_several_pools_share_the_cluster_maximum() -> None:
     policy = replace(BY_SHAPE, max_vms=3, pools=(Pool("small", 0, 2), Pool("large", 0, 3)))
     memory = Memory(waiting_since=NOW - 100, capacities={"small": Shape(2, 0), "large": Shape(8, 0)})

@@ -225,6 +225,22 @@ def test_a_failed_boot_counts_whatever_became_of_its_termination() -> None:
     assert not track(listing(dead), vms(counted), POLICY).memory.breakers
 
 
+@pytest.mark.parametrize("outcome", [{"done": True}, {"done": False}, {"done": False, "uncertain": True}])
+def test_a_failed_boot_counts_once_however_often_its_termination_is_asked_for(outcome: dict[str, bool]) -> None:
+    decision = Decision(Kind.TERMINATE, "did not join", instance_id=RECORD.id, failed_boot=True)
+    memory = vms(RECORD)
+    for _ in range(4):
+        memory = learn(memory, Outcome(decision, **outcome), NOW)
+    assert memory.breakers["default"].failed_boots == 1
+    dead = Instance(RECORD.id, InstanceState.TERMINATED)
+    assert track(listing(dead), memory, POLICY).memory.breakers["default"].failed_boots == 1
+
+
+def test_a_termination_that_a_job_prevents_is_no_failed_boot() -> None:
+    decision = Decision(Kind.TERMINATE, "did not join", instance_id=RECORD.id, failed_boot=True)
+    assert not learn(vms(RECORD), Outcome(decision, False, refused=True), NOW).breakers
+
+
 LOST = Intent("t1", "default", 3, NOW - 500, unseen_since=NOW - 301)
 ALIKE = Instance("i-9", InstanceState.RUNNING, launched_at=NOW - 495, type="m1.small", image_id="ami-1")
 BY_LOOKS = Policy(pools=(Pool("default", 0, 5, "m1.small"),), cluster="test", image_id="ami-1")
