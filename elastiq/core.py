@@ -76,7 +76,6 @@ class Core:
         self._memory: Memory = state.adopt_legacy(state.load(clock.now()), clock.now())
         self._reporter = Reporter(clock, state)
         self._reading = Reading()
-        self._queue_due_at = self._vms_due_at = self._capacity_due_at = 0.0
         self._features = cloud.refused_features
         self.reconfigure(settings, batch, cloud)
 
@@ -90,7 +89,7 @@ class Core:
         breakers = {name: replace(breaker, closed_until=0.0) for name, breaker in self._memory.breakers.items()}
         self._memory = replace(self._memory, breakers=breakers)
         self._pause_after_damage()
-        self._queue_due_at = self._vms_due_at = 0.0
+        self._queue_due_at = self._vms_due_at = self._capacity_due_at = 0.0
 
     def _pause_after_damage(self) -> None:
         """Launch nothing while listings may still leave out VMs of launches that only a lost database knew of."""
@@ -208,10 +207,10 @@ class Core:
         if self._settings.n_jobs_per_vm is not None or now < self._capacity_due_at:
             return
         for pool in self._policy.pools:
-            if pool.instance_type and pool.name not in self._memory.capacities:
+            if pool.instance_type and pool.capacity_key not in self._memory.capacities:
                 self._capacity_due_at = now + CAPACITY_RETRY_SECONDS
                 try:
-                    capacities = {**self._memory.capacities, pool.name: self._cloud.capacity(pool)}
+                    capacities = {**self._memory.capacities, pool.capacity_key: self._cloud.capacity(pool)}
                 except CloudError as error:
                     log.info("the cloud does not say what a %s holds, so workers will: %s", pool.instance_type, error)
                 else:

@@ -115,6 +115,11 @@ class Pool:
     """None means unlimited."""
     instance_type: str = ""
 
+    @property
+    def capacity_key(self) -> str:
+        """Return under what it is kept how much its VMs hold: another type than today's may hold something else."""
+        return self.instance_type or self.name
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -154,6 +159,7 @@ class VmRecord:
     state: InstanceState = InstanceState.PENDING
     address: str | None = None
     name: str = ""
+    type: str = ""
     detail: str = ""
     tagged: bool = False
     """True once the cloud has shown elastiq's own tag on it."""
@@ -236,7 +242,7 @@ class Memory:
     intents: tuple[Intent, ...] = ()
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
     capacities: Mapping[str, Shape] = field(default_factory=dict)
-    """What a VM of each pool holds, learnt from its workers or from the instance type."""
+    """What a VM of each pool holds, by `Pool.capacity_key`, learnt from its workers or from the instance type."""
     former: tuple[str, ...] = ()
     """Owned VMs that vanished from the listings without a word, and client tokens of launches whose VMs never turned
     up, newest last: known again if they come back."""

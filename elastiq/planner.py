@@ -174,7 +174,7 @@ def _largest_first(demand: Iterable[Demand]) -> list[Demand]:
 
 def _vm_room(pool: Pool, memory: Memory, policy: Policy) -> Room:
     """Return what one new VM of `pool` takes."""
-    capacity = memory.capacities.get(pool.name)
+    capacity = memory.capacities.get(pool.capacity_key)
     if policy.n_jobs_per_vm is not None:
         return Room(None, policy.n_jobs_per_vm)
     if capacity is None:
@@ -309,7 +309,7 @@ def _feasible(demand: Sequence[Demand], situation: Situation, policy: Policy) ->
             what = "; ".join(f"{_jobs(group.jobs)} of {group.vms_per_job} machines at once" for group in wide[:3])
             decisions.append(_hold(f"{what} can never run: max_vms is {policy.max_vms}; not counted as demand"))
             fitting = [group for group in fitting if group not in wide]
-    capacities = [situation.memory.capacities.get(pool.name) for pool in policy.pools]
+    capacities = [situation.memory.capacities.get(pool.capacity_key) for pool in policy.pools]
     known = [capacity for capacity in capacities if capacity is not None]
     if len(known) < len(capacities):
         return fitting, decisions

@@ -19,6 +19,7 @@ from elastiq.model import (
     Observation,
     Outcome,
     Policy,
+    Pool,
     Shape,
     VmRecord,
     Worker,
@@ -77,7 +78,7 @@ def track(observation: Observation, memory: Memory, policy: Policy) -> Situation
         memory, departed = _track_instances(observation, observation.instances, memory, policy)
     if observation.workers is None:
         return Situation(memory, departed=departed)
-    memory, own, foreign = _track_workers(observation, observation.workers, memory)
+    memory, own, foreign = _track_workers(observation, observation.workers, memory, policy)
     return Situation(memory, own, foreign, departed)
 
 
@@ -203,8 +204,7 @@ def _is_nobodys(instance: Instance) -> bool:
 
 def _looks_like(instance: Instance, intent: Intent, policy: Policy) -> bool:
     """Return whether a VM without token and tag is of the image, the type and the time of a launch."""
-    types = {pool.name: pool.instance_type for pool in policy.pools}
-    same_type = not (instance.type and types.get(intent.pool)) or instance.type == types[intent.pool]
+    same_type = all(_same_type(instance.type, pool) for pool in policy.pools if pool.name == intent.pool)
     if not policy.image_id or instance.image_id != policy.image_id or not same_type or instance.launched_at is None:
         return False
     late_seconds = instance.launched_at - intent.requested_at
@@ -239,6 +239,7 @@ def _refresh(record: VmRecord, instance: Instance, cluster: str) -> VmRecord:
         "state": instance.state,
         "address": instance.address or record.address,
         "name": instance.name or record.name,
+        "type": instance.type or record.type,
         "detail": instance.detail,
         "tagged": bool(cluster) and instance.cluster == cluster,
         "missing_since": None,
@@ -262,20 +263,24 @@ def _changed(record: VmRecord, values: Mapping[str, object]) -> VmRecord:
 
 
 def _track_workers(
-    observation: Observation, workers: tuple[Worker, ...], memory: Memory
+    observation: Observation, workers: tuple[Worker, ...], memory: Memory, policy: Policy
 ) -> tuple[Memory, dict[str, Worker], tuple[Worker, ...]]:
     now = observation.now
     seen_at = now - observation.workers_age_seconds
     vms = dict(memory.vms)
     breakers = dict(memory.breakers)
     capacities = dict(memory.capacities)
+    pools = {pool.name: pool for pool in policy.pools}
     own = match_workers(workers, vms.values(), now)
     for id_, record in memory.vms.items():
         worker = own.get(id_)
         if worker is not None:
             vms[id_] = _seen(record, worker, seen_at)
-            if _differs(worker.capacity, capacities.get(record.pool)):
-                capacities[record.pool] = worker.capacity
+            pool = pools.get(record.pool)
+            # A VM launched before the type was changed does not tell what the next ones will hold.
+            teaches = pool.capacity_key if pool and _same_type(record.type, pool) else ""
+            if teaches and _differs(worker.capacity, capacities.get(teaches)):
+                capacities[teaches] = worker.capacity
             if record.joined_at is None and record.pool in breakers:
                 breakers[record.pool] = replace(breakers[record.pool], failed_boots=0, trips=0)
         elif record.joined_at is not None and not record.leaving and record.lost_since is None:
@@ -283,6 +288,11 @@ def _track_workers(
     own_names = {worker.name for worker in own.values()}
     foreign = tuple(worker for worker in workers if worker.name not in own_names)
     return replace(memory, vms=vms, breakers=breakers, capacities=capacities), own, foreign
+
+
+def _same_type(type_: str, pool: Pool) -> bool:
+    """Return whether a VM of `type_` may be one that `pool` launches now; either may not say its type."""
+    return not (type_ and pool.instance_type) or type_ == pool.instance_type
 
 
 def _differs(found: Shape, known: Shape | None) -> bool:

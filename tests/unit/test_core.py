@@ -417,6 +417,31 @@ def test_a_reload_changes_the_limits_between_passes(rig: Rig) -> None:
     assert rig.cloud.launches == [5, 2]
 
 
+@pytest.mark.parametrize("how", ["reload", "restart"])
+@pytest.mark.parametrize("old_vm_stays", [True, False])
+def test_another_flavour_holds_jobs_that_were_too_large_for_the_one_before(
+    tmp_path: Path, how: str, old_vm_stays: bool
+) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, n_jobs_per_vm=None, flavour="small"))
+    rig.wait_for_jobs(1)
+    rig.run(60)
+    rig.cloud.vms = {id_: replace(vm, type="small") for id_, vm in rig.cloud.vms.items()}
+    rig.join_all(jobs=4)
+    rig.batch.jobs = (Demand(Shape(8), 1),)
+    rig.run(200)
+    assert rig.cloud.launches == [1], "it can never run"
+    if not old_vm_stays:
+        rig.batch.joined = {}
+        rig.cloud.vms = {id_: replace(vm, state=InstanceState.TERMINATED) for id_, vm in rig.cloud.vms.items()}
+    rig.settings = replace(rig.settings, flavour="large")
+    if how == "reload":
+        rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+    else:
+        rig.start()
+    rig.run(200)
+    assert rig.cloud.launches == [1, 1]
+
+
 def test_a_defect_ends_a_pass_not_the_daemon(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     rig.batch.demand = lambda: 1 / 0  # type: ignore
     rig.run(60)

@@ -157,6 +157,14 @@ def test_joining_is_remembered_teaches_the_capacity_and_ends_the_failures() -> N
     assert after.breakers["default"].failed_boots == 0
 
 
+@pytest.mark.parametrize(("type_", "teaches"), [("large", True), ("", True), ("small", False)])
+def test_a_worker_teaches_only_what_vms_of_its_own_type_hold(type_: str, teaches: bool) -> None:
+    policy = replace(POLICY, pools=(Pool(instance_type="large"),))
+    vm = Instance(RECORD.id, InstanceState.RUNNING, type=type_)
+    seen = Observation(NOW, instances=(vm,), workers=(Worker("any", RECORD.id, capacity=Shape(8)),))
+    assert track(seen, vms(RECORD), policy).memory.capacities == ({"large": Shape(8)} if teaches else {})
+
+
 def test_a_worker_that_somebody_reopened_is_open_again() -> None:
     closed = replace(RECORD, joined_at=NOW - 900, closing_at=NOW - 100, closed=True)
     seen = Observation(NOW, workers=(Worker("w", RECORD.id),))
