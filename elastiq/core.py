@@ -163,8 +163,10 @@ class Core:
         booting = any(record.joined_at is None for record in self._memory.vms.values())
         pause = min(settings.check_vms_every_s, settings.check_vms_in_error_every_s if booting else float("inf"))
         self._check_workers()
-        records = self._memory.vms.values()
-        everything = bool(self._memory.intents or self._memory.former) or any(not record.tagged for record in records)
+        memory = self._memory
+        # A listing by tag can not tell a VM that has lost its tag from one that is gone.
+        doubtful = any(not record.tagged or record.missing_since is not None for record in memory.vms.values())
+        everything = bool(memory.intents or memory.former) or doubtful
         instances, fault = self._ask("VM check", lambda: self._cloud.list_instances(everything=everything))
         self._reading = replace(self._reading, instances=instances, instances_at=now, cloud_fault=fault)
         if instances is None or self._reading.workers is None:

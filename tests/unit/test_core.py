@@ -476,6 +476,24 @@ def test_a_disk_that_fills_up_after_the_request_makes_no_vm_forgotten(
     assert rig.cloud.launches == [5]
 
 
+def test_a_vm_that_has_lost_its_tag_is_still_known_and_its_job_left_alone(rig: Rig) -> None:
+    """Listings are asked for by tag, and so they leave it out."""
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=4)
+    rig.run(200)
+    def by_tag(*, everything: bool) -> tuple[Instance, ...]:
+        return tuple(vm for vm in rig.cloud.vms.values() if everything or vm.cluster)
+
+    rig.cloud.list_instances = by_tag  # type: ignore[method-assign]
+    rig.cloud.vms = {id_: replace(vm, cluster="", client_token="") for id_, vm in rig.cloud.vms.items()}
+    rig.cloud.tag = lambda *arguments: None  # type: ignore[method-assign]
+    rig.run(3600)
+    assert list(rig.core._memory.vms) == ["i-00000001"]
+    assert "forget" not in [call for call, _ in rig.batch.calls]
+
+
 def test_a_dead_vm_is_not_forgotten_by_the_name_of_its_successor(rig: Rig) -> None:
     """Found by the simulator: the successor had got the address, and the batch system was told that it was gone."""
     rig.wait_for_jobs(8)
