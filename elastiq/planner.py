@@ -26,7 +26,7 @@ from elastiq.model import (
     VmRecord,
     Worker,
 )
-from elastiq.tracking import BOOT_FAILURES_TO_TRIP, Situation, track
+from elastiq.tracking import BOOT_FAILURES_TO_TRIP, MISSING_GRACE_SECONDS, Situation, track
 
 UNLIMITED = 10**9
 
@@ -70,7 +70,7 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
         reopened = {decision.instance_id for decision in decisions if decision.kind is Kind.REOPEN}
         seen_at = observation.now - observation.workers_age_seconds
         decisions += _plan_down(observation.now, seen_at, situation, policy, reopened)
-    decisions += _report_left_alone(situation, policy)
+    decisions += _report_left_alone(observation.now, situation, policy)
     figures = _figures(observation, situation, policy)
     return Plan(tuple(decisions), memory, _summary(figures, policy, decisions), situation.departed, figures, ask_again)
 
@@ -482,11 +482,15 @@ def _plan_down(now: float, seen_at: float, situation: Situation, policy: Policy,
         reason, failed_boot = _reason_to_end(seen_at, record, worker, policy)
         if reason:
             decisions.append(_terminate(record, reason, failed_boot=failed_boot))
-        elif worker is not None and _working(record) and not worker.closed and not worker.jobs:
+        elif record.missing_since is None and worker is not None and _working(record) and _is_idle(worker):
             idle.append((worker.idle_seconds or 0.0, record))
     going = {decision.instance_id for decision in decisions}
     idle = [entry for entry in idle if entry[0] > policy.idle_for_time_s]
     return decisions + _end_idle(idle, going, situation, policy)
+
+
+def _is_idle(worker: Worker) -> bool:
+    return not (worker.closed or worker.jobs)
 
 
 def _reason_to_end(seen_at: float, record: VmRecord, worker: Worker | None, policy: Policy) -> tuple[str, bool]:
@@ -514,7 +518,7 @@ def _reason_to_end(seen_at: float, record: VmRecord, worker: Worker | None, poli
     return "", False
 
 
-def _report_left_alone(situation: Situation, policy: Policy) -> list[Decision]:
+def _report_left_alone(now: float, situation: Situation, policy: Policy) -> list[Decision]:
     """Say which VMs are counted, and why elastiq does nothing about them."""
     decisions = []
     alike = [id_ for intent in situation.memory.intents for id_ in intent.lookalikes]
@@ -524,6 +528,19 @@ def _report_left_alone(situation: Situation, policy: Policy) -> list[Decision]:
                 f"VM {', '.join(alike[:NAMES_SHOWN])} may be of a launch whose answer was lost, but has neither its "
                 "client token nor a tag: it counts and is left alone; "
                 f"give it the tag elastiq:cluster={policy.cluster}, or terminate it"
+            )
+        )
+    missing = [
+        id_
+        for id_ in situation.own_workers
+        if now - (situation.memory.vms[id_].missing_since or now) > MISSING_GRACE_SECONDS
+    ]
+    if missing:
+        names = ", ".join(missing[:NAMES_SHOWN])
+        decisions.append(
+            _hold(
+                f"the cloud does not list VM {names}, but the batch system shows its worker: it counts and is left "
+                "alone; check region, api_url and the keys"
             )
         )
     drained = [id_ for id_, worker in situation.own_workers.items() if worker.closed_by_other]

@@ -26,7 +26,8 @@ from elastiq.model import (
 )
 
 MISSING_GRACE_SECONDS = 600.0
-"""A VM that listings leave out counts for this long: listings are eventually consistent, and sometimes wrong."""
+"""A VM that listings leave out counts for this long: listings are eventually consistent, and sometimes wrong. If the
+batch system shows its worker it counts for longer: until that is gone, too."""
 
 SETTLE_SECONDS = 120.0
 SETTLE_SECONDS_PER_VM = 5.0
@@ -151,10 +152,16 @@ def _track_unlisted(
                 del vms[record.id]
         elif record.missing_since is None:
             vms[record.id] = replace(record, missing_since=listed_at)
-        elif listed_at - record.missing_since > MISSING_GRACE_SECONDS:
+        elif listed_at - record.missing_since > MISSING_GRACE_SECONDS and not _in_sight(record):
             del vms[record.id]
             vanished.append(record)
     return vanished
+
+
+def _in_sight(record: VmRecord) -> bool:
+    """Return whether the batch system shows its worker: then jobs may run there, whatever listings say. They may be
+    those of another region or account."""
+    return record.joined_at is not None and record.lost_since is None and not record.leaving
 
 
 def _track_intents(

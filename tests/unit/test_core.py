@@ -494,6 +494,30 @@ def test_a_vm_that_has_lost_its_tag_is_still_known_and_its_job_left_alone(rig: R
     assert "forget" not in [call for call, _ in rig.batch.calls]
 
 
+@pytest.mark.parametrize("jobs", [4, 0])
+def test_a_worker_that_is_there_is_not_forgotten_whatever_the_cloud_leaves_out(rig: Rig, jobs: int) -> None:
+    """Slurm and Grid Engine end the jobs of a node that is forgotten. A wrong region shows no VM at all."""
+    rig.wait_for_jobs(20)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=jobs)
+    rig.run(200)
+    rig.cloud.hidden = set(rig.cloud.vms)
+    rig.join_all(jobs=jobs, idle_seconds=5000.0)
+    rig.wait_for_jobs(20)
+    rig.run(2 * 3600)
+    assert rig.cloud.launches == [5]
+    assert not rig.cloud.terminations
+    assert {call for call, _ in rig.batch.calls} == {"demand", "workers"}
+    report = read_report(rig.directory)
+    assert report is not None
+    assert any("i-00000001" in hold and "check region" in hold for hold in report["holds"])
+    rig.batch.joined = {}
+    rig.run(200)
+    assert not any(record.joined_at for record in rig.core._memory.vms.values())
+    assert len([call for call, _ in rig.batch.calls if call == "forget"]) == 5
+
+
 def test_a_dead_vm_is_not_forgotten_by_the_name_of_its_successor(rig: Rig) -> None:
     """Found by the simulator: the successor had got the address, and the batch system was told that it was gone."""
     rig.wait_for_jobs(8)
