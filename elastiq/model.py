@@ -182,6 +182,8 @@ class VmRecord:
     terminate_tries: int = 0
     """Failed tries in a row to close or terminate it."""
     terminate_retry_at: float = 0.0
+    reopen_retry_at: float = 0.0
+    """Until then its worker, which could not be reopened, is no room for jobs."""
     terminated_at: float | None = None
     """When the cloud accepted the termination."""
 

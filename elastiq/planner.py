@@ -273,7 +273,8 @@ def _plan_up(observation: Observation, situation: Situation, policy: Policy) -> 
     closed = [
         record
         for record in memory.vms.values()
-        if record.leaving and not _never_reopen(record) and not _closed_by_other(record, situation)
+        if record.leaving and not (_never_reopen(record) or _closed_by_other(record, situation))
+        if now >= record.reopen_retry_at
     ]
     reopened, left = _reopen(left, closed, memory, policy)
     decisions += reopened

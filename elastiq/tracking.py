@@ -55,6 +55,9 @@ CLOSE_AGAIN_SECONDS = 30.0
 RETRY_SECONDS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0)
 """Pauses between tries to terminate a VM."""
 
+REOPEN_AGAIN_SECONDS = 60.0
+"""Pause after a worker could not be reopened. Its VM may be terminated meanwhile, and another one take its jobs."""
+
 TERMINATE_AGAIN_SECONDS = 120.0
 """A VM that listings still show alive, and not on its way out, so long after the cloud accepted its termination did not
 get it: a fresh VM may be unknown by its id, and OpenStack forgets terminations that fail."""
@@ -407,6 +410,8 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
         record = replace(record, closing_at=None, closed=False, terminate_tries=0)
         if outcome.refused:
             record = replace(record, doomed=False, terminate_retry_at=now + CLOSE_AGAIN_SECONDS)
+    elif decision.kind is Kind.REOPEN:
+        record = replace(record, reopen_retry_at=now + REOPEN_AGAIN_SECONDS)
     else:
         pause = RETRY_SECONDS[min(record.terminate_tries, len(RETRY_SECONDS) - 1)]
         record = replace(record, terminate_tries=record.terminate_tries + 1, terminate_retry_at=now + pause)

@@ -539,6 +539,7 @@ class Life:
         memory, reading = core._memory, core._reading
         for record in memory.vms.values():
             yield record.terminate_retry_at
+            yield record.reopen_retry_at
             if record.joined_at is None:
                 yield record.launched_at + settings.estimated_vm_deploy_time_s
             if record.lost_since is not None:

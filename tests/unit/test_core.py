@@ -212,6 +212,24 @@ def test_a_refused_termination_is_retried_and_jobs_that_come_meanwhile_reopen_th
     assert rig.cloud.launches == [1]
 
 
+def test_a_worker_that_can_not_be_reopened_keeps_no_job_waiting(tmp_path: Path) -> None:
+    """Its machine hangs; the first request to terminate it was refused for a moment."""
+    rig = Rig(tmp_path, replace(SETTINGS, max_vms=1))
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    rig.cloud.refuse_terminate = True
+    while not rig.cloud.terminations:
+        rig.run(1)
+    rig.cloud.refuse_terminate = False
+    rig.batch.joined = {}
+    rig.wait_for_jobs(2)
+    rig.run(300)
+    assert "reopen" in [call for call, _ in rig.batch.calls]
+    assert rig.cloud.launches == [1, 1]
+
+
 def test_after_an_unclear_termination_the_worker_is_never_reopened(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.wait_for_jobs(4)
     rig.run(60)
