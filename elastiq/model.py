@@ -163,6 +163,8 @@ class VmRecord:
     detail: str = ""
     tagged: bool = False
     """True once the cloud has shown elastiq's own tag on it."""
+    restarted_at: float = 0.0
+    """If it has not joined: when the daemon was last started since its launch; patience with it begins anew then."""
     missing_since: float | None = None
     """Since when the cloud's listings have left it out."""
     joined_at: float | None = None
@@ -186,6 +188,11 @@ class VmRecord:
     """Until then its worker, which could not be reopened, is no room for jobs."""
     terminated_at: float | None = None
     """When the cloud accepted the termination."""
+
+    @property
+    def awaited_since(self) -> float:
+        """From when on the time that it takes to join is counted."""
+        return max(self.launched_at, self.restarted_at)
 
     @property
     def leaving(self) -> bool:

@@ -188,7 +188,7 @@ def _working(record: VmRecord) -> bool:
 
 
 def _on_its_way(record: VmRecord, now: float, policy: Policy) -> bool:
-    late = now - record.launched_at > policy.estimated_vm_deploy_time_s
+    late = now - record.awaited_since > policy.estimated_vm_deploy_time_s
     return _working(record) and record.joined_at is None and not late
 
 
@@ -509,8 +509,7 @@ def _reason_to_end(seen_at: float, record: VmRecord, worker: Worker | None, poli
         return "", False
     if worker is not None:
         return _reason_to_end_closed(worker, policy), False
-    age = seen_at - record.launched_at
-    if record.joined_at is None and age > policy.estimated_vm_deploy_time_s:
+    if record.joined_at is None and seen_at - record.awaited_since > policy.estimated_vm_deploy_time_s:
         limit = policy.estimated_vm_deploy_time_s
         return f"it has not joined the batch system in {limit:g} s (estimated_vm_deploy_time_s)", True
     if record.lost_since is not None and seen_at - record.lost_since > policy.lost_worker_time_s:

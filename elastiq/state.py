@@ -321,6 +321,8 @@ def _not_after(record: VmRecord, now: float) -> VmRecord:
 
 
 def _patient(record: VmRecord, now: float) -> VmRecord:
+    if record.joined_at is None:
+        record = replace(record, restarted_at=now)
     if record.lost_since is None and record.missing_since is None:
         return record
     lost_since = None if record.lost_since is None else now

@@ -541,7 +541,7 @@ class Life:
             yield record.terminate_retry_at
             yield record.reopen_retry_at
             if record.joined_at is None:
-                yield record.launched_at + settings.estimated_vm_deploy_time_s
+                yield record.awaited_since + settings.estimated_vm_deploy_time_s
             if record.lost_since is not None:
                 yield record.lost_since + OUT_OF_SIGHT_SECONDS
                 yield record.lost_since + settings.lost_worker_time_s

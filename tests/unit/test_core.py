@@ -319,6 +319,31 @@ def test_a_restart_while_the_scheduler_is_down_terminates_nothing(rig: Rig) -> N
     assert len(rig.cloud.alive) == 3
 
 
+def test_booting_vms_outlive_a_reboot_of_the_head_node(rig: Rig) -> None:
+    """They join while nobody looks, and a collector that is new is told of them only by and by."""
+    rig.wait_for_jobs(12)
+    rig.run(60)
+    rig.cloud.run()
+    rig.clock.time += 700
+    rig.start()
+    rig.run(300)
+    assert not rig.cloud.terminations
+    rig.join_all(jobs=4)
+    rig.wait_for_jobs(0)
+    rig.run(3600)
+    assert not rig.cloud.terminations
+    assert not rig.core._memory.breakers["default"].failed_boots
+
+
+def test_a_vm_that_does_not_join_after_a_restart_is_ended_all_the_same(rig: Rig) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.start()
+    rig.run(700)
+    assert rig.cloud.terminations == [("i-00000001",)]
+
+
 def test_an_empty_collector_terminates_nothing_for_an_hour_and_no_running_job_ever(rig: Rig) -> None:
     rig.wait_for_jobs(8)
     rig.run(60)

@@ -36,7 +36,8 @@ def reopen(directory: Path, now: float = NOW) -> Memory:
 
 
 def restarted(memory: Memory, now: float = NOW) -> Memory:
-    return replace(memory, intents=tuple(replace(intent, restarted_at=now) for intent in memory.intents))
+    vms = {id_: vm if vm.joined_at else replace(vm, restarted_at=now) for id_, vm in memory.vms.items()}
+    return replace(memory, vms=vms, intents=tuple(replace(intent, restarted_at=now) for intent in memory.intents))
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_a_failed_save_changes_nothing_and_is_tried_again(tmp_path: Path) -> Non
     blocker.close()
     state.save(more)
     state.close()
-    assert reopen(tmp_path) == more
+    assert reopen(tmp_path) == restarted(more)
 
 
 def test_decisions_are_kept_and_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
