@@ -153,7 +153,7 @@ class Core:
 
     def _check_queue(self) -> None:
         now = self._clock.now()
-        self._queue_due_at = now + self._settings.check_queue_every_s
+        self._queue_due_at = now + max(self._settings.check_queue_every_s, self._settings.sleep_s)
         demand, fault = self._ask("queue check", self._batch.demand)
         self._reading = replace(self._reading, demand=demand, demand_at=now, queue_fault=fault)
 
@@ -171,7 +171,7 @@ class Core:
         self._reading = replace(self._reading, instances=instances, instances_at=now, cloud_fault=fault)
         if instances is None or self._reading.workers is None:
             pause = min(pause, settings.check_queue_every_s)
-        self._vms_due_at = now + pause
+        self._vms_due_at = now + max(pause, settings.sleep_s)
         if instances is not None:
             self._tag_untagged(now)
             self._learn_capacity(now)

@@ -66,6 +66,18 @@ def test_jobs_wait_vms_come_and_idle_vms_go(rig: Rig) -> None:
     assert not rig.cloud.alive
 
 
+def test_nobody_is_asked_more_often_than_every_sleep_s(tmp_path: Path) -> None:
+    """As in the original, where zero has always meant in every pass."""
+    rig = Rig(tmp_path, replace(SETTINGS, check_queue_every_s=0, check_vms_every_s=0, check_vms_in_error_every_s=0))
+    rig.run(60)
+    asked = [call for call, _ in rig.batch.calls]
+    assert asked.count("demand") == asked.count("workers") == 12
+    rig.batch.jobs = rig.batch.joined = None
+    rig.run(60)
+    asked = [call for call, _ in rig.batch.calls]
+    assert asked.count("demand") == asked.count("workers") == 24
+
+
 def test_launch_comes_within_the_waiting_time_and_one_poll(rig: Rig) -> None:
     rig.run(3)
     rig.wait_for_jobs(8)
