@@ -137,6 +137,8 @@ class Core:
         if _launches(made) and self._reading.workers_at < now - self._settings.check_queue_every_s:
             # What is about to cost money is decided on fresh facts.
             self._check_workers()
+            if self._reading.workers is None:
+                self._vms_due_at = min(self._vms_due_at, now + self._settings.check_queue_every_s)
             made = self._plan()
         self._state.save(made.memory)
         self._memory = made.memory

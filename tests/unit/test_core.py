@@ -88,6 +88,18 @@ def test_launch_comes_within_the_waiting_time_and_one_poll(rig: Rig) -> None:
     assert rig.clock.now() - began <= rig.settings.waiting_jobs_time_s + rig.settings.check_queue_every_s + 0.5
 
 
+def test_one_worker_check_that_fails_just_before_a_launch_delays_it_by_one_poll(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, check_vms_every_s=600))
+    rig.wait_for_jobs(8)
+    rig.run(30)
+    rig.batch.joined = None
+    while ("workers", "") not in rig.batch.calls[2:]:
+        rig.run(1)
+    rig.batch.joined = {}
+    rig.run(rig.settings.check_queue_every_s + 1)
+    assert rig.cloud.launches == [2]
+
+
 def test_the_minimum_is_launched_at_once_and_held_across_restarts(tmp_path: Path) -> None:
     rig = Rig(tmp_path, replace(SETTINGS, min_vms=2))
     rig.run(5)
