@@ -13,18 +13,24 @@ from elastiq.clock import Clock
 from elastiq.cloud import Cloud
 from elastiq.config import Settings
 from elastiq.errors import BatchError, CloudError, ElastiqError
-from elastiq.model import Breaker, Demand, Instance, Kind, Memory, Observation, Plan, VmRecord, Worker
+from elastiq.model import Breaker, Demand, Departed, Instance, Kind, Memory, Observation, Plan, Worker
 from elastiq.planner import plan
 from elastiq.plugins import BatchSystem
 from elastiq.reporter import Reporter
 from elastiq.state import State
-from elastiq.tracking import SETTLE_SECONDS, UNSEEN_SECONDS
+from elastiq.tracking import RETRY_SECONDS, SETTLE_SECONDS, UNSEEN_SECONDS
 
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
 CAPACITY_RETRY_SECONDS = 3600.0
+
+FORGET_FOR_SECONDS = 3600.0
+"""The batch system is told for so long of a worker whose VM is gone; later another VM may well have its address."""
+
+FORGETTING_BUDGET_SECONDS = 5.0
+"""So long at most in one pass."""
 
 TAG_AFTER_SECONDS = 60.0
 """Tags may show up in listings only some time after the launch."""
@@ -142,7 +148,9 @@ class Core:
             made = self._plan()
         self._state.save(made.memory)
         self._memory = made.memory
-        self._forget_departed(made)
+        for record in made.departed:
+            log.warning("VM %s is gone and elastiq did not terminate it: %s", record.id, record.detail or "no reason")
+        self._forget_departed()
         self._memory, outcomes = self._actuator.act(made, self._memory)
         self._reporter.cycle(made, outcomes)
         self._state.save(self._memory)
@@ -220,20 +228,37 @@ class Core:
                 else:
                     self._memory = replace(self._memory, capacities=capacities)
 
-    def _forget_departed(self, made: Plan) -> None:
+    def _forget_departed(self) -> None:
         """Tell the batch system of VMs that died by themselves, so that it sends no more jobs there."""
-        for record in made.departed:
-            log.warning("VM %s is gone and elastiq did not terminate it: %s", record.id, record.detail or "no reason")
-            if record.worker_name and not self._has_successor(record):
-                worker = Worker(record.worker_name, instance_id=record.id, address=record.address)
-                self._ask("removing a dead worker", lambda: self._batch.forget(worker))  # noqa: B023
+        began_at = self._clock.now()
+        for id_, gone in self._memory.unforgotten.items():
+            now = self._clock.now()
+            if self._actuator.stopping or now - began_at > FORGETTING_BUDGET_SECONDS:
+                return
+            if now < gone.retry_at:
+                continue
+            left = {key: other for key, other in self._memory.unforgotten.items() if key != id_}
+            if not self._has_successor(id_, gone) and now - gone.gone_at <= FORGET_FOR_SECONDS:
+                worker = Worker(gone.worker_name, instance_id=id_, address=gone.address)
+                fault = "not tried"
+                if not gone.tries or self._knows_addresses():
+                    _, fault = self._ask("removing a dead worker", lambda: self._batch.forget(worker))  # noqa: B023
+                if fault:
+                    pause = RETRY_SECONDS[min(gone.tries, len(RETRY_SECONDS) - 1)]
+                    left[id_] = replace(gone, tries=gone.tries + 1, retry_at=self._clock.now() + pause)
+            self._memory = replace(self._memory, unforgotten=left)
 
-    def _has_successor(self, record: VmRecord) -> bool:
-        """Return whether another VM has got the address or the worker's name of one that is gone."""
-        return any(
-            other.worker_name == record.worker_name or (other.address and other.address == record.address)
-            for other in self._memory.vms.values()
-        )
+    def _has_successor(self, id_: str, gone: Departed) -> bool:
+        """Return whether a VM has the address or the worker's name of one that is gone, or is it, back again."""
+        own = self._memory.vms
+        listed = [instance for instance in self._reading.instances or () if instance.state.alive]
+        names = {record.worker_name for record in own.values()}
+        addresses = {record.address for record in own.values()} | {one.address for one in listed if one.id != id_}
+        return id_ in own or gone.worker_name in names or (gone.address is not None and gone.address in addresses)
+
+    def _knows_addresses(self) -> bool:
+        """Return whether a successor would be known: by now there may be one, and batch systems go by address."""
+        return self._reading.instances is not None and all(record.address for record in self._memory.vms.values())
 
     def _schedule(self) -> None:
         """See to it that the queue is read again the moment the waiting time is over."""

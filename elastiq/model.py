@@ -201,6 +201,18 @@ class VmRecord:
 
 
 @dataclass(frozen=True)
+class Departed:
+    """The worker of a VM that is gone without elastiq's doing: the batch system may still send jobs there."""
+
+    worker_name: str
+    address: str | None = None
+    gone_at: float = 0.0
+    tries: int = 0
+    """Failed tries to have the batch system forget it."""
+    retry_at: float = 0.0
+
+
+@dataclass(frozen=True)
 class Intent:
     """A launch that was, or may have been, asked of the cloud and whose answer is not known for sure."""
 
@@ -255,6 +267,8 @@ class Memory:
     former: tuple[str, ...] = ()
     """Owned VMs that vanished from the listings without a word, and client tokens of launches whose VMs never turned
     up, newest last: known again if they come back."""
+    unforgotten: Mapping[str, Departed] = field(default_factory=dict)
+    """Workers that the batch system is still to forget, by the ids of their VMs."""
     tokens_shown: bool = False
     """True once the cloud's listings have shown a client token: then no VM without one is elastiq's."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from elastiq.errors import StateError
-from elastiq.model import Breaker, Decision, InstanceState, Intent, Memory, Outcome, Shape, VmRecord
+from elastiq.model import Breaker, Decision, Departed, InstanceState, Intent, Memory, Outcome, Shape, VmRecord
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,10 @@ class State:
         )
         # Whoever restarts the daemon has probably mended something: one VM may be tried at once.
         breakers = {name: replace(breaker, closed_until=0.0) for name, breaker in memory.breakers.items()}
-        return replace(memory, vms=vms, intents=intents, breakers=breakers)
+        unforgotten = {
+            id_: replace(gone, gone_at=min(gone.gone_at, now), retry_at=0.0) for id_, gone in memory.unforgotten.items()
+        }
+        return replace(memory, vms=vms, intents=intents, breakers=breakers, unforgotten=unforgotten)
 
     @staticmethod
     def _read(database: sqlite3.Connection) -> Memory:
@@ -159,6 +162,7 @@ class State:
                 breakers={name: _from_dict(Breaker, value) for name, value in facts.get("breakers", {}).items()},
                 capacities={name: _from_dict(Shape, value) for name, value in facts.get("capacities", {}).items()},
                 former=tuple(facts.get("former", ())),
+                unforgotten={name: _from_dict(Departed, value) for name, value in facts.get("unforgotten", {}).items()},
                 tokens_shown=bool(facts.get("tokens_shown", False)),
             )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -175,6 +179,7 @@ class State:
                 ("breakers", memory.breakers, old.breakers),
                 ("capacities", memory.capacities, old.capacities),
                 ("former", memory.former, old.former),
+                ("unforgotten", memory.unforgotten, old.unforgotten),
                 ("tokens_shown", memory.tokens_shown, old.tokens_shown),
             )
             if value != before

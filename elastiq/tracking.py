@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from elastiq.model import (
     Breaker,
+    Departed,
     Instance,
     InstanceState,
     Intent,
@@ -112,8 +113,12 @@ def _track_instances(
     former = tuple(name for name in memory.former if name not in vms)
     former = (*former, *(record.id for record in vanished), *given_up)[-FORMER_KEPT:]
     departed = [record for record in ended if record.terminated_at is None and not record.doomed]
+    departed += vanished
+    gone = {record.id: Departed(record.worker_name, record.address, now) for record in departed if record.worker_name}
     memory = replace(memory, vms=vms, breakers=breakers, intents=intents, former=former, tokens_shown=tokens_shown)
-    return memory, (*departed, *vanished)
+    if gone:
+        memory = replace(memory, unforgotten={**memory.unforgotten, **gone})
+    return memory, tuple(departed)
 
 
 def _track_listed(

@@ -550,6 +550,8 @@ class Life:
                 idle_since = reading.workers_at - worker.idle_seconds
                 yield idle_since + settings.idle_for_time_s
                 yield idle_since + settings.idle_for_time_s + settings.lost_worker_time_s
+        for gone in memory.unforgotten.values():
+            yield gone.retry_at
         for breaker in memory.breakers.values():
             yield breaker.closed_until
         if memory.waiting_since is not None:

@@ -218,7 +218,7 @@ def state_file(data: bytes) -> None:
         read_decisions(place, 0)
 
 
-FACTS = ("breakers", "capacities", "former", "refused_features", "report")
+FACTS = ("breakers", "capacities", "former", "refused_features", "report", "unforgotten")
 
 
 def state_rows(data: bytes) -> None:

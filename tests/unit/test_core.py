@@ -11,8 +11,8 @@ import pytest
 
 from elastiq.config import Settings
 from elastiq.core import Core
-from elastiq.errors import CloudError, CloudFault, StateError
-from elastiq.model import Demand, Instance, InstanceState, Pool, Shape
+from elastiq.errors import BatchError, CloudError, CloudFault, StateError
+from elastiq.model import Demand, Instance, InstanceState, Pool, Shape, Worker
 from elastiq.state import State, read_report
 from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud
 
@@ -550,6 +550,7 @@ def test_a_vm_that_has_lost_its_tag_is_still_known_and_its_job_left_alone(rig: R
     rig.wait_for_jobs(0)
     rig.join_all(jobs=4)
     rig.run(200)
+
     def by_tag(*, everything: bool) -> tuple[Instance, ...]:
         return tuple(vm for vm in rig.cloud.vms.values() if everything or vm.cluster)
 
@@ -599,6 +600,90 @@ def test_a_dead_vm_is_not_forgotten_by_the_name_of_its_successor(rig: Rig) -> No
     rig.cloud.vms["i-00000002"] = replace(rig.cloud.vms["i-00000002"], state=InstanceState.TERMINATED)
     rig.run(60)
     assert ("forget", "node-i-00000002") in rig.batch.calls
+
+
+def die_while_the_batch_system_can_not_forget(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> str:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=4)
+    rig.run(60)
+    (dead,) = rig.cloud.alive
+
+    def fail(worker: Worker) -> None:
+        raise BatchError("the scheduler does not answer")
+
+    monkeypatch.setattr(rig.batch, "forget", fail)
+    rig.cloud.vms[dead] = replace(rig.cloud.vms[dead], state=InstanceState.TERMINATED)
+    rig.run(60)
+    monkeypatch.undo()
+    return f"node-{dead}"
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_dead_worker_is_forgotten_when_the_batch_system_is_back(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, restart: bool
+) -> None:
+    """Grid Engine takes the job of a dead host for running until somebody says otherwise."""
+    dead = die_while_the_batch_system_can_not_forget(rig, monkeypatch)
+    if restart:
+        rig.start()
+    rig.run(600)
+    assert rig.batch.calls.count(("forget", dead)) == 1
+
+
+def test_a_crash_before_a_dead_worker_is_forgotten_makes_no_difference(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(worker: Worker) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rig.batch, "forget", crash)
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=4)
+    rig.run(60)
+    rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], state=InstanceState.TERMINATED)
+    with pytest.raises(KeyboardInterrupt):
+        rig.run(60)
+    monkeypatch.undo()
+    rig.start()
+    rig.run(60)
+    assert ("forget", "node-i-00000001") in rig.batch.calls
+
+
+@pytest.mark.parametrize("address", ["10.0.0.5", None])
+def test_a_dead_worker_is_not_forgotten_late_by_what_may_be_its_successors_address(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
+    """The batch system may know its workers by address alone."""
+    dead = die_while_the_batch_system_can_not_forget(rig, monkeypatch)
+    gone = replace(rig.core._memory.unforgotten["i-00000001"], address="10.0.0.5", retry_at=rig.clock.now() + 100)
+    rig.core._memory = replace(rig.core._memory, unforgotten={"i-00000001": gone})
+    rig.wait_for_jobs(4)
+    while len(rig.cloud.vms) < 2:
+        rig.run(1)
+    rig.cloud.vms["i-00000002"] = replace(rig.cloud.vms["i-00000002"], address=address)
+    rig.run(400)
+    assert ("forget", dead) not in rig.batch.calls
+
+
+def test_a_vm_that_comes_back_is_not_forgotten(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = die_while_the_batch_system_can_not_forget(rig, monkeypatch)
+    rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], state=InstanceState.RUNNING)
+    rig.run(600)
+    assert ("forget", dead) not in rig.batch.calls
+
+
+def test_a_worker_that_can_not_be_forgotten_for_an_hour_is_left_to_the_batch_system(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_while_the_batch_system_can_not_forget(rig, monkeypatch)
+    rig.batch.jobs = rig.batch.joined = None
+    rig.cloud.fault = CloudFault.UNREACHABLE
+    rig.run(3700)
+    assert not rig.core._memory.unforgotten
 
 
 def test_after_a_damaged_database_launches_wait_until_all_vms_must_be_listed(rig: Rig) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from elastiq.errors import StateError
-from elastiq.model import Breaker, Decision, InstanceState, Intent, Kind, Memory, Outcome, Shape, VmRecord
+from elastiq.model import Breaker, Decision, Departed, InstanceState, Intent, Kind, Memory, Outcome, Shape, VmRecord
 from elastiq.state import State, read_report
 
 NOW = 1_000_000.0
@@ -24,6 +24,7 @@ MEMORY = Memory(
     breakers={"default": Breaker(3, 1, 0, 0.0, "did not join")},
     capacities={"default": Shape(4, 8000, 20_000, 1)},
     former=("i-0",),
+    unforgotten={"i-00": Departed("w0", "10.0.0.9", NOW - 5, 2)},
 )
 
 
