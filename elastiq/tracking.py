@@ -234,7 +234,9 @@ def _is_own(instance: Instance, cluster: str, tokens: Mapping[str, Intent], form
 def _adopt(instance: Instance, now: float, intent: Intent | None, policy: Policy) -> VmRecord:
     """Return a record for a VM of elastiq without one: its launch was not journalled to the end, or state was lost."""
     if intent is not None:
-        return VmRecord(instance.id, intent.pool, intent.token, launched_at=intent.waiting_since)
+        # The last VM of a large launch may be made long after the request.
+        made_at = max(intent.waiting_since, min(now, instance.launched_at or 0.0))
+        return VmRecord(instance.id, intent.pool, intent.token, launched_at=made_at)
     launched_at = now if instance.launched_at is None else min(now, instance.launched_at)
     # An old one may have been a worker for long: it gets the patience of a worker that is out of sight.
     may_have_joined = now - launched_at > policy.estimated_vm_deploy_time_s

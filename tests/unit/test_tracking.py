@@ -113,6 +113,18 @@ def test_an_unclear_launch_is_settled_by_its_vms_or_by_time() -> None:
     assert stale.intents == (intent,), "a listing from before settles nothing"
 
 
+@pytest.mark.parametrize(
+    ("made_at", "counted_from"), [(NOW - 20, NOW - 20), (NOW + 900, NOW), (NOW - 9000, NOW - 500), (None, NOW - 500)]
+)
+def test_a_vm_of_an_unclear_launch_gets_its_time_from_when_it_was_made(
+    made_at: float | None, counted_from: float
+) -> None:
+    """OpenStack makes one every two seconds; so far as its clock can be believed."""
+    memory = Memory(intents=(Intent("t1", "default", 300, NOW - 500),))
+    late = Instance("i-1", InstanceState.PENDING, client_token="t1", launched_at=made_at)
+    assert track(listing(late), memory, POLICY).memory.vms["i-1"].launched_at == counted_from
+
+
 def test_an_adopted_old_vm_gets_the_patience_of_a_lost_worker() -> None:
     old = Instance("i-9", InstanceState.RUNNING, cluster="test", launched_at=NOW - 90_000)
     record = track(listing(old), Memory(), POLICY).memory.vms["i-9"]
