@@ -22,6 +22,9 @@ ASK_AGAIN_SECONDS = 10.0
 CLOSING_BUDGET_SECONDS = 5.0
 """A cycle closes workers for so long at most; the rest has its turn in the next cycle."""
 
+CONSOLE_CHARACTERS = 160
+"""So much of the end of a console is a reason to show; the log has more."""
+
 
 class Actuator:
     """Acts through the ports, and returns the memory of all that it did, whether that could be saved or not."""
@@ -138,7 +141,7 @@ class Actuator:
                 continue
             failure = self.close(decision, memory)
             if failure is None:
-                closed.append(decision)
+                closed.append(self._explain(decision, memory))
             else:
                 failed.append(failure)
         # Doomed before the request: whatever becomes of it, no job may start there any more.
@@ -163,17 +166,21 @@ class Actuator:
             return Outcome(decision, False, f"its worker could not be closed, so it stays: {error}")
         if answer is Closing.BUSY:
             return Outcome(decision, False, "a job runs there, so it stays", refused=True)
-        if decision.failed_boot and not record.closed:
-            self._show_console(record)
         return None
 
-    def _show_console(self, record: VmRecord) -> None:
+    def _explain(self, decision: Decision, memory: Memory) -> Decision:
+        """Log the console of a VM that never became a worker; return the decision with the end of it as a reason."""
+        record = memory.vms[decision.instance_id]
+        if not decision.failed_boot or record.closed:
+            return decision
         try:
             tail = self.cloud.console_tail(record.id)
         except CloudError as error:
             log.warning("VM %s never became a worker; its console can not be read: %s", record.id, error)
-            return
+            return decision
         log.warning("VM %s never became a worker; the end of its console:\n%s", record.id, tail or "(empty)")
+        end = " | ".join(line.strip() for line in tail.splitlines() if line.strip())[-CONSOLE_CHARACTERS:]
+        return replace(decision, reason=f"{decision.reason}; its console ends with: {end}") if end else decision
 
     def terminate(self, decisions: list[Decision]) -> list[Outcome]:
         """Terminate VMs whose workers are closed, in one request."""

@@ -55,7 +55,8 @@ class Cloud(Protocol):
         """Put elastiq's tags on VMs that were launched without. Raise CloudError."""
 
     def console_tail(self, instance_id: str) -> str:
-        """Return the last lines of the VM's console, or an empty string if the cloud has none. Raise CloudError."""
+        """Return the last lines of the VM's console, without keys and user data, or an empty string if the cloud has
+        none. Raise CloudError."""
 
     def capacity(self, pool: Pool) -> Shape:
         """Return what one VM of `pool` holds, from its instance type. Raise CloudError if the cloud can not say."""

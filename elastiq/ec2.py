@@ -169,7 +169,8 @@ class Ec2:
             if failure.status == 409 or failure.code in ("IncorrectInstanceState", "UnsupportedOperation"):
                 return ""
             raise
-        return _tail(str(answer.get("Output") or ""))
+        # cloud-init prints the commands that it runs. Before long lines are cut, which would spoil the match.
+        return _tail(self._scrub.hide(str(answer.get("Output") or "")))
 
     def capacity(self, pool: Pool) -> Shape:
         """Return vCPUs, memory, instance storage (0 where there is none) and GPUs. Raise CloudError, at once for a

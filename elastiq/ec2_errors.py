@@ -167,11 +167,7 @@ class Scrubber:
         """Return `text` in one line of at most `limit` characters, without anything secret."""
         # A cloud that refuses a request may echo its parameters: OpenStack sends back the whole user data.
         echo = len(text) > 2000
-        for secret in self._secrets:
-            text = text.replace(secret, "[...]")
-        for line in self._lines:
-            text = text.replace(line, "[...]")
-        text = re.sub(r"[A-Za-z0-9+/=]{10,}", self._without_user_data, text)
+        text = self.hide(text)
         text = re.sub(r"[A-Za-z0-9+/=_-]{40,}", "[...]", text)
         text = re.sub(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b", "[...]", text)
         text = re.sub(r"//[^/@\s]*@", "//", text)
@@ -179,6 +175,14 @@ class Scrubber:
         text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
         limit = min(limit, 80) if echo else limit
         return text if len(text) <= limit else text[: limit - 3] + "..."
+
+    def hide(self, text: str) -> str:
+        """Return `text` without the secrets and the lines of the user data, as they stand or in base64."""
+        for secret in self._secrets:
+            text = text.replace(secret, "[...]")
+        for line in self._lines:
+            text = text.replace(line, "[...]")
+        return re.sub(r"[A-Za-z0-9+/=]{10,}", self._without_user_data, text)
 
     def _without_user_data(self, run: re.Match[str]) -> str:
         return "[...]" if run.group().rstrip("=") in self._encoded else run.group()

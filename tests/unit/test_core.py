@@ -295,6 +295,18 @@ def test_a_broken_image_costs_little(tmp_path: Path) -> None:
     assert len(rig.cloud.vms) <= 5 + 6 * 3600 / 1800 + 3
 
 
+def test_status_shows_the_end_of_the_console_while_launches_pause(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, estimated_vm_deploy_time_s=60))
+    rig.cloud.console_tail = lambda instance_id: "much before\n" * 50 + "\nroot not found\nkernel panic\n"  # type: ignore
+    rig.wait_for_jobs(100)
+    rig.run(300)
+    report = read_report(tmp_path)
+    assert report is not None
+    (hold,) = [hold for hold in report["holds"] if "launches pause" in hold]
+    assert hold.endswith("much before | root not found | kernel panic")
+    assert len(hold) < 500
+
+
 def test_a_vm_in_error_is_terminated_and_replaced_soon(tmp_path: Path) -> None:
     rig = Rig(tmp_path, replace(SETTINGS, min_vms=1))
     rig.run(5)

@@ -490,6 +490,15 @@ def test_aws_the_console_is_shown_without_control_characters(aws: Ec2Endpoint) -
     assert len(lines) == 20
 
 
+def test_the_console_shows_no_user_data(aws: Ec2Endpoint) -> None:
+    """cloud-init prints the commands that it runs; status and decisions have the end of the console, too."""
+    (vm,) = aws.make_vms(1)
+    command = f"join-pool --token=t0ps3cret {'x ' * 200}--now"
+    aws.console = lambda _vm: f"booted\n+ {command}\nno route to host\n"
+    tail = cloud(aws, user_data=f"#!/bin/sh\n{command}\n".encode()).console_tail(vm.id)
+    assert tail.splitlines() == ["booted", "+ [...]", "no route to host"]
+
+
 def test_a_vm_without_console_has_none(aws: Ec2Endpoint) -> None:
     aws.console = lambda _vm: None
     (vm,) = aws.make_vms(1)
