@@ -118,6 +118,7 @@ class Daemon:
             if self._reload:
                 self._reload = False
                 self._read_configuration(core)
+                continue  # a stop that came meanwhile has not reached what is new
             core.step()
             self._sleep(max(SHORTEST_SLEEP_SECONDS, min(self._settings.sleep_s, core.seconds_to_next_check())))
 

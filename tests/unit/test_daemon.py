@@ -1,0 +1,34 @@
+"""The process around the loop, as far as no process is needed to see it."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from elastiq.config import Settings
+from elastiq.daemon import Daemon
+from elastiq.logs import Redactor
+
+
+class CountingCore:
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def step(self) -> None:
+        self.steps += 1
+
+    def seconds_to_next_check(self) -> float:
+        return 0.0
+
+
+def test_a_stop_that_comes_while_the_configuration_is_read_again_begins_no_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It meets lanes and an actuator that are about to be replaced, so that nothing would cut the pass short."""
+    process, core = Daemon(Settings(), tmp_path, Redactor()), CountingCore()
+    monkeypatch.setattr(process, "_read_configuration", lambda core: process._on_stop(signal.SIGTERM, None))
+    process._on_reload(signal.SIGHUP, None)
+    process._loop(core)  # type: ignore[arg-type]
+    assert core.steps == 0
