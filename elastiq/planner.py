@@ -436,7 +436,8 @@ def _within_limits(now: float, count: int, room: int, why: str, pool: Pool, memo
             return _hold(f"{why}, but {trial}, so the one that is booting must join first: {breaker.reason}")
         count, why = 1, f"{why}; one VM to try, since {trial}"
     if count > room:
-        why = f"{why}; max_vms {maximum} leaves {room}"
+        most = room == MOST_VMS_AT_ONCE
+        why = f"{why}; one request takes no more than {room}" if most else f"{why}; max_vms {maximum} leaves {room}"
     return Decision(Kind.LAUNCH, why, pool.name, min(count, room))
 
 

@@ -289,6 +289,13 @@ def test_a_vm_that_may_be_dying_is_never_reopened() -> None:
     assert launched(made) == 1
 
 
+def test_one_request_takes_only_so_many_vms_and_says_so() -> None:
+    policy = replace(PLAIN, pools=(Pool("default", 0, None),), max_vms=None)
+    made = plan(see([], demand=(jobs(8000),)), Memory(waiting_since=NOW - 100), policy)
+    assert launched(made) == 1000
+    assert of(made, Kind.LAUNCH)[0].reason.endswith("; one request takes no more than 1000")
+
+
 def test_the_breaker_stops_launches_and_says_why() -> None:
     breaker = Breaker(failed_boots=3, trips=1, closed_until=NOW + 200, reason="VM i-1 did not join")
     memory = Memory(waiting_since=NOW - 100, breakers={"default": breaker})
