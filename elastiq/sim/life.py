@@ -478,7 +478,7 @@ class Life:
         the next look at the VMs ends the quiet.
         """
         engine, core = self.engine, self.core
-        memory, reading = core._memory, core._reading
+        memory, reading = core._memory, core._observer.reading
         version = engine.version
         if (
             before is None
@@ -536,7 +536,7 @@ class Life:
     def _timers(self) -> Iterator[float]:
         """Yield every moment at which a plan for the same world may come out differently, by the daemon's clock."""
         core, settings = self.core, self.settings
-        memory, reading = core._memory, core._reading
+        memory, reading = core._memory, core._observer.reading
         for record in memory.vms.values():
             yield record.terminate_retry_at
             yield record.reopen_retry_at

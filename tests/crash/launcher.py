@@ -38,7 +38,7 @@ QUICK: dict[str, dict[str, Any]] = {
         "RETRY_SECONDS": (0.5, 1.0, 2.0),
         "REFUSAL_PAUSES_SECONDS": (0.3, 0.6, 1.0),
     },
-    "elastiq.core": {"TAG_AFTER_SECONDS": 0.5},
+    "elastiq.upkeep": {"TAG_AFTER_SECONDS": 0.5},
 }
 
 

@@ -148,7 +148,7 @@ def test_garbage_in_the_state_file(tmp_path: Path, caplog: pytest.LogCaptureFixt
 def test_full_disk(tmp_path: Path) -> None:
     """on a full disk the last id was cut in half"""
     state = State(tmp_path, 1000.0)
-    before = Memory(vms={"i-00000001": VmRecord("i-00000001")})
+    before = Memory(vms={"i-00000001": VmRecord("i-00000001", joined_at=900.0)})
     state.save(before)
     pages = state._database.execute("PRAGMA page_count").fetchone()[0]
     state._database.execute(f"PRAGMA max_page_count = {pages}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from elastiq import actuator, core, planner, reporter, state, tracking
+from elastiq import actuator, core, observer, planner, reporter, state, tracking, upkeep
 from elastiq.errors import BatchError, CloudError
 from elastiq.model import Breaker, Kind, Memory
 from elastiq.plugins import Closing
@@ -79,7 +79,7 @@ def finds_vms_by_record_alone(patch: Patch) -> None:
 
 
 def tags_nothing(patch: Patch) -> None:
-    patch.setattr(core.Core, "_tag_untagged", lambda self, now: None)
+    patch.setattr(upkeep.Upkeep, "tag_untagged", lambda self, memory: None)
 
 
 def counts_no_possible_vms(patch: Patch) -> None:
@@ -132,7 +132,7 @@ def takes_no_answer_for_none(patch: Patch) -> None:
         except (BatchError, CloudError):
             return (), ""
 
-    patch.setattr(core.Core, "_ask", ask)
+    patch.setattr(observer.Observer, "ask", ask)
 
 
 def goes_on_with_the_last_answer(patch: Patch) -> None:
@@ -141,9 +141,9 @@ def goes_on_with_the_last_answer(patch: Patch) -> None:
         try:
             return call(), ""
         except (BatchError, CloudError):
-            return getattr(self._reading, last.get(what, ""), None), ""
+            return getattr(self.reading, last.get(what, ""), None), ""
 
-    patch.setattr(core.Core, "_ask", ask)
+    patch.setattr(observer.Observer, "ask", ask)
 
 
 def gives_up_lost_workers_at_once(patch: Patch) -> None:
@@ -168,7 +168,7 @@ def reads_no_queue_while_the_cloud_is_away(patch: Patch) -> None:
     check = core.Core._check_queue
 
     def only_with_cloud(self: Any) -> None:
-        if self._reading.instances is not None:
+        if self._observer.reading.instances is not None:
             check(self)
 
     patch.setattr(core.Core, "_check_queue", only_with_cloud)
@@ -178,8 +178,8 @@ def lists_no_vms_while_the_batch_system_is_away(patch: Patch) -> None:
     check = core.Core._check_vms
 
     def only_with_batch(self: Any) -> None:
-        self._check_workers()
-        if self._reading.workers is None:
+        self._observer.check_workers()
+        if self._observer.reading.workers is None:
             self._vms_due_at = self._clock.now() + self._settings.check_queue_every_s
         else:
             check(self)

@@ -14,6 +14,8 @@ LEVELS = (
     ("daemon", "sim"),
     ("lanes",),
     ("core",),
+    ("upkeep",),
+    ("observer",),
     ("reporter", "actuator"),
     ("planner", "state", "ec2"),
     ("tracking", "ec2_client", "ec2_errors", "cloud", "userdata"),
