@@ -27,7 +27,7 @@ CONSOLE_CHARACTERS = 160
 
 
 class Actuator:
-    """Acts through the ports, and returns the memory of all that it did, whether that could be saved or not."""
+    """Acts through the ports, and keeps the memory of all that it did, whether that could be saved or not."""
 
     def __init__(
         self,
@@ -46,15 +46,19 @@ class Actuator:
         self.new_token = new_token
         self.stopping = False
         """Set when the daemon is to end: no further close or launch is begun."""
+        self.memory = Memory()
+        """The memory of all that was done so far, whether that could be saved or not."""
         self._unsaved = ""
         """Why the journal can not be written; if it can not, nothing more is begun in this pass."""
 
-    def act(self, plan: Plan, memory: Memory) -> tuple[Memory, list[Outcome]]:
-        """Carry out the decisions of `plan`; what can not be journalled first is not done.
+    def act(self, plan: Plan, memory: Memory) -> list[Outcome]:
+        """Carry out the decisions of `plan`; what can not be journalled first is not done. `self.memory` is `memory`
+        and what became of them.
 
         The order is the safe one: reopen before anything is launched; all that is closed is terminated in one request.
         """
         self._unsaved = ""
+        self.memory = memory
         outcomes: list[Outcome] = []
         for decision in plan.decisions:
             if decision.kind is Kind.REOPEN and self._may_begin():
@@ -67,7 +71,8 @@ class Actuator:
         ending = [decision for decision in plan.decisions if decision.kind is Kind.TERMINATE]
         if ending and self._may_begin():
             memory = self._end(ending, memory, outcomes)
-        return memory, outcomes
+        self.memory = memory
+        return outcomes
 
     def _may_begin(self) -> bool:
         return not (self.stopping or self._unsaved)
@@ -76,6 +81,7 @@ class Actuator:
         """Return whether `memory` is on disk. If not, the caller of `act` finds out when it saves."""
         try:
             self.state.save(memory)
+            self.memory = memory
         except StateError as error:
             self._unsaved = str(error)
         return not self._unsaved
@@ -83,6 +89,7 @@ class Actuator:
     def _note(self, memory: Memory, news: list[Outcome], outcomes: list[Outcome]) -> Memory:
         for outcome in news:
             memory = learn(memory, outcome, self.clock.now())
+        self.memory = memory
         outcomes += news
         self._save(memory)
         return memory

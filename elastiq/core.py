@@ -111,8 +111,13 @@ class Core:
         self._memory = made.memory
         for record in made.departed:
             log.warning("VM %s is gone and elastiq did not terminate it: %s", record.id, record.detail or "no reason")
-        self._memory = self._upkeep.forget_departed(self._memory)
-        self._memory, outcomes = self._actuator.act(made, self._memory)
+        for memory in self._upkeep.forget_departed(self._memory):
+            self._memory = memory
+        try:
+            outcomes = self._actuator.act(made, self._memory)
+        finally:
+            # Also if a defect ends the pass: what was begun must not be forgotten.
+            self._memory = self._actuator.memory
         self._reporter.cycle(made, outcomes)
         self._state.save(self._memory)
         self._reporter.report(made, self._settings)

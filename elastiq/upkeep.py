@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from elastiq.clock import Clock
@@ -67,26 +67,32 @@ class Upkeep:
                 memory = replace(memory, capacities={**memory.capacities, pool.capacity_key: capacity})
         return memory
 
-    def forget_departed(self, memory: Memory) -> Memory:
-        """Tell the batch system of VMs that died by themselves, so that it sends no more jobs there."""
+    def forget_departed(self, memory: Memory) -> Iterator[Memory]:
+        """Tell the batch system of VMs that died by themselves, so that it sends no more jobs there.
+
+        Yield `memory` after each step: each try is noted before it is made, so that a defect in one stops no other.
+        """
         began_at = self._clock.now()
         for id_, gone in memory.unforgotten.items():
             now = self._clock.now()
             if self._observer.stopping or now - began_at > FORGETTING_BUDGET_SECONDS:
-                break
+                return
             if now < gone.retry_at:
                 continue
             left = {key: other for key, other in memory.unforgotten.items() if key != id_}
             if not self._has_successor(id_, gone, memory) and now - gone.gone_at <= FORGET_FOR_SECONDS:
+                pause = RETRY_SECONDS[min(gone.tries, len(RETRY_SECONDS) - 1)]
+                again = replace(gone, tries=gone.tries + 1, retry_at=now + pause)
+                memory = replace(memory, unforgotten={**left, id_: again})
+                yield memory
+                if gone.tries and not self._knows_addresses(memory):
+                    continue
                 worker = Worker(gone.worker_name, instance_id=id_, address=gone.address)
-                fault = "not tried"
-                if not gone.tries or self._knows_addresses(memory):
-                    _, fault = self._observer.ask("removing a dead worker", lambda: self._batch.forget(worker))  # noqa: B023
+                _, fault = self._observer.ask("removing a dead worker", lambda: self._batch.forget(worker))  # noqa: B023
                 if fault:
-                    pause = RETRY_SECONDS[min(gone.tries, len(RETRY_SECONDS) - 1)]
-                    left[id_] = replace(gone, tries=gone.tries + 1, retry_at=self._clock.now() + pause)
+                    continue
             memory = replace(memory, unforgotten=left)
-        return memory
+            yield memory
 
     def _has_successor(self, id_: str, gone: Departed, memory: Memory) -> bool:
         """Return whether a VM has the address or the worker's name of one that is gone, or is it, back again."""

@@ -13,6 +13,7 @@ from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.errors import BatchError, CloudError, CloudFault, StateError
 from elastiq.model import Demand, Instance, InstanceState, Pool, Shape, Worker
+from elastiq.plugins import Closing
 from elastiq.state import State, read_report
 from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud
 
@@ -530,6 +531,34 @@ def test_a_defect_ends_a_pass_not_the_daemon(rig: Rig, caplog: pytest.LogCapture
     rig.wait_for_jobs(4)
     rig.run(60)
     assert rig.cloud.launches == [1]
+
+
+def test_a_defect_after_a_launch_makes_no_vm_forgotten(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin installed beside elastiq raises what it must not; tags are put on later."""
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.join_all(idle_seconds=0)
+    rig.run(60)
+    launch = rig.cloud.launch
+
+    def launch_untagged(pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        made = launch(pool, count, token)
+        rig.cloud.vms.update({vm.id: replace(vm, client_token="", cluster="", pool="") for vm in made})
+        rig.join_all(idle_seconds=301)
+        return made
+
+    def close(worker: Worker) -> Closing:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(rig.cloud, "launch", launch_untagged)
+    monkeypatch.setattr(rig.batch, "close", close)
+    rig.join_all(idle_seconds=301)
+    rig.wait_for_jobs(8)
+    rig.run(120)
+    assert "i-00000002" in rig.cloud.vms
+    assert set(rig.core._memory.vms) == set(rig.cloud.vms)
+    rig.start()
+    assert set(rig.core._memory.vms) == set(rig.cloud.vms)
 
 
 def test_a_disk_that_fills_up_after_the_request_makes_no_vm_forgotten(
