@@ -6,7 +6,7 @@ The rules for threshold, waiting time, jobs per VM, idle time, deployment time a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from elastiq.model import (
     DEFAULT_JOBS_PER_VM,
@@ -26,9 +26,8 @@ from elastiq.model import (
     VmRecord,
     Worker,
 )
+from elastiq.packing import UNLIMITED, Room, largest_first, place, take_one_each
 from elastiq.tracking import BOOT_FAILURES_TO_TRIP, MISSING_GRACE_SECONDS, Situation, track
-
-UNLIMITED = 10**9
 
 MOST_VMS_AT_ONCE = 1000
 """Of one launch; EC2's RunInstances takes no more."""
@@ -79,97 +78,8 @@ def _hold(reason: str) -> Decision:
     return Decision(Kind.HOLD, reason)
 
 
-@dataclass
-class Room:
-    """Where waiting jobs could go without a launch: a shape still free, and how many jobs it takes at most."""
-
-    free: Shape | None
-    """None: not known, only `jobs` counts."""
-    jobs: int
-
-    def holds(self, shape: Shape) -> bool:
-        """Return whether one more job of `shape` has room here."""
-        return self.jobs > 0 and (self.free is None or _how_many(shape, self.free) > 0)
-
-    def take(self, shape: Shape, jobs: int) -> int:
-        """Put up to `jobs` jobs of `shape` here; return how many found room."""
-        taken = min(jobs, self.jobs, UNLIMITED if self.free is None else _how_many(shape, self.free))
-        self.jobs -= taken
-        if self.free is not None and taken:
-            self.free = _minus(self.free, shape, taken)
-        return taken
-
-
-def _how_many(shape: Shape, free: Shape) -> int:
-    if not shape.fits(free):
-        return 0
-    counts = [free.cpus // shape.cpus] if shape.cpus else []
-    counts += [free.memory_mb // shape.memory_mb] if shape.memory_mb and free.memory_mb else []
-    counts += [free.disk_mb // shape.disk_mb] if shape.disk_mb and free.disk_mb else []
-    counts += [free.gpus // shape.gpus] if shape.gpus else []
-    return min(counts, default=UNLIMITED)
-
-
-def _minus(free: Shape, shape: Shape, jobs: int) -> Shape:
-    # 0 means "not known" for memory and disk, so what is used up stays at 1.
-    return Shape(
-        free.cpus - shape.cpus * jobs,
-        max(1, free.memory_mb - shape.memory_mb * jobs) if free.memory_mb else 0,
-        max(1, free.disk_mb - shape.disk_mb * jobs) if free.disk_mb else 0,
-        free.gpus - shape.gpus * jobs,
-    )
-
-
-def _place(demand: Sequence[Demand], rooms: Iterable[Room]) -> list[Demand]:
-    """Return what is left of `demand` after putting it into `rooms`.
-
-    A job that needs several machines at once keeps what room there is; what is left of it are the machines it lacks.
-    """
-    rooms = list(rooms)
-    left = []
-    for group in demand:
-        if group.vms_per_job > 1:
-            left += _place_wide(group, rooms)
-            continue
-        jobs = group.jobs
-        for room in rooms:
-            if not jobs:
-                break
-            jobs -= room.take(group.shape, jobs)
-        if jobs:
-            left.append(replace(group, jobs=jobs))
-    return left
-
-
-def _place_wide(group: Demand, rooms: Iterable[Room]) -> list[Demand]:
-    shape, machines = group.shape, group.vms_per_job
-    able = [room for room in rooms if room.holds(shape)]
-    for number in range(group.jobs):
-        if len(able) < machines:
-            _take_one_each(able, shape)
-            partly = [replace(group, jobs=1, vms_per_job=machines - len(able))] if able else []
-            rest = group.jobs - number - len(partly)
-            return [*partly, *([replace(group, jobs=rest)] if rest else [])]
-        able = _take_one_each(able[:machines], shape) + able[machines:]
-    return []
-
-
-def _take_one_each(rooms: list[Room], shape: Shape) -> list[Room]:
-    """Put one job of `shape` into each room; return those that take another one."""
-    for room in rooms:
-        room.take(shape, 1)
-    return [room for room in rooms if room.holds(shape)]
-
-
 def _count(demand: Iterable[Demand]) -> int:
     return sum(group.jobs for group in demand)
-
-
-def _largest_first(demand: Iterable[Demand]) -> list[Demand]:
-    def size(group: Demand) -> tuple[int, ...]:
-        return group.vms_per_job, group.shape.gpus, group.shape.cpus, group.shape.memory_mb
-
-    return sorted(demand, key=size, reverse=True)
 
 
 def _vm_room(pool: Pool, memory: Memory, policy: Policy) -> Room:
@@ -263,7 +173,7 @@ def _plan_up(observation: Observation, situation: Situation, policy: Policy) -> 
     demand, too_big = _feasible(observation.demand or (), situation, policy)
     decisions += too_big
 
-    lacking = _place(_largest_first(demand), _own_rooms(now, situation, policy))
+    lacking = place(largest_first(demand), _own_rooms(now, situation, policy))
     if _count(lacking) < max(1, policy.waiting_jobs_threshold):
         memory = replace(memory, waiting_since=None)
     elif memory.waiting_since is None:
@@ -360,7 +270,7 @@ def _place_on_foreign(demand: Sequence[Demand], waited: float, situation: Situat
     left = []
     for group in demand:
         seconds = waited if group.oldest_wait_seconds is None else group.oldest_wait_seconds
-        left += _place([group], rooms) if seconds <= policy.estimated_vm_deploy_time_s else [group]
+        left += place([group], rooms) if seconds <= policy.estimated_vm_deploy_time_s else [group]
     return left
 
 
@@ -382,7 +292,7 @@ def _reopen(
     for record in closed:
         if not left or not record.worker_name:
             continue
-        after = _place(left, [_vm_room(pools.get(record.pool, policy.pools[0]), memory, policy)])
+        after = place(left, [_vm_room(pools.get(record.pool, policy.pools[0]), memory, policy)])
         if _count(after) < _count(left):
             reason = f"{_without_room(_count(left))} and the worker of this VM is closed but not terminated"
             decisions.append(Decision(Kind.REOPEN, reason, record.pool, instance_id=record.id))
@@ -449,7 +359,7 @@ def _vms_for(left: list[Demand], room: int, pool: Pool, memory: Memory, policy: 
     """
     rooms: list[Room] = []
     beyond = []
-    for group in _largest_first(left):
+    for group in largest_first(left):
         jobs = group.jobs
         if group.vms_per_job > 1:
             able = [present for present in rooms if present.holds(group.shape)]
@@ -460,7 +370,7 @@ def _vms_for(left: list[Demand], room: int, pool: Pool, memory: Memory, policy: 
                 new = [_vm_room(pool, memory, policy) for _ in range(lacking)]
                 rooms += new
                 able += new
-                able = _take_one_each(able[: group.vms_per_job], group.shape) + able[group.vms_per_job :]
+                able = take_one_each(able[: group.vms_per_job], group.shape) + able[group.vms_per_job :]
                 jobs -= 1
         else:
             for present in rooms:

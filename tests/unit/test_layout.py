@@ -18,7 +18,7 @@ LEVELS = (
     ("observer",),
     ("reporter", "actuator"),
     ("planner", "state", "ec2"),
-    ("tracking", "ec2_client", "ec2_errors", "cloud", "userdata"),
+    ("tracking", "packing", "ec2_client", "ec2_errors", "cloud", "userdata"),
     ("plugins",),
     ("config", "pidfile"),
     ("config_text", "clock"),
@@ -65,9 +65,9 @@ def test_imports_run_downwards(path: Path) -> None:
     assert not upwards, f"{path.name} imports from above: {upwards}"
 
 
-def test_the_planner_imports_model_and_tracking_alone() -> None:
-    assert inner(PACKAGE / "planner.py") == {"model", "tracking"}
-    assert inner(PACKAGE / "tracking.py") == {"model"}
+def test_decisions_import_the_model_and_each_other_alone() -> None:
+    assert inner(PACKAGE / "planner.py") == {"model", "packing", "tracking"}
+    assert inner(PACKAGE / "packing.py") == inner(PACKAGE / "tracking.py") == {"model"}
 
 
 def test_boto3_is_imported_by_the_ec2_modules_alone() -> None:
