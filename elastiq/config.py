@@ -153,9 +153,12 @@ def check(path: Path) -> tuple[bool, str]:
 def default_state_dir() -> Path:
     """Return where the state is kept if the file does not say: as the original, by who runs elastiq.
 
+    The service may run as any user, and root looks for its state in the system's directory, which systemd has made.
     Raise ConfigError if the user has no home directory.
     """
     system = Path("/var/lib/elastiq")
+    if os.environ.get("STATE_DIRECTORY") == str(system):
+        return system
     try:
         return system if os.geteuid() == 0 or Path.home() == system else Path.home() / ".elastiq"
     except RuntimeError:

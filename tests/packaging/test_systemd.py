@@ -189,6 +189,21 @@ def test_the_environment_script_is_one_for_both(head: System) -> None:
             head.run("elastiqctl", "stop")
 
 
+def test_the_service_of_another_user(head: System) -> None:
+    """As docs/tutorial-slurm.md has it run: by the user slurm, whose home is elsewhere."""
+    head.run("useradd", "--system", "--home-dir", "/nonexistent", "--groups", "elastiq", "scheduler")
+    place = "/etc/systemd/system/elastiq.service.d"
+    head.run("mkdir", place)
+    head.run("tee", f"{place}/user.conf", stdin="[Service]\nUser=scheduler\n")
+    head.run("systemctl", "daemon-reload")
+    with cloud(head, "scheduler", SPOOL) as provider:
+        configure(head, provider)
+        pid = pid_in(head.run("elastiqctl", "start"))
+        assert head.run("stat", "--format=%U", f"/proc/{pid}").strip() == "scheduler"
+        assert pid_in(wait_for_status(head, "jobs waiting")) == pid == main_pid(head)
+        assert f"has stopped (pid {pid})" in head.run("elastiqctl", "stop")
+
+
 def test_what_the_service_is_kept_from(head: System) -> None:
     """The rights that count are taken away in truth, and those that the batch systems' commands need are there."""
     with cloud(head, "elastiq", SPOOL) as provider:

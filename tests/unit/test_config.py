@@ -486,6 +486,13 @@ def test_default_state_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.setattr("elastiq.config.os.geteuid", lambda: 1000)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_state_dir() == tmp_path / ".elastiq"
+    # Of another service, in which elastiq runs.
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/other")
+    assert default_state_dir() == tmp_path / ".elastiq"
+    # The unit of the package, run as another user (docs/tutorial-slurm.md).
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/elastiq")
+    assert default_state_dir() == Path("/var/lib/elastiq")
+    monkeypatch.delenv("STATE_DIRECTORY")
     monkeypatch.setenv("HOME", "/var/lib/elastiq")
     assert default_state_dir() == Path("/var/lib/elastiq")
 
