@@ -23,6 +23,7 @@ FILES = {
     "./usr/bin/elastiq-real.py": "-rwxr-xr-x",
     "./usr/bin/elastiqctl": "-rwxr-xr-x",
     "./usr/lib/systemd/system/elastiq.service": "-rw-r--r--",
+    "./usr/share/bash-completion/completions/elastiq-real.py": "lrwxrwxrwx",
     "./usr/share/bash-completion/completions/elastiqctl": "-rw-r--r--",
     "./usr/share/doc/elastiq/CHANGELOG.md": "-rw-r--r--",
     "./usr/share/doc/elastiq/README.md": "-rw-r--r--",
