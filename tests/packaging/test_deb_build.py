@@ -102,6 +102,9 @@ def test_what_it_depends_on_is_the_distribution_s(suite: str) -> None:
         "python3-lockfile",
         "python3:any",
     }
+    # An older one would be taken as it is, and fail later. Those of Debian 12, as setup.py has them.
+    for name, version in (("boto3", "1.26"), ("daemon", "2.3"), ("lockfile", "1:0.12")):
+        assert f"python3-{name} (>= {version})" in fields
 
 
 def test_lintian_finds_no_error_and_no_warning() -> None:
