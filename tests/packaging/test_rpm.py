@@ -170,7 +170,7 @@ def test_requirements_and_configuration_files(release: str) -> None:
     assert without_users == REQUIREMENTS
     assert set(query(package(release), "--configfiles")) == {"/etc/elastiq.conf", "/etc/sysconfig/elastiq"}
     scripts = "\n".join(query(package(release), "--scripts"))
-    for part in ("install-system-units", "remove-system-units", "mark-restart-system-units", "useradd --system"):
+    for part in ("install-system-units", "remove-system-units", "elastiqctl restart", "useradd --system"):
         assert part in scripts
 
 
@@ -214,7 +214,7 @@ def test_branch_for_el_and_fedora_gives_the_same_files(tmp_path: Path) -> None:
     (native,) = (tmp_path / "rpm").rglob("*.rpm")
     assert without_metadata(table(native)) == expected_table(f"/usr/lib/python{python}/site-packages")
     scripts = "\n".join(query(native, "--scripts"))
-    for macro in ("systemd-post", "systemd-preun", "systemd-postun"):
+    for macro in ("systemd-post", "systemd-preun"):
         assert f"{macro} elastiq.service" in scripts
     assert "compileall" not in scripts
 

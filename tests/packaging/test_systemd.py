@@ -162,6 +162,16 @@ def test_a_bad_configuration_is_told_and_not_tried_again(head: System) -> None:
         assert main_pid(head) == pid
 
 
+def test_an_upgrade_leaves_a_daemon_alone_that_could_not_start_again(suite: str, head: System) -> None:
+    with cloud(head, "elastiq", SPOOL) as provider:
+        configure(head, provider)
+        pid = pid_in(head.run("elastiqctl", "start"))
+        (head.root / CONFIGURATION[1:]).write_text("[elastiq]\nsleep_s = soon\n")
+        said = head.run("apt-get", "install", "--yes", *KEEP, copy(head, builds(suite).next, "next.deb"))
+        assert "sleep_s" in said and "elastiq was not restarted" in said, said
+        assert main_pid(head) == pid
+
+
 def test_elastiqctl_leaves_the_service_alone_where_somebody_wants_another_daemon(head: System) -> None:
     with cloud(head, "elastiq", SPOOL) as provider:
         configure(head, provider)
