@@ -228,7 +228,7 @@ OPTIONS: tuple[Option, ...] = (
         "state_dir",
         Kind.DIRECTORY,
         None,
-        "Where elastiq remembers its VMs.",
+        "Where elastiq remembers its VMs. Stop elastiq before you change this: elastiqctl looks for it there.",
         can_be_empty=True,
         new=True,
         default_text="/var/lib/elastiq for root and in a service, ~/.elastiq otherwise",
