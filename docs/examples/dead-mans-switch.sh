@@ -2,8 +2,9 @@
 # Dead man's switch for workers: powers this VM off when its head node has been silent for long and no job runs here.
 #
 # elastiq terminates VMs from the head node. If the head node itself is lost for good, its VMs would run until somebody
-# sees the bill; with this script, which is optional, they end by themselves. (On AWS a VM that powers itself off is
-# stopped, not terminated: its disk still costs a little until somebody terminates it.)
+# sees the bill; with this script, which is optional, they end by themselves. (On AWS elastiq launches VMs so that one
+# that powers itself off is terminated. On other clouds it may be left stopped, and cost a little until somebody
+# terminates it.)
 #
 # Put it into the image as /usr/local/sbin/dead-mans-switch.sh, mode 0755, or into the user data between the lines
 #   cat >/usr/local/sbin/dead-mans-switch.sh <<'END_OF_SWITCH'
@@ -13,6 +14,11 @@
 #   systemd-run --unit=dead-mans-switch -p Restart=on-failure /usr/local/sbin/dead-mans-switch.sh --loop "$head_address"
 # Without systemd, a line of /etc/crontab that calls it once a minute does as well:
 #   * * * * * root /usr/local/sbin/dead-mans-switch.sh HEAD
+#
+# As it is, it is for HTCondor alone: it takes a worker of another batch system for one without jobs and without a head
+# node. Elsewhere give it (systemd-run -E NAME=VALUE, or before the command in /etc/crontab)
+#   Slurm:        HEAD_PORT=6817 WORKER_PROCESS=slurmd JOB_CHECK='pgrep -f "^slurmstepd: [[]"'
+#   Grid Engine:  HEAD_PORT=6444 WORKER_PROCESS=sge_execd JOB_PROCESSES=sge_shepherd
 #
 # usage: dead-mans-switch.sh [--loop] HEAD      HEAD: address or name of the head node
 #

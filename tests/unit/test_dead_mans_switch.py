@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -99,6 +101,35 @@ def test_a_running_job_keeps_it_on_until_its_end(vm: Vm) -> None:
 def test_a_job_check_of_ones_own(vm: Vm, job_check: str, off: bool) -> None:
     vm.silence(100, 100 + HOUR, JOB_CHECK=job_check)
     assert vm.is_off is off
+
+
+def settings_of(batch_system: str) -> dict[str, str]:
+    """Return the settings that the script's head gives for a batch system other than HTCondor."""
+    (line,) = re.findall(rf"^#   {batch_system}: +(.*)", SCRIPT.read_text(encoding="utf-8"), re.MULTILINE)
+    return dict(word.split("=", 1) for word in shlex.split(line))
+
+
+def test_a_job_of_grid_engine_keeps_it_on(vm: Vm) -> None:
+    settings = {**settings_of("Grid Engine"), "WORKER_PROCESS": ""}
+    vm.process(77, "sge_shepherd")
+    assert "but a job runs here" in vm.silence(100, 100 + HOUR, **settings)
+    assert not vm.is_off
+    (vm.proc / "77" / "comm").unlink()
+    vm.check(100 + HOUR + 60, **settings)
+    assert vm.is_off
+
+
+@pytest.mark.skipif(not shutil.which("pgrep"), reason="pgrep is not here")
+def test_a_job_of_slurm_keeps_it_on(vm: Vm) -> None:
+    # Beside slurmd there is always "slurmstepd infinity", which is no job.
+    job = subprocess.Popen(["slurmstepd: [42.batch]", "60"], executable=shutil.which("sleep"))
+    try:
+        said = vm.silence(100, 100 + HOUR, **{**settings_of("Slurm"), "WORKER_PROCESS": ""})
+    finally:
+        job.kill()
+        job.wait()
+    assert "but a job runs here" in said
+    assert not vm.is_off
 
 
 def test_the_startd_is_held_still_during_the_last_look_and_a_job_that_got_in_stays(vm: Vm) -> None:
