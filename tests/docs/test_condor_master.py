@@ -49,3 +49,6 @@ def test_condor_master_runs_elastiq(highly_available: bool) -> None:
             batch.head.run("condor_off", "-daemon", "elastiq")
             wait_until(lambda: "elastiq has stopped on SIGTERM" in cluster.log(), "it was told to end", 30)
             assert len(cluster.alive()) == 1
+            if not highly_available:
+                batch.head.run("condor_on", "-daemon", "elastiq")
+                wait_until(lambda: cluster.elastiqctl("status").returncode == 0, "elastiq runs again", 60, cluster.log)
