@@ -232,6 +232,11 @@ def test_the_init_script(suite: str, prepared: System) -> None:
         configure(prepared, provider)
         pid = pid_in(prepared.run(script, "start"))
         assert pid_in(prepared.run(script, "status")) == pid_in(prepared.run("elastiqctl", "status")) == pid
+        # Root can read it, the daemon could not.
+        prepared.run("chmod", "0600", CONFIGURATION)
+        assert CONFIGURATION in prepared.run(script, "restart", expect=2)
+        assert pid_in(prepared.run(script, "status")) == pid
+        prepared.run("chmod", "0640", CONFIGURATION)
         assert pid_in(prepared.run(script, "try-restart").splitlines()[-1]) != pid
         prepared.run(script, "stop")
         prepared.run(script, "status", expect=3)

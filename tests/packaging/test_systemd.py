@@ -158,9 +158,12 @@ def test_a_bad_configuration_is_told_and_not_tried_again(head: System) -> None:
         words = head.run("elastiqctl", "start")
         assert CONFIGURATION in words.splitlines()[0] and "good" not in words, words
         pid = pid_in(words)
-        head.run("chmod", "0600", CONFIGURATION)
         (head.root / CONFIGURATION[1:]).write_text("[elastiq]\nsleep_s = soon\n")
         assert "sleep_s" in head.run("elastiqctl", "restart", expect=2)
+        # Root can read it, the daemon could not.
+        configure(head, provider)
+        head.run("chmod", "0600", CONFIGURATION)
+        assert CONFIGURATION in head.run("elastiqctl", "restart", expect=2)
         assert main_pid(head) == pid
 
 
