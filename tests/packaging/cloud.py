@@ -15,10 +15,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from elastiq.clock import Clock
+from elastiq.errors import CloudError
 from elastiq.sandbox.hypervisor import GONE, Endpoint, Hypervisor
 from tests.packaging.roots import System
 
@@ -140,7 +141,9 @@ def _serve(directory: Path) -> None:
             asked = bool(select.select([0], [], [], 0.3)[0])
             if asked and not os.read(0, 4096):
                 return
-            hypervisor.look()
+            # On a busy machine the endpoint's first answer takes long; the next look sees the same.
+            with suppress(CloudError):
+                hypervisor.look()
             if asked:
                 print(json.dumps({vm.id: vm.state for vm in hypervisor.machines.values()}), flush=True)
     finally:
