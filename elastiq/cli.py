@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NoReturn
 
-from elastiq import config, daemon, plugins
+from elastiq import config, plugins
 from elastiq.clock import Clock
 from elastiq.config import Settings
 from elastiq.errors import ConfigError, ElastiqError
@@ -112,6 +112,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from elastiq import daemon  # not for everybody: the client of EC2 takes longest to import
+
     settings = config.load(options.config)
     if _service_user() is not None:
         print(
@@ -166,6 +168,8 @@ def _open_standard_streams() -> None:
 
 
 def _be_daemon(settings: Settings, state_directory: Path, log_directory: Path | None, write_end: int) -> NoReturn:
+    from elastiq import daemon
+
     told = False
 
     def tell(code: int, text: str) -> None:
