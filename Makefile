@@ -65,7 +65,7 @@ $(VENV)/.package: $(SOURCES) | $(BIN)/python
 	touch $@
 
 $(VENV)/.ready: $(SOURCES) | $(BIN)/python
-	$(INSTALL) '.[htcondor,package,sandbox,test]'
+	$(INSTALL) '.[htcondor,metrics,package,sandbox,test]'
 	touch $@
 
 clean:

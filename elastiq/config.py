@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from elastiq import ini
+from elastiq import ini, metrics
 from elastiq.config_text import example, manual_page, reference
 from elastiq.errors import ConfigError
 from elastiq.model import Policy, Pool
@@ -61,6 +61,7 @@ class Settings:
     log_level: int = 0
     cluster_name: str = ""
     state_dir: Path | None = None
+    metrics_file: Path | None = None
     # [quota]
     min_vms: int = 0
     max_vms: int | None = 3
@@ -225,6 +226,7 @@ class _Reading:
         self._check_user_data()
         self._check_times()
         self._check_substitutes()
+        self._check_metrics()
         for option, value in self._values.items():
             if option.placeholder and value == option.placeholder:
                 shown = "" if option.secret else f" {value}"
@@ -368,6 +370,15 @@ class _Reading:
                 parse(value)
             except ValueError:
                 self._warn(_option(name, "substitute"), "is not an address of that kind; it is put in as it stands")
+
+    def _check_metrics(self) -> None:
+        option = _option("metrics_file", "elastiq")
+        if self._values.get(option) and not metrics.can_be_written():
+            self._fault(
+                option,
+                "needs the Python package prometheus_client: pip install 'elastiq[metrics]' or apt-get install "
+                "python3-prometheus-client",
+            )
 
 
 def _option(name: str, section: str = "ec2") -> Option:

@@ -49,6 +49,7 @@ class Kind(Enum):
     URL = "an address that begins with http:// or https://"
     DIRECTORY = "a directory"
     FILE = "a file"
+    METRICS = "a file whose name ends in .prom"
     BASE64 = "base64"
     CONTENT = "a file that is read in"
 
@@ -232,6 +233,18 @@ OPTIONS: tuple[Option, ...] = (
         can_be_empty=True,
         new=True,
         default_text="/var/lib/elastiq for root and in a service, ~/.elastiq otherwise",
+    ),
+    Option(
+        "elastiq",
+        "metrics_file",
+        Kind.METRICS,
+        None,
+        "Where the figures of elastiqctl status are written for Prometheus, in a directory that node_exporter's "
+        "textfile collector reads, such as /var/lib/elastiq-metrics/elastiq.prom: whenever they change, and every "
+        "minute. Anybody may read the file; nothing in it is secret. Needs the Python package prometheus_client.",
+        can_be_empty=True,
+        new=True,
+        default_text="none",
     ),
     Option(
         "quota",

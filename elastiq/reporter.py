@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+from elastiq import metrics
 from elastiq.clock import Clock
 from elastiq.config import Settings
 from elastiq.errors import StateError
 from elastiq.model import Decision, Kind, Outcome, Plan
 from elastiq.state import State
+from elastiq.values import shown_path
 from elastiq.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -30,12 +34,14 @@ class Reporter:
         self._said: dict[str, str] = {}
         self._last_action: dict[str, object] | None = None
         self._last_error: dict[str, object] | None = None
+        self._totals = metrics.Totals()
         self._reported = ""
         self._report_due_at = 0.0
 
     def error(self, topic: str, text: str) -> None:
         """Log a fault of `topic` the first time, and keep it for `status`."""
         self._last_error = {"at": self._clock.now(), "text": text}
+        self._totals.failed[topic] += 1
         if self._is_news(topic, text):
             log.error("%s", text)
 
@@ -69,6 +75,7 @@ class Reporter:
         decision = outcome.decision
         text = f"{_deed(decision)}: {decision.reason}; {outcome.detail}"
         news = self._is_news(f"{decision.kind.value} {decision.instance_id}", text) or outcome.done
+        self._totals.count(outcome)
         if outcome.done:
             self._last_action = {"at": self._clock.now(), "text": text}
         elif not outcome.refused:
@@ -86,7 +93,7 @@ class Reporter:
         return True
 
     def report(self, made: Plan, settings: Settings) -> None:
-        """Write what `elastiqctl status` shows, when it is news and every minute. Raise StateError."""
+        """Write what `elastiqctl status` shows, and metrics, when it is news and every minute. Raise StateError."""
         now = self._clock.now()
         holds = [decision.reason for decision in made.decisions if decision.kind is Kind.HOLD]
         figures = made.figures
@@ -109,10 +116,23 @@ class Reporter:
             "last_error": self._last_error,
             "holds": holds,
         }
-        if str(report) == self._reported and now < self._report_due_at:
+        if f"{settings.metrics_file} {report}" == self._reported and now < self._report_due_at:
             return
-        self._reported, self._report_due_at = str(report), now + REPORT_EVERY_SECONDS
+        self._write_metrics(settings.metrics_file, {**report, "updated_at": now})
+        # If that failed it is the last error, and must be no news to the next pass.
+        report["last_error"] = self._last_error
+        self._reported, self._report_due_at = f"{settings.metrics_file} {report}", now + REPORT_EVERY_SECONDS
         self._state.save_report({**report, "updated_at": now})
+
+    def _write_metrics(self, path: Path | None, report: Mapping[str, Any]) -> None:
+        if path is None:
+            return
+        try:
+            metrics.write(path, report, self._totals)
+        except OSError as error:
+            self.error("metrics file", f"metrics_file {shown_path(path)} can not be written: {error.strerror}")
+        else:
+            self.fine("metrics file")
 
 
 def _deed(decision: Decision) -> str:

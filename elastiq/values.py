@@ -197,6 +197,13 @@ def _directory_path(_option: Option, text: str, _directory: Path) -> Path:
     return path
 
 
+def _metrics_path(option: Option, text: str, directory: Path) -> Path:
+    path = _directory_path(option, text, directory)
+    if path.suffix != ".prom":
+        raise ValueError(f"'{shown(text)}' does not end in .prom; node_exporter reads no other files")
+    return path
+
+
 def _file(_option: Option, text: str, directory: Path) -> str:
     path = directory / _path(text)
     _read_named(path, MAX_CA_BUNDLE)
@@ -276,5 +283,6 @@ _CONVERTERS: Mapping[Kind, Callable[[Option, str, Path], Value]] = {
     Kind.URL: _url,
     Kind.DIRECTORY: _directory_path,
     Kind.FILE: _file,
+    Kind.METRICS: _metrics_path,
     Kind.CONTENT: _content,
 }

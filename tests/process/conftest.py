@@ -113,6 +113,14 @@ class HeadNode:
             threading.Event().wait(0.05)
         raise AssertionError(f"{text!r} is not {times} times in the log:\n{written}")
 
+    def wait_for_file(self, path: Path) -> None:
+        """Return as soon as `path` is there."""
+        for _ in range(int(LONG * 20)):
+            if path.exists():
+                return
+            threading.Event().wait(0.05)
+        raise AssertionError(f"{path} has not been written")
+
 
 @pytest.fixture
 def silent_cloud() -> Iterator[tuple[str, threading.Event]]:

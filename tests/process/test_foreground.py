@@ -166,6 +166,41 @@ def test_a_bad_file_is_refused_and_the_old_one_stays(head: HeadNode) -> None:
     assert find_daemon(head.state) == pid
 
 
+def test_metrics_are_written_where_the_configuration_says_by_now(head: HeadNode) -> None:
+    pytest.importorskip("prometheus_client", reason="pip install '.[metrics]'")
+    first, second = head.home / "first.prom", head.home / "second.prom"
+    head.configure(metrics_file=str(first))
+    head.ctl("start")
+    head.wait_for_file(first)
+    head.configure(metrics_file=str(second))
+    hang_up(head)
+    head.wait_for_file(second)
+    for path in (first, second):
+        assert path.stat().st_mode & 0o777 == 0o644
+        assert 'elastiq_jobs_waiting{cluster="test"} 0.0\n' in path.read_text()
+    assert head.ctl("stop")[0] == 0
+
+
+def test_metrics_without_their_package_are_refused(head: HeadNode) -> None:
+    (head.home / "lacking").mkdir()
+    (head.home / "lacking/prometheus_client.py").write_text("raise ModuleNotFoundError('not here')\n")
+    lacking = f"{head.home / 'lacking'}:{CHECKOUT}"
+    head.configure(metrics_file=str(head.home / "elastiq.prom"))
+    told = f"{head.config}:8: [elastiq] metrics_file: needs the Python package prometheus_client: pip install"
+    for more in ((), ("--check",)):
+        code, _, errors = head.real(f"--config={head.config}", *more, PYTHONPATH=lacking)
+        assert code == 2
+        assert told in errors
+    code, _, errors = head.ctl("start", PYTHONPATH=lacking)
+    assert code == 2
+    assert told in errors
+    head.configure()
+    assert head.ctl("start", PYTHONPATH=lacking)[0] == 0
+    head.configure(metrics_file=str(head.home / "elastiq.prom"))
+    hang_up(head)
+    assert told in head.wait_for("is refused; elastiq goes on with what it read before")
+
+
 def test_what_can_not_change_at_run_time_is_named(head: HeadNode) -> None:
     head.ctl("start")
     head.configure(state_dir=str(head.home / "other"), cluster_name="other")

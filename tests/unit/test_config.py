@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -495,6 +497,22 @@ def test_default_state_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.delenv("STATE_DIRECTORY")
     monkeypatch.setenv("HOME", "/var/lib/elastiq")
     assert default_state_dir() == Path("/var/lib/elastiq")
+
+
+def test_metrics_file_needs_a_package_that_is_asked_for_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    assert loaded(tmp_path, f"[elastiq]\nmetrics_file =\n{IMAGE}").metrics_file is None
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, f"[elastiq]\nsleep_s = 5\nmetrics_file = /srv/elastiq.prom\n{IMAGE}")
+    assert str(caught.value) == (
+        f"{tmp_path}/elastiq.conf:3: [elastiq] metrics_file: needs the Python package prometheus_client: "
+        "pip install 'elastiq[metrics]' or apt-get install python3-prometheus-client"
+    )
+    monkeypatch.setitem(sys.modules, "prometheus_client", types.ModuleType("prometheus_client"))
+    made = loaded(tmp_path, f"[elastiq]\nmetrics_file = ~/elastiq.prom\n{IMAGE}")
+    assert made.metrics_file == Path.home() / "elastiq.prom"
 
 
 def test_files_in_the_tree_are_those_of_the_table() -> None:

@@ -23,7 +23,7 @@ LEVELS = (
     ("config", "pidfile"),
     ("config_text", "clock"),
     ("values",),
-    ("options", "ini", "logs", "command"),
+    ("options", "ini", "logs", "command", "metrics"),
     ("model", "errors", "version"),
 )
 """From top to bottom. A module imports only from its own line and from the lines below it."""

@@ -1,0 +1,207 @@
+"""The file for Prometheus: what is in it, what is left out, who may read it, and that it never stops a pass."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elastiq import metrics
+from elastiq.errors import CloudFault
+from elastiq.metrics import Totals
+from elastiq.model import Decision, Kind, Outcome
+from elastiq.state import read_report
+from tests.unit.test_core import SETTINGS, Rig
+
+parser = pytest.importorskip("prometheus_client.parser", reason="pip install '.[metrics]'")
+
+REPORT: dict[str, Any] = {
+    "cluster": 'a "b"\\c',
+    "started_at": 1000.5,
+    "updated_at": 2000.0,
+    "jobs_waiting": 12,
+    "workers_busy": 3,
+    "workers_idle": 0,
+    "vms_pending": 2,
+    "vms_running": 4,
+    "vms_unconfirmed": 1,
+    "min_vms": 0,
+    "max_vms": 9,
+}
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """That of the daemon."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def written(path: Path, cluster: str = "test") -> dict[str, float]:
+    """Return the samples of a file by name and the values of their labels but the cluster, which they all have."""
+    found = {}
+    for family in parser.text_string_to_metric_families(path.read_text()):
+        assert family.documentation and family.type in ("gauge", "counter")
+        for sample in family.samples:
+            assert sample.labels.pop("cluster") == cluster
+            found[" ".join([sample.name, *sample.labels.values()])] = sample.value
+    return found
+
+
+def samples(directory: Path, totals: Totals | None = None, **changed: object) -> dict[str, float]:
+    metrics.write(directory / "elastiq.prom", {**REPORT, **changed}, totals or Totals())
+    return written(directory / "elastiq.prom", REPORT["cluster"])
+
+
+def test_every_figure(tmp_path: Path) -> None:
+    assert samples(tmp_path) == {
+        "elastiq_jobs_waiting": 12,
+        "elastiq_workers busy": 3,
+        "elastiq_workers idle": 0,
+        "elastiq_vms pending": 2,
+        "elastiq_vms running": 4,
+        "elastiq_vms unconfirmed": 1,
+        "elastiq_min_vms": 0,
+        "elastiq_max_vms": 9,
+        "elastiq_start_time_seconds": 1000.5,
+        "elastiq_report_time_seconds": 2000,
+        "elastiq_vms_launched_total": 0,
+        "elastiq_vms_terminated_total": 0,
+        **{f"elastiq_failures_total {kind}": 0 for kind in metrics.FAILURES},
+    }
+
+
+def test_the_page_names_every_metric(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    told = set(re.findall(r"`(elastiq_\w+)(?:\{\w+=\.\.\.\})?`", page))
+    assert told == {name.partition(" ")[0] for name in samples(tmp_path)}
+
+
+def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
+    known = samples(tmp_path)
+    found = samples(tmp_path, jobs_waiting=None, workers_idle=None)
+    assert known.keys() - found.keys() == {"elastiq_jobs_waiting", "elastiq_workers idle"}
+    assert "elastiq_jobs_waiting" not in (tmp_path / "elastiq.prom").read_text()
+
+
+def test_no_maximum_is_infinite(tmp_path: Path) -> None:
+    assert samples(tmp_path, max_vms=None)["elastiq_max_vms"] == math.inf
+
+
+def test_outcomes_are_counted(tmp_path: Path) -> None:
+    totals = Totals()
+    launch, terminate = Decision(Kind.LAUNCH, "jobs wait", count=3), Decision(Kind.TERMINATE, "idle", instance_id="i-1")
+    totals.count(Outcome(launch, True, instance_ids=("i-1", "i-2")))
+    totals.count(Outcome(launch, False, uncertain=True))
+    totals.count(Outcome(launch, False, refused=True))
+    totals.count(Outcome(terminate, True))
+    totals.count(Outcome(terminate, False))
+    totals.count(Outcome(Decision(Kind.REOPEN, "jobs wait", instance_id="i-1"), True))
+    found = samples(tmp_path, totals)
+    assert (found["elastiq_vms_launched_total"], found["elastiq_vms_terminated_total"]) == (2, 1)
+    failed = {name.partition(" ")[2]: value for name, value in found.items() if name.startswith("elastiq_failures")}
+    assert {kind for kind, value in failed.items() if value} == {"launch", "terminate"}
+    assert failed["launch"] == failed["terminate"] == 1, "a dry run and a busy worker are no failures"
+
+
+def test_anybody_may_read_it_whatever_the_umask_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "elastiq.prom"
+    (tmp_path / "elsewhere").write_text("mine")
+    path.with_name("elastiq.prom.tmp").symlink_to(tmp_path / "elsewhere")
+    for _ in range(2):
+        metrics.write(path, REPORT, Totals())
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert (tmp_path / "elsewhere").read_text() == "mine"
+    assert {file.name for file in tmp_path.iterdir()} == {"elastiq.prom", "elsewhere"}
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path / "state", replace(SETTINGS, metrics_file=tmp_path / "metrics" / "elastiq.prom"))
+    yield made
+    made.state.close()
+
+
+def metrics_file(rig: Rig) -> Path:
+    path = rig.settings.metrics_file
+    assert path
+    return path
+
+
+def test_the_daemon_writes_what_it_reports(rig: Rig) -> None:
+    metrics_file(rig).parent.mkdir()
+    rig.wait_for_jobs(8)
+    rig.run(60)
+    rig.batch.joined = None
+    rig.run(60)
+    report, found = read_report(rig.directory), written(metrics_file(rig))
+    assert report
+    assert found["elastiq_jobs_waiting"] == report["jobs_waiting"] == 8
+    assert found["elastiq_vms pending"] == found["elastiq_vms_launched_total"] == report["vms_pending"] == 2
+    assert "elastiq_workers idle" not in found and "elastiq_workers busy" not in found
+    assert found["elastiq_failures_total worker check"] > 0
+    assert found["elastiq_report_time_seconds"] == report["updated_at"]
+
+
+def test_it_is_written_every_minute_even_if_nothing_happens(rig: Rig) -> None:
+    metrics_file(rig).parent.mkdir()
+    rig.run(300)
+    assert rig.clock.now() - written(metrics_file(rig))["elastiq_report_time_seconds"] < 80
+
+
+def test_a_file_that_can_not_be_written_is_said_once_and_stops_nothing(
+    rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    reports: list[object] = []
+    save = rig.state.save_report
+    monkeypatch.setattr(rig.state, "save_report", lambda report: (reports.append(report), save(report)))
+    fault = f"metrics_file {metrics_file(rig)} can not be written: No such file or directory"
+    rig.run(600)
+    assert caplog.messages.count(fault) == 1
+    assert len(reports) < 20, "a file that can not be written is no news in every pass"
+    report = read_report(rig.directory)
+    assert report and report["last_error"]["text"] == fault
+    rig.wait_for_jobs(40)
+    rig.run(60)
+    assert rig.cloud.launches == [5]
+    metrics_file(rig).parent.mkdir()
+    rig.run(120)
+    assert "metrics file works again" in caplog.messages
+    assert written(metrics_file(rig))["elastiq_failures_total metrics file"] > 1
+
+
+def test_a_directory_in_its_place_is_no_defect(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    metrics_file(rig).mkdir(parents=True)
+    rig.run(60)
+    assert f"metrics_file {metrics_file(rig)} can not be written: Is a directory" in caplog.messages
+    assert "defect" not in caplog.text
+
+
+def test_another_file_is_written_as_soon_as_the_configuration_names_it(rig: Rig, tmp_path: Path) -> None:
+    metrics_file(rig).parent.mkdir()
+    rig.run(61)
+    rig.settings = replace(rig.settings, metrics_file=tmp_path / "other.prom")
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+    rig.core.step()
+    assert written(tmp_path / "other.prom")["elastiq_report_time_seconds"] == rig.clock.now()
+
+
+def test_a_failed_launch_is_counted(rig: Rig) -> None:
+    metrics_file(rig).parent.mkdir()
+    rig.run(20)
+    rig.wait_for_jobs(8)
+    rig.cloud.fault = CloudFault.CAPACITY
+    rig.run(120)
+    found = written(metrics_file(rig))
+    assert found["elastiq_vms_launched_total"] == 0
+    assert found["elastiq_failures_total VM check"] > 0
