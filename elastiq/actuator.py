@@ -186,7 +186,7 @@ class Actuator:
             log.warning("VM %s never became a worker; its console can not be read: %s", record.id, error)
             return decision
         log.warning("VM %s never became a worker; the end of its console:\n%s", record.id, tail or "(empty)")
-        end = " | ".join(line.strip() for line in tail.splitlines() if line.strip())[-CONSOLE_CHARACTERS:]
+        end = _last_lines(tail)
         return replace(decision, reason=f"{decision.reason}; its console ends with: {end}") if end else decision
 
     def terminate(self, decisions: list[Decision]) -> list[Outcome]:
@@ -224,6 +224,17 @@ class DryRunActuator(Actuator):
         if not self.shutdown:
             return super().close(decision, memory)
         return Outcome(decision, False, "dry run: not terminated (dry_run_shutdown_vms)", refused=True)
+
+
+def _last_lines(text: str) -> str:
+    """Return whole lines from the end of `text`, as many as are worth showing, in one line."""
+    end = ""
+    for line in reversed([line.strip() for line in text.splitlines() if line.strip()]):
+        longer = f"{line} | {end}" if end else line[-CONSOLE_CHARACTERS:]
+        if len(longer) > CONSOLE_CHARACTERS:
+            break
+        end = longer
+    return end
 
 
 def _worker(record: VmRecord) -> Worker:

@@ -68,7 +68,7 @@ class TestbedHarness(Harness):
     step_seconds = 0.2
     settle_seconds = 6.0
     rounding_seconds = 1.0
-    job_seconds = 15.0
+    job_seconds = 30.0
     short_job_seconds = 1.0
     race_rounds = 3  # tests/e2e/test_race.py has the long race
     race_window_seconds = 3.0

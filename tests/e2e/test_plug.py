@@ -12,8 +12,8 @@ from tests.e2e.systems import BatchMaker, on
 from tests.testbed.pool import wait_until
 
 SLOTS_PER_VM = 4
-GRACE_SECONDS = 5.0
-"""For the round trips of a machine with two processors that runs a whole pool."""
+GRACE_SECONDS = 10.0
+"""For the round trips of a machine with two processors that runs several pools."""
 SILENCE_SECONDS = {"htcondor": 20.0}
 """How long, where it is not a minute: HTCondor's jobs need their schedd before their lease is over."""
 

@@ -16,8 +16,8 @@ from tests.testbed.rootfs import SERVICE_USER
 JOBS = 40
 JOB_SECONDS = 5
 SLOTS_PER_VM = 4
-GRACE_SECONDS = 3.0
-"""For the round trips of a machine with two processors that runs a whole pool."""
+GRACE_SECONDS = 10.0
+"""For the round trips of a machine with two processors that runs several pools."""
 
 Configuration = Callable[[ElasticCluster], str]
 
