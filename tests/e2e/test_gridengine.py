@@ -42,7 +42,7 @@ def test_a_job_that_may_not_be_rerun_is_neither_rerun_nor_deleted(make_batch: Ba
     assert isinstance(batch, GridEnginePool)
     batch.start_worker("i-1", "10.77.1.1", batch.substituted_user_data())
     batch.wait_joined({"i-1"})
-    jobs = [batch.submit(1, 5, options=["-r", answer]) for answer in ("y", "n")]
+    jobs = [batch.submit(1, 20, options=["-r", answer]) for answer in ("y", "n")]
     wait_until(lambda: batch.busy() == {"i-1": 2}, "both jobs run", detail=batch.queue)
     with PluginOnHead(batch) as plugin:
         (worker,) = plugin.call("workers")

@@ -17,7 +17,7 @@ from elastiq.pidfile import find_daemon
 
 CHECKOUT = Path(__file__).parents[2]
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"  # the example of the AWS documentation
-LONG = 30.0
+LONG = 120.0
 """Seconds; a bound against hangs, nothing that is measured."""
 
 
