@@ -97,11 +97,22 @@ class SimCloud:
                 found = [instance for instance in found if world.engine.chance(0.5)]
             if found and faults.strikes("listing: VMs twice"):
                 found += [world.engine.random.choice(found)]
+        self._note_listed(found)
+        self.list_version = world.engine.version
+        return tuple(found)
+
+    def _note_listed(self, found: Sequence[Instance]) -> None:
+        world = self._world
         for instance in found:
             if instance.address:
                 world.vms[instance.id].shown_address = True
-        self.list_version = world.engine.version
-        return tuple(found)
+        ids = {instance.id for instance in found}
+        for vm in world.vms.values():
+            vm.listed = vm.id in ids
+            if vm.listed:
+                vm.listed_at = world.engine.time
+            elif vm.kept and vm.end_requested:
+                world.come_back(vm)
 
     def _instance(self, vm: Vm, now: float) -> Instance:
         state = vm.state
@@ -168,7 +179,7 @@ class SimCloud:
         world = self._world
         maximum = world.settings.max_vms
         coming = sum(world.coming.values())
-        there = sum(not vm.excused for vm in world.own()) + coming
+        there = sum(map(world.counts, world.own())) + coming
         world.book.check(
             "never above max",
             maximum is None or there + count <= maximum,
@@ -226,8 +237,13 @@ class SimCloud:
             vm = world.vms.get(id_)
             if vm is None or not vm.exists:
                 continue
-            vm.end_requested = True
+            vm.end_requested, vm.end_asked_at = True, engine.time
             world.book.work["terminations"] += 1
+            vm.kept = vm.kept or (
+                world.traits.dialect == "openstack" and faults.strikes("terminate: accepted without effect")
+            )
+            if vm.kept:
+                continue
             if delay:
                 engine.after(delay, lambda vm=vm: world.end(vm))  # type: ignore[misc]
             else:

@@ -21,6 +21,7 @@ PROBABILITIES = {
     "terminate: answer lost, not done": 0.7,
     "terminate: some refused": 0.6,
     "terminate: all refused": 0.8,
+    "terminate: accepted without effect": 0.7,
     "tagging fails": 0.8,
     "tags show late": 0.7,
     "console fails": 0.5,

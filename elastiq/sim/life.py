@@ -27,6 +27,7 @@ from elastiq.tracking import (
     MISSING_GRACE_SECONDS,
     RETRY_SECONDS,
     SETTLE_SECONDS,
+    TERMINATE_AGAIN_SECONDS,
 )
 
 MOST_JOBS_OF_TRACE = 40
@@ -256,8 +257,10 @@ class Life:
             self.world.vms.pop(vm.id, None)
         self._plants = []
         self._opening_tries = 0
-        # As an event, so that no time is passed over as if nothing had changed.
         for vm in self.world.own():
+            # The others stay, through the reckoning and longer: no VM can be got rid of at all times.
+            vm.kept = vm.kept and self.engine.chance(0.5)
+            # As an event, so that no time is passed over as if nothing had changed.
             if vm.drained:
                 self.engine.after(0.0, lambda vm=vm: self.world.open(vm))  # type: ignore[misc]
 
@@ -290,7 +293,9 @@ class Life:
             engine.after(engine.between(60, 900), lambda: world.drop_ad(ad))
         elif kind == "administrator drains workers" and joined:
             for vm in engine.random.sample(joined, engine.random.randint(1, len(joined))):
-                vm.closed = vm.drained = True
+                # Whoever opens what is going, as these are in the end, kills a job himself.
+                if not vm.end_requested:
+                    vm.closed = vm.drained = True
         elif kind in ("spot loss", "VM crashes", "VM stops") and own:
             self._lose(kind, engine.random.choice(joined or own))
         elif kind == "VM in error while jobs run" and joined:
@@ -437,6 +442,8 @@ class Life:
             (self.directory / DATABASE).write_bytes(b"\0garbage" * 100)
         for vm in self.world.vms.values():
             vm.served_at = None
+            if vm.kept:
+                self.world.come_back(vm)
             if vm.own and not vm.cluster:
                 vm.excused = True
         self.world.broken_excuse += (self.settings.max_vms or 0) + 6
@@ -455,15 +462,20 @@ class Life:
             gone_at = world.gone_at.get(id_, now)
             check("no ghost", gone_at > noticed_by, f"{id_} has been gone for {now - gone_at:.0f} s and still counts")
         settings = self.settings
+        # elastiq can do no more about a VM that the cloud keeps than to ask for its end again and again.
+        patience = TERMINATE_AGAIN_SECONDS + 3 * settings.check_vms_every_s + 60.0
+        kept = [vm for vm in own if vm.kept and vm.end_requested and now - vm.end_asked_at <= patience]
+        own = [vm for vm in own if vm not in kept]
         slack = settings.check_vms_every_s * 3 + settings.idle_for_time_s + settings.lost_worker_time_s + 1800.0
         idle = [vm for vm in own if not vm.jobs and now - max(vm.idle_since, vm.created_at) > slack]
         check("no VM idle for good", len(idle) <= settings.min_vms, f"idle: {', '.join(vm.id for vm in idle)}")
         working = [vm for vm in own if vm.joined and not vm.closed]
-        check("minimum reached", len(own) >= settings.min_vms, f"{len(own)} of {settings.min_vms} VMs")
+        minimum = min(settings.min_vms, (settings.max_vms or 0) - len(kept))
+        check("minimum reached", len(own) >= minimum, f"{len(own)} of {minimum} VMs")
         waiting = [job for job in world.waiting if job.feasible]
         if len(waiting) < settings.waiting_jobs_threshold:
             waiting = []
-        full = settings.max_vms is not None and len(working) >= settings.max_vms
+        full = settings.max_vms is not None and len(working) + len(kept) >= settings.max_vms
         roomy = [] if world.negotiating else working
         stuck = [job for job in waiting if not full or any(world.has_room(job, vm) for vm in roomy)]
         check("no job stuck", not stuck, f"{len(stuck)} of {len(world.waiting)} jobs wait")

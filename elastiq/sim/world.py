@@ -79,6 +79,7 @@ class Vm:
         "detail",
         "drain_shown",
         "drained",
+        "end_asked_at",
         "end_requested",
         "excused",
         "free_cpus",
@@ -87,6 +88,9 @@ class Vm:
         "idle_since",
         "jobs",
         "joined",
+        "kept",
+        "listed",
+        "listed_at",
         "name",
         "offset_seconds",
         "own",
@@ -106,6 +110,10 @@ class Vm:
         self.cluster = self.pool = self.detail = self.name = ""
         self.address: str | None = None
         self.state = InstanceState.PENDING
+        self.listed = True
+        """Whether the last good listing showed it, if there has been one since it was made."""
+        self.listed_at = created_at
+        """When a good listing last showed it."""
         self.visible_at = self.tags_visible_at = created_at
         self.shown_alive_until = 0.0
         """Until when listings show it as running although it is gone."""
@@ -117,6 +125,10 @@ class Vm:
         self.drain_shown = False
         """The daemon has seen that."""
         self.end_requested = False
+        self.end_asked_at = created_at
+        """When the daemon last asked for its end."""
+        self.kept = False
+        """The cloud accepts requests to terminate it, and forgets them."""
         self.offset_seconds = 0.0
         """How wrong the daemon's clock was at its launch."""
         self.excused = False
@@ -201,6 +213,21 @@ class World:
     def own(self) -> list[Vm]:
         """Return the VMs launched by elastiq that count."""
         return [vm for vm in self.vms.values() if vm.own and vm.exists]
+
+    def counts(self, vm: Vm) -> bool:
+        """Return whether the daemon can know that this VM is there."""
+        if vm.excused or not vm.exists:
+            return False
+        # A VM that the cloud has agreed to end, and does not list any more, is gone for all that anybody can tell.
+        return vm.listed or not vm.kept
+
+    def come_back(self, vm: Vm) -> None:
+        """Let a VM that the cloud keeps be as new to the daemon, which has to take it for gone or has lost its records.
+
+        Nobody can know then of a termination of which the cloud itself knows nothing.
+        """
+        vm.end_requested = False
+        vm.excused = vm.excused or not vm.cluster
 
     def create(self, *, own: bool, token: str) -> Vm:
         """Make a VM in the cloud and settle its fate."""
