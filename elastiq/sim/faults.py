@@ -60,6 +60,7 @@ ONE_OFF = (
     "VM crashes",
     "VM stops",
     "VM in error while jobs run",
+    "tag taken off",
     "foreign VM with an own VM's address",
     "collector restarts empty",
     "worker listed twice",

@@ -268,6 +268,8 @@ class Life:
         engine, world = self.engine, self.world
         own = world.own()
         joined = [vm for vm in own if vm.joined]
+        # By what but its tag should the daemon know one of which it has not heard yet?
+        known = [vm for vm in own if vm.id in self.core._memory.vms]
         if kind == "foreign VM with an own VM's address":
             vm = world.create(own=False, token="")
             vm.state = engine.random.choice((InstanceState.RUNNING, InstanceState.PENDING, InstanceState.STOPPED))
@@ -298,6 +300,8 @@ class Life:
                     vm.closed = vm.drained = True
         elif kind in ("spot loss", "VM crashes", "VM stops") and own:
             self._lose(kind, engine.random.choice(joined or own))
+        elif kind == "tag taken off" and known:
+            engine.random.choice(known).give("", "")
         elif kind == "VM in error while jobs run" and joined:
             engine.random.choice(joined).state = InstanceState.ERROR
         else:
