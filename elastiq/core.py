@@ -111,7 +111,7 @@ class Core:
         self._memory = made.memory
         for record in made.departed:
             log.warning("VM %s is gone and elastiq did not terminate it: %s", record.id, record.detail or "no reason")
-        for memory in self._upkeep.forget_departed(self._memory):
+        for memory in self._upkeep.forget_departed(self._memory, now):
             self._memory = memory
         try:
             outcomes = self._actuator.act(made, self._memory)

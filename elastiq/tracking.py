@@ -28,7 +28,7 @@ from elastiq.model import (
 
 MISSING_GRACE_SECONDS = 600.0
 """A VM that listings leave out counts for this long: listings are eventually consistent, and sometimes wrong. If the
-batch system shows its worker it counts for longer: until that is gone, too."""
+batch system shows its worker it counts for longer: until that has been gone for as long, too."""
 
 SETTLE_SECONDS = 120.0
 SETTLE_SECONDS_PER_VM = 5.0
@@ -96,7 +96,7 @@ def _track_instances(
     listed = {instance.id: instance for instance in instances}
     vms = dict(memory.vms)
     ended = _track_listed(listed.values(), vms, memory, policy, now, listed_at)
-    vanished = _track_unlisted(listed, vms, memory, listed_at)
+    vanished = _track_unlisted(listed, vms, memory, listed_at, observation)
     breakers = dict(memory.breakers)
     for record in ended:
         if record.terminated_at is None and record.joined_at is None and not record.failed_boot:
@@ -148,10 +148,14 @@ def _track_listed(
 
 
 def _track_unlisted(
-    listed: Mapping[str, Instance], vms: dict[str, VmRecord], memory: Memory, listed_at: float
+    listed: Mapping[str, Instance],
+    vms: dict[str, VmRecord],
+    memory: Memory,
+    listed_at: float,
+    observation: Observation,
 ) -> list[VmRecord]:
     """Bring `vms` up to date with what the listing leaves out; return what has vanished for good."""
-    vanished = []
+    missing = []
     for record in memory.vms.values():
         if record.id in listed or record.launched_at >= listed_at:
             continue
@@ -160,16 +164,26 @@ def _track_unlisted(
                 del vms[record.id]
         elif record.missing_since is None:
             vms[record.id] = replace(record, missing_since=listed_at)
-        elif listed_at - record.missing_since > MISSING_GRACE_SECONDS and not _in_sight(record):
-            del vms[record.id]
-            vanished.append(record)
+        elif listed_at - record.missing_since > MISSING_GRACE_SECONDS:
+            missing.append(record)
+    if not missing:
+        return []
+    workers = observation.workers
+    shown = match_workers(workers or (), memory.vms.values(), observation.now)
+    known = workers is not None
+    vanished = [one for one in missing if not (one.id in shown or _in_sight(one, listed_at, known)) or one.leaving]
+    for record in vanished:
+        del vms[record.id]
     return vanished
 
 
-def _in_sight(record: VmRecord) -> bool:
-    """Return whether the batch system shows its worker: then jobs may run there, whatever listings say. They may be
-    those of another region or account."""
-    return record.joined_at is not None and record.lost_since is None and not record.leaving
+def _in_sight(record: VmRecord, listed_at: float, workers_known: bool) -> bool:
+    """Return whether the batch system showed its worker lately: then jobs may run there, whatever listings say. They
+    may be those of another region or account, and one answer of a batch system is no better than one listing."""
+    if record.joined_at is None:
+        return False
+    recently = record.lost_since is None or listed_at - record.lost_since <= MISSING_GRACE_SECONDS
+    return recently or not workers_known
 
 
 def _track_intents(

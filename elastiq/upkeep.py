@@ -67,8 +67,11 @@ class Upkeep:
                 memory = replace(memory, capacities={**memory.capacities, pool.capacity_key: capacity})
         return memory
 
-    def forget_departed(self, memory: Memory) -> Iterator[Memory]:
+    def forget_departed(self, memory: Memory, pass_began_at: float) -> Iterator[Memory]:
         """Tell the batch system of VMs that died by themselves, so that it sends no more jobs there.
+
+        Of one that listings alone leave out, and that may come back, only if the batch system has not shown its worker
+        in this pass: if that is back, it has jobs to lose.
 
         Yield `memory` after each step: each try is noted before it is made, so that a defect in one stops no other.
         """
@@ -81,6 +84,8 @@ class Upkeep:
                 continue
             left = {key: other for key, other in memory.unforgotten.items() if key != id_}
             if not self._has_successor(id_, gone, memory) and now - gone.gone_at <= FORGET_FOR_SECONDS:
+                if id_ in memory.former and not self._is_out_of_sight(gone, pass_began_at):
+                    continue
                 pause = RETRY_SECONDS[min(gone.tries, len(RETRY_SECONDS) - 1)]
                 again = replace(gone, tries=gone.tries + 1, retry_at=now + pause)
                 memory = replace(memory, unforgotten={**left, id_: again})
@@ -101,6 +106,12 @@ class Upkeep:
         names = {record.worker_name for record in own.values()}
         addresses = {record.address for record in own.values()} | {one.address for one in listed if one.id != id_}
         return id_ in own or gone.worker_name in names or (gone.address is not None and gone.address in addresses)
+
+    def _is_out_of_sight(self, gone: Departed, since: float) -> bool:
+        reading = self._observer.reading
+        if reading.workers is None or reading.workers_at < since:
+            return False
+        return all(worker.name != gone.worker_name for worker in reading.workers)
 
     def _knows_addresses(self, memory: Memory) -> bool:
         """Return whether a successor would be known: by now there may be one, and batch systems go by address."""

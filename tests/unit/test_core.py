@@ -622,9 +622,26 @@ def test_a_worker_that_is_there_is_not_forgotten_whatever_the_cloud_leaves_out(r
     assert report is not None
     assert any("i-00000001" in hold and "check region" in hold for hold in report["holds"])
     rig.batch.joined = {}
-    rig.run(200)
+    rig.run(800)
     assert not any(record.joined_at for record in rig.core._memory.vms.values())
     assert len([call for call, _ in rig.batch.calls if call == "forget"]) == 5
+
+
+def test_one_answer_without_workers_makes_no_vm_forgotten_that_the_cloud_leaves_out(rig: Rig) -> None:
+    """Nor do two wrong answers at once: a collector that has just started, and another region."""
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=4)
+    rig.run(200)
+    rig.cloud.hidden = set(rig.cloud.vms)
+    rig.run(3600)
+    workers, rig.batch.joined = rig.batch.joined, {}
+    rig.run(500)
+    rig.batch.joined = workers
+    rig.run(3600)
+    assert ("forget", "node-i-00000001") not in rig.batch.calls
+    assert "i-00000001" in rig.core._memory.vms
 
 
 def test_a_dead_vm_is_not_forgotten_by_the_name_of_its_successor(rig: Rig) -> None:
@@ -715,6 +732,29 @@ def test_a_vm_that_comes_back_is_not_forgotten(rig: Rig, monkeypatch: pytest.Mon
     rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], state=InstanceState.RUNNING)
     rig.run(600)
     assert ("forget", dead) not in rig.batch.calls
+
+
+def test_a_worker_that_is_back_is_not_forgotten_though_listings_still_leave_out_its_vm(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=4)
+    rig.run(60)
+
+    def fail(worker: Worker) -> None:
+        raise BatchError("the scheduler does not answer")
+
+    monkeypatch.setattr(rig.batch, "forget", fail)
+    rig.cloud.hidden = set(rig.cloud.vms)
+    workers, rig.batch.joined = rig.batch.joined, {}
+    while not rig.core._memory.unforgotten:
+        rig.run(1)
+    monkeypatch.undo()
+    rig.batch.joined = workers
+    rig.run(1200)
+    assert ("forget", "node-i-00000001") not in rig.batch.calls
 
 
 def test_a_worker_that_can_not_be_forgotten_for_an_hour_is_left_to_the_batch_system(

@@ -73,6 +73,24 @@ def test_a_vm_missing_for_long_is_given_up_but_known_again_if_it_comes_back() ->
     assert not back.memory.former
 
 
+@pytest.mark.parametrize("joined_at", [NOW - 4000, None])
+def test_a_vm_is_not_given_up_in_the_moment_its_worker_is_shown(joined_at: float | None) -> None:
+    """Found by the simulator: of answers ten minutes apart, one without it is long ago at the next."""
+    since = NOW - MISSING_GRACE_SECONDS - 1
+    missing = replace(RECORD, joined_at=joined_at, missing_since=since, lost_since=joined_at and since)
+    there = replace(listing(), workers=(Worker("node", instance_id=RECORD.id),))
+    situation = track(there, vms(missing), POLICY)
+    assert RECORD.id in situation.memory.vms
+    assert not situation.departed
+
+
+def test_a_worker_that_was_lost_is_not_given_up_while_the_workers_can_not_be_read() -> None:
+    since = NOW - MISSING_GRACE_SECONDS - 1
+    missing = replace(RECORD, joined_at=NOW - 4000, missing_since=since, lost_since=since)
+    assert RECORD.id in track(listing(), vms(missing), POLICY).memory.vms
+    assert track(replace(listing(), workers=()), vms(missing), POLICY).departed
+
+
 def test_a_vm_launched_after_the_listing_began_is_not_missing() -> None:
     fresh = replace(RECORD, launched_at=NOW - 1)
     assert track(listing(age=2.0), vms(fresh), POLICY).memory.vms[RECORD.id].missing_since is None
