@@ -207,7 +207,11 @@ class SimBatch:
         vm = ad.vm if ad is not None else None
         if ad is None or vm is None:
             return
-        world.book.check("no job killed", not (vm.joined and vm.jobs), f"{vm.id} forgotten while jobs run there")
+        in_sight = vm.joined and vm.state.alive and world.is_in_sight(vm)
+        world.book.check("no harm in doubt", not in_sight, f"{vm.id} forgotten though its worker is in sight")
+        # Nobody can know better if cloud and batch system have said for ten minutes that it is gone.
+        is_killed = vm.joined and vm.jobs and not vm.given_up
+        world.book.check("no job killed", not is_killed, f"{vm.id} forgotten while jobs run there")
         world.drop_ad(ad)
         if vm.joined:
             return

@@ -91,6 +91,8 @@ class SimCloud:
             if now >= vm.visible_at and (everything or (vm.cluster == CLUSTER and now >= vm.tags_visible_at))
         ]
         if faults.any:
+            if faults.strikes("listing: another account's"):
+                found = [instance for instance in found if not world.vms[instance.id].own]
             if faults.strikes("listing: empty"):
                 found = []
             if faults.strikes("listing: VMs missing"):
@@ -108,11 +110,10 @@ class SimCloud:
                 world.vms[instance.id].shown_address = True
         ids = {instance.id for instance in found}
         for vm in world.vms.values():
-            vm.listed = vm.id in ids
-            if vm.listed:
-                vm.listed_at = world.engine.time
-            elif vm.kept and vm.end_requested:
-                world.come_back(vm)
+            if vm.id in ids:
+                world.note_listed(vm)
+            else:
+                world.note_unlisted(vm)
 
     def _instance(self, vm: Vm, now: float) -> Instance:
         state = vm.state

@@ -35,6 +35,7 @@ PROBABILITIES = {
     "listing: VMs missing": 0.5,
     "listing: empty": 0.5,
     "listing: VMs twice": 0.5,
+    "listing: another account's": 1.0,
     "batch system outage": 1.0,
     "batch system hangs": 1.0,
     "batch system prints garbage": 0.5,

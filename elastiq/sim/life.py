@@ -244,6 +244,8 @@ class Life:
                     engine.after(engine.between(0, seconds), lambda kind=kind: self._befall(kind))  # type: ignore[misc]
                 continue
             length = engine.between(5, 240) if kind in LYING_LISTINGS else engine.between(60, 2400)
+            if kind == "listing: another account's":
+                length = engine.between(900, 7200)
             engine.after(at, lambda kind=kind, length=length: self._begin(kind, length))  # type: ignore[misc]
 
     def _begin(self, kind: str, seconds: float) -> None:
@@ -428,6 +430,8 @@ class Life:
                 forward = engine.chance(0.5)
                 self._offset_seconds += step if forward else -step
                 for vm in world.own():
+                    if vm.lost_at is not None:
+                        vm.lost_at = min(vm.lost_at, engine.time + self._offset_seconds)
                     # Their launches, journalled by the clock as it was before, can not be told by time any more.
                     vm.excused = vm.excused or not (vm.cluster or self.traits.shows_tokens)
                 book.faults["wall clock goes forward" if forward else "wall clock goes back"] += 1
@@ -445,7 +449,8 @@ class Life:
         else:
             (self.directory / DATABASE).write_bytes(b"\0garbage" * 100)
         for vm in self.world.vms.values():
-            vm.served_at = None
+            vm.served_at, vm.recorded = None, False
+            vm.lost_at = self.engine.time + self._offset_seconds
             if vm.kept:
                 self.world.come_back(vm)
             if vm.own and not vm.cluster:
@@ -512,7 +517,7 @@ class Life:
         )
         ahead = engine.time - self.clock.now()
         known = version == self.batch.workers_version == self.cloud.list_version
-        if not known or unclear or memory.intents:
+        if not known or unclear or memory.intents or memory.unforgotten:
             timers = [at for at in self._timers() if at >= self._pass_began_at]
             return min([engine.next_event_at, core._vms_due_at + ahead, *(at + ahead for at in timers)])
         # A limit that was passed after the last look will be noticed at the next one.

@@ -100,7 +100,7 @@ class WatchedState:
     def _save(self, memory: Memory) -> None:
         self._full()
         self.state.save(memory)
-        self._world.commit_served(self._world.last_served)
+        self._world.commit(memory.vms, self._world.last_served)
 
     def save_refused_features(self, features: frozenset[str]) -> None:
         self.state.save_refused_features(features)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Optional
@@ -12,7 +12,7 @@ from elastiq.model import InstanceState, Shape
 from elastiq.sim.book import Book
 from elastiq.sim.engine import Engine
 from elastiq.sim.faults import Faults
-from elastiq.tracking import STALE_WORKER_SLACK_SECONDS
+from elastiq.tracking import MISSING_GRACE_SECONDS, SETTLE_SECONDS, STALE_WORKER_SLACK_SECONDS, UNSEEN_SECONDS
 
 CLUSTER = "sim"
 IMAGE = "ami-sim"
@@ -84,6 +84,7 @@ class Vm:
         "excused",
         "free_cpus",
         "free_memory_mb",
+        "given_up",
         "id",
         "idle_since",
         "jobs",
@@ -91,10 +92,12 @@ class Vm:
         "kept",
         "listed",
         "listed_at",
+        "lost_at",
         "name",
         "offset_seconds",
         "own",
         "pool",
+        "recorded",
         "served_at",
         "shown_address",
         "shown_alive_until",
@@ -114,6 +117,12 @@ class Vm:
         """Whether the last good listing showed it, if there has been one since it was made."""
         self.listed_at = created_at
         """When a good listing last showed it."""
+        self.recorded = False
+        """The daemon has its id on disk, or had it."""
+        self.given_up = False
+        """For long neither listings nor the batch system have shown it: all that is known says that it is gone."""
+        self.lost_at: float | None = None
+        """When the daemon lost its records of it, by the daemon's clock, if no listing has shown it since."""
         self.visible_at = self.tags_visible_at = created_at
         self.shown_alive_until = 0.0
         """Until when listings show it as running although it is gone."""
@@ -218,8 +227,35 @@ class World:
         """Return whether the daemon can know that this VM is there."""
         if vm.excused or not vm.exists:
             return False
+        if vm.lost_at is not None:
+            return self.engine.time + self.offset_seconds - vm.lost_at <= SETTLE_SECONDS + UNSEEN_SECONDS
         # A VM that the cloud has agreed to end, and does not list any more, is gone for all that anybody can tell.
-        return vm.listed or not vm.kept
+        return vm.listed or not (vm.kept or vm.given_up)
+
+    def note_listed(self, vm: Vm) -> None:
+        """Note that a good listing shows this VM."""
+        vm.listed, vm.listed_at, vm.lost_at, vm.given_up = True, self.engine.time, None, False
+
+    def note_unlisted(self, vm: Vm) -> None:
+        """Note that a good listing leaves this VM out, and what the daemon may make of that."""
+        now = self.engine.time
+        vm.listed = False
+        if vm.kept and vm.end_requested:
+            self.come_back(vm)
+        unlisted_seconds = now - vm.listed_at
+        if not vm.recorded:
+            # Of a launch whose answer was lost: its worker could be anybody's.
+            vm.given_up = unlisted_seconds > UNSEEN_SECONDS
+            vm.excused = vm.excused or (vm.given_up and not (vm.cluster or self.traits.shows_tokens))
+            return
+        lately = vm.served_at is not None and now - vm.served_at <= MISSING_GRACE_SECONDS
+        # A closed worker may be shown for a while when its VM is gone.
+        is_seen = self.is_in_sight(vm) or (lately and not vm.closed)
+        vm.given_up = vm.given_up or (unlisted_seconds > MISSING_GRACE_SECONDS and not is_seen)
+
+    def is_in_sight(self, vm: Vm) -> bool:
+        """Return whether the last answer of the batch system showed its worker at work."""
+        return vm.id in self.last_served and self.can_be_told(vm) and not vm.closed
 
     def come_back(self, vm: Vm) -> None:
         """Let a VM that the cloud keeps be as new to the daemon, which has to take it for gone or has lost its records.
@@ -547,8 +583,11 @@ class World:
         what = f"{vm.id} terminated unseen after it had been a worker for {unnoticed:.0f} s"
         self.book.check("no harm in doubt", unnoticed < 60.0, what)
 
-    def commit_served(self, served: set[str]) -> None:
-        """Note that the daemon has seen these workers and has that on disk."""
+    def commit(self, recorded: Iterable[str], served: set[str]) -> None:
+        """Note that the daemon knows these VMs, has seen these workers, and has that on disk."""
+        for id_ in recorded:
+            if id_ in self.vms:
+                self.vms[id_].recorded = True
         for id_ in served:
             vm = self.vms.get(id_)
             if vm is not None and vm.exists and self.can_be_told(vm):
