@@ -48,18 +48,20 @@ class Actuator:
         """Set when the daemon is to end: no further close or launch is begun."""
         self.memory = Memory()
         """The memory of all that was done so far, whether that could be saved or not."""
+        self.outcomes: list[Outcome] = []
+        """What became of the decisions of the last plan, so far."""
         self._unsaved = ""
         """Why the journal can not be written; if it can not, nothing more is begun in this pass."""
 
-    def act(self, plan: Plan, memory: Memory) -> list[Outcome]:
-        """Carry out the decisions of `plan`; what can not be journalled first is not done. `self.memory` is `memory`
-        and what became of them.
+    def act(self, plan: Plan, memory: Memory) -> None:
+        """Carry out the decisions of `plan`; what can not be journalled first is not done. `self.outcomes` says what
+        became of them, and `self.memory` is `memory` with that.
 
         The order is the safe one: reopen before anything is launched; all that is closed is terminated in one request.
         """
         self._unsaved = ""
         self.memory = memory
-        outcomes: list[Outcome] = []
+        outcomes = self.outcomes = []
         for decision in plan.decisions:
             if decision.kind is Kind.REOPEN and self._may_begin():
                 memory = self._note(memory, [self.reopen(decision, memory)], outcomes)
@@ -72,7 +74,6 @@ class Actuator:
         if ending and self._may_begin():
             memory = self._end(ending, memory, outcomes)
         self.memory = memory
-        return outcomes
 
     def _may_begin(self) -> bool:
         return not (self.stopping or self._unsaved)

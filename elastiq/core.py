@@ -114,11 +114,11 @@ class Core:
         for memory in self._upkeep.forget_departed(self._memory, now):
             self._memory = memory
         try:
-            outcomes = self._actuator.act(made, self._memory)
+            self._actuator.act(made, self._memory)
         finally:
-            # Also if a defect ends the pass: what was begun must not be forgotten.
+            # Also if a defect ends the pass: what was begun must not be forgotten, nor why.
             self._memory = self._actuator.memory
-        self._reporter.cycle(made, outcomes)
+            self._reporter.cycle(made, self._actuator.outcomes)
         self._state.save(self._memory)
         self._reporter.report(made, self._settings)
         self._keep_features()
@@ -135,11 +135,12 @@ class Core:
         now, settings, observer = self._clock.now(), self._settings, self._observer
         booting = any(record.joined_at is None for record in self._memory.vms.values())
         pause = min(settings.check_vms_every_s, settings.check_vms_in_error_every_s if booting else float("inf"))
+        # If they can not be read, or a defect ends the pass meanwhile, they are asked for again one poll later.
+        self._vms_due_at = now + max(min(pause, settings.check_queue_every_s), settings.sleep_s)
         observer.check_workers()
         observer.check_instances(self._memory)
-        if observer.reading.instances is None or observer.reading.workers is None:
-            pause = min(pause, settings.check_queue_every_s)
-        self._vms_due_at = now + max(pause, settings.sleep_s)
+        if observer.reading.instances is not None and observer.reading.workers is not None:
+            self._vms_due_at = now + max(pause, settings.sleep_s)
         if observer.reading.instances is not None:
             self._upkeep.tag_untagged(self._memory)
             if settings.n_jobs_per_vm is None:  # otherwise what a VM holds decides nothing

@@ -46,7 +46,10 @@ class Reading:
 
 
 class Observer:
-    """Puts the questions of the loop to the batch system and the cloud. None of them changes anything there."""
+    """Puts the questions of the loop to the batch system and the cloud. None of them changes anything there.
+
+    What is asked for is unknown until it is answered, even if a defect of a plugin ends the pass meanwhile.
+    """
 
     def __init__(self, clock: Clock, batch: BatchSystem, cloud: Cloud, reporter: Reporter, reading: Reading) -> None:
         self._clock, self._batch, self._cloud, self._reporter = clock, batch, cloud, reporter
@@ -57,12 +60,14 @@ class Observer:
     def check_queue(self) -> None:
         """Ask what waits."""
         now = self._clock.now()
+        self.reading = replace(self.reading, demand=None)
         demand, fault = self.ask("queue check", self._batch.demand)
         self.reading = replace(self.reading, demand=demand, demand_at=now, queue_fault=fault)
 
     def check_workers(self) -> None:
         """Ask which workers there are."""
         now = self._clock.now()
+        self.reading = replace(self.reading, workers=None)
         workers, fault = self.ask("worker check", self._batch.workers)
         self.reading = replace(self.reading, workers=workers, workers_at=now, workers_fault=fault)
 
@@ -72,6 +77,7 @@ class Observer:
         # A listing by tag can not tell a VM that has lost its tag from one that is gone.
         doubtful = any(not record.tagged or record.missing_since is not None for record in memory.vms.values())
         everything = bool(memory.intents or memory.former) or doubtful
+        self.reading = replace(self.reading, instances=None)
         instances, fault = self.ask("VM check", lambda: self._cloud.list_instances(everything=everything))
         self.reading = replace(self.reading, instances=instances, instances_at=now, cloud_fault=fault)
 

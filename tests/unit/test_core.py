@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -14,7 +15,7 @@ from elastiq.core import Core
 from elastiq.errors import BatchError, CloudError, CloudFault, StateError
 from elastiq.model import Demand, Instance, InstanceState, Pool, Shape, Worker
 from elastiq.plugins import Closing
-from elastiq.state import State, read_report
+from elastiq.state import State, read_decisions, read_report
 from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud
 
 SETTINGS = Settings(n_jobs_per_vm=4, max_vms=5, idle_for_time_s=300, cluster_name="test")
@@ -531,6 +532,51 @@ def test_a_defect_ends_a_pass_not_the_daemon(rig: Rig, caplog: pytest.LogCapture
     rig.wait_for_jobs(4)
     rig.run(60)
     assert rig.cloud.launches == [1]
+
+
+def test_nothing_is_launched_on_what_was_known_before_a_defect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, check_queue_every_s=60))
+
+    def fail() -> NoReturn:
+        raise KeyError("a defect")
+
+    rig.wait_for_jobs(4)
+    rig.run(5)
+    monkeypatch.setattr(rig.batch, "demand", fail)
+    rig.run(300)
+    assert not rig.cloud.launches
+
+
+def test_a_defect_in_a_check_makes_nobody_asked_without_pause(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fail() -> NoReturn:
+        asked.append(rig.clock.now())
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(rig.batch, "workers", fail)
+    rig.run(600)
+    assert len(asked) <= 600 / rig.settings.check_queue_every_s + 1
+    assert len([call for call, _ in rig.batch.calls if call == "demand"]) >= 600 / rig.settings.check_queue_every_s - 1
+
+
+def test_what_was_done_before_a_defect_in_the_same_pass_is_recorded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.join_all(idle_seconds=0)
+    rig.run(60)
+
+    def close(worker: Worker) -> Closing:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(rig.batch, "close", close)
+    rig.join_all(jobs=4, idle_seconds=0)
+    rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], state=InstanceState.ERROR)
+    before = len(read_decisions(rig.directory, 0))
+    rig.wait_for_jobs(8)
+    rig.run(120)
+    kinds = [row["kind"] for row in read_decisions(rig.directory, 0)[before:]]
+    assert kinds.count("launch") == len(rig.cloud.launches) - 1
 
 
 def test_a_defect_after_a_launch_makes_no_vm_forgotten(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
