@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from elastiq.errors import BatchError
 from elastiq.model import Demand, InstanceState, Shape, Worker
 from elastiq.plugins import Closing
-from elastiq.sim.gate import Gate
+from elastiq.sim.gate import Answer, Gate
 from elastiq.sim.world import Ad, Vm, World
 
 HANG_SECONDS = 5.0
@@ -23,11 +25,15 @@ class SimBatch:
 
     def demand(self) -> tuple[Demand, ...]:
         world = self._world
-        pause = world.engine.time - self.asked_at
+        # A pass that a defect has ended is made up for in time.
+        pause = world.engine.time - max(self.asked_at, world.defect_at)
         limit = world.settings.check_queue_every_s + 120.0
         world.book.check("nothing blocks", pause <= limit, f"the queue was read {pause:.0f} s after the last time")
         self.asked_at = world.engine.time
-        return self._gate.pass_through("demand", self._demand)
+        self._world.demand_known = False
+        answer = self._gate.pass_through("demand", self._demand)
+        self._world.demand_known = True
+        return answer
 
     def workers(self) -> tuple[Worker, ...]:
         self._world.workers_known = False
@@ -37,17 +43,29 @@ class SimBatch:
         return answer
 
     def close(self, worker: Worker) -> Closing:
-        return self._gate.pass_through("close", lambda: self._close(worker))
+        return self._gate.pass_through("close", lambda: self._carelessly(lambda: self._close(worker)))
 
     def reopen(self, worker: Worker) -> None:
-        self._gate.pass_through("reopen", lambda: self._reopen(worker))
+        self._gate.pass_through("reopen", lambda: self._carelessly(lambda: self._reopen(worker)))
         self._gate.done.append(("reopen", worker.instance_id or ""))
 
     def forget(self, worker: Worker) -> None:
-        self._gate.pass_through("forget", lambda: self._forget(worker))
+        self._gate.pass_through("forget", lambda: self._carelessly(lambda: self._forget(worker)))
 
     def check(self) -> str:
         return "simulated"
+
+    def _carelessly(self, act: Callable[[], Answer]) -> Answer:
+        """Act as a plugin from outside may: with a defect that shows before the effect, or after it."""
+        if not self._world.faults.strikes("plugin has a defect"):
+            return act()
+        if self._world.engine.chance(0.5):
+            act()
+        raise self._defect()
+
+    def _defect(self) -> Exception:
+        self._world.defect_at = self._world.engine.time
+        return LookupError("a defect in the plugin")
 
     def _trouble(self) -> None:
         faults = self._world.faults
@@ -65,6 +83,8 @@ class SimBatch:
     def _demand(self) -> tuple[Demand, ...]:
         self._trouble()
         world = self._world
+        if world.faults.strikes("plugin has a defect"):
+            raise self._defect()
         groups: dict[Shape, int] = {}
         for job in world.waiting:
             if not job.held:
@@ -75,6 +95,8 @@ class SimBatch:
     def _workers(self) -> tuple[Worker, ...]:
         self._trouble()
         world = self._world
+        if world.faults.strikes("plugin has a defect"):
+            raise self._defect()
         ads = world.ads
         if world.faults.any:
             if world.faults.strikes("workers: empty answer"):
@@ -149,6 +171,10 @@ class SimBatch:
         if answer is Closing.CLOSED and faults.strikes("job wants in after the close"):
             world.submit(Shape(1), engine.between(60, 900))
             world.match()
+        if vm is not None and vm.joined and answer is Closing.CLOSED and faults.strikes("close: worker hangs after it"):
+            vm.hung = True
+            world.lose_worker(vm)
+            raise BatchError("no answer to the close")
         if faults.strikes("close: answer lost, done"):
             raise BatchError("no answer to the close")
         return answer
@@ -189,6 +215,8 @@ class SimBatch:
         vm = ad.vm if ad is not None else world.vms.get(worker.instance_id or "")
         if vm is None or not vm.state.alive:
             raise BatchError("no such worker")
+        if vm.hung:
+            raise BatchError("the worker does not answer")
         self._check_left_alone(vm)
         if vm.drained:
             raise BatchError("an administrator has drained it")

@@ -62,7 +62,7 @@ class SimCloud:
     def _on_time(self, what: str) -> None:
         """Notice if the daemon has let the VM check rest for too long."""
         world = self._world
-        pause = world.engine.time - self.listed_at
+        pause = world.engine.time - max(self.listed_at, world.defect_at)
         limit = world.settings.check_vms_every_s + 120.0
         world.book.check("nothing blocks", pause <= limit, f"{what} came {pause:.0f} s after the last one")
         self.listed_at = world.engine.time
@@ -138,6 +138,7 @@ class SimCloud:
         engine, faults = self._world.engine, self._world.faults
         self._world.book.check("no harm in doubt", self.listed_well, "launched after a listing that failed")
         self._world.book.check("no harm in doubt", self._world.workers_known, "launched when no workers were known")
+        self._world.book.check("no harm in doubt", self._world.demand_known, "launched when the queue was not known")
         if self.token_is_lock and token in self._world.requests:
             return self._launch_again(pool, token)
         self._check_quota(count)

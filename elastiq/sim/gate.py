@@ -26,6 +26,8 @@ class Gate:
         self.stop: Callable[[], None] | None = None
         """What a signal to stop calls; None once it was called."""
         self.stopped = False
+        self.dead = False
+        """Whether the process was killed: what it does on its way out, it did not do."""
         self.acts = 0
         """Acts since it was last set to 0."""
         self.done: list[tuple[str, str]] = []
@@ -41,10 +43,10 @@ class Gate:
                 # What was closed may still be terminated: nobody else would open those workers again.
                 world.book.check("nothing blocks", not self.stopped, f"{name} begun after the daemon was told to stop")
         if self.calls == self.kill_at and self.kill_before:
-            raise Killed(f"before {name}")
+            raise self._killed(f"before {name}")
         if world.faults.any:
             if world.faults.strikes("killed before a call"):
-                raise Killed(f"before {name}")
+                raise self._killed(f"before {name}")
             if self.stop is not None and name != "state.save" and world.faults.strikes("stopped by a signal"):
                 self.stop()
                 self.stop, self.stopped = None, True
@@ -58,7 +60,11 @@ class Gate:
             raise
         finally:
             if self.calls == self.kill_at and not self.kill_before:
-                raise Killed(f"after {name}")
+                raise self._killed(f"after {name}")
         if world.faults.any and world.faults.strikes("killed after a call"):
-            raise Killed(f"after {name}")
+            raise self._killed(f"after {name}")
         return answer
+
+    def _killed(self, where: str) -> Killed:
+        self.dead = True
+        return Killed(where)

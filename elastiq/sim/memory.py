@@ -106,6 +106,8 @@ class WatchedState:
         self.state.save_refused_features(features)
 
     def record(self, at: float, decision: Decision, outcome: Outcome | None) -> None:
+        if self._gate.dead:
+            return
         self._full()
         done = outcome is not None and outcome.done
         self.recorded.append((decision.kind.value, decision.instance_id or decision.pool, decision.reason, done))

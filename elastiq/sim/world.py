@@ -85,6 +85,7 @@ class Vm:
         "free_cpus",
         "free_memory_mb",
         "given_up",
+        "hung",
         "id",
         "idle_since",
         "jobs",
@@ -129,6 +130,8 @@ class Vm:
         self.joined = False
         """Its worker runs: a job can start there unless it is closed."""
         self.closed = False
+        self.hung = False
+        """Its worker does not answer any more, and can not be opened."""
         self.drained = False
         """An administrator has closed it."""
         self.drain_shown = False
@@ -209,6 +212,10 @@ class World:
         """How wrong the daemon's clock is."""
         self.workers_known = False
         """Whether that answer was a good one."""
+        self.demand_known = False
+        """Whether the last answer of the queue was."""
+        self.defect_at = 0.0
+        """When a defect of the plugin last ended a pass."""
         self.trace: Callable[[str], None] | None = None
         self._vm_number = self._job_number = 0
         self.negotiating = False
