@@ -44,6 +44,8 @@ class Actuator:
         self.state = state
         self.pools = {pool.name: pool for pool in pools}
         self.new_token = new_token
+        self.image_id = ""
+        """Of which image the VMs are, to know them by if the answer to their launch is lost."""
         self.stopping = False
         """Set when the daemon is to end: no further close or launch is begun."""
         self.memory = Memory()
@@ -105,7 +107,8 @@ class Actuator:
 
     def _launch(self, decision: Decision, memory: Memory, outcomes: list[Outcome]) -> Memory:
         token = self.new_token()
-        intent = Intent(token, decision.pool, decision.count, self.clock.now())
+        type_ = self.pools[decision.pool].instance_type
+        intent = Intent(token, decision.pool, decision.count, self.clock.now(), type_, self.image_id)
         journalled = replace(memory, intents=(*memory.intents, intent))
         if not self._save(journalled):
             outcomes.append(Outcome(decision, False, f"not begun: {self._unsaved}"))

@@ -51,6 +51,7 @@ class Core:
         self._upkeep = Upkeep(self._clock, batch, cloud, self._observer, self._policy.pools)
         kind = DryRunActuator if settings.dry_run_boot_vms or settings.dry_run_shutdown_vms else Actuator
         self._actuator = kind(self._clock, batch, cloud, self._state, self._policy.pools, self._new_token)
+        self._actuator.image_id = self._policy.image_id
         if isinstance(self._actuator, DryRunActuator):
             self._actuator.boot, self._actuator.shutdown = settings.dry_run_boot_vms, settings.dry_run_shutdown_vms
         breakers = {name: replace(breaker, closed_until=0.0) for name, breaker in self._memory.breakers.items()}

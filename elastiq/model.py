@@ -220,6 +220,10 @@ class Intent:
     pool: str
     count: int
     requested_at: float
+    instance_type: str = ""
+    """What was asked for; empty if any. The configuration may be another one since."""
+    image_id: str = ""
+    """Empty if it is not known."""
     unseen_since: float | None = None
     """Since when listings have left out VMs of it that should have turned up by then. Not kept across restarts."""
     restarted_at: float = 0.0

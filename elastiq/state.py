@@ -149,8 +149,9 @@ class State:
                 _from_dict(VmRecord, json.loads(text), state=InstanceState)
                 for (text,) in database.execute("SELECT record FROM vms")
             ]
+            looks = {token: (str(type_), str(image)) for token, (type_, image) in facts.get("looks", {}).items()}
             intents = tuple(
-                _checked(Intent(*row))
+                _checked(Intent(*row, *looks.get(row[0], ())))
                 for row in database.execute("SELECT token, pool, count, requested_at FROM intents")
             )
             for name in ("former", "refused_features"):
@@ -197,6 +198,9 @@ class State:
                 for intent in memory.intents:
                     row = (intent.token, intent.pool, intent.count, intent.requested_at)
                     execute("INSERT INTO intents VALUES (?, ?, ?, ?)", row)
+                # No columns, so that earlier versions can read the database.
+                looks = {intent.token: (intent.instance_type, intent.image_id) for intent in memory.intents}
+                self._put("looks", looks)
             for name, value in facts.items():
                 self._put(name, _plain(value))
         self._saved = memory

@@ -233,8 +233,12 @@ def _is_nobodys(instance: Instance) -> bool:
 
 def _looks_like(instance: Instance, intent: Intent, policy: Policy) -> bool:
     """Return whether a VM without token and tag is of the image, the type and the time of a launch."""
-    same_type = all(_same_type(instance.type, pool) for pool in policy.pools if pool.name == intent.pool)
-    if not policy.image_id or instance.image_id != policy.image_id or not same_type or instance.launched_at is None:
+    pools = [pool for pool in policy.pools if pool.name == intent.pool]
+    image_id = intent.image_id or policy.image_id
+    if intent.image_id:
+        pools = [Pool(intent.pool, instance_type=intent.instance_type)]
+    same_type = all(_same_type(instance.type, pool) for pool in pools)
+    if not image_id or instance.image_id != image_id or not same_type or instance.launched_at is None:
         return False
     late_seconds = instance.launched_at - intent.requested_at
     return -CLOCKS_APART_SECONDS <= late_seconds <= _settle_seconds(intent) + CLOCKS_APART_SECONDS

@@ -19,7 +19,7 @@ MEMORY = Memory(
         "i-1": VmRecord("i-1", "default", "t1", NOW - 5, InstanceState.RUNNING, "10.0.0.1", joined_at=NOW - 1),
         "i-2": VmRecord("i-2", doomed=True, terminate_tries=3),
     },
-    intents=(Intent("t2", "default", 4, NOW),),
+    intents=(Intent("t2", "default", 4, NOW, instance_type="m1.small", image_id="ami-1"),),
     tokens_shown=True,
     breakers={"default": Breaker(3, 1, 0, 0.0, "did not join")},
     capacities={"default": Shape(4, 8000, 20_000, 1)},

@@ -318,6 +318,15 @@ def test_a_vm_of_another_kind_does_not_look_like_it(values: dict[str, object]) -
     assert lookalikes(other, intents=(lost_long_ago,)) == []
 
 
+@pytest.mark.parametrize(("type_", "known"), [("m1.small", True), ("", True), ("m1.large", False)])
+def test_a_vm_looks_like_a_launch_as_it_was_asked_for_whatever_is_configured_since(type_: str, known: bool) -> None:
+    """Found by the simulator: with another flavour the VMs of a lost launch counted no more, and others were added."""
+    lost = replace(LOST, instance_type=type_, image_id="ami-1")
+    changed = replace(BY_LOOKS, pools=(Pool("default", 0, 5, "m1.tiny"),), image_id="ami-7")
+    found = track(listing(ALIKE), Memory(intents=(lost,)), changed).memory
+    assert [intent.lookalikes for intent in found.intents] == ([("i-9",)] if known else [])
+
+
 def test_a_vm_looks_like_one_launch_only_and_a_launch_has_no_more_of_them_than_it_asked_for() -> None:
     vms_alike = [replace(ALIKE, id=f"i-{number}") for number in range(5)]
     second = replace(LOST, token="t2", count=1)
