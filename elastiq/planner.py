@@ -27,7 +27,7 @@ from elastiq.model import (
     Worker,
 )
 from elastiq.packing import UNLIMITED, Room, largest_first, place, take_one_each
-from elastiq.tracking import BOOT_FAILURES_TO_TRIP, MISSING_GRACE_SECONDS, Situation, track
+from elastiq.tracking import BOOT_FAILURES_TO_TRIP, MISSING_GRACE_SECONDS, Situation, same_type, track
 
 MOST_VMS_AT_ONCE = 1000
 """Of one launch; EC2's RunInstances takes no more."""
@@ -68,7 +68,8 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     if observation.workers is not None and observation.instances is not None:
         reopened = {decision.instance_id for decision in decisions if decision.kind is Kind.REOPEN}
         seen_at = observation.now - observation.workers_age_seconds
-        decisions += _plan_down(observation.now, seen_at, situation, policy, reopened)
+        lacking = not known and memory.waiting_since is not None
+        decisions += _plan_down(observation.now, seen_at, situation, policy, reopened, lacking)
     decisions += _report_left_alone(observation.now, situation, policy)
     figures = _figures(observation, situation, policy)
     return Plan(tuple(decisions), memory, _summary(figures, policy, decisions), situation.departed, figures, ask_again)
@@ -384,7 +385,9 @@ def _vms_for(left: list[Demand], room: int, pool: Pool, memory: Memory, policy: 
     return len(rooms), beyond
 
 
-def _plan_down(now: float, seen_at: float, situation: Situation, policy: Policy, reopened: set[str]) -> list[Decision]:
+def _plan_down(
+    now: float, seen_at: float, situation: Situation, policy: Policy, reopened: set[str], lacking: bool
+) -> list[Decision]:
     decisions: list[Decision] = []
     idle: list[tuple[float, VmRecord]] = []
     for record in situation.memory.vms.values():
@@ -398,7 +401,28 @@ def _plan_down(now: float, seen_at: float, situation: Situation, policy: Policy,
             idle.append((worker.idle_seconds or 0.0, record))
     going = {decision.instance_id for decision in decisions}
     idle = [entry for entry in idle if entry[0] > policy.idle_for_time_s]
+    in_the_way = _in_the_way(idle, going, situation.memory, policy) if lacking else None
+    if in_the_way is not None:
+        reason = f"idle, of the earlier type {in_the_way.type}, and in the place of a VM for jobs that it does not hold"
+        decisions.append(_terminate(in_the_way, reason))
+        going.add(in_the_way.id)
+        idle = [entry for entry in idle if entry[1] is not in_the_way]
     return decisions + _end_idle(idle, going, situation, policy)
+
+
+def _in_the_way(idle: list[tuple[float, VmRecord]], going: set[str], memory: Memory, policy: Policy) -> VmRecord | None:
+    """Return the VM of an earlier type that has idled for long while jobs lack room and the quota leaves none.
+
+    The minimum would keep it, and none of the type that is launched now could come: those jobs may need just that.
+    """
+    pools = {pool.name: pool for pool in policy.pools}
+    if going or any(record.leaving for record in memory.vms.values()):
+        return None
+    for _, record in sorted(idle, key=lambda entry: -entry[0]):
+        pool = pools.get(record.pool)
+        if pool is not None and not same_type(record.type, pool) and not _quota_room(memory, policy, pool):
+            return record
+    return None
 
 
 def _is_idle(worker: Worker) -> bool:

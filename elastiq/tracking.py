@@ -237,8 +237,8 @@ def _looks_like(instance: Instance, intent: Intent, policy: Policy) -> bool:
     image_id = intent.image_id or policy.image_id
     if intent.image_id:
         pools = [Pool(intent.pool, instance_type=intent.instance_type)]
-    same_type = all(_same_type(instance.type, pool) for pool in pools)
-    if not image_id or instance.image_id != image_id or not same_type or instance.launched_at is None:
+    of_type = all(same_type(instance.type, pool) for pool in pools)
+    if not image_id or instance.image_id != image_id or not of_type or instance.launched_at is None:
         return False
     late_seconds = instance.launched_at - intent.requested_at
     return -CLOCKS_APART_SECONDS <= late_seconds <= _settle_seconds(intent) + CLOCKS_APART_SECONDS
@@ -313,7 +313,7 @@ def _track_workers(
             vms[id_] = _seen(record, worker, seen_at)
             pool = pools.get(record.pool)
             # A VM launched before the type was changed does not tell what the next ones will hold.
-            teaches = pool.capacity_key if pool and _same_type(record.type, pool) else ""
+            teaches = pool.capacity_key if pool and same_type(record.type, pool) else ""
             if teaches and _differs(worker.capacity, capacities.get(teaches)):
                 capacities[teaches] = worker.capacity
             if record.joined_at is None and record.pool in breakers:
@@ -325,7 +325,7 @@ def _track_workers(
     return replace(memory, vms=vms, breakers=breakers, capacities=capacities), own, foreign
 
 
-def _same_type(type_: str, pool: Pool) -> bool:
+def same_type(type_: str, pool: Pool) -> bool:
     """Return whether a VM of `type_` may be one that `pool` launches now; either may not say its type."""
     return not (type_ and pool.instance_type) or type_ == pool.instance_type
 

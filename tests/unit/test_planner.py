@@ -410,3 +410,26 @@ def test_a_lookalike_counts_against_the_maximum_but_is_no_room_for_jobs() -> Non
     seen = replace(see([], demand=(jobs(100),)), instances=(alike,))
     made = plan(seen, Memory(waiting_since=NOW - 100, intents=(lost,)), policy)
     assert launched(made) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "demand", "expected"),
+    [
+        ({}, (jobs(1, cpus=8),), ["i-00000001"]),
+        ({}, (), []),
+        ({}, None, []),
+        ({"type": "large"}, (jobs(1, cpus=8),), []),
+        ({"type": ""}, (jobs(1, cpus=8),), []),
+    ],
+)
+def test_an_idle_vm_of_an_earlier_type_gives_its_place_to_jobs_that_it_does_not_hold(
+    values: dict[str, object], demand: object, expected: list[str]
+) -> None:
+    """Found by the simulator: with all of max_vms kept for the minimum, they waited for ever."""
+    records = [joined(1, **{"type": "small", **values}), joined(2, **{"type": "small", **values})]
+    policy = replace(BY_SHAPE, pools=(Pool("default", 0, None, "large"),), min_vms=2, max_vms=2)
+    seen = see(records, demand=demand, workers=(worker(1, idle_seconds=9999), worker(2, idle_seconds=9998)))
+    assert ended(plan(seen, remember(records), policy)) == expected
+    assert not ended(plan(seen, remember(records), replace(policy, max_vms=3))), "there is room"
+    going = [replace(records[0], doomed=True, terminated_at=NOW - 1), records[1]]
+    assert not ended(plan(seen, remember(going), policy)), "one after the other"
