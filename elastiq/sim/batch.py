@@ -124,13 +124,12 @@ class SimBatch:
             ad.frozen = None
 
     def _worker(self, ad: Ad, now: float) -> Worker:
-        capacity = self._world.traits.capacity
         cpus, memory_mb, jobs, idle_since, closed, drained = ad.frozen or self._world.picture(ad.vm)
         return Worker(
             ad.name,
             ad.instance_id,
             ad.address,
-            capacity,
+            ad.vm.capacity,
             Shape(cpus, max(1, memory_mb)),
             jobs,
             None if idle_since is None else now - idle_since,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from elastiq.errors import CloudError, CloudFault
 from elastiq.model import Instance, InstanceState, Pool, Shape
 from elastiq.sim.gate import Gate
-from elastiq.sim.world import CLUSTER, IMAGE, Vm, World
+from elastiq.sim.world import CLUSTER, IMAGE, SMALL, Vm, World
 from elastiq.tracking import CLOCKS_APART_SECONDS
 
 HANG_SECONDS = 5.0
@@ -57,7 +57,7 @@ class SimCloud:
         return self._gate.pass_through("console_tail", lambda: self._console(instance_id))
 
     def capacity(self, pool: Pool) -> Shape:
-        return self._gate.pass_through("capacity", self._capacity)
+        return self._gate.pass_through("capacity", lambda: self._capacity(pool))
 
     def _on_time(self, what: str) -> None:
         """Notice if the daemon has let the VM check rest for too long."""
@@ -125,7 +125,7 @@ class SimCloud:
             state,
             vm.address,
             vm.name,
-            "sim.small",
+            vm.type,
             vm.created_at,
             vm.token if self._world.traits.shows_tokens else "",
             vm.cluster if tagged else "",
@@ -173,6 +173,8 @@ class SimCloud:
         self._trouble()
         if world.faults.strikes("launch: answer lost, nothing made"):
             raise CloudError("connection reset")
+        if any(vm.type != (pool.instance_type or SMALL) for vm in world.requests[token]):
+            raise CloudError("IdempotentParameterMismatch")
         self._make(pool, world.coming.pop(token, 0), token)
         world.book.work["launches asked for again"] += 1
         return tuple(self._instance(vm, world.engine.time) for vm in world.requests[token])
@@ -192,7 +194,7 @@ class SimCloud:
         world = self._world
         made = []
         for _ in range(count):
-            vm = world.create(own=True, token=token)
+            vm = world.create(own=True, token=token, type_=pool.instance_type or SMALL)
             made.append(vm)
             world.requests.setdefault(token, []).append(vm)
             if not (answered or world.traits.shows_tokens):
@@ -291,8 +293,8 @@ class SimCloud:
             raise CloudError("no console", CloudFault.NOT_FOUND)
         return "Kernel panic - not syncing"
 
-    def _capacity(self) -> Shape:
+    def _capacity(self, pool: Pool) -> Shape:
         self._trouble()
         if not self._world.traits.tells_capacity:
             raise CloudError("this cloud describes no instance types", CloudFault.CONFIGURATION)
-        return self._world.traits.capacity
+        return self._world.capacity_of(pool.instance_type)

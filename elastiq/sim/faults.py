@@ -70,6 +70,7 @@ ONE_OFF = (
     "administrator opens closed workers",
     "administrator drains workers",
     "configuration reload",
+    "flavour changed",
     "restart",
 )
 """Faults that happen at a moment."""

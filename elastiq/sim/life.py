@@ -20,7 +20,7 @@ from elastiq.sim.engine import Engine, SimClock
 from elastiq.sim.faults import ONE_OFF, PROBABILITIES, Faults
 from elastiq.sim.gate import Gate
 from elastiq.sim.memory import Disk, QuickState, WatchedState
-from elastiq.sim.world import CLUSTER, IMAGE, START, Ad, Traits, Vm, World
+from elastiq.sim.world import CLUSTER, IMAGE, LARGE, SMALL, START, Ad, Traits, Vm, World
 from elastiq.state import DATABASE, State
 from elastiq.tracking import (
     BOOT_PAUSES_SECONDS,
@@ -285,6 +285,8 @@ class Life:
             # Between two passes: whoever opens a worker in the very moment of its termination kills a job himself.
             self._opening_tries = 200
             return
+        elif kind == "flavour changed":
+            self._change_flavour()
         elif kind == "configuration reload":
             self._reload()
         elif kind == "restart":
@@ -331,12 +333,21 @@ class Life:
     def _reload(self) -> None:
         random = self.engine.random
         changed = replace(
-            self.settings,
+            self._reload_wanted or self.settings,
             max_vms=random.randint(max(1, self.settings.min_vms), 6),
             idle_for_time_s=random.choice((300.0, 900.0)),
             waiting_jobs_time_s=random.choice((0.0, 40.0, 120.0)),
         )
         self._reload_wanted = changed
+
+    def _change_flavour(self) -> None:
+        """Let people change the type of new VMs, and send jobs that only the larger one holds."""
+        engine, world = self.engine, self.world
+        wanted = self._reload_wanted or self.settings
+        self._reload_wanted = replace(wanted, flavour=SMALL if wanted.flavour == LARGE else LARGE)
+        least, most = self.traits.capacity.cpus + 1, world.capacity_of(LARGE).cpus
+        for _ in range(engine.random.randint(1, 3)):
+            world.submit(Shape(engine.random.randint(least, most)), engine.between(60, 600))
 
     _reload_wanted: Settings | None = None
 
@@ -481,15 +492,17 @@ class Life:
         working = [vm for vm in own if vm.joined and not vm.closed]
         minimum = min(settings.min_vms, (settings.max_vms or 0) - len(kept))
         check("minimum reached", len(own) >= minimum, f"{len(own)} of {minimum} VMs")
-        waiting = [job for job in world.waiting if job.feasible]
+        waiting = [job for job in world.waiting if world.is_feasible(job)]
         if len(waiting) < settings.waiting_jobs_threshold:
             waiting = []
-        full = settings.max_vms is not None and len(working) + len(kept) >= settings.max_vms
+        # One that has idled for long is in the way of jobs that it does not hold.
+        in_use = [vm for vm in working if vm not in idle]
+        full = settings.max_vms is not None and len(in_use) + len(kept) >= settings.max_vms
         roomy = [] if world.negotiating else working
         stuck = [job for job in waiting if not full or any(world.has_room(job, vm) for vm in roomy)]
         check("no job stuck", not stuck, f"{len(stuck)} of {len(world.waiting)} jobs wait")
         # Those that can not run any more are taken out by their owners.
-        world.waiting = [job for job in world.waiting if job.feasible]
+        world.waiting = [job for job in world.waiting if world.is_feasible(job)]
 
     def _quiet_until(self, before: Memory | None) -> float:
         """Return until when the daemon, asked again, would do the same nothing; now, if that is not sure.

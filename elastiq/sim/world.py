@@ -16,6 +16,8 @@ from elastiq.tracking import MISSING_GRACE_SECONDS, SETTLE_SECONDS, STALE_WORKER
 
 CLUSTER = "sim"
 IMAGE = "ami-sim"
+SMALL, LARGE = "sim.small", "sim.large"
+"""Types of VMs; the second holds twice as much."""
 
 START = 1_700_000_000.0
 """A Tuesday, 22:13:20 UTC."""
@@ -57,14 +59,13 @@ class Fate(Enum):
 class Job:
     """A job of the batch system."""
 
-    __slots__ = ("done", "feasible", "held", "number", "seconds", "shape", "submitted_at", "tries", "vm")
+    __slots__ = ("done", "held", "number", "seconds", "shape", "submitted_at", "tries", "vm")
 
     def __init__(self, number: int, shape: Shape, seconds: float, submitted_at: float) -> None:
         self.number, self.shape, self.seconds, self.submitted_at = number, shape, seconds, submitted_at
         self.vm: Vm | None = None
         """Where the batch system believes it to run."""
         self.done = self.held = False
-        self.feasible = True
         self.tries = 0
 
 
@@ -73,6 +74,7 @@ class Vm:
 
     __slots__ = (
         "address",
+        "capacity",
         "closed",
         "cluster",
         "created_at",
@@ -105,12 +107,14 @@ class Vm:
         "state",
         "tags_visible_at",
         "token",
+        "type",
         "visible_at",
         "wished_gone",
     )
 
     def __init__(self, id_: str, own: bool, token: str, created_at: float, capacity: Shape) -> None:
         self.id, self.own, self.token, self.created_at = id_, own, token, created_at
+        self.capacity, self.type = capacity, SMALL
         self.cluster = self.pool = self.detail = self.name = ""
         self.address: str | None = None
         self.state = InstanceState.PENDING
@@ -272,12 +276,22 @@ class World:
         vm.end_requested = False
         vm.excused = vm.excused or not vm.cluster
 
-    def create(self, *, own: bool, token: str) -> Vm:
+    def capacity_of(self, type_: str) -> Shape:
+        """Return what a VM of a type holds."""
+        capacity = self.traits.capacity
+        return Shape(2 * capacity.cpus, 2 * capacity.memory_mb) if type_ == LARGE else capacity
+
+    def is_feasible(self, job: Job) -> bool:
+        """Return whether a VM as they are launched now can run `job`."""
+        return not job.held and job.shape.fits(self.capacity_of(self.settings.flavour))
+
+    def create(self, *, own: bool, token: str, type_: str = SMALL) -> Vm:
         """Make a VM in the cloud and settle its fate."""
         engine = self.engine
         self._vm_number += 1
         digits = 8 if self.traits.dialect == "openstack" else 17
-        vm = Vm(f"i-{self._vm_number:0{digits}x}", own, token, engine.time, self.traits.capacity)
+        vm = Vm(f"i-{self._vm_number:0{digits}x}", own, token, engine.time, self.capacity_of(type_))
+        vm.type = type_
         self.vms[vm.id] = vm
         if self.faults.strikes("listing: fresh VMs missing"):
             vm.visible_at = engine.time + engine.between(5, 90)
@@ -382,7 +396,6 @@ class World:
         self._job_number += 1
         job = Job(self._job_number, shape, seconds, self.engine.time)
         job.held = held
-        job.feasible = shape.fits(self.traits.capacity) and not held
         self.waiting.append(job)
         self.book.work["jobs"] += 1
         self.negotiate_soon()
