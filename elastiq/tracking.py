@@ -169,21 +169,21 @@ def _track_unlisted(
     if not missing:
         return []
     workers = observation.workers
-    shown = match_workers(workers or (), memory.vms.values(), observation.now)
-    known = workers is not None
-    vanished = [one for one in missing if not (one.id in shown or _in_sight(one, listed_at, known)) or one.leaving]
+    shown = None if workers is None else match_workers(workers, memory.vms.values(), observation.now)
+    vanished = [record for record in missing if record.leaving or not _in_sight(record, shown, listed_at)]
     for record in vanished:
         del vms[record.id]
     return vanished
 
 
-def _in_sight(record: VmRecord, listed_at: float, workers_known: bool) -> bool:
+def _in_sight(record: VmRecord, shown: Mapping[str, Worker] | None, listed_at: float) -> bool:
     """Return whether the batch system showed its worker lately: then jobs may run there, whatever listings say. They
     may be those of another region or account, and one answer of a batch system is no better than one listing."""
     if record.joined_at is None:
-        return False
-    recently = record.lost_since is None or listed_at - record.lost_since <= MISSING_GRACE_SECONDS
-    return recently or not workers_known
+        return shown is not None and record.id in shown
+    if shown is None or record.id in shown or record.lost_since is None:
+        return True
+    return listed_at - record.lost_since <= MISSING_GRACE_SECONDS
 
 
 def _track_intents(

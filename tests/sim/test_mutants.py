@@ -98,6 +98,28 @@ def forgets_vms_that_one_listing_leaves_out(patch: Patch) -> None:
     patch.setattr(tracking, "_track_instances", twice)
 
 
+def takes_a_vm_for_gone_whose_worker_is_in_sight(patch: Patch) -> None:
+    patch.setattr(tracking, "_in_sight", lambda record, shown, listed_at: False)
+
+
+def believes_one_answer_without_workers(patch: Patch) -> None:
+    """Where listings leave their VMs out, too."""
+    patch.setattr(tracking, "_in_sight", lambda record, shown, listed_at: shown is None or record.id in shown)
+
+
+def forgets_what_a_pass_did_that_a_defect_ended(patch: Patch) -> None:
+    act = actuator.Actuator.act
+
+    def forgetful(self: Any, plan: Any, memory: Memory) -> None:
+        try:
+            act(self, plan, memory)
+        except LookupError:
+            self.memory = memory
+            raise
+
+    patch.setattr(actuator.Actuator, "act", forgetful)
+
+
 def ignores_the_maximum(patch: Patch) -> None:
     patch.setattr(planner, "_quota_room", lambda memory, policy, pool: 1)
 
@@ -164,6 +186,18 @@ def tries_with_all_vms_at_once(patch: Patch) -> None:
     patch.setattr(tracking, "BOOT_PAUSES_SECONDS", (0.0,))
 
 
+def counts_a_vm_that_stays_as_one_failed_boot_after_the_other(patch: Patch) -> None:
+    """And waits for it to join before another one is tried."""
+    learn = tracking.learn
+
+    def forgetful(memory: Memory, outcome: Any, now: float) -> Memory:
+        memory = learn(memory, outcome, now)
+        vms = {id_: replace(record, failed_boot=False) for id_, record in memory.vms.items()}
+        return replace(memory, vms=vms)
+
+    patch.setattr(actuator, "learn", forgetful)
+
+
 def reads_no_queue_while_the_cloud_is_away(patch: Patch) -> None:
     check = core.Core._check_queue
 
@@ -211,6 +245,10 @@ def gives_no_reasons(patch: Patch) -> None:
 UNCLEAR_ENDS = ("terminate: answer lost, done later", "terminate: answer lost, done", "job wants in after the close")
 LOST_LAUNCHES = ("launch: answer lost, VMs made", "launch: answer lost, some VMs made")
 LISTINGS = ("listing: VMs missing", "listing: empty", "VM crashes")
+UNDELETABLE = ("terminate: accepted without effect", "boot: ends in error")
+OTHER_ACCOUNT = ("listing: another account's",)
+TWO_LIES = ("listing: another account's", "workers: empty answer")
+DEFECTS = ("plugin has a defect", "VM in error while jobs run")
 BROKEN_IMAGE = ("image broken, no boot ends well",)
 
 MUTANTS: tuple[tuple[int, Callable[[Patch], None], str, tuple[str, ...]], ...] = (
@@ -224,6 +262,9 @@ MUTANTS: tuple[tuple[int, Callable[[Patch], None], str, tuple[str, ...]], ...] =
     (2, overlooks_vms_that_look_like_a_lost_launch, "never above max|no VM lost", LOST_LAUNCHES),
     (3, counts_no_possible_vms, "never above max", ()),
     (3, forgets_vms_that_one_listing_leaves_out, "never above max|no job killed", LISTINGS),
+    (2, forgets_what_a_pass_did_that_a_defect_ended, "never above max|no VM lost", DEFECTS),
+    (3, takes_a_vm_for_gone_whose_worker_is_in_sight, "never above max|no job killed", OTHER_ACCOUNT),
+    (1, believes_one_answer_without_workers, "no job killed", TWO_LIES),
     (3, ignores_the_maximum, "never above max", ()),
     (4, takes_every_vm_for_its_own, "only its own", ()),
     (4, takes_any_clusters_tag_for_its_own, "only its own", ()),
@@ -233,6 +274,7 @@ MUTANTS: tuple[tuple[int, Callable[[Patch], None], str, tuple[str, ...]], ...] =
     (5, gives_up_lost_workers_at_once, "no harm in doubt", ()),
     (6, never_trips, "broken pool bounded", BROKEN_IMAGE),
     (6, tries_with_all_vms_at_once, "broken pool bounded", BROKEN_IMAGE),
+    (6, counts_a_vm_that_stays_as_one_failed_boot_after_the_other, "no job stuck|minimum reached", UNDELETABLE),
     (7, reads_no_queue_while_the_cloud_is_away, "nothing blocks", ()),
     (7, lists_no_vms_while_the_batch_system_is_away, "nothing blocks", ("batch system outage", "batch system hangs")),
     (7, goes_on_when_told_to_stop, "nothing blocks", ("stopped by a signal",)),
