@@ -45,7 +45,7 @@ PROBABILITIES = {
     "close: refused": 0.5,
     "close: answer lost, done": 0.6,
     "close: answer lost, not done": 0.6,
-    "close: worker hangs after it": 0.6,
+    "close: worker hangs after it": 0.8,
     "reopen: fails": 0.7,
     "reopen: answer lost, done": 0.7,
     "forget fails": 0.6,

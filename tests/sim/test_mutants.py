@@ -82,6 +82,11 @@ def tags_nothing(patch: Patch) -> None:
     patch.setattr(upkeep.Upkeep, "tag_untagged", lambda self, memory: None)
 
 
+def looks_for_vms_by_tag_alone(patch: Patch) -> None:
+    check = observer.Observer.check_instances
+    patch.setattr(observer.Observer, "check_instances", lambda self, memory: check(self, replace(memory, vms={})))
+
+
 def counts_no_possible_vms(patch: Patch) -> None:
     patch.setattr(planner, "_possible", lambda memory, pool: 0)
 
@@ -159,11 +164,12 @@ def takes_no_answer_for_none(patch: Patch) -> None:
 
 def goes_on_with_the_last_answer(patch: Patch) -> None:
     def ask(self: Any, what: str, call: Callable[[], Any]) -> Any:
-        last = {"queue check": "demand", "worker check": "workers", "VM check": "instances"}
+        last = self.__dict__.setdefault("last_answers", {})
         try:
-            return call(), ""
+            last[what] = call()
         except (BatchError, CloudError):
-            return getattr(self.reading, last.get(what, ""), None), ""
+            pass
+        return last.get(what), ""
 
     patch.setattr(observer.Observer, "ask", ask)
 
@@ -196,6 +202,10 @@ def counts_a_vm_that_stays_as_one_failed_boot_after_the_other(patch: Patch) -> N
         return replace(memory, vms=vms)
 
     patch.setattr(actuator, "learn", forgetful)
+
+
+def opens_a_dead_worker_in_every_pass(patch: Patch) -> None:
+    patch.setattr(tracking, "REOPEN_AGAIN_SECONDS", -1.0)
 
 
 def reads_no_queue_while_the_cloud_is_away(patch: Patch) -> None:
@@ -246,6 +256,7 @@ UNCLEAR_ENDS = ("terminate: answer lost, done later", "terminate: answer lost, d
 LOST_LAUNCHES = ("launch: answer lost, VMs made", "launch: answer lost, some VMs made")
 LISTINGS = ("listing: VMs missing", "listing: empty", "VM crashes")
 UNDELETABLE = ("terminate: accepted without effect", "boot: ends in error")
+DEAD_WORKERS = ("close: worker hangs after it", "job wants in after the close")
 OTHER_ACCOUNT = ("listing: another account's",)
 TWO_LIES = ("listing: another account's", "workers: empty answer")
 DEFECTS = ("plugin has a defect", "VM in error while jobs run")
@@ -260,6 +271,7 @@ MUTANTS: tuple[tuple[int, Callable[[Patch], None], str, tuple[str, ...]], ...] =
     (2, finds_vms_by_record_alone, "never above max|no VM lost", ()),
     (2, tags_nothing, "no VM lost", ("tagging fails",)),
     (2, overlooks_vms_that_look_like_a_lost_launch, "never above max|no VM lost", LOST_LAUNCHES),
+    (2, looks_for_vms_by_tag_alone, "no VM lost", ("tag taken off",)),
     (3, counts_no_possible_vms, "never above max", ()),
     (3, forgets_vms_that_one_listing_leaves_out, "never above max|no job killed", LISTINGS),
     (2, forgets_what_a_pass_did_that_a_defect_ended, "never above max|no VM lost", DEFECTS),
@@ -275,6 +287,7 @@ MUTANTS: tuple[tuple[int, Callable[[Patch], None], str, tuple[str, ...]], ...] =
     (6, never_trips, "broken pool bounded", BROKEN_IMAGE),
     (6, tries_with_all_vms_at_once, "broken pool bounded", BROKEN_IMAGE),
     (6, counts_a_vm_that_stays_as_one_failed_boot_after_the_other, "no job stuck|minimum reached", UNDELETABLE),
+    (6, opens_a_dead_worker_in_every_pass, "no VM idle for good|no job stuck", DEAD_WORKERS),
     (7, reads_no_queue_while_the_cloud_is_away, "nothing blocks", ()),
     (7, lists_no_vms_while_the_batch_system_is_away, "nothing blocks", ("batch system outage", "batch system hangs")),
     (7, goes_on_when_told_to_stop, "nothing blocks", ("stopped by a signal",)),
