@@ -102,11 +102,7 @@ class Core:
         if not checked or self._actuator.stopping:
             return
         made = self._plan()
-        if _launches(made) and self._observer.reading.workers_at < now - self._settings.check_queue_every_s:
-            # What is about to cost money is decided on fresh facts.
-            self._observer.check_workers()
-            if self._observer.reading.workers is None:
-                self._vms_due_at = min(self._vms_due_at, now + self._settings.check_queue_every_s)
+        if _launches(made) and self._look_again(now):
             made = self._plan()
         self._state.save(made.memory)
         self._memory = made.memory
@@ -124,6 +120,22 @@ class Core:
         self._reporter.report(made, self._settings)
         self._keep_features()
         self._schedule()
+
+    def _look_again(self, pass_began_at: float) -> bool:
+        """Make sure that what is about to cost money is decided on fresh facts; return whether anything was asked.
+
+        The queue has to be read after the workers: a job that started in between would count as waiting, and as one
+        that leaves no room for others.
+        """
+        observer, settings = self._observer, self._settings
+        if observer.reading.workers_at < pass_began_at - settings.check_queue_every_s:
+            observer.check_workers()
+            if observer.reading.workers is None:
+                self._vms_due_at = min(self._vms_due_at, pass_began_at + settings.check_queue_every_s)
+        elif observer.reading.demand_at >= observer.reading.workers_at:
+            return False
+        self._check_queue()
+        return True
 
     def _plan(self) -> Plan:
         return plan(self._observer.reading.observation(self._clock.now()), self._memory, self._policy)

@@ -13,7 +13,7 @@ import pytest
 from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.errors import BatchError, CloudError, CloudFault, StateError
-from elastiq.model import Demand, Instance, InstanceState, Pool, Shape, Worker
+from elastiq.model import Breaker, Demand, Instance, InstanceState, Pool, Shape, Worker
 from elastiq.plugins import Closing
 from elastiq.state import State, read_decisions, read_report
 from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud
@@ -100,6 +100,24 @@ def test_one_worker_check_that_fails_just_before_a_launch_delays_it_by_one_poll(
     rig.batch.joined = {}
     rig.run(rig.settings.check_queue_every_s + 1)
     assert rig.cloud.launches == [2]
+
+
+def test_jobs_that_start_between_two_looks_count_once(tmp_path: Path) -> None:
+    """As waiting when the queue was read, and on a worker that was read later: twice as many VMs were launched."""
+    rig = Rig(tmp_path, replace(SETTINGS, check_queue_every_s=600, check_vms_every_s=10, waiting_jobs_time_s=0))
+    rig.wait_for_jobs(1)
+    rig.run(5)
+    rig.join_all()
+    rig.run(20)
+    rig.core._memory = replace(rig.core._memory, breakers={"default": Breaker(closed_until=rig.clock.now() + 30)})
+    rig.wait_for_jobs(8)
+    rig.core._queue_due_at = 0.0
+    rig.run(15)
+    (vm,) = rig.cloud.alive
+    rig.batch.join(vm, jobs=4)
+    rig.wait_for_jobs(4)
+    rig.run(30)
+    assert rig.cloud.launches == [1, 1]
 
 
 def test_the_minimum_is_launched_at_once_and_held_across_restarts(tmp_path: Path) -> None:
