@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Of the tests; most of them wait most of the time.
-PROCESSES ?= 4
+PROCESSES ?= 3
 
 .PHONY: demo test packages lint format bench sim fuzz race clean
 
