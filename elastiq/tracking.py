@@ -138,7 +138,8 @@ def _track_listed(
         if record is None:
             if not instance.state.alive or not _is_own(instance, policy.cluster, tokens, known_before):
                 continue
-            record = _adopt(instance, now, tokens.get(instance.client_token), policy)
+            met_before = instance.id in known_before or instance.client_token in known_before
+            record = _adopt(instance, now, tokens.get(instance.client_token), policy, met_before=met_before)
         if instance.state.alive:
             vms[instance.id] = _still_there(_refresh(record, instance, policy.cluster), listed_at)
         else:
@@ -170,7 +171,7 @@ def _track_unlisted(
         return []
     workers = observation.workers
     shown = None if workers is None else match_workers(workers, memory.vms.values(), observation.now)
-    vanished = [record for record in missing if record.leaving or not _in_sight(record, shown, listed_at)]
+    vanished = [record for record in missing if record.doomed or not _in_sight(record, shown, listed_at)]
     for record in vanished:
         del vms[record.id]
     return vanished
@@ -249,15 +250,18 @@ def _is_own(instance: Instance, cluster: str, tokens: Mapping[str, Intent], form
     return tagged or instance.client_token in tokens or instance.id in former or instance.client_token in former
 
 
-def _adopt(instance: Instance, now: float, intent: Intent | None, policy: Policy) -> VmRecord:
-    """Return a record for a VM of elastiq without one: its launch was not journalled to the end, or state was lost."""
+def _adopt(instance: Instance, now: float, intent: Intent | None, policy: Policy, *, met_before: bool) -> VmRecord:
+    """Return a record for a VM of elastiq without one: its launch was not journalled to the end, it was taken for gone
+    (`met_before`), or state was lost."""
     if intent is not None:
         # The last VM of a large launch may be made long after the request.
         made_at = max(intent.waiting_since, min(now, instance.launched_at or 0.0))
         return VmRecord(instance.id, intent.pool, intent.token, launched_at=made_at)
     launched_at = now if instance.launched_at is None else min(now, instance.launched_at)
+    age_seconds = None if instance.launched_at is None else now - instance.launched_at
+    is_young = age_seconds is not None and -CLOCKS_APART_SECONDS <= age_seconds <= policy.estimated_vm_deploy_time_s
     # An old one may have been a worker for long: it gets the patience of a worker that is out of sight.
-    may_have_joined = now - launched_at > policy.estimated_vm_deploy_time_s
+    may_have_joined = met_before or not is_young
     pools = [pool.name for pool in policy.pools]
     return VmRecord(
         instance.id,
@@ -313,12 +317,12 @@ def _track_workers(
             vms[id_] = _seen(record, worker, seen_at)
             pool = pools.get(record.pool)
             # A VM launched before the type was changed does not tell what the next ones will hold.
-            teaches = pool.capacity_key if pool and same_type(record.type, pool) else ""
+            teaches = pool.capacity_key if pool and pool.instance_type in ("", record.type) else ""
             if teaches and _differs(worker.capacity, capacities.get(teaches)):
                 capacities[teaches] = worker.capacity
             if record.joined_at is None and record.pool in breakers:
                 breakers[record.pool] = replace(breakers[record.pool], failed_boots=0, trips=0)
-        elif record.joined_at is not None and not record.leaving and record.lost_since is None:
+        elif record.joined_at is not None and not record.doomed and record.lost_since is None:
             vms[id_] = replace(record, lost_since=seen_at)
     own_names = {worker.name for worker in own.values()}
     foreign = tuple(worker for worker in workers if worker.name not in own_names)
@@ -432,7 +436,7 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
     if outcome.done and decision.kind is Kind.TERMINATE:
         record = replace(record, terminated_at=now, terminate_tries=0)
     elif outcome.done or outcome.refused:
-        record = replace(record, closing_at=None, closed=False, terminate_tries=0)
+        record = replace(record, closing_at=None, closed=False, terminate_tries=0, lost_since=None)
         if outcome.refused:
             record = replace(record, doomed=False, terminate_retry_at=now + CLOSE_AGAIN_SECONDS)
     elif decision.kind is Kind.REOPEN:
@@ -446,12 +450,14 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
 def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
     pool = outcome.decision.pool
     breaker = memory.breakers.get(pool, Breaker())
-    intents = tuple(intent for intent in memory.intents if intent.token != outcome.token or outcome.uncertain)
+    asked = next((intent for intent in memory.intents if intent.token == outcome.token), None)
+    intents = tuple(intent for intent in memory.intents if intent is not asked or outcome.uncertain)
     if outcome.done:
         breaker = replace(breaker, refusals=0)
         vms = dict(memory.vms)
+        type_ = asked.instance_type if asked else ""
         for id_ in outcome.instance_ids:
-            vms.setdefault(id_, VmRecord(id_, pool, outcome.token, launched_at=now))
+            vms.setdefault(id_, VmRecord(id_, pool, outcome.token, launched_at=now, type=type_))
         memory = replace(memory, vms=vms)
     elif not (outcome.uncertain or outcome.refused):
         pause = REFUSAL_PAUSES_SECONDS[min(breaker.refusals, len(REFUSAL_PAUSES_SECONDS) - 1)]

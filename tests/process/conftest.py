@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -95,14 +96,14 @@ class HeadNode:
 
     def daemons(self) -> list[int]:
         """Return the processes that have this head node's lock file open."""
-        found = []
-        for entry in Path("/proc").glob("[0-9]*/fd"):
-            try:
-                if any(os.readlink(link) == str(self.state / "lock") for link in entry.iterdir()):
-                    found.append(int(entry.parent.name))
-            except OSError:
-                continue
-        return found
+        found = set()
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                for link in (process / "fd").iterdir():
+                    with suppress(OSError):  # a file that is closed meanwhile says nothing of the others
+                        if os.readlink(link) == str(self.state / "lock"):
+                            found.add(int(process.name))
+        return sorted(found)
 
     def wait_for(self, text: str, times: int = 1) -> str:
         """Return the log as soon as it holds `text` so many times."""

@@ -91,6 +91,25 @@ def test_a_worker_that_was_lost_is_not_given_up_while_the_workers_can_not_be_rea
     assert track(replace(listing(), workers=()), vms(missing), POLICY).departed
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_vm_whose_worker_elastiq_wants_to_close_is_given_up_no_sooner(closed: bool) -> None:
+    """Found by the simulator: a defect of the plugin ended the close, and its job ran on while listings left it out."""
+    leaving = replace(RECORD, joined_at=NOW - 4000, closing_at=NOW - 5, closed=closed, missing_since=NOW - 5000)
+    assert RECORD.id in track(listing(), vms(leaving), POLICY).memory.vms, "the workers can not be read"
+    nobody = replace(listing(), workers=())
+    situation = track(nobody, vms(leaving), POLICY)
+    assert RECORD.id in situation.memory.vms, "one answer may be wrong"
+    later = replace(nobody, now=NOW + MISSING_GRACE_SECONDS + 1)
+    assert track(later, situation.memory, POLICY).departed
+    assert track(nobody, vms(replace(leaving, doomed=True)), POLICY).departed
+
+
+def test_a_worker_that_is_reopened_has_all_its_time_to_be_seen_again() -> None:
+    closed = replace(RECORD, joined_at=NOW - 4000, closing_at=NOW - 2000, closed=True, lost_since=NOW - 1900)
+    reopened = learn(vms(closed), Outcome(replace(TERMINATE, kind=Kind.REOPEN), True), NOW)
+    assert reopened.vms[RECORD.id].lost_since is None
+
+
 def test_a_vm_launched_after_the_listing_began_is_not_missing() -> None:
     fresh = replace(RECORD, launched_at=NOW - 1)
     assert track(listing(age=2.0), vms(fresh), POLICY).memory.vms[RECORD.id].missing_since is None
@@ -152,6 +171,18 @@ def test_an_adopted_old_vm_gets_the_patience_of_a_lost_worker() -> None:
 
 
 @pytest.mark.parametrize(
+    ("former", "launched_at"), [(("i-9",), NOW - 50), (("t1",), NOW - 50), ((), NOW + 9000), ((), None)]
+)
+def test_an_adopted_vm_that_may_be_old_gets_that_patience_too(former: tuple[str, ...], launched_at: float) -> None:
+    """Found by the simulator: one that listings had left out for an hour came back, and the clock was hours behind."""
+    back = Instance("i-9", InstanceState.RUNNING, client_token="t1", cluster="test", launched_at=launched_at)
+    record = track(listing(back), Memory(former=former), POLICY).memory.vms["i-9"]
+    assert record.joined_at is not None
+    assert record.joined_at <= NOW
+    assert record.lost_since == NOW
+
+
+@pytest.mark.parametrize(
     ("worker", "matches"),
     [
         (Worker("any", instance_id="i-00000001"), True),
@@ -187,12 +218,23 @@ def test_joining_is_remembered_teaches_the_capacity_and_ends_the_failures() -> N
     assert after.breakers["default"].failed_boots == 0
 
 
-@pytest.mark.parametrize(("type_", "teaches"), [("large", True), ("", True), ("small", False)])
+@pytest.mark.parametrize(("type_", "teaches"), [("large", True), ("", False), ("small", False)])
 def test_a_worker_teaches_only_what_vms_of_its_own_type_hold(type_: str, teaches: bool) -> None:
     policy = replace(POLICY, pools=(Pool(instance_type="large"),))
     vm = Instance(RECORD.id, InstanceState.RUNNING, type=type_)
     seen = Observation(NOW, instances=(vm,), workers=(Worker("any", RECORD.id, capacity=Shape(8)),))
     assert track(seen, vms(RECORD), policy).memory.capacities == ({"large": Shape(8)} if teaches else {})
+
+
+def test_a_vm_is_of_the_type_that_was_asked_for_before_any_listing_says_so() -> None:
+    """Found by the simulator: its worker joined while the cloud hung, and the type was changed meanwhile."""
+    memory = Memory(intents=(Intent("t1", "default", 1, NOW, "small"),))
+    launch = Outcome(Decision(Kind.LAUNCH, "jobs wait", count=1), True, instance_ids=("i-1",), token="t1")
+    launched = learn(memory, launch, NOW)
+    assert launched.vms["i-1"].type == "small"
+    policy = replace(POLICY, pools=(Pool(instance_type="large"),))
+    seen = Observation(NOW, workers=(Worker("any", "i-1", capacity=Shape(8)),))
+    assert not track(seen, launched, policy).memory.capacities
 
 
 def test_a_worker_that_somebody_reopened_is_open_again() -> None:
