@@ -9,6 +9,9 @@ from tests.e2e.harness import KEYS, ElasticCluster
 
 IMAGE_ID = "ami-12345678"
 
+GRACE_SECONDS = 40.0
+"""For the round trips of a machine with two processors that runs several pools; how long they took is printed."""
+
 ORIGINAL_SAMPLE = """\
 [elastiq]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e import configurations
+from tests.e2e.configurations import GRACE_SECONDS
 from tests.e2e.harness import ElasticCluster, stays
 from tests.e2e.systems import SYSTEMS, BatchMaker
 from tests.testbed.pool import wait_until
@@ -16,8 +17,6 @@ from tests.testbed.rootfs import SERVICE_USER
 JOBS = 40
 JOB_SECONDS = 5
 SLOTS_PER_VM = 4
-GRACE_SECONDS = 10.0
-"""For the round trips of a machine with two processors that runs several pools."""
 
 Configuration = Callable[[ElasticCluster], str]
 
@@ -55,7 +54,7 @@ def test_scale_up_and_down(
         assert "is not running" in cluster.elastiqctl("status").stdout
         cluster.elastiqctl("start", check=True)
         assert cluster.elastiqctl("start", check=True).stdout.startswith("elastiq is already running")
-        wait_until(lambda: len(cluster.alive()) == minimum, "the minimum is launched", 30, cluster.asked)
+        wait_until(lambda: len(cluster.alive()) == minimum, "the minimum is launched", 60, cluster.asked)
         queued_at = time.monotonic()
         batch.submit(JOBS, JOB_SECONDS)
 
