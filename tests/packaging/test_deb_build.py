@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -29,6 +30,7 @@ FILES = {
     "./usr/share/doc/elastiq/README.md": "-rw-r--r--",
     "./usr/share/doc/elastiq/changelog.gz": "-rw-r--r--",
     "./usr/share/doc/elastiq/copyright": "-rw-r--r--",
+    "./usr/share/doc/elastiq/docs/examples": "lrwxrwxrwx",
     "./usr/share/doc/elastiq/elastiq.conf.example": "-rw-r--r--",
     "./usr/share/lintian/overrides/elastiq": "-rw-r--r--",
     "./usr/share/man/man5/elastiq.conf.5.gz": "-rw-r--r--",
@@ -39,7 +41,7 @@ FILES = {
     "./var/log/elastiq/": "drwxr-x---",
 }
 """Mode of everything but directories of the usual mode, what `_python_files` names, and documents."""
-_DOCUMENT = re.compile(r"\./usr/share/doc/elastiq/(examples/)?[a-z0-9-]+\.(md|conf|sh)")
+_DOCUMENT = re.compile(r"\./usr/share/doc/elastiq/(docs/[a-z0-9-]+\.md|examples/[a-z0-9-]+\.(conf|sh))")
 _PACKAGE = "./usr/lib/python3/dist-packages/"
 
 
@@ -77,6 +79,20 @@ def test_contents_and_modes(suite: str) -> None:
         elif path not in FILES and _DOCUMENT.fullmatch(path):
             assert rest.pop(path) == ("-rwxr-xr-x" if path.endswith("dead-mans-switch.sh") else "-rw-r--r--"), path
     assert rest == FILES
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_links_between_documents_lead_somewhere(suite: str) -> None:
+    files = set(_listing(builds(suite).first))
+    checked = 0
+    for page in (CHECKOUT / "README.md", CHECKOUT / "CHANGELOG.md", *(CHECKOUT / "docs").glob("*.md")):
+        assert f"./usr/share/doc/elastiq/{page.relative_to(CHECKOUT)}" in files
+        for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8")):
+            target = os.path.relpath(page.parent / link, CHECKOUT).replace("docs/examples", "examples")
+            path = f"./usr/share/doc/elastiq/{target}"
+            assert path in files or f"{path}/" in files, f"{page.name}: {link}"
+            checked += 1
+    assert checked
 
 
 @pytest.mark.parametrize("suite", SUITES)

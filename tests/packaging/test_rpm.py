@@ -38,6 +38,8 @@ FILES = {
     "/usr/share/doc/elastiq": "drwxr-xr-x root root",
     "/usr/share/doc/elastiq/CHANGELOG.md": "-rw-r--r-- root root",
     "/usr/share/doc/elastiq/README.md": "-rw-r--r-- root root",
+    "/usr/share/doc/elastiq/docs": "drwxr-xr-x root root",
+    "/usr/share/doc/elastiq/docs/examples": "lrwxrwxrwx root root",
     "/usr/share/doc/elastiq/elastiq.conf.example": "-rw-r--r-- root root",
     "/usr/share/doc/elastiq/examples": "drwxr-xr-x root root",
     "/usr/share/licenses/elastiq": "drwxr-xr-x root root",
@@ -135,7 +137,7 @@ def expected_table(site: str) -> dict[str, str]:
     file, directory = "-rw-r--r-- root root", "drwxr-xr-x root root"
     expected = dict(FILES)
     for page in sorted((source() / "docs").glob("*.md")):
-        expected[f"/usr/share/doc/elastiq/{page.name}"] = file
+        expected[f"/usr/share/doc/elastiq/docs/{page.name}"] = file
     for example in sorted((source() / "docs/examples").iterdir()):
         expected[f"/usr/share/doc/elastiq/examples/{example.name}"] = file
     for module in sorted((source() / "elastiq").rglob("*.py")):
