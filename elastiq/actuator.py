@@ -22,6 +22,9 @@ ASK_AGAIN_SECONDS = 10.0
 CLOSING_BUDGET_SECONDS = 5.0
 """A cycle closes workers for so long at most; the rest has its turn in the next cycle."""
 
+REOPENING_BUDGET_SECONDS = 5.0
+"""The same for reopening: one worker that does not answer keeps neither the others nor the loop waiting for long."""
+
 CONSOLE_CHARACTERS = 160
 """So much of the end of a console is a reason to show; the log has more."""
 
@@ -64,8 +67,10 @@ class Actuator:
         self._unsaved = ""
         self.memory = memory
         outcomes = self.outcomes = []
+        began_at = self.clock.now()
         for decision in plan.decisions:
-            if decision.kind is Kind.REOPEN and self._may_begin():
+            in_time = self.clock.now() - began_at <= REOPENING_BUDGET_SECONDS
+            if decision.kind is Kind.REOPEN and self._may_begin() and in_time:
                 memory = self._note(memory, [self.reopen(decision, memory)], outcomes)
         if plan.ask_again and self.cloud.token_is_lock:
             memory = self._ask_again(plan.ask_again, memory, outcomes)
@@ -146,13 +151,16 @@ class Actuator:
             return before
         closed: list[Decision] = []
         failed: list[Outcome] = []
-        for decision in decisions:
+        # A VM that is not known as a worker can not be kept from becoming one after all: those last, and nothing that
+        # takes long between its close and the request.
+        for decision in sorted(decisions, key=lambda decision: not memory.vms[decision.instance_id].worker_name):
             if self.stopping or self.clock.now() - now > CLOSING_BUDGET_SECONDS:
                 memory = _with(memory, before.vms[decision.instance_id])
                 continue
+            console = self._console(decision, memory)
             failure = self.close(decision, memory)
             if failure is None:
-                closed.append(self._explain(decision, memory))
+                closed.append(_explained(decision, console))
             else:
                 failed.append(failure)
         # Doomed before the request: whatever becomes of it, no job may start there any more.
@@ -179,19 +187,15 @@ class Actuator:
             return Outcome(decision, False, "a job runs there, so it stays", refused=True)
         return None
 
-    def _explain(self, decision: Decision, memory: Memory) -> Decision:
-        """Log the console of a VM that never became a worker; return the decision with the end of it as a reason."""
-        record = memory.vms[decision.instance_id]
-        if not decision.failed_boot or record.closed:
-            return decision
+    def _console(self, decision: Decision, memory: Memory) -> str | CloudError | None:
+        """Return the end of the console of a VM that never became a worker, or why it can not be read; None if that was
+        said already, or the VM is another one."""
+        if not decision.failed_boot or memory.vms[decision.instance_id].closed:
+            return None
         try:
-            tail = self.cloud.console_tail(record.id)
+            return self.cloud.console_tail(decision.instance_id)
         except CloudError as error:
-            log.warning("VM %s never became a worker; its console can not be read: %s", record.id, error)
-            return decision
-        log.warning("VM %s never became a worker; the end of its console:\n%s", record.id, tail or "(empty)")
-        end = _last_lines(tail)
-        return replace(decision, reason=f"{decision.reason}; its console ends with: {end}") if end else decision
+            return error
 
     def terminate(self, decisions: list[Decision]) -> list[Outcome]:
         """Terminate VMs whose workers are closed, in one request."""
@@ -228,6 +232,18 @@ class DryRunActuator(Actuator):
         if not self.shutdown:
             return super().close(decision, memory)
         return Outcome(decision, False, "dry run: not terminated (dry_run_shutdown_vms)", refused=True)
+
+
+def _explained(decision: Decision, console: str | CloudError | None) -> Decision:
+    """Log the console of a VM that never became a worker; return the decision with the end of it as a reason."""
+    if console is None:
+        return decision
+    if isinstance(console, CloudError):
+        log.warning("VM %s never became a worker; its console can not be read: %s", decision.instance_id, console)
+        return decision
+    log.warning("VM %s never became a worker; the end of its console:\n%s", decision.instance_id, console or "(empty)")
+    end = _last_lines(console)
+    return replace(decision, reason=f"{decision.reason}; its console ends with: {end}") if end else decision
 
 
 def _last_lines(text: str) -> str:

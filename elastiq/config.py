@@ -115,7 +115,6 @@ class Settings:
             estimated_vm_deploy_time_s=self.estimated_vm_deploy_time_s,
             lost_worker_time_s=self.lost_worker_time_s,
             image_id=self.image_id,
-            check_vms_every_s=self.check_vms_every_s,
             cluster=self.cluster_name,
         )
 

@@ -136,7 +136,6 @@ class Policy:
     estimated_vm_deploy_time_s: float = 600.0
     lost_worker_time_s: float = 3600.0
     """A worker that vanished from the batch system is given this long to come back before its VM goes."""
-    check_vms_every_s: float = 45.0
     cluster: str = ""
     """Value of the tag elastiq:cluster of every VM of this cluster."""
     image_id: str = ""
@@ -255,6 +254,9 @@ class Breaker:
     """Launch requests in a row that the cloud refused or did not answer."""
     closed_until: float = 0.0
     reason: str = ""
+    """Of the last pause, whether failed boots or a refusal caused it."""
+    boot_reason: str = ""
+    """What became of the last VM that did not boot."""
 
 
 @dataclass(frozen=True)

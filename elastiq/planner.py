@@ -83,9 +83,9 @@ def _count(demand: Iterable[Demand]) -> int:
     return sum(group.jobs for group in demand)
 
 
-def _vm_room(pool: Pool, memory: Memory, policy: Policy) -> Room:
-    """Return what one new VM of `pool` takes."""
-    capacity = memory.capacities.get(pool.capacity_key)
+def _vm_room(pool: Pool, memory: Memory, policy: Policy, type_: str = "") -> Room:
+    """Return what one VM of `pool` takes: a new one, or one of an earlier `type_`."""
+    capacity = memory.capacities.get(type_ if type_ and pool.instance_type else pool.capacity_key)
     if policy.n_jobs_per_vm is not None:
         return Room(None, policy.n_jobs_per_vm)
     if capacity is None:
@@ -255,9 +255,11 @@ def _own_rooms(now: float, situation: Situation, policy: Policy) -> list[Room]:
             jobs = UNLIMITED if policy.n_jobs_per_vm is None else max(0, policy.n_jobs_per_vm - worker.jobs)
             rooms.append(Room(worker.free, jobs))
         elif worker is None and (_on_its_way(record, now, policy) or _just_out_of_sight(record, now)):
-            rooms.append(_vm_room(pools.get(record.pool, policy.pools[0]), memory, policy))
-    for pool in policy.pools:
-        rooms += [_vm_room(pool, memory, policy) for _ in range(_awaited(memory, pool.name))]
+            rooms.append(_vm_room(pools.get(record.pool, policy.pools[0]), memory, policy, record.type))
+    for intent in memory.intents:
+        if intent.pool in pools and not intent.is_given_to_people:
+            pool, type_ = pools[intent.pool], intent.instance_type
+            rooms += [_vm_room(pool, memory, policy, type_) for _ in range(_unseen(intent, memory))]
     return rooms
 
 
@@ -293,9 +295,10 @@ def _reopen(
     for record in closed:
         if not left or not record.worker_name:
             continue
-        after = place(left, [_vm_room(pools.get(record.pool, policy.pools[0]), memory, policy)])
+        after = place(left, [_vm_room(pools.get(record.pool, policy.pools[0]), memory, policy, record.type)])
         if _count(after) < _count(left):
-            reason = f"{_without_room(_count(left))} and the worker of this VM is closed but not terminated"
+            closed_ = "is closed but not terminated" if record.closed else "may be closed for a termination"
+            reason = f"{_without_room(_count(left))} and the worker of this VM {closed_}"
             decisions.append(Decision(Kind.REOPEN, reason, record.pool, instance_id=record.id))
             left = after
     return decisions, left
@@ -344,7 +347,7 @@ def _within_limits(now: float, count: int, room: int, why: str, pool: Pool, memo
         trial = f"the last {breaker.failed_boots} VMs never became workers"
         booting = any(record.pool == pool.name and _may_yet_join(record) for record in memory.vms.values())
         if booting or _awaited(memory, pool.name):
-            return _hold(f"{why}, but {trial}, so the one that is booting must join first: {breaker.reason}")
+            return _hold(f"{why}, but {trial}, so the one that is booting must join first: {breaker.boot_reason}")
         count, why = 1, f"{why}; one VM to try, since {trial}"
     if count > room:
         most = room == MOST_VMS_AT_ONCE
@@ -437,7 +440,8 @@ def _reason_to_end(seen_at: float, record: VmRecord, worker: Worker | None, poli
     if worker is not None and worker.closed_by_other and not record.doomed and record.state is not InstanceState.ERROR:
         return "", False
     if record.leaving:
-        return "its worker was closed for a termination that has not succeeded yet", record.joined_at is None
+        done = "was closed" if record.closed or record.doomed else "was to be closed"
+        return f"its worker {done} for a termination that has not succeeded yet", record.joined_at is None
     if record.state is InstanceState.ERROR:
         return f"the cloud says it is in error{': ' + record.detail if record.detail else ''}", record.joined_at is None
     if record.missing_since is not None:
@@ -504,11 +508,15 @@ def _terminate(record: VmRecord, reason: str, *, failed_boot: bool = False) -> D
 def _end_idle(
     idle: list[tuple[float, VmRecord]], going: set[str], situation: Situation, policy: Policy
 ) -> list[Decision]:
-    """Return terminations of the longest idle VMs down to the minimum; VMs that are still booting keep nobody alive."""
+    """Return terminations of the longest idle VMs down to the minimum.
+
+    VMs that are still booting, or whose worker somebody else closed, keep nobody alive.
+    """
+    open_workers = {id_ for id_, worker in situation.own_workers.items() if not worker.closed}
     joined = [
         record
         for record in situation.memory.vms.values()
-        if _working(record) and record.id in situation.own_workers and record.id not in going
+        if _working(record) and record.id in open_workers and record.id not in going
     ]
     spare = len(joined) - policy.min_vms
     pool_spare = {pool.name: sum(record.pool == pool.name for record in joined) - pool.min_vms for pool in policy.pools}

@@ -256,7 +256,7 @@ def _adopt(instance: Instance, now: float, intent: Intent | None, policy: Policy
     if intent is not None:
         # The last VM of a large launch may be made long after the request.
         made_at = max(intent.waiting_since, min(now, instance.launched_at or 0.0))
-        return VmRecord(instance.id, intent.pool, intent.token, launched_at=made_at)
+        return VmRecord(instance.id, intent.pool, intent.token, launched_at=made_at, type=intent.instance_type)
     launched_at = now if instance.launched_at is None else min(now, instance.launched_at)
     age_seconds = None if instance.launched_at is None else now - instance.launched_at
     is_young = age_seconds is not None and -CLOCKS_APART_SECONDS <= age_seconds <= policy.estimated_vm_deploy_time_s
@@ -413,11 +413,11 @@ def _names(record: VmRecord) -> tuple[str, ...]:
 def boot_failed(breaker: Breaker | None, now: float, reason: str) -> Breaker:
     """Return the breaker after a VM ended in error or never joined; failures during a pause do not prolong it."""
     breaker = breaker or Breaker()
-    failures = breaker.failed_boots + 1
-    if failures < BOOT_FAILURES_TO_TRIP or now < breaker.closed_until:
-        return replace(breaker, failed_boots=failures)
+    breaker = replace(breaker, failed_boots=breaker.failed_boots + 1, boot_reason=reason)
+    if breaker.failed_boots < BOOT_FAILURES_TO_TRIP or now < breaker.closed_until:
+        return breaker
     pause = BOOT_PAUSES_SECONDS[min(breaker.trips, len(BOOT_PAUSES_SECONDS) - 1)]
-    return replace(breaker, failed_boots=failures, trips=breaker.trips + 1, closed_until=now + pause, reason=reason)
+    return replace(breaker, trips=breaker.trips + 1, closed_until=now + pause, reason=reason)
 
 
 def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
@@ -436,7 +436,9 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
     if outcome.done and decision.kind is Kind.TERMINATE:
         record = replace(record, terminated_at=now, terminate_tries=0)
     elif outcome.done or outcome.refused:
-        record = replace(record, closing_at=None, closed=False, terminate_tries=0, lost_since=None)
+        # If the close took effect, that may be why the worker is out of sight: then patience with it begins anew.
+        lost_since = None if outcome.done or record.closed else record.lost_since
+        record = replace(record, closing_at=None, closed=False, terminate_tries=0, lost_since=lost_since)
         if outcome.refused:
             record = replace(record, doomed=False, terminate_retry_at=now + CLOSE_AGAIN_SECONDS)
     elif decision.kind is Kind.REOPEN:

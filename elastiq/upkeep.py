@@ -24,8 +24,8 @@ CAPACITY_RETRY_SECONDS = 3600.0
 FORGET_FOR_SECONDS = 3600.0
 """The batch system is told for so long of a worker whose VM is gone; later another VM may well have its address."""
 
-FORGETTING_BUDGET_SECONDS = 5.0
-"""So long at most in one pass."""
+BUDGET_SECONDS = 5.0
+"""Tagging goes on for so long at most in one pass, and so does forgetting."""
 
 
 class Upkeep:
@@ -40,14 +40,15 @@ class Upkeep:
 
     def tag_untagged(self, memory: Memory) -> None:
         """Tag VMs that the cloud could not tag in the launch, so that they are found again whatever is lost here."""
-        before = self._clock.now() - TAG_AFTER_SECONDS
+        began_at = self._clock.now()
+        before = began_at - TAG_AFTER_SECONDS
         listed = {instance.id for instance in self._observer.reading.instances or () if instance.state.alive}
         groups: dict[tuple[str, str], list[str]] = {}
         for record in memory.vms.values():
             if record.id in listed and not record.tagged and record.launched_at < before:
                 groups.setdefault((record.pool, record.token), []).append(record.id)
         for (pool, token), ids in groups.items():
-            if pool in self._pools:
+            if pool in self._pools and self._clock.now() - began_at <= BUDGET_SECONDS:
                 self._observer.ask("tagging", lambda: self._cloud.tag(ids, self._pools[pool], token))  # noqa: B023
 
     def learn_capacity(self, memory: Memory) -> Memory:
@@ -78,7 +79,7 @@ class Upkeep:
         began_at = self._clock.now()
         for id_, gone in memory.unforgotten.items():
             now = self._clock.now()
-            if self._observer.stopping or now - began_at > FORGETTING_BUDGET_SECONDS:
+            if self._observer.stopping or now - began_at > BUDGET_SECONDS:
                 return
             if now < gone.retry_at:
                 continue

@@ -121,8 +121,9 @@ class BatchSystem(Protocol):
     def forget(self, worker: Worker) -> None:
         """Remove what the batch system still remembers of a worker whose VM is gone (stale ads, node entries).
 
-        Called when a VM is gone that elastiq did not terminate, so that nothing waits until the batch system notices. It
-        is never another VM that has got its name or address since. What elastiq's own terminations leave is up to `close`.
+        Called when a VM is gone that elastiq did not terminate, so that nothing waits until the batch system notices.
+        It is never another VM that has got its name or address since. What elastiq's own terminations leave behind is
+        up to `close`.
 
         Raise BatchError if it failed; an unknown worker is no error.
         """

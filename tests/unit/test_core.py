@@ -868,3 +868,62 @@ def test_a_full_disk_keeps_no_outcome_out_of_the_log(
         rig.run(60)
     told = [record.getMessage() for record in caplog.records if "idle for" in record.getMessage()]
     assert len([text for text in told if text.startswith("terminate VM")]) == 3
+
+
+def test_the_console_of_a_vm_is_read_before_its_close_so_that_no_late_worker_has_time_for_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, min_vms=1, estimated_vm_deploy_time_s=120))
+
+    def late(id_: str) -> str:
+        rig.join_all(jobs=1)
+        return ""
+
+    monkeypatch.setattr(rig.cloud, "console_tail", late)
+    rig.run(300)
+    assert not rig.cloud.terminations
+
+
+def test_a_vm_that_never_was_a_worker_is_closed_last(rig: Rig) -> None:
+    rig.wait_for_jobs(8)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.cloud.run()
+    never, idle = rig.cloud.alive
+    rig.batch.join(idle, idle_seconds=0.0)
+    while rig.clock.now() - rig.core._memory.vms[never].launched_at < rig.settings.estimated_vm_deploy_time_s:
+        rig.run(1)
+    rig.batch.join(idle, idle_seconds=301.0)
+    rig.run(60)
+    assert [id_ for call, id_ in rig.batch.calls if call == "close"] == [idle, never]
+    assert rig.cloud.terminations == [(idle, never)]
+
+
+def test_a_worker_that_can_not_be_reopened_keeps_no_other_one_from_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.wait_for_jobs(12)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    rig.cloud.refuse_terminate = True
+    rig.run(60)
+    first, *others = sorted(rig.cloud.alive)
+    reopen = rig.batch.reopen
+    asked: list[tuple[float, str]] = []
+
+    def slow(worker: Worker) -> None:
+        asked.append((rig.clock.now(), worker.instance_id or ""))
+        rig.clock.time += 6
+        if worker.instance_id == first:
+            raise BatchError("no answer")
+        reopen(worker)
+        rig.batch.join(worker.instance_id or "", jobs=4)
+
+    monkeypatch.setattr(rig.batch, "reopen", slow)
+    rig.wait_for_jobs(12)
+    rig.run(60)
+    assert {id_ for _, id_ in asked} >= set(others)
+    assert not any(rig.core._memory.vms[id_].leaving for id_ in others)
+    times = [at for at, _ in asked]
+    assert all(later - earlier > 6 for earlier, later in zip(times, times[1:], strict=False)), "one in a pass"

@@ -433,3 +433,59 @@ def test_an_idle_vm_of_an_earlier_type_gives_its_place_to_jobs_that_it_does_not_
     assert not ended(plan(seen, remember(records), replace(policy, max_vms=3))), "there is room"
     going = [replace(records[0], doomed=True, terminated_at=NOW - 1), records[1]]
     assert not ended(plan(seen, remember(going), policy)), "one after the other"
+
+
+TYPES = {"small": Shape(2, 4000), "large": Shape(16, 32000)}
+LARGE = replace(BY_SHAPE, pools=(Pool("default", 0, 5, "large"),))
+
+
+@pytest.mark.parametrize(
+    ("record", "intent", "small_jobs_wait"),
+    [
+        pytest.param(vm(1, type="small"), None, False, id="booting"),
+        pytest.param(joined(1, type="small", lost_since=NOW - 5), None, False, id="just out of sight"),
+        pytest.param(None, Intent("t", "default", 1, NOW - 60, "small"), False, id="unconfirmed"),
+        pytest.param(vm(1, type="large"), None, True, id="of the new type, for both"),
+    ],
+)
+def test_a_vm_of_an_earlier_type_has_room_for_no_more_than_it_holds(
+    record: VmRecord | None, intent: Intent | None, small_jobs_wait: bool
+) -> None:
+    records = [record] if record else []
+    memory = remember(records, capacities=TYPES, waiting_since=NOW - 100, intents=(intent,) if intent else ())
+    large = plan(see(records, demand=(jobs(1, cpus=8),)), memory, LARGE)
+    assert launched(large) == (0 if small_jobs_wait else 1)
+    assert launched(plan(see(records, demand=(jobs(2),)), memory, LARGE)) == 0
+
+
+def test_a_closed_worker_of_an_earlier_type_is_reopened_only_for_what_it_holds() -> None:
+    closed = joined(1, type="small", closing_at=NOW - 50, closed=True, terminate_retry_at=NOW + 50)
+    memory = remember([closed], capacities=TYPES, waiting_since=NOW - 100)
+    at_work = (worker(1, cpus=2, closed=True),)
+    made = plan(see([closed], demand=(jobs(1, cpus=8),), workers=at_work), memory, LARGE)
+    assert (of(made, Kind.REOPEN), launched(made)) == ([], 1)
+    made = plan(see([closed], demand=(jobs(1, cpus=2),), workers=at_work), memory, LARGE)
+    assert (len(of(made, Kind.REOPEN)), launched(made)) == (1, 0)
+
+
+def test_a_worker_that_somebody_closed_does_not_fill_the_minimum_in_place_of_an_idle_one() -> None:
+    records = [joined(1), joined(2)]
+    workers = (worker(1, running=1, closed=True, closed_by_other=True), worker(2, idle_seconds=9999))
+    assert ended(plan(see(records, workers=workers), remember(records), replace(PLAIN, min_vms=1))) == []
+
+
+@pytest.mark.parametrize(("closed", "said"), [(True, "was closed"), (False, "was to be closed")])
+def test_a_worker_is_called_closed_only_if_it_is(closed: bool, said: str) -> None:
+    record = joined(1, closing_at=NOW - 9, closed=closed)
+    made = plan(see([record], workers=(worker(1),)), remember([record]), PLAIN)
+    assert [decision.reason for decision in of(made, Kind.TERMINATE)] == [
+        f"its worker {said} for a termination that has not succeeded yet"
+    ]
+
+
+def test_what_became_of_the_last_boots_is_said_whatever_was_refused_since() -> None:
+    broken = Breaker(failed_boots=3, trips=1, closed_until=NOW - 1, reason="no capacity", boot_reason="no such command")
+    memory = remember([vm(1)], waiting_since=NOW - 100, breakers={"default": broken})
+    made = plan(see([vm(1)], demand=(jobs(20),)), memory, PLAIN)
+    assert launched(made) == 0
+    assert any(hold.reason.endswith("must join first: no such command") for hold in of(made, Kind.HOLD))

@@ -110,6 +110,14 @@ def test_a_worker_that_is_reopened_has_all_its_time_to_be_seen_again() -> None:
     assert reopened.vms[RECORD.id].lost_since is None
 
 
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_job_that_keeps_a_lost_worker_gives_it_no_new_time_unless_it_had_been_closed(closed: bool) -> None:
+    """Grid Engine believes in the job of a machine that hangs until somebody deletes it."""
+    lost = replace(RECORD, joined_at=NOW - 9000, closing_at=NOW, closed=closed, lost_since=NOW - 3601)
+    after = learn(vms(lost), Outcome(TERMINATE, False, refused=True), NOW).vms[RECORD.id]
+    assert after.lost_since == (None if closed else NOW - 3601)
+
+
 def test_a_vm_launched_after_the_listing_began_is_not_missing() -> None:
     fresh = replace(RECORD, launched_at=NOW - 1)
     assert track(listing(age=2.0), vms(fresh), POLICY).memory.vms[RECORD.id].missing_since is None
@@ -258,6 +266,14 @@ def test_the_breaker_pauses_for_5_10_20_and_30_minutes() -> None:
         pauses.append(round(max(0.0, breaker.closed_until - now)))
         now = max(now, breaker.closed_until)
     assert pauses == [0, 0, 300, 600, 1200, 1800, 1800]
+
+
+def test_the_end_of_a_boot_is_kept_beside_the_reason_of_a_pause() -> None:
+    breaker = boot_failed(None, NOW, "a broken image")
+    memory = Memory(breakers={"default": breaker}, intents=(Intent("t", "default", 1, NOW),))
+    refused = Outcome(Decision(Kind.LAUNCH, "jobs wait", count=1), False, "no capacity", token="t")
+    after = learn(memory, refused, NOW).breakers["default"]
+    assert (after.reason, after.boot_reason) == ("no capacity", "a broken image")
 
 
 def test_failures_during_a_pause_do_not_prolong_it() -> None:
