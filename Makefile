@@ -45,7 +45,7 @@ fuzz: $(VENV)/.ready
 
 # Jobs at random moments around the closing of idle workers, 200 times on each real batch system (root on Debian).
 race: $(VENV)/.ready
-	ELASTIQ_RACE_TRIALS=200 $(BIN)/python -m pytest -s tests/e2e -k race
+	ELASTIQ_RACE_TRIALS=200 $(BIN)/python -m pytest --numprocesses $(PROCESSES) -rP tests/e2e -k race
 
 SOURCES := setup.py elastiq/version.py scripts/elastiqctl scripts/elastiq-real.py
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable

@@ -200,8 +200,11 @@ class SimBatch:
         if vm.jobs:
             vm.wished_gone = False
             return Closing.BUSY
+        if not vm.joined:
+            vm.found_absent_at = world.engine.time
+            return Closing.CLOSED
         vm.closed = True
-        if ad is not None and vm.joined and world.traits.exits_when_closed:
+        if ad is not None and world.traits.exits_when_closed:
             world.ads = [ad for ad in world.ads if ad.vm is not vm]
         return Closing.CLOSED
 

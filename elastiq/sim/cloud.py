@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from elastiq.errors import CloudError, CloudFault
 from elastiq.model import Instance, InstanceState, Pool, Shape
 from elastiq.sim.gate import Gate
-from elastiq.sim.world import CLUSTER, IMAGE, SMALL, Vm, World
+from elastiq.sim.world import ABSENT_SECONDS, CLUSTER, IMAGE, SMALL, Vm, World
 from elastiq.tracking import CLOCKS_APART_SECONDS
 
 HANG_SECONDS = 5.0
@@ -268,8 +268,10 @@ class SimCloud:
         check("only its own", vm.own, f"{id_} terminated, which is not elastiq's")
         if not vm.exists:
             return
-        check("no job killed", not vm.jobs or not vm.joined, f"{id_} terminated while jobs {list(vm.jobs)} run there")
-        check("no job killed", not vm.takes_jobs, f"{id_} terminated while its worker takes jobs")
+        risk = vm.joins_at_own_risk = world.engine.time - vm.found_absent_at <= ABSENT_SECONDS
+        jobs = vm.joined and not risk and list(vm.jobs)
+        check("no job killed", not jobs, f"{id_} terminated while jobs {jobs} run there")
+        check("no job killed", risk or not vm.takes_jobs, f"{id_} terminated while its worker takes jobs")
         world.check_patience(vm)
 
     def _tag(self, ids: tuple[str, ...], pool: Pool) -> None:

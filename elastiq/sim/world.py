@@ -69,6 +69,10 @@ class Job:
         self.tries = 0
 
 
+ABSENT_SECONDS = 10.0
+"""So soon a termination must follow the close of a VM that has no worker yet."""
+
+
 class Vm:
     """A VM as it really is."""
 
@@ -84,6 +88,7 @@ class Vm:
         "end_asked_at",
         "end_requested",
         "excused",
+        "found_absent_at",
         "free_cpus",
         "free_memory_mb",
         "given_up",
@@ -92,6 +97,7 @@ class Vm:
         "idle_since",
         "jobs",
         "joined",
+        "joins_at_own_risk",
         "kept",
         "listed",
         "listed_at",
@@ -143,6 +149,10 @@ class Vm:
         self.end_requested = False
         self.end_asked_at = created_at
         """When the daemon last asked for its end."""
+        self.found_absent_at = -ABSENT_SECONDS
+        """When a close last found no worker of it: nothing can keep one from joining after all."""
+        self.joins_at_own_risk = False
+        """The daemon asked for its end at once after such a close, and so before anybody could know of its jobs."""
         self.kept = False
         """The cloud accepts requests to terminate it, and forgets them."""
         self.offset_seconds = 0.0
@@ -501,7 +511,7 @@ class World:
         if not vm.state.alive:
             return
         engine = self.engine
-        if vm.end_requested and vm.jobs:
+        if vm.end_requested and vm.jobs and not vm.joins_at_own_risk:
             numbers = ", ".join(str(number) for number in vm.jobs)
             self.book.check("no job killed", False, f"jobs {numbers} ran on {vm.id} when its termination took effect")
         was_running = vm.state is InstanceState.RUNNING
