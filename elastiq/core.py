@@ -42,6 +42,8 @@ class Core:
         self._reporter = Reporter(clock, state)
         self._observer = Observer(clock, batch, cloud, self._reporter, Reading())
         self._features = cloud.refused_features
+        self._made: Plan | None = None
+        """The plan of the last pass with a check; None if it was given up, as its figures are not true any more."""
         self.reconfigure(settings, batch, cloud)
 
     def reconfigure(self, settings: Settings, batch: BatchSystem, cloud: Cloud) -> None:
@@ -94,12 +96,16 @@ class Core:
         now = self._clock.now()
         checked = False
         if now >= self._vms_due_at:
+            self._made, checked = None, True
             self._check_vms()
-            checked = True
         if self._clock.now() >= self._queue_due_at:
+            self._made, checked = None, True
             self._check_queue()
-            checked = True
-        if not checked or self._actuator.stopping:
+        if self._actuator.stopping:
+            return
+        if not checked:
+            if self._made is not None:
+                self._reporter.report(self._made, self._settings)
             return
         made = self._plan()
         if _launches(made) and self._look_again(now):
@@ -117,6 +123,7 @@ class Core:
             self._memory = self._actuator.memory
             self._reporter.cycle(made, self._actuator.outcomes)
         self._state.save(self._memory)
+        self._made = made
         self._reporter.report(made, self._settings)
         self._keep_features()
         self._schedule()

@@ -23,6 +23,7 @@ from elastiq.ec2 import Ec2
 from elastiq.errors import BatchError, ElastiqError
 from elastiq.lanes import Lane, LanedBatch, LanedCloud
 from elastiq.pidfile import PidFile
+from elastiq.reporter import REPORT_EVERY_SECONDS
 from elastiq.state import State
 from elastiq.version import VERSION
 
@@ -120,7 +121,8 @@ class Daemon:
                 self._read_configuration(core)
                 continue  # a stop that came meanwhile has not reached what is new
             core.step()
-            self._sleep(max(SHORTEST_SLEEP_SECONDS, min(self._settings.sleep_s, core.seconds_to_next_check())))
+            longest = min(self._settings.sleep_s, REPORT_EVERY_SECONDS)
+            self._sleep(max(SHORTEST_SLEEP_SECONDS, min(longest, core.seconds_to_next_check())))
 
     def _sleep(self, seconds: float) -> None:
         until = self._clock.now() + seconds

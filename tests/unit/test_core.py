@@ -462,6 +462,29 @@ def test_everything_done_and_left_has_a_reason_in_log_report_and_database(
     assert "launch 5 VMs" in caplog.text
 
 
+def test_every_minute_is_reported_however_seldom_anything_is_checked(tmp_path: Path) -> None:
+    """`status` and alarms take a daemon without a report for one that hangs."""
+    rig = Rig(tmp_path, replace(SETTINGS, check_queue_every_s=3600, check_vms_every_s=3600))
+    rig.run(1)
+    for _ in range(10):
+        rig.run(300)
+        report = read_report(tmp_path)
+        assert report and rig.clock.now() - report["updated_at"] <= 60 + rig.settings.sleep_s
+    assert len(rig.batch.calls) == 2, "nobody was asked for that"
+
+
+def test_figures_of_a_pass_that_was_given_up_are_not_reported_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, check_queue_every_s=120, check_vms_every_s=120))
+    rig.run(10)
+    before = read_report(tmp_path)
+    monkeypatch.setattr("elastiq.core.plan", lambda *_: 1 / 0)
+    rig.clock.time += 120
+    rig.run(100)
+    assert read_report(tmp_path) == before
+
+
 def test_the_same_fault_is_logged_once_and_its_end_is_said(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     rig.cloud.fault = CloudFault.UNREACHABLE

@@ -13,14 +13,31 @@ from elastiq.logs import Redactor
 
 
 class CountingCore:
-    def __init__(self) -> None:
+    def __init__(self, idle_seconds: float = 0.0) -> None:
         self.steps = 0
+        self.idle_seconds = idle_seconds
 
     def step(self) -> None:
         self.steps += 1
 
     def seconds_to_next_check(self) -> float:
-        return 0.0
+        return self.idle_seconds
+
+
+@pytest.mark.parametrize(("sleep_s", "longest"), [(5.0, 5.0), (3600.0, 60.0)])
+def test_it_sleeps_no_longer_than_until_a_report_is_due(
+    sleep_s: float, longest: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, core = Daemon(Settings(sleep_s=sleep_s), tmp_path, Redactor()), CountingCore(idle_seconds=7200.0)
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        process._on_stop(signal.SIGTERM, None)
+
+    monkeypatch.setattr(process, "_sleep", sleep)
+    process._loop(core)  # type: ignore[arg-type]
+    assert slept == [longest]
 
 
 def test_a_stop_that_comes_while_the_configuration_is_read_again_begins_no_pass(
