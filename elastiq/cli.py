@@ -324,24 +324,27 @@ def _status(options: argparse.Namespace) -> int:
     if report is None or (pid and report.get("pid") != pid):
         print(f"elastiq is running (pid {pid or 'not known yet'}); it has not reported yet")
         return OK
-    print("\n".join(_picture(report, Clock().now())))
+    print("\n".join(_picture(report, Clock().monotonic_microseconds())))
     return OK
 
 
-def _picture(report: dict[str, Any], now: float) -> list[str]:
-    """Return the report of a running daemon for people, line by line."""
+def _picture(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
+    """Return the report of a running daemon for people, line by line, as at that time of the monotonic clock."""
     try:
-        return _lines(report, now)
+        return _lines(report, monotonic_microseconds)
     except (TypeError, ValueError, AttributeError, ArithmeticError, OSError):
         return [f"elastiq is running, but its last report can not be read; see the log: {str(report)[:200]}"]
 
 
-def _lines(report: dict[str, Any], now: float) -> list[str]:
+def _lines(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
     lines = [
         f"elastiq {report.get('version')} is running (pid {report.get('pid')}) since {_time(report, 'started_at')}"
     ]
-    age_seconds = now - float(report.get("updated_at") or 0)
-    if age_seconds > SILENT_SECONDS:
+    age_seconds = (monotonic_microseconds - int(report.get("monotonic_microseconds") or 0)) / 1_000_000
+    if age_seconds < 0:
+        # Of another boot, in which the daemon had the same number, as is usual in containers.
+        lines.append("  but it has not reported since this machine was started; see the log")
+    elif age_seconds > SILENT_SECONDS:
         lines.append(f"  but it has not reported for {age_seconds:.0f} s; see the log")
     facts = {
         "jobs waiting": _number(report.get("jobs_waiting")),

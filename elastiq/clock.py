@@ -26,7 +26,10 @@ class Clock:
         return self._wall_at_start + time.monotonic() - self._monotonic_at_start
 
     def monotonic_microseconds(self) -> int:
-        """Return the system's monotonic clock as systemd wants it: microseconds of CLOCK_MONOTONIC."""
+        """Return the system's monotonic clock as systemd wants it: microseconds of CLOCK_MONOTONIC.
+
+        All processes of one boot read the same from it, whatever the wall clock is set to.
+        """
         return time.monotonic_ns() // 1000
 
     def sleep(self, seconds: float) -> None:

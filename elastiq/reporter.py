@@ -122,7 +122,9 @@ class Reporter:
         # If that failed it is the last error, and must be no news to the next pass.
         report["last_error"] = self._last_error
         self._reported, self._report_due_at = f"{settings.metrics_file} {report}", now + REPORT_EVERY_SECONDS
-        self._state.save_report({**report, "updated_at": now})
+        # The time that `status` counts from: the wall clock may be set while the daemon runs.
+        stamps = {"updated_at": now, "monotonic_microseconds": self._clock.monotonic_microseconds()}
+        self._state.save_report({**report, **stamps})
 
     def _write_metrics(self, path: Path | None, report: Mapping[str, Any]) -> None:
         if path is None:

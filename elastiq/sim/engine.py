@@ -58,6 +58,9 @@ class SimClock:
     def now(self) -> float:
         return self._engine.time + self._offset_seconds
 
+    def monotonic_microseconds(self) -> int:
+        return int(self._engine.time * 1_000_000)
+
     def sleep(self, seconds: float) -> None:
         self._engine.run_until(self._engine.time + seconds)
 

@@ -239,7 +239,7 @@ def state_rows(data: bytes) -> None:
         database.close()
         report = read_report(place)
         if report is not None:
-            cli._picture(report, NOW)
+            cli._picture(report, int(NOW * 1_000_000))
         try:
             state = State(place, NOW)
             memory = use(state)
@@ -376,8 +376,8 @@ _ROWS = (
     b'{"default": {"cpus": 4, "memory_mb": 8000}}',
     b'["i-0"]',
     b'["MaxResults"]',
-    b'{"pid": 5, "started_at": 5.0, "updated_at": 9.0, "max_vms": null, "last_action": {"at": 5.0, "text": "t"}, '
-    b'"last_error": null, "holds": ["why"]}',
+    b'{"pid": 5, "started_at": 5.0, "monotonic_microseconds": 9, "max_vms": null, '
+    b'"last_action": {"at": 5.0, "text": "t"}, "last_error": null, "holds": ["why"]}',
 )
 _INSTANCE = (
     b"<item><instanceId>i-00000001</instanceId><instanceState><code>16</code><name>running</name></instanceState>"

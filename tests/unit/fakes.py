@@ -18,6 +18,9 @@ class FakeClock:
     def now(self) -> float:
         return self.time
 
+    def monotonic_microseconds(self) -> int:
+        return int(self.time * 1_000_000)
+
     def sleep(self, seconds: float) -> None:
         self.time += seconds
 

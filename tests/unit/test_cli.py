@@ -15,14 +15,16 @@ from typing import Any
 import pytest
 
 from elastiq import cli
+from elastiq.clock import Clock
 from elastiq.errors import ConfigError
-from elastiq.pidfile import find_daemon
+from elastiq.pidfile import PidFile, find_daemon
+from elastiq.state import State
 
 REPORT: dict[str, Any] = {
     "pid": 4711,
     "version": "2.0.0",
     "started_at": 0.0,
-    "updated_at": 1000.0,
+    "monotonic_microseconds": 1_000_000_000,
     "jobs_waiting": 12,
     "workers_busy": 3,
     "workers_idle": 1,
@@ -49,12 +51,12 @@ def utc() -> Iterator[None]:
 
 
 def test_the_picture_of_vms_whose_launch_was_not_answered() -> None:
-    picture = cli._picture({**REPORT, "vms_unconfirmed": 3}, 1001.0)
+    picture = cli._picture({**REPORT, "vms_unconfirmed": 3}, 1_001_000_000)
     assert "  VMs           2 pending, 4 running, 3 unconfirmed of 0..5" in picture
 
 
 def test_the_picture() -> None:
-    assert "\n".join(cli._picture(REPORT, 1001.0)) == (
+    assert "\n".join(cli._picture(REPORT, 1_001_000_000)) == (
         "elastiq 2.0.0 is running (pid 4711) since 1970-01-01 00:00:00+0000\n"
         "  jobs waiting  12\n"
         "  workers       3 busy, 1 idle\n"
@@ -67,15 +69,41 @@ def test_the_picture() -> None:
 
 def test_the_picture_tells_unknown_from_none_and_names_silence() -> None:
     report = {**REPORT, "jobs_waiting": None, "workers_busy": 0, "workers_idle": None, "max_vms": None}
-    text = "\n".join(cli._picture(report, 2000.0))
+    text = "\n".join(cli._picture(report, 2_000_000_000))
     assert "jobs waiting  unknown" in text
     assert "0 busy, unknown idle" in text
     assert "of 0..unlimited" in text
     assert "it has not reported for 1000 s; see the log" in text
 
 
+@pytest.mark.parametrize("step_seconds", [-86400.0, 0.0, 86400.0])
+@pytest.mark.parametrize(("silent_seconds", "said"), [(5, False), (500, True)])
+def test_a_step_of_the_wall_clock_hides_no_silence_and_makes_none(
+    step_seconds: float, silent_seconds: int, said: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock()
+    with PidFile(tmp_path, clock):
+        state = State(tmp_path, clock.now())
+        state.save_report(
+            {
+                **REPORT,
+                "pid": os.getpid(),
+                "updated_at": clock.now() - silent_seconds + step_seconds,
+                "monotonic_microseconds": clock.monotonic_microseconds() - silent_seconds * 1_000_000,
+            }
+        )
+        state.close()
+        assert cli.main(["status", f"--config={tmp_path / 'absent'}", f"--state-dir={tmp_path}"]) == 0
+    assert (f"has not reported for {silent_seconds} s" in capsys.readouterr().out) == said
+
+
+def test_a_report_of_before_a_reboot_is_not_the_daemons() -> None:
+    """In a container it often has the same number again."""
+    assert "it has not reported since this machine was started" in "\n".join(cli._picture(REPORT, 60_000_000))
+
+
 def test_a_report_of_another_version_is_shown_as_far_as_it_goes() -> None:
-    assert "jobs waiting  unknown" in "\n".join(cli._picture({}, 0.0))
+    assert "jobs waiting  unknown" in "\n".join(cli._picture({}, 0))
 
 
 STUBBORN = """

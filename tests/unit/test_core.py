@@ -470,6 +470,7 @@ def test_every_minute_is_reported_however_seldom_anything_is_checked(tmp_path: P
         rig.run(300)
         report = read_report(tmp_path)
         assert report and rig.clock.now() - report["updated_at"] <= 60 + rig.settings.sleep_s
+        assert report["monotonic_microseconds"] == int(report["updated_at"] * 1_000_000)
     assert len(rig.batch.calls) == 2, "nobody was asked for that"
 
 
