@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from elastiq import cli
 from elastiq.clock import Clock
 from elastiq.errors import ConfigError
-from elastiq.pidfile import PidFile, find_daemon
+from elastiq.pidfile import PID_FILE, PidFile, find_daemon
 from elastiq.state import State
 
 REPORT: dict[str, Any] = {
@@ -130,6 +131,25 @@ def test_stop_kills_what_does_not_listen_and_says_so(
         assert code == 0
         assert process.wait() == -9
     assert "is killed now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_the_daemon_is_found_where_root_may_not_look_into_processes(
+    stale: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container, which takes CAP_SYS_PTRACE from root."""
+    stat = os.stat
+
+    def refuse(path: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith("/proc/"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return stat(path, **options)
+
+    with PidFile(tmp_path, Clock()):
+        if stale:
+            (tmp_path / PID_FILE).write_text(f"{os.getppid()}\n")
+        monkeypatch.setattr(os, "stat", refuse)
+        assert find_daemon(tmp_path) == (0 if stale else os.getpid()), "another process is never the daemon"
 
 
 class Root:
