@@ -24,7 +24,7 @@ from elastiq.config_text import example, manual_page, reference
 from elastiq.errors import ConfigError
 from elastiq.model import Policy, Pool
 from elastiq.options import MAX_USER_DATA_AWS, OPTIONS, SECTIONS, Kind, Option, Value
-from elastiq.values import BadValue, convert, duration_text, read_limited, shown_path
+from elastiq.values import BadValue, FileContent, convert, duration_text, read_limited, shown_path
 
 __all__ = [
     "Settings",
@@ -254,6 +254,17 @@ class _Reading:
             )
             self.warnings.append(ini.Problem(0, text))
 
+    def _check_file_access(self, option: Option, file: FileContent) -> None:
+        """Warn of user data that too many people may read or write."""
+        if not file.mode & (stat.S_IROTH | stat.S_IWOTH) or not _is_reachable(file.path):
+            return
+        name = shown_path(file.path)
+        if file.mode & stat.S_IWOTH:
+            text = f"write to {name}, and VMs run it as root"
+        else:
+            text = f"read {name}, and user data often holds a password or token"
+        self._warn(option, f"anybody on this machine can {text}; do chmod o= on it")
+
     def _decoded(self, content: bytes) -> str:
         try:
             return content.decode("utf-8-sig")
@@ -292,6 +303,9 @@ class _Reading:
             self._refused.add(option)
             self.problems.append(ini.Problem(bad.line, f"{option.title}: {bad}"))
             return
+        if isinstance(value, FileContent):
+            self._check_file_access(option, value)
+            value = value.content
         if value is not None or option.kind is Kind.LIMIT:
             self._values[option] = value
 
@@ -378,6 +392,14 @@ class _Reading:
                 "needs the Python package prometheus_client: pip install 'elastiq[metrics]' or apt-get install "
                 "python3-prometheus-client",
             )
+
+
+def _is_reachable(path: Path) -> bool:
+    """Return whether every directory above a file lets anybody pass."""
+    try:
+        return all(directory.stat().st_mode & stat.S_IXOTH for directory in path.resolve().parents)
+    except OSError:
+        return True  # in doubt it is said
 
 
 def _option(name: str, section: str = "ec2") -> Option:

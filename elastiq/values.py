@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,6 +34,15 @@ class BadValue(Exception):  # noqa: N818
         self.line = line
 
 
+@dataclass(frozen=True)
+class FileContent:
+    """The value of an option that names a file: what the file holds, and whom it is open to."""
+
+    content: bytes = field(repr=False)
+    path: Path
+    mode: int
+
+
 def duration_text(seconds: float) -> str:
     """Return a time as it may stand in the file: 90 -> "90s", 7200 -> "2h"."""
     for unit in ("d", "h", "m"):
@@ -41,7 +51,7 @@ def duration_text(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-def convert(option: Option, pieces: Sequence[Line], directory: Path) -> Value:
+def convert(option: Option, pieces: Sequence[Line], directory: Path) -> Value | FileContent:
     """Return what the text of a value means to `option`.
 
     None means "not given" (the value is empty and may be), but of a LIMIT, which can not be empty, "unlimited".
@@ -210,13 +220,14 @@ def _file(_option: Option, text: str, directory: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100
 
 
-def _content(_option: Option, text: str, directory: Path) -> bytes:
+def _content(_option: Option, text: str, directory: Path) -> FileContent:
     return _read_named(directory / _path(text), MAX_USER_DATA)
 
 
-def _read_named(path: Path, limit: int) -> bytes:
+def _read_named(path: Path, limit: int) -> FileContent:
     try:
-        return read_limited(path, limit)[0]
+        content, status = read_limited(path, limit)
+        return FileContent(content, path, status.st_mode)
     except ValueError as error:
         raise ValueError(f"{shown_path(path)} {error}") from None
 
@@ -270,7 +281,7 @@ def shown_path(path: Path) -> str:
     return "".join(character if character.isprintable() else "?" for character in str(path))
 
 
-_CONVERTERS: Mapping[Kind, Callable[[Option, str, Path], Value]] = {
+_CONVERTERS: Mapping[Kind, Callable[[Option, str, Path], Value | FileContent]] = {
     Kind.DURATION: _duration,
     Kind.COUNT: _count,
     Kind.LIMIT: _limit,

@@ -9,7 +9,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -394,6 +396,46 @@ def test_file_open_to_others(mode: int, text: str, warned: str, tmp_path: Path) 
     path = written(tmp_path, IMAGE + text)
     path.chmod(mode)
     assert load(path).warnings == ((f"{path}: {warned}",) if warned else ())
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A directory to which the way is open to anybody; pytest's own is closed."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+READ = "anybody on this machine can read {}, and user data often holds a password or token; do chmod o= on it"
+WRITE = "anybody on this machine can write to {}, and VMs run it as root; do chmod o= on it"
+
+
+@pytest.mark.parametrize(
+    ("directory_mode", "mode", "warned"),
+    [
+        (0o755, 0o644, READ),
+        (0o755, 0o640, ""),
+        (0o755, 0o646, WRITE),
+        (0o750, 0o644, ""),
+        (0o750, 0o646, ""),
+        (0o711, 0o644, READ),
+    ],
+)
+def test_user_data_file_open_to_others(
+    directory_mode: int, mode: int, warned: str, reachable: Path, tmp_path: Path
+) -> None:
+    file = reachable / "etc" / "worker.sh"
+    file.parent.mkdir()
+    file.write_text("#!/bin/sh\n")
+    file.chmod(mode)
+    file.parent.chmod(directory_mode)
+    # Where the file is counts, not the way that leads to it.
+    (tmp_path / "link").symlink_to(file.parent)
+    for path in (file, tmp_path / "link" / "worker.sh"):
+        made = loaded(tmp_path, f"{IMAGE}user_data_file = {path}\n")
+        where = f"{tmp_path / 'elastiq.conf'}:4: [ec2] user_data_file: "
+        assert made.warnings == ((where + warned.format(path),) if warned else ())
+        assert made.user_data == b"#!/bin/sh\n"
 
 
 @pytest.mark.parametrize(
