@@ -83,6 +83,8 @@ def _build(into: Path, kinds: set[str]) -> list[str]:
 def _export(tree: Path) -> int:
     """Write the last commit into `tree`, or this very tree where it is no checkout; return the time of it."""
     if (SOURCE / ".git").exists():
+        if not shutil.which("git"):
+            raise BuildError("git is missing: apt-get install git")
         git = ["git", "-c", f"safe.directory={SOURCE}", "-C", str(SOURCE)]
         archive = subprocess.run([*git, "archive", "--format=tar", "HEAD"], capture_output=True)
         if archive.returncode:

@@ -180,3 +180,17 @@ def test_what_can_not_be_built_here_is_said(kinds: list[str], code: int, tmp_pat
     assert "no rpm was built: rpmbuild is missing" in result.stderr
     made = {path.suffix for path in into.iterdir()}
     assert made == (set() if kinds else {".gz", ".whl"})
+
+
+def test_a_checkout_without_git_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
+    (tmp_path / ".git").mkdir()
+    program = shutil.copy(source() / "tools" / "build_packages.py", tmp_path / "tools")
+    result = subprocess.run(
+        [sys.executable, program, "sdist"],
+        env={**os.environ, "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=LONG_SECONDS,
+    )
+    assert (result.returncode, result.stderr) == (1, "build_packages: git is missing: apt-get install git\n")
