@@ -63,6 +63,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", metavar="FILE", type=_path, help="the configuration file")
     parser.add_argument("--logdir", metavar="DIRECTORY", type=_path, help="log to files there, not to standard error")
     parser.add_argument("--state-dir", type=_path, help=argparse.SUPPRESS)
+    parser.add_argument("--user", help=argparse.SUPPRESS)
     parser.add_argument("--check", action="store_true", help="check the configuration file, contact nothing, and end")
     parser.add_argument("--version", action="version", version=f"elastiq {VERSION}")
     options = parser.parse_args(arguments)
@@ -392,7 +393,7 @@ def _conf(options: argparse.Namespace) -> int:
         "configuration": f"{options.config} ({'can not be used, see --check' if problem else 'good'})",
         "log directory": str(options.logdir or "none: standard error"),
         "state directory": str(directory),
-        "user": _daemon_user(),
+        "user": options.user or _daemon_user(),
     }
     for name, text in facts.items():
         print(f"{name:16} {text}")
@@ -400,7 +401,7 @@ def _conf(options: argparse.Namespace) -> int:
 
 
 def _daemon_user() -> str:
-    """Return as whom the daemon is started by `start`."""
+    """Return as whom `start` starts the daemon; elastiqctl knows better, and says so, where systemd starts it."""
     user = _service_user()
     if user is not None:
         return user.pw_name

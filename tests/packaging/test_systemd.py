@@ -215,6 +215,7 @@ def test_the_service_of_another_user(head: System) -> None:
         configure(head, provider)
         pid = pid_in(head.run("elastiqctl", "start"))
         assert head.run("stat", "--format=%U", f"/proc/{pid}").strip() == "scheduler"
+        assert head.run("elastiqctl", "conf").split()[-2:] == ["user", "scheduler"]
         assert pid_in(wait_for_status(head, "jobs waiting")) == pid == main_pid(head)
         assert f"has stopped (pid {pid})" in head.run("elastiqctl", "stop")
 

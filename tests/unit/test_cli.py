@@ -133,6 +133,13 @@ def test_stop_kills_what_does_not_listen_and_says_so(
     assert "is killed now" in capsys.readouterr().err
 
 
+def test_conf_names_the_user_that_systemd_has_for_the_service(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["conf", f"--config={tmp_path / 'absent'}", "--user=slurm"]) == 0
+    assert f"{'user':16} slurm\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("stale", [False, True])
 def test_the_daemon_is_found_where_root_may_not_look_into_processes(
     stale: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
