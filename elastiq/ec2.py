@@ -394,6 +394,9 @@ class Ec2:
         if results:
             return results[0]
         if errors:
+            if errors[0].fault is CloudFault.CREDENTIALS:
+                self._client = None
+                self._clients.forget_credentials()
             raise errors[0]
         abandoned.set()
         if not thread.is_alive():

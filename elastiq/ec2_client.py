@@ -151,7 +151,7 @@ class ClientMaker:
         self._connect_seconds = connect_seconds
         self._lock = threading.Lock()
         self._session: Any = None
-        self._api_version: str | None = None
+        self._api_version = _usable_api_version(settings)
 
     def make(self, read_seconds: float, attempts: int) -> Any:
         """Return a client with connections of its own. Costs about 2 ms after the first.
@@ -185,19 +185,20 @@ class ClientMaker:
             gc.collect()  # the parts of the model that were cut off
         return client
 
+    def forget_credentials(self) -> None:
+        """Have the next client look for them anew: botocore reads files and the environment once for a session, and
+        goes on with keys that have been replaced since, or with none.
+        """
+        with self._lock:
+            self._session = None
+
     def _make_session(self) -> Any:
         session = botocore.session.Session()
-        loader = _loader()
-        session.register_component("data_loader", loader)
+        session.register_component("data_loader", _loader())
         # botocore's own timestamp parser takes a fifth of the time of a large listing.
         parsers = _LeanParserFactory()
         parsers.set_parser_defaults(timestamp_parser=str)
         session.register_component("response_parser_factory", parsers)
-        wanted = self._settings.api_version
-        if wanted in loader.list_api_versions("ec2", "service-2"):
-            self._api_version = wanted
-        elif wanted:
-            logger.warning("api_version %s is not known to boto3 and is ignored", wanted[:20])
         if not self._settings.verify:
             warnings.filterwarnings("ignore", message="Unverified HTTPS request")
         return session
@@ -213,6 +214,15 @@ class ClientMaker:
             return named.group() if named else DEFAULT_REGION
         region = self._session.get_config_variable("region")
         return str(region) if region else DEFAULT_REGION
+
+
+def _usable_api_version(settings: Settings) -> str | None:
+    """Return `api_version`, or None for the newest if boto3 does not know it."""
+    wanted = settings.api_version
+    if not wanted or wanted in _loader().list_api_versions("ec2", "service-2"):
+        return wanted or None
+    logger.warning("api_version %s is not known to boto3 and is ignored", wanted[:20])
+    return None
 
 
 def is_aws(settings: Settings) -> bool:

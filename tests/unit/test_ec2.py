@@ -232,6 +232,18 @@ def test_no_keys_anywhere_is_a_credentials_error() -> None:
     assert failed.value.fault is CREDENTIALS
 
 
+def test_keys_that_come_later_are_found_without_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    ec2 = Ec2(Settings(api_url="http://127.0.0.1:1"), limits=SHORT)
+    with pytest.raises(CloudError) as failed:
+        ec2.list_instances(everything=True)
+    assert failed.value.fault is CREDENTIALS
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    with pytest.raises(CloudError) as failed:
+        ec2.list_instances(everything=True)
+    assert failed.value.fault is UNSENT, "signed, and then nobody listens on that port"
+
+
 def test_keys_come_from_the_chain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "credentials").write_text("[default]\naws_access_key_id = filed\naws_secret_access_key = x\n")
     maker = ClientMaker(Settings(api_url="http://127.0.0.1:1"), 1)
@@ -247,6 +259,7 @@ def test_an_api_version_that_boto3_knows_is_used(caplog: pytest.LogCaptureFixtur
 def test_another_api_version_is_ignored_with_one_note(caplog: pytest.LogCaptureFixture) -> None:
     maker = ClientMaker(Settings(**LOCAL, api_version="2013-02-01"), 1)
     maker.make(1, 1)
+    maker.forget_credentials()
     assert maker.make(1, 1).meta.service_model.api_version == "2016-11-15"
     assert [record.getMessage() for record in caplog.records] == [
         "api_version 2013-02-01 is not known to boto3 and is ignored"

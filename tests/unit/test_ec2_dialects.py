@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -639,6 +640,23 @@ def test_openstack_wrong_keys(make_endpoint: MakeEndpoint, key: str, secret: str
         assert failed.value.fault is CloudFault.CREDENTIALS
         assert secret not in str(failed.value)
     assert cloud(endpoint).list_instances(everything=False) == ()
+
+
+def test_rotated_keys_are_read_again(
+    make_endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    endpoint = make_endpoint(dialect="openstack", keys=KEYS)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    credentials = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+    credentials.write_text("[default]\naws_access_key_id = testing-key\naws_secret_access_key = withdrawn\n")
+    ec2 = cloud(endpoint, frozenset(REFUSED), aws_access_key_id="", aws_secret_access_key="")
+    for call in (lambda: ec2.list_instances(everything=False), lambda: ec2.launch(POOL, 1, "token-1")):
+        with pytest.raises(CloudError, match="AuthFailure"):
+            call()
+    credentials.write_text("[default]\naws_access_key_id = testing-key\naws_secret_access_key = testing-secret\n")
+    assert ec2.list_instances(everything=False) == ()
 
 
 @pytest.mark.parametrize(
