@@ -195,6 +195,9 @@ class ClientMaker:
     def _make_session(self) -> Any:
         session = botocore.session.Session()
         session.register_component("data_loader", _loader())
+        # AWS_ENDPOINT_URL and the like: is_aws goes by api_url, and believes the client token of AWS to be a lock.
+        # Versions of botocore without this variable read no such endpoints either.
+        session.set_config_variable("ignore_configured_endpoint_urls", True)
         # botocore's own timestamp parser takes a fifth of the time of a large listing.
         parsers = _LeanParserFactory()
         parsers.set_parser_defaults(timestamp_parser=str)

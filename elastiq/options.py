@@ -270,7 +270,8 @@ OPTIONS: tuple[Option, ...] = (
         "api_url",
         Kind.URL,
         "",
-        "Address of the EC2 interface. Left out: AWS itself, in the region given.",
+        "Address of the EC2 interface. Left out: AWS itself, in the region given, whatever AWS_ENDPOINT_URL or "
+        "~/.aws/config say.",
         placeholder="https://dummy.ec2.server/ec2/",
         can_be_empty=True,
         default_text="AWS",

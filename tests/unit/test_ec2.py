@@ -220,6 +220,17 @@ def test_the_region_comes_from_the_chain(monkeypatch: pytest.MonkeyPatch) -> Non
     assert client().meta.region_name == "ap-south-1"
 
 
+@pytest.mark.parametrize("where", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EC2", "the file"])
+def test_api_url_alone_names_another_endpoint(where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Otherwise another cloud's client token would be taken for a lock, as that of AWS is."""
+    if where == "the file":
+        (tmp_path / "config").write_text("[default]\nendpoint_url = http://127.0.0.1:2\n")
+    else:
+        monkeypatch.setenv(where, "http://127.0.0.1:2")
+    assert client(api_url="", region="eu-north-1").meta.endpoint_url == "https://ec2.eu-north-1.amazonaws.com"
+    assert client(api_url="http://127.0.0.1:1").meta.endpoint_url == "http://127.0.0.1:1"
+
+
 def test_no_region_and_no_url_is_a_configuration_error() -> None:
     with pytest.raises(CloudError, match="region") as failed:
         Ec2(Settings(aws_access_key_id="a", aws_secret_access_key="b")).list_instances(everything=True)
