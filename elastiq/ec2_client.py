@@ -220,11 +220,19 @@ class ClientMaker:
 
 
 def _usable_api_version(settings: Settings) -> str | None:
-    """Return `api_version`, or None for the newest if boto3 does not know it."""
+    """Return `api_version`, or None for the newest if it is of no use, and log why."""
     wanted = settings.api_version
-    if not wanted or wanted in _loader().list_api_versions("ec2", "service-2"):
-        return wanted or None
-    logger.warning("api_version %s is not known to boto3 and is ignored", wanted[:20])
+    if not wanted:
+        return None
+    known = _loader().list_api_versions("ec2", "service-2")
+    if wanted not in known:
+        why = "not known to boto3"
+    elif is_aws(settings) and wanted != known[-1]:
+        # botocore itself would refuse every launch: older models have no tags there.
+        why = "older than what elastiq needs at AWS"
+    else:
+        return wanted
+    logger.warning("api_version %s is %s and is ignored", wanted[:20], why)
     return None
 
 

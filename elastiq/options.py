@@ -292,8 +292,8 @@ OPTIONS: tuple[Option, ...] = (
         "api_version",
         Kind.WORD,
         "",
-        "Version of the EC2 interface, such as 2013-02-01. Only those that boto3 knows can be used; any other is "
-        "ignored with a note in the log.",
+        "Version of the EC2 interface, such as 2013-02-01. Only those that boto3 knows can be used, and at AWS the "
+        "newest alone; any other is ignored with a note in the log.",
         can_be_empty=True,
         default_text="the newest that boto3 knows",
     ),

@@ -267,6 +267,21 @@ def test_an_api_version_that_boto3_knows_is_used(caplog: pytest.LogCaptureFixtur
     assert not caplog.text
 
 
+@pytest.mark.parametrize("api_url", ["", "https://ec2.eu-west-1.amazonaws.com"])
+def test_an_old_api_version_is_ignored_at_aws(api_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The original's were; none of them knows tags in a launch."""
+    for version in ("2014-10-01", "2016-09-15"):
+        made = client(api_url=api_url, region="eu-west-1", api_version=version)
+        assert "TagSpecifications" in made.meta.service_model.operation_model("RunInstances").input_shape.members
+    assert [record.getMessage() for record in caplog.records] == [
+        "api_version 2014-10-01 is older than what elastiq needs at AWS and is ignored",
+        "api_version 2016-09-15 is older than what elastiq needs at AWS and is ignored",
+    ]
+    caplog.clear()
+    client(api_url=api_url, region="eu-west-1", api_version="2016-11-15")
+    assert not caplog.text
+
+
 def test_another_api_version_is_ignored_with_one_note(caplog: pytest.LogCaptureFixture) -> None:
     maker = ClientMaker(Settings(**LOCAL, api_version="2013-02-01"), 1)
     maker.make(1, 1)
