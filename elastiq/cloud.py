@@ -18,7 +18,7 @@ class Cloud(Protocol):
     def refused_features(self) -> frozenset[str]:
         """Names of request features that this cloud was found to refuse (for example "TagSpecifications").
 
-        The caller keeps them across restarts and gives them back when it makes the next Cloud.
+        The caller keeps them across restarts and gives them back when it makes the next Cloud of the same endpoint.
         """
 
     @property

@@ -102,6 +102,11 @@ class Settings:
     path: Path | None = None
     warnings: tuple[str, ...] = ()
 
+    @property
+    def cloud(self) -> str:
+        """Which cloud the requests go to, and in which dialect: another one need not refuse what this one refuses."""
+        return f"{self.api_url}|{self.region}|{self.api_version}"
+
     def policy(self) -> Policy:
         """Return the part of the settings that decisions depend on."""
         return Policy(

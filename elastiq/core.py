@@ -41,7 +41,6 @@ class Core:
         self._memory: Memory = state.adopt_legacy(state.load(clock.now()), clock.now())
         self._reporter = Reporter(clock, state)
         self._observer = Observer(clock, batch, cloud, self._reporter, Reading())
-        self._features = cloud.refused_features
         self._made: Plan | None = None
         """The plan of the last pass with a check; None if it was given up, as its figures are not true any more."""
         self.reconfigure(settings, batch, cloud)
@@ -49,6 +48,7 @@ class Core:
     def reconfigure(self, settings: Settings, batch: BatchSystem, cloud: Cloud) -> None:
         """Go on with another configuration and its ports; what is remembered stays, pauses of launches end."""
         self._settings, self._policy, self._cloud = settings, settings.policy(), cloud
+        self._features = cloud.refused_features
         self._observer = Observer(self._clock, batch, cloud, self._reporter, self._observer.reading)
         self._upkeep = Upkeep(self._clock, batch, cloud, self._observer, self._policy.pools)
         kind = DryRunActuator if settings.dry_run_boot_vms or settings.dry_run_shutdown_vms else Actuator
@@ -177,7 +177,7 @@ class Core:
         """Remember across restarts what the cloud was found to refuse."""
         features = self._cloud.refused_features
         if features != self._features:
-            self._state.save_refused_features(features)
+            self._state.save_refused_features(self._settings.cloud, features)
             self._features = features
 
 

@@ -92,7 +92,7 @@ class Daemon:
             log.warning("%s", warning)
         self._state = state = State(self._state_directory, self._clock.now())
         try:
-            batch, cloud = self._ports(self._settings, state.refused_features())
+            batch, cloud = self._ports(self._settings, state.refused_features(self._settings.cloud))
             self._core = Core(self._settings, self._clock, batch, cloud, state)
             log.info(
                 "elastiq %s has started: process %d, configuration %s, state in %s, batch system %s, cluster %s",
@@ -165,7 +165,7 @@ class Daemon:
             kept = {name: getattr(self._settings, name) for name in FIXED_OPTIONS}
             changed = [name for name, value in kept.items() if getattr(read, name) != value]
             settings = replace(read, **kept)
-            batch, cloud = self._ports(settings, state.refused_features())
+            batch, cloud = self._ports(settings, state.refused_features(settings.cloud))
         except ElastiqError as error:
             for problem in str(error).splitlines():
                 log.error("%s", problem)

@@ -154,9 +154,9 @@ class State:
                 _checked(Intent(*row, *looks.get(row[0], ())))
                 for row in database.execute("SELECT token, pool, count, requested_at FROM intents")
             )
-            for name in ("former", "refused_features"):
-                if not all(isinstance(text, str) for text in facts.get(name, ())):
-                    raise TypeError(f"{name} is no list of texts")
+            if not all(isinstance(text, str) for text in facts.get("former", ())):
+                raise TypeError("former is no list of texts")
+            _refused(facts.get("refused_features", []))
             return Memory(
                 vms={record.id: record for record in vms},
                 intents=intents,
@@ -215,16 +215,17 @@ class State:
         found = json.loads(row[0]) if row else None
         return found if isinstance(found, float) else None
 
-    def refused_features(self) -> frozenset[str]:
-        """Return the request features that the cloud was found to refuse, as saved."""
+    def refused_features(self, cloud: str) -> frozenset[str]:
+        """Return the request features that `cloud` (Settings.cloud) was found to refuse; none if another one did."""
         with self._errors():
             row = self._database.execute("SELECT value FROM facts WHERE name = 'refused_features'").fetchone()
-        return frozenset(json.loads(row[0])) if row else frozenset()
+        of, features = _refused(json.loads(row[0]) if row else [])
+        return features if of == cloud else frozenset()
 
-    def save_refused_features(self, features: frozenset[str]) -> None:
-        """Keep them across restarts. Raise StateError."""
+    def save_refused_features(self, cloud: str, features: frozenset[str]) -> None:
+        """Keep them across restarts, instead of those of any other cloud. Raise StateError."""
         with self._transaction():
-            self._put("refused_features", sorted(features))
+            self._put("refused_features", {"of": cloud, "features": sorted(features)})
 
     def record(self, at: float, decision: Decision, outcome: Outcome | None) -> None:
         """Add a decision and what became of it to the last decisions. Raise StateError."""
@@ -336,6 +337,16 @@ def _patient(record: VmRecord, now: float) -> VmRecord:
         return record
     lost_since = None if record.lost_since is None else now
     return replace(record, lost_since=lost_since, missing_since=None if record.missing_since is None else now)
+
+
+def _refused(saved: Any) -> tuple[str, frozenset[str]]:
+    """Return a cloud and what it refuses, as saved. Raise TypeError or KeyError if it can not be that."""
+    if isinstance(saved, list):
+        return "", frozenset()  # of an earlier version, which did not say which cloud it was
+    of, features = saved["of"], saved["features"]
+    if not all(isinstance(text, str) for text in (of, *features)):
+        raise TypeError("refused_features is no list of texts")
+    return of, frozenset(features)
 
 
 def _plain(value: object) -> object:

@@ -20,7 +20,7 @@ class Disk:
 
     def __init__(self) -> None:
         self.memory = Memory()
-        self.features: frozenset[str] = frozenset()
+        self.features: dict[str, frozenset[str]] = {}
         self.damaged_at: float | None = None
 
 
@@ -51,11 +51,11 @@ class QuickState(State):
     def damaged_at(self) -> float | None:
         return self.disk.damaged_at
 
-    def refused_features(self) -> frozenset[str]:
-        return self.disk.features
+    def refused_features(self, cloud: str) -> frozenset[str]:
+        return self.disk.features.get(cloud, frozenset())
 
-    def save_refused_features(self, features: frozenset[str]) -> None:
-        self.disk.features = features
+    def save_refused_features(self, cloud: str, features: frozenset[str]) -> None:
+        self.disk.features = {cloud: features}
 
     def record(self, at: float, decision: Decision, outcome: Outcome | None) -> None:
         pass
@@ -86,8 +86,8 @@ class WatchedState:
     def damaged_at(self) -> float | None:
         return self.state.damaged_at()
 
-    def refused_features(self) -> frozenset[str]:
-        return self.state.refused_features()
+    def refused_features(self, cloud: str) -> frozenset[str]:
+        return self.state.refused_features(cloud)
 
     def _full(self) -> None:
         if self._world.faults.any and self._world.faults.strikes("disk full"):
@@ -102,8 +102,8 @@ class WatchedState:
         self.state.save(memory)
         self._world.commit(memory.vms, self._world.last_served)
 
-    def save_refused_features(self, features: frozenset[str]) -> None:
-        self.state.save_refused_features(features)
+    def save_refused_features(self, cloud: str, features: frozenset[str]) -> None:
+        self.state.save_refused_features(cloud, features)
 
     def record(self, at: float, decision: Decision, outcome: Outcome | None) -> None:
         if self._gate.dead:

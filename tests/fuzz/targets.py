@@ -196,7 +196,7 @@ def use(state: State) -> Memory:
     memory = state.load(NOW)
     made = plan(Observation(NOW, (), workers=(), instances=()), memory, Policy(cluster="test"))
     state.save(made.memory)
-    state.refused_features()
+    state.refused_features("")
     return memory
 
 

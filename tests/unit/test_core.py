@@ -540,6 +540,23 @@ def test_a_reload_changes_the_limits_between_passes(rig: Rig) -> None:
     assert rig.cloud.launches == [5, 2]
 
 
+def test_what_a_cloud_refuses_is_remembered_of_that_cloud_alone(rig: Rig) -> None:
+    refused = frozenset({"TagSpecifications"})
+    first = rig.settings.cloud
+    rig.cloud.features = refused
+    rig.run(60)
+    assert rig.state.refused_features(first) == refused
+    rig.settings = replace(SETTINGS, api_url="https://another.cloud")
+    rig.cloud = FakeCloud()
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+    rig.run(60)
+    assert rig.state.refused_features(first) == refused, "the other one has refused nothing yet"
+    rig.cloud.features = refused
+    rig.run(60)
+    assert rig.state.refused_features(rig.settings.cloud) == refused
+    assert rig.state.refused_features(first) == frozenset()
+
+
 @pytest.mark.parametrize("how", ["reload", "restart"])
 @pytest.mark.parametrize("old_vm_stays", [True, False])
 def test_another_flavour_holds_jobs_that_were_too_large_for_the_one_before(

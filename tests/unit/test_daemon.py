@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from elastiq import config
+from elastiq.cloud import Cloud
 from elastiq.config import Settings
 from elastiq.daemon import Daemon
 from elastiq.logs import Redactor
+from elastiq.state import State
 
 
 class CountingCore:
@@ -39,6 +42,9 @@ def test_it_sleeps_no_longer_than_until_a_report_is_due(
     process._loop(core)  # type: ignore[arg-type]
     assert slept == [longest]
 
+    def reconfigure(self, settings: Settings, batch: object, cloud: Cloud) -> None:
+        self.cloud = cloud
+
 
 def test_a_stop_that_comes_while_the_configuration_is_read_again_begins_no_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -49,3 +55,39 @@ def test_a_stop_that_comes_while_the_configuration_is_read_again_begins_no_pass(
     process._on_reload(signal.SIGHUP, None)
     process._loop(core)  # type: ignore[arg-type]
     assert core.steps == 0
+
+
+CONFIGURATION = """
+[elastiq]
+batch_plugin = slurm
+cluster_name = test
+[ec2]
+image_id = ami-12345678
+api_url = https://cloud.example.org
+region = nova
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "refused"),
+    [
+        ("image_id = ami-12345678", "image_id = ami-87654321", {"TagSpecifications"}),
+        ("api_url = https://cloud.example.org", "api_url = https://ec2.eu-west-1.amazonaws.com", set()),
+        ("region = nova", "region = other", set()),
+        ("region = nova", "region = nova\napi_version = 2014-10-01", set()),
+    ],
+)
+def test_another_cloud_is_not_believed_to_refuse_what_the_last_one_did(
+    tmp_path: Path, old: str, new: str, refused: set[str]
+) -> None:
+    """Or launches at AWS would have no tags after a move from OpenStack."""
+    file = tmp_path / "elastiq.conf"
+    file.write_text(CONFIGURATION)
+    settings = config.load(file)
+    process, core = Daemon(settings, tmp_path, Redactor()), CountingCore()
+    process._state = state = State(tmp_path, 0.0)
+    state.save_refused_features(settings.cloud, frozenset({"TagSpecifications"}))
+    file.write_text(CONFIGURATION.replace(old, new))
+    process._read_configuration(core)  # type: ignore[arg-type]
+    assert core.cloud.refused_features == refused
+    state.close()

@@ -161,11 +161,41 @@ def test_the_report_is_read_without_the_daemon_and_nothing_is_made(tmp_path: Pat
     assert read_report(tmp_path) == {"summary": "nothing to do"}
 
 
-def test_refused_features_are_kept(tmp_path: Path) -> None:
+def test_refused_features_are_kept_for_the_cloud_that_refused_them(tmp_path: Path) -> None:
     state = State(tmp_path, NOW)
-    assert state.refused_features() == frozenset()
-    state.save_refused_features(frozenset({"TagSpecifications"}))
-    assert state.refused_features() == {"TagSpecifications"}
+    assert state.refused_features("a") == frozenset()
+    state.save_refused_features("a", frozenset({"TagSpecifications"}))
+    state.close()
+    state = State(tmp_path, NOW)
+    assert state.refused_features("a") == {"TagSpecifications"}
+    assert state.refused_features("b") == frozenset()
+    state.save_refused_features("b", frozenset({"MaxResults"}))
+    assert state.refused_features("a") == frozenset()
+    assert state.refused_features("b") == {"MaxResults"}
+    state.close()
+
+
+def _put_fact(directory: Path, name: str, value: str) -> None:
+    State(directory, NOW).close()
+    database = sqlite3.connect(directory / "elastiq.db")
+    database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+    database.commit()
+    database.close()
+
+
+def test_features_of_nobody_knows_which_cloud_are_found_out_again(tmp_path: Path) -> None:
+    _put_fact(tmp_path, "refused_features", '["TagSpecifications"]')
+    state = State(tmp_path, NOW)
+    assert (state.refused_features("a"), state.damaged) == (frozenset(), "")
+    state.close()
+
+
+@pytest.mark.parametrize("value", ["7", '{"of": "a"}', '{"of": 7, "features": []}', '{"of": "a", "features": [[]]}'])
+def test_features_that_can_not_be_are_damage(tmp_path: Path, value: str) -> None:
+    _put_fact(tmp_path, "refused_features", value)
+    state = State(tmp_path, NOW)
+    assert state.damaged
+    assert state.refused_features("a") == frozenset()
     state.close()
 
 
