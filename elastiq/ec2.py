@@ -130,6 +130,7 @@ class Ec2:
         offered = self._offerable(offered)
         try:
             answer = self._run_instances({**required, **_merged(offered)}, count)
+            self._suspected.difference_update(offered)
             repeated = False
         except RequestError as failure:
             suspects = self._suspects(failure, offered)
@@ -418,8 +419,8 @@ class Ec2:
         return set(offered) if vague else set()
 
     def _learn(self, refused: Iterable[str], *, sure: bool) -> None:
-        """Remember what the cloud refused; what is not sure only when it happens for the second time, since the first
-        may have been a passing failure.
+        """Remember what the cloud refused; what is not sure only when it happens for the second time, with no launch
+        that took it in between, since the first may have been a passing failure.
         """
         for name in refused:
             if name in self._refused:

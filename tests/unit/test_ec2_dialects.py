@@ -543,7 +543,7 @@ def test_a_cloud_without_paging_or_filters_is_served(aws: Ec2Endpoint, message: 
     assert len(aws.requests) == before + 1
 
 
-def test_a_passing_500_teaches_nothing_until_it_happens_again(aws: Ec2Endpoint) -> None:
+def test_a_passing_500_teaches_nothing_until_it_happens_in_the_next_launch(aws: Ec2Endpoint) -> None:
     ec2 = cloud(aws)
     aws.inject("RunInstances", status=500, code="UnknownError")
     assert len(ec2.launch(POOL, 1, "token-1")) == 1
@@ -552,6 +552,9 @@ def test_a_passing_500_teaches_nothing_until_it_happens_again(aws: Ec2Endpoint) 
     assert "MetadataOptions.HttpTokens" in aws.operations("RunInstances")[-1].parameters
     aws.inject("RunInstances", status=500, code="UnknownError")
     ec2.launch(POOL, 1, "token-3")
+    assert ec2.refused_features == frozenset(), "it took all of them in between"
+    aws.inject("RunInstances", status=500, code="UnknownError")
+    ec2.launch(POOL, 1, "token-4")
     assert ec2.refused_features == REFUSED
 
 
