@@ -374,8 +374,9 @@ class Ec2:
         """
         self._stuck = [thread for thread in self._stuck if thread.is_alive()]
         if len(self._stuck) >= MAX_STUCK_REQUESTS:
-            raise CloudError(
-                f"{operation}: not sent, {len(self._stuck)} earlier requests still hang; check the api_url"
+            raise RequestError(
+                f"{operation}: not sent, {len(self._stuck)} earlier requests still hang; check the api_url",
+                CloudFault.UNSENT,
             )
         abandoned = threading.Event()
         results: list[Result] = []

@@ -224,9 +224,30 @@ def test_requests_that_hang_for_ever_do_not_pile_up(aws: Ec2Endpoint) -> None:
     for _ in range(MAX_STUCK_REQUESTS):
         with pytest.raises(CloudError):
             ec2.list_instances(everything=False)
-    with pytest.raises(CloudError, match="not sent"):
-        ec2.list_instances(everything=False)
+    for call in (lambda: ec2.list_instances(everything=False), lambda: ec2.launch(POOL, 1, "token-1")):
+        with pytest.raises(CloudError, match="not sent") as failed:
+            call()
+        assert failed.value.fault is CloudFault.UNSENT, "a launch that never left needs no looking for"
     assert len(aws.requests) == 1 + MAX_STUCK_REQUESTS
+
+
+def test_a_termination_of_which_a_part_was_not_sent_says_what_was_accepted(
+    aws: Ec2Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Believed not sent at all, the workers of VMs that go would be opened again."""
+    monkeypatch.setattr("elastiq.ec2.IDS_PER_REQUEST", 1)
+    vms = aws.make_vms(2)
+    ec2 = cloud(aws)
+    send = ec2._request
+
+    def hang_afterwards(*arguments: object, **options: object) -> object:
+        try:
+            return send(*arguments, **options)  # type: ignore[arg-type]
+        finally:
+            ec2._stuck = [threading.current_thread()] * MAX_STUCK_REQUESTS
+
+    monkeypatch.setattr(ec2, "_request", hang_afterwards)
+    assert ec2.terminate(ids(vms)) == (vms[0].id,)
 
 
 def test_an_abandoned_call_does_not_hinder_the_next_one_in_another_thread(aws: Ec2Endpoint) -> None:
