@@ -27,7 +27,10 @@ ACT_WAIT_SECONDS = 8.0
 
 GIVE_UP_SECONDS = 900.0
 """When a call that still has no answer is left to itself. Well above the deadlines that the ports keep for their own
-calls (the longest is that of a launch of many VMs), so that it only ever meets one whose deadline failed."""
+calls, so that it only ever meets one whose deadline failed."""
+
+LAUNCH_SECONDS_PER_VM = 6.0
+"""How much later a launch is left to itself for each of its VMs: there are clouds that make one after the other."""
 
 OVERTAKE_SECONDS = 10.0
 """A question may overtake a call that has been silent for so long: an outage often ends on new connections only, while
@@ -55,13 +58,24 @@ class LaneBusyError(ElastiqError):
 class _Call:
     """One call on its way through a lane's thread."""
 
-    def __init__(self, what: str, key: str, function: Callable[[], Any], *, act: bool, started_at: float) -> None:
+    def __init__(
+        self,
+        what: str,
+        key: str,
+        function: Callable[[], Any],
+        *,
+        act: bool,
+        started_at: float,
+        extra_seconds: float = 0.0,
+    ) -> None:
         self.what = what
         self.key = key
         """Empty if a late answer is of no use."""
         self.function = function
         self.act = act
         self.started_at = started_at
+        self.extra_seconds = extra_seconds
+        """How much longer than others it may take before it is given up."""
         self.answered = False
         self.result: Any = None
         self.error: BaseException | None = None
@@ -128,16 +142,18 @@ class Lane:
         answer: Answer = self._call(_Call(what, key, function, act=False, started_at=self._clock.now()))
         return answer
 
-    def act(self, what: str, function: Callable[[], Answer], key: str = "") -> Answer:
+    def act(self, what: str, function: Callable[[], Answer], key: str = "", *, extra_seconds: float = 0.0) -> Answer:
         """Run `function`, which changes something, in the lane's thread; return or raise what it does.
 
         Without a key a late answer is dropped, and the act is made anew when asked for again: it says how things
         were, not how they are. With a key (of an act that is done only once, a launch) the answer is kept until it
-        is collected by the same key, even if the call had been given up.
+        is collected by the same key, even if the call had been given up, which happens `extra_seconds` later than to
+        others.
 
         Raise LaneBusyError as `ask` does.
         """
-        answer: Answer = self._call(_Call(what, key, function, act=True, started_at=self._clock.now()))
+        now = self._clock.now()
+        answer: Answer = self._call(_Call(what, key, function, act=True, started_at=now, extra_seconds=extra_seconds))
         return answer
 
     def abandon(self) -> None:
@@ -172,7 +188,7 @@ class Lane:
         calls = [self._current] if self._current else []
         if call.act:
             # Acts keep their order: one that is on its way may undo what a later one did.
-            calls += [stuck for stuck in self._stuck if stuck.act and self._seconds(stuck) < self._give_up_seconds]
+            calls += [stuck for stuck in self._stuck if stuck.act and not self._overdue(stuck)]
         same = call.key
         return next((one for one in calls if not one.answered and not (same and one.key == same)), None)
 
@@ -182,7 +198,7 @@ class Lane:
         Of questions neither what comes after long nor the failure of an overtaken one is of any use.
         """
         for call in reversed(self._kept):
-            useful = call is self._current or (call.error is None and self._seconds(call) < self._give_up_seconds)
+            useful = call is self._current or (call.error is None and not self._overdue(call))
             if call.key == key and call.answered and (call.act or useful):
                 return call
         return None
@@ -192,6 +208,9 @@ class Lane:
 
     def _seconds(self, call: _Call) -> float:
         return self._clock.now() - call.started_at
+
+    def _overdue(self, call: _Call) -> bool:
+        return self._seconds(call) >= self._give_up_seconds + call.extra_seconds
 
     def _start(self, call: _Call) -> None:
         if self._calls is None:
@@ -230,10 +249,9 @@ class Lane:
         silent = self._current
         if silent is None or silent.answered or len(self._stuck) >= STUCK_CALLS:
             return
-        seconds = self._seconds(silent)
-        if seconds >= self._give_up_seconds:
+        if self._overdue(silent):
             log.error("%s: %s; no longer waiting for it", self.name, self._silence(silent))
-        elif call.act or seconds < self._overtake_seconds:
+        elif call.act or self._seconds(silent) < self._overtake_seconds:
             return
         self._stuck.append(silent)
         self._leave_thread()
@@ -314,7 +332,8 @@ class LanedCloud:
 
     def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
         what = f"launching {count} VM{'' if count == 1 else 's'}"
-        return self._act(what, lambda: self._cloud.launch(pool, count, token), f"launch {token}")
+        extra_seconds = LAUNCH_SECONDS_PER_VM * count
+        return self._act(what, lambda: self._cloud.launch(pool, count, token), f"launch {token}", extra_seconds)
 
     def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
         ids = tuple(instance_ids)
@@ -344,9 +363,9 @@ class LanedCloud:
         except LaneBusyError as error:
             raise _cloud_error(error) from None
 
-    def _act(self, what: str, function: Callable[[], Answer], key: str = "") -> Answer:
+    def _act(self, what: str, function: Callable[[], Answer], key: str = "", extra_seconds: float = 0.0) -> Answer:
         try:
-            return self._lane.act(what, function, key)
+            return self._lane.act(what, function, key, extra_seconds=extra_seconds)
         except LaneBusyError as error:
             raise _cloud_error(error) from None
 

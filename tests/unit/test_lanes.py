@@ -10,9 +10,20 @@ from collections.abc import Iterator
 import pytest
 
 from elastiq.clock import Clock
+from elastiq.ec2 import Limits
 from elastiq.errors import BatchError, CloudError, CloudFault
-from elastiq.lanes import OVERTAKE_SECONDS, STUCK_CALLS, Lane, LaneBusyError, LanedBatch, LanedCloud
+from elastiq.lanes import (
+    GIVE_UP_SECONDS,
+    LAUNCH_SECONDS_PER_VM,
+    OVERTAKE_SECONDS,
+    STUCK_CALLS,
+    Lane,
+    LaneBusyError,
+    LanedBatch,
+    LanedCloud,
+)
 from elastiq.model import Pool, Worker
+from elastiq.planner import MOST_VMS_AT_ONCE
 from elastiq.plugins import Closing
 from tests.unit.fakes import FakeBatch, FakeCloud
 
@@ -262,6 +273,36 @@ def test_after_giving_up_a_new_thread_serves_and_a_launch_is_still_collected(
         gate.left.wait(0.001)
     assert lane.act("launching", gate, "launch t") == "answer"
     assert gate.calls == 1
+
+
+def test_a_launch_of_many_vms_is_given_up_later(
+    clock: SettableClock, lane: Lane, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud = FakeCloud()
+    cloud.launch = lambda pool, count, token: gate()  # type: ignore[method-assign, assignment, return-value]
+    cloud.terminate = lambda ids: ids  # type: ignore[method-assign, assignment, return-value]
+    laned = LanedCloud(cloud, lane)
+    with pytest.raises(CloudError, match="launching 50 VMs has not answered"):
+        laned.launch(Pool(), 50, "token-1")
+    clock.added += 101
+    with pytest.raises(CloudError, match="terminating i-1 was left out"):
+        laned.terminate(["i-1"])
+    lane._ask_wait_seconds = LONG
+    assert laned.list_instances(everything=True) == ()
+    with pytest.raises(CloudError, match="terminating i-1 was left out"):
+        laned.terminate(["i-1"])
+    assert "no longer waiting" not in caplog.text
+    clock.added += 50 * LAUNCH_SECONDS_PER_VM
+    lane._act_wait_seconds = LONG
+    assert laned.terminate(["i-1"]) == ("i-1",)
+
+
+@pytest.mark.parametrize("count", [1, 300, MOST_VMS_AT_ONCE])
+def test_no_launch_is_given_up_before_its_own_deadlines(count: int) -> None:
+    limits = Limits()
+    once = limits.read_seconds + limits.launch_seconds_per_vm * count + 2 * limits.connect_seconds
+    # Refused parameters are left out in a second try, with a listing after each, and tags are put on at last.
+    assert 2 * once + 3 * limits.deadline_seconds < GIVE_UP_SECONDS + count * LAUNCH_SECONDS_PER_VM
 
 
 def test_threads_that_hang_for_good_are_few(clock: SettableClock, lane: Lane, gate: Gate) -> None:
