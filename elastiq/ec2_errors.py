@@ -11,8 +11,11 @@ from botocore import exceptions
 from botocore.parsers import ResponseParserError
 
 from elastiq.errors import CloudError, CloudFault
+from elastiq.redaction import secret_texts
 
 MAX_MESSAGE_CHARACTERS = 300
+_SHORTEST_LINE = 6
+"""Of user data that is hidden. Shorter than in the log, where the words of elastiq itself must stay readable."""
 
 REQUEST_ERRORS = (
     exceptions.ClientError,
@@ -159,8 +162,7 @@ class Scrubber:
 
     def __init__(self, secrets: Iterable[str] = (), user_data: bytes = b"") -> None:
         self._secrets = tuple(secret for secret in secrets if secret)
-        text = user_data.decode("utf-8", "replace")
-        self._lines = sorted({line.strip() for line in text.splitlines() if len(line.strip()) > 5}, key=len)[::-1]
+        self._texts = sorted(secret_texts(user_data, _SHORTEST_LINE), key=len, reverse=True)
         self._encoded = base64.b64encode(user_data).decode("ascii")
 
     def __call__(self, text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:
@@ -177,11 +179,11 @@ class Scrubber:
         return text if len(text) <= limit else text[: limit - 3] + "..."
 
     def hide(self, text: str) -> str:
-        """Return `text` without the secrets and the lines of the user data, as they stand or in base64."""
+        """Return `text` without the secrets and the lines and values of the user data, as they stand or in base64."""
         for secret in self._secrets:
             text = text.replace(secret, "[...]")
-        for line in self._lines:
-            text = text.replace(line, "[...]")
+        for secret in self._texts:
+            text = text.replace(secret, "[...]")
         return re.sub(r"[A-Za-z0-9+/=]{10,}", self._without_user_data, text)
 
     def _without_user_data(self, run: re.Match[str]) -> str:

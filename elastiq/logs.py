@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+from elastiq.redaction import secret_texts
+
 LOG_FILE = "elastiq.log"
 ROTATE_AT_BYTES = 1_000_000
 ROTATED_FILES = 30
@@ -34,7 +36,7 @@ class Redactor:
         self._encoded: set[str] = set()
 
     def add(self, keys: Iterable[str], user_data: Iterable[bytes]) -> None:
-        """From now on hide `keys` and the lines and the base64 form of each of `user_data`, also in part."""
+        """From now on hide `keys` and the lines, values and base64 form of each of `user_data`, also in part."""
         for key in keys:
             if key:
                 self._secrets |= {key, quote(key, safe=""), base64.b64encode(key.encode()).decode()}
@@ -43,11 +45,9 @@ class Redactor:
             if encoded:
                 self._encoded.add(encoded)
                 self._secrets.add(quote(encoded, safe=""))
-            for line in data.decode("utf-8", "replace").splitlines():
-                stripped = line.strip()
-                if len(stripped) >= _SHORTEST_SECRET_LINE:
-                    # An exception often shows a value as Python would write it.
-                    self._secrets |= {stripped, repr(stripped)[1:-1], repr(stripped.encode())[2:-1]}
+            for text in secret_texts(data, _SHORTEST_SECRET_LINE):
+                # An exception often shows a value as Python would write it.
+                self._secrets |= {text, repr(text)[1:-1], repr(text.encode())[2:-1]}
         self._longest_first = sorted(self._secrets, key=len, reverse=True)
 
     def clean(self, text: str) -> str:

@@ -24,7 +24,7 @@ LEVELS = (
     ("config_text", "clock"),
     ("values",),
     ("options", "ini", "logs", "command", "metrics"),
-    ("model", "errors", "version"),
+    ("model", "errors", "redaction", "version"),
 )
 """From top to bottom. A module imports only from its own line and from the lines below it."""
 
