@@ -26,6 +26,9 @@ class CountingCore:
     def seconds_to_next_check(self) -> float:
         return self.idle_seconds
 
+    def reconfigure(self, settings: Settings, batch: object, cloud: Cloud) -> None:
+        self.cloud = cloud
+
 
 @pytest.mark.parametrize(("sleep_s", "longest"), [(5.0, 5.0), (3600.0, 60.0)])
 def test_it_sleeps_no_longer_than_until_a_report_is_due(
@@ -41,9 +44,6 @@ def test_it_sleeps_no_longer_than_until_a_report_is_due(
     monkeypatch.setattr(process, "_sleep", sleep)
     process._loop(core)  # type: ignore[arg-type]
     assert slept == [longest]
-
-    def reconfigure(self, settings: Settings, batch: object, cloud: Cloud) -> None:
-        self.cloud = cloud
 
 
 def test_a_stop_that_comes_while_the_configuration_is_read_again_begins_no_pass(
