@@ -23,7 +23,7 @@ from elastiq.clock import Clock
 from elastiq.command import Result, execute, pipeline, run
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Shape, Worker
-from elastiq.plugins import Closing
+from elastiq.plugins import Closing, text
 from elastiq.plugins.common import Deadline, is_same, label, run_module
 from elastiq.plugins.gridengine_parse import (
     CLOSED,
@@ -34,7 +34,6 @@ from elastiq.plugins.gridengine_parse import (
     Host,
     Resource,
     demand_of,
-    parse_addresses,
     parse_groups,
     parse_hosts,
     parse_names,
@@ -274,7 +273,7 @@ def _hosts(deadline: Deadline) -> tuple[Host, ...]:
     silent = [host.name for host in hosts if host.reported and not host.address]
     if not silent:
         return hosts
-    known = parse_addresses(execute(["getent", "ahostsv4", *silent], deadline.remaining()).output)
+    known = text.addresses(execute(["getent", "ahostsv4", *silent], deadline.remaining()).output, silent)
     return tuple(replace(host, address=host.address or known.get(host.name.lower())) for host in hosts)
 
 

@@ -319,16 +319,6 @@ def parse_hosts(answer: str) -> tuple[Host, ...]:
     return tuple(replace(host, instance_id=None) if host.instance_id in doubtful else host for host in hosts)
 
 
-def parse_addresses(answer: str) -> dict[str, str]:
-    """Given the output of `getent ahostsv4`, return addresses by name in small letters; what is no address is none."""
-    addresses: dict[str, str] = {}
-    for line in answer.splitlines():
-        words = line.split()
-        if len(words) == 3 and text.ipv4(words[0]):
-            addresses.setdefault(words[2].lower(), words[0])
-    return addresses
-
-
 def _host(name: str, element: Element) -> Host:
     values = {value.get("name", ""): (value.text or "").strip() for value in element.findall("hostvalue")}
     resources: dict[str, tuple[str, str]] = {}

@@ -20,7 +20,7 @@ from elastiq.clock import Clock
 from elastiq.command import Result, execute, pipeline, run
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Worker
-from elastiq.plugins import Closing
+from elastiq.plugins import Closing, text
 from elastiq.plugins.common import Deadline, is_same, label
 from elastiq.plugins.slurm_parse import (
     GROUP_JOBS,
@@ -31,6 +31,7 @@ from elastiq.plugins.slurm_parse import (
     parse_nodes,
     parse_queue,
     parse_server_time,
+    with_addresses,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ _ACTIVE_STATES = "R,CF,CG,S,SI,SO,ST"
 _DOUBTFUL_PRIVACY = frozenset({"jobs", "nodes"})
 _SHOW_NODES = ("scontrol", "--oneliner", "--details", "--all", "show", "node")
 _DELETED_AT_ONCE = 100
+_RESOLVING_SECONDS = 5.0
+"""For so long the addresses of hosts are waited for; without them the rest of the answer is good."""
 _NO_SUCH_NODE = "elastiq-no-such-node"
 _UNKNOWN_NODE = "Invalid node name"
 """How scontrol says that a node it should change is gone."""
@@ -92,6 +95,10 @@ class Slurm:
         self._delete_left_overs(nodes, deadline)
         node = _find(worker, nodes)
         if node is None:
+            strangers = [other.worker.name for other in nodes if other.may_be_any]
+            if strangers:
+                names = ", ".join(strangers[:5])
+                raise BatchError(f"{label(worker)} may be {names}, of which Slurm tells neither VM nor address")
             return Closing.CLOSED  # no job can be on a machine that is no node
         if node.worker.closed_by_other:
             raise BatchError(f"{label(worker)} was drained by somebody else, not by elastiq: {node.reason[:200]}")
@@ -178,7 +185,9 @@ class Slurm:
     def _nodes(self, deadline: Deadline, *, anew: bool = False) -> tuple[Node, ...]:
         reading = self._readable(deadline, anew=anew)
         now = self._server_time(deadline)
-        return parse_nodes(run([*reading, *_SHOW_NODES], deadline.remaining(), environment=_ENVIRONMENT), now)
+        nodes = parse_nodes(run([*reading, *_SHOW_NODES], deadline.remaining(), environment=_ENVIRONMENT), now)
+        hosts = sorted({node.host.lower() for node in nodes if node.host and not node.worker.instance_id})
+        return with_addresses(nodes, _addresses(hosts, deadline)) if hosts else nodes
 
     def _since_seen_idle(self, worker: Worker) -> Worker:
         """Return `worker`, of which Slurm before 21.08 does not say since when it is idle, with the time since it was
@@ -226,6 +235,16 @@ class Slurm:
 
     def _scontrol(self, arguments: Sequence[str], deadline: Deadline) -> Result:
         return execute([*self._sudo, "scontrol", *arguments], deadline.remaining())
+
+
+def _addresses(hosts: Sequence[str], deadline: Deadline) -> dict[str, str]:
+    """Return the addresses of `hosts` by name in small letters, as this machine resolves them; slurmctld has to resolve
+    them, too. A name service that fails or hangs tells none: it must not hide the nodes that need none."""
+    seconds = min(_RESOLVING_SECONDS, deadline.remaining())
+    try:
+        return text.addresses(execute(["getent", "ahostsv4", *hosts], seconds).output, hosts)
+    except BatchError:
+        return {}
 
 
 def _find(worker: Worker, nodes: Sequence[Node]) -> Node | None:

@@ -125,6 +125,13 @@ class Node:
     """True if it registered itself and can be deleted."""
     down: bool
     reason: str
+    host: str = ""
+    """The name that NodeAddr has in place of an address, if it can be looked up."""
+
+    @property
+    def may_be_any(self) -> bool:
+        """True if jobs may be on it, and it is not known which VM it is."""
+        return not (self.down or self.worker.instance_id or self.worker.address)
 
     @property
     def drained_by_elastiq(self) -> bool:
@@ -279,6 +286,15 @@ def parse_nodes(answer: str, now: float) -> tuple[Node, ...]:
     )
 
 
+def with_addresses(nodes: Iterable[Node], addresses: Mapping[str, str]) -> tuple[Node, ...]:
+    """Return `nodes`, those with the name of a host in place of an address with what it is in `addresses`, by names in
+    small letters."""
+    return tuple(
+        replace(node, worker=replace(node.worker, address=addresses.get(node.host.lower()))) if node.host else node
+        for node in nodes
+    )
+
+
 def _node(line: str, now: float) -> Node | None:
     fields: dict[str, str] = {}
     for name, value in _FIELD.findall(line):
@@ -296,6 +312,8 @@ def _node(line: str, now: float) -> Node | None:
     if state == "FUTURE" or (asleep and not busy):
         return None
     name = text.name(fields["NodeName"], "scontrol")
+    host = fields["NodeAddr"]
+    address = text.ipv4(host)
     reason = _REASON.search(line)
     why = reason[1] if reason else ""
     closed = "DRAIN" in flags or "FAIL" in flags
@@ -306,7 +324,7 @@ def _node(line: str, now: float) -> Node | None:
         worker=Worker(
             name=name,
             instance_id=_instance_id(name, fields),
-            address=text.ipv4(fields["NodeAddr"]),
+            address=address,
             capacity=capacity,
             free=free,
             jobs=int(busy),
@@ -319,6 +337,7 @@ def _node(line: str, now: float) -> Node | None:
         dynamic="DYNAMIC_NORM" in flags,
         down=state == "DOWN",
         reason=why,
+        host=host if not address and text.is_name(host) else "",
     )
 
 

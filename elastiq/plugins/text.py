@@ -10,7 +10,7 @@ import ipaddress
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.etree import ElementTree  # nosec B405 - document types, and with them entities, are refused below
 
@@ -112,6 +112,26 @@ def ipv4(text: object) -> str | None:
         return str(ipaddress.IPv4Address(text)) if isinstance(text, str) else None
     except ValueError:
         return None
+
+
+def addresses(answer: str, asked: Sequence[str]) -> dict[str, str]:
+    """Given the output of `getent ahostsv4` for the names `asked`, each once, return the addresses by name, in small
+    letters; what was not found is left out.
+
+    getent calls a host by its full name, whatever it was asked for, and says nothing of what it did not find. If all
+    were found their order tells which is which, otherwise only a name that is the full one, or its first part.
+    """
+    lines = [line.split() for line in answer.splitlines()]
+    found = [(words[2].lower(), words[0]) for words in lines if len(words) == 3 and ipv4(words[0])]
+    names = [name.lower() for name in asked]
+    if len(found) == len(names):
+        return {name: address for name, (_, address) in zip(names, found)}
+    by_name: dict[str, str] = {}
+    for full_name, address in found:
+        name = full_name if full_name in names else full_name.partition(".")[0]
+        if name in names:
+            by_name.setdefault(name, address)
+    return by_name
 
 
 def instance_id(text: object) -> str | None:

@@ -22,7 +22,6 @@ from elastiq.plugins.gridengine_parse import (
     QueueInstance,
     Resource,
     demand_of,
-    parse_addresses,
     parse_groups,
     parse_hosts,
     parse_names,
@@ -464,7 +463,3 @@ class TestConfiguration:
         assert parse_names("@workers\nmpi\n\n", "qconf") == ("@workers", "mpi")
         with pytest.raises(BatchError):
             parse_names("no host group defined\n", "qconf")
-
-    def test_addresses(self) -> None:
-        text = "10.77.1.1       STREAM Node1.pool.example\n10.77.1.1       DGRAM  \nx STREAM node2\n"
-        assert parse_addresses(text) == {"node1.pool.example": "10.77.1.1"}

@@ -105,6 +105,31 @@ def test_addresses_and_ids() -> None:
     assert [text.instance_id(value) for value in ("", "-i", "a b", 1, None)] == [None] * 5
 
 
+RESOLVED = """\
+10.0.0.7        STREAM Worker3.pool.example
+10.0.0.7        DGRAM  \n\
+10.0.0.8        STREAM ip-10-0-0-8.internal
+10.0.0.8        DGRAM  \n\
+10.0.0.9        STREAM \n\
+"""
+"""What getent says of worker3, and of worker4, which is another's alias and has two addresses."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked", "addresses"),
+    [
+        (RESOLVED, ["Worker3", "worker4"], {"worker3": "10.0.0.7", "worker4": "10.0.0.8"}),
+        (RESOLVED, ["gone", "worker3", "worker4"], {"worker3": "10.0.0.7"}),
+        (RESOLVED, ["worker3", "worker3.pool.example", "worker4"], {"worker3.pool.example": "10.0.0.7"}),
+        ("", ["worker3"], {}),
+        ("x STREAM worker3\n", ["worker3"], {}),
+        ("getent: unknown database\n", ["worker3"], {}),
+    ],
+)
+def test_addresses_by_the_names_that_were_asked_for(answer: str, asked: list[str], addresses: dict[str, str]) -> None:
+    assert text.addresses(answer, asked) == addresses
+
+
 def test_claimed_twice() -> None:
     assert text.claimed_twice(["i-1", None, "i-2", "i-1", None, ""]) == {"i-1"}
 

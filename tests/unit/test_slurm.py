@@ -39,6 +39,7 @@ class FakeSlurm:
         self.refusal = ""
         self.undeletable = ""
         self.answers: dict[str, str] = {}
+        self.resolved: str | BatchError = ""
         self.after_drain: Callable[[], None] = lambda: None
 
     def add(self, name: str, state: str = IDLE, reason: str = "", **values: Any) -> None:
@@ -68,6 +69,12 @@ class FakeSlurm:
         return "JOBID\n" + "77\n" * self.jobs_on.get(name, 0)
 
     def execute(self, arguments: Sequence[str], timeout_seconds: float, **_: Any) -> Result:
+        if arguments[0] == "getent":
+            assert timeout_seconds < 10
+            self.asked.append(list(arguments))
+            if isinstance(self.resolved, BatchError):
+                raise self.resolved
+            return Result(2, self.resolved, "")
         assert arguments[:5] == ["sudo", "-n", "-u", "slurm", "scontrol"]
         words = dict(word.split("=", 1) for word in arguments[6:])
         if self.refusal:
@@ -207,6 +214,59 @@ def test_a_node_is_found_by_address_alone(cluster: FakeSlurm, plugin: Slurm) -> 
     cluster.add("node1")
     assert plugin.close(Worker("", "i-0000000a", "10.0.0.1")) is Closing.CLOSED
     assert cluster.changes == ["drain node1"]
+
+
+class TestNodesThatSlurmCallsByHostName:
+    """Of the configuration, without a feature that is the VM's id: NodeAddr is the name of a host, not an address."""
+
+    BUSY = Worker("", "i-0000000a", "10.0.0.7")
+    """A VM, as elastiq knows it before it has seen its worker."""
+
+    def test_they_are_found_by_the_address_that_the_name_has(self, cluster: FakeSlurm, plugin: Slurm) -> None:
+        cluster.add("worker3", "MIXED", cpus=2, address="worker3")
+        cluster.add("i-00000001")
+        cluster.resolved = "10.0.0.7        STREAM worker3\n10.0.0.7        DGRAM  \n"
+        addresses = {worker.name: worker.address for worker in plugin.workers()}
+        assert addresses == {"worker3": "10.0.0.7", "i-00000001": "10.0.0.1"}
+        assert cluster.asked[-1] == ["getent", "ahostsv4", "worker3"]
+        assert plugin.close(self.BUSY) is Closing.BUSY
+        cluster.nodes["worker3"].update(state="IDLE", cpus=0)
+        assert plugin.close(self.BUSY) is Closing.CLOSED
+        assert cluster.changes == ["drain worker3"]
+
+    @pytest.mark.parametrize("resolved", ["", BatchError("getent was killed")])
+    def test_a_vm_that_may_be_one_is_not_closed(
+        self, cluster: FakeSlurm, plugin: Slurm, resolved: str | BatchError
+    ) -> None:
+        cluster.add("worker3", "MIXED", cpus=2, address="worker3")
+        cluster.add("i-00000001")
+        cluster.resolved = resolved
+        assert [(worker.name, worker.address) for worker in plugin.workers()] == [
+            ("worker3", None),
+            ("i-00000001", "10.0.0.1"),
+        ]
+        with pytest.raises(BatchError, match=r"worker i-0000000a may be worker3, of which Slurm tells neither VM nor"):
+            plugin.close(self.BUSY)
+        assert plugin.close(ONE) is Closing.CLOSED
+        assert plugin.close(Worker("worker3", "i-0000000a", "10.0.0.7")) is Closing.BUSY
+        assert cluster.changes == ["drain i-00000001"]
+
+    def test_a_host_of_another_address_is_another_machine(self, cluster: FakeSlurm, plugin: Slurm) -> None:
+        cluster.add("storage1", address="storage1.example")
+        cluster.resolved = "192.168.0.1     STREAM storage1.example\n"
+        assert plugin.close(self.BUSY) is Closing.CLOSED
+        assert cluster.changes == []
+
+    def test_what_is_down_or_known_by_its_feature_is_not_asked_for(self, cluster: FakeSlurm, plugin: Slurm) -> None:
+        cluster.add("worker4", "DOWN*", address="worker4")
+        cluster.add("i-00000005", address="worker5")
+        cluster.add("worker6", address="--help")
+        cluster.resolved = BatchError("getent was killed")
+        with pytest.raises(BatchError, match="may be worker6, of which"):
+            plugin.close(self.BUSY)
+        del cluster.nodes["worker6"]
+        assert plugin.close(self.BUSY) is Closing.CLOSED
+        assert [words for words in cluster.asked if words[0] == "getent"] == [["getent", "ahostsv4", "worker4"]] * 2
 
 
 def test_the_next_vm_of_the_same_address_is_another(cluster: FakeSlurm, plugin: Slurm) -> None:
