@@ -36,6 +36,7 @@ $13 !~ /^([0-9]+|N\/A|Unknown)$/ { odd = $13; next }
 $3 ~ /^(SE|RQ|RF|RH|RD)$/ { next }
 $3 != "PD" { if ($2 != "N/A") running[$1]++; next }
 $13 + 0 > now { next }
+$14 ~ /Reserved for maintenance/ { next }
 {
   reason = $14
   sub(/[,(].*/, "", reason)
@@ -56,7 +57,8 @@ END {
 """
 """Program of awk that makes groups of equal jobs of the lines of `squeue`, so that a long queue costs this process
 nothing. Its variable `now` is Slurm's time; jobs that are due later are left out, and those that have run and wait for
-somebody to release them, which squeue counts among the pending ones by other letters. A task that stands alone, because
+somebody to release them, which squeue counts among the pending ones by other letters. So are those that wait for the
+end of a maintenance, of which only the end of the reason tells: Slurm starts them on no new node either. A task that stands alone, because
 it was changed or queued again, is a job like any other, but counts against the cap of its array."""
 
 _HEADER = re.compile(rf"(?:[A-Z_]+\|){{{len(QUEUE_FIELDS)}}}")

@@ -220,6 +220,14 @@ def test_reasons_that_do_not_count(reason: str) -> None:
     assert demand(job(Reason=reason)) == ()
 
 
+def test_a_job_that_waits_for_the_end_of_a_maintenance_does_not_count() -> None:
+    """Said on Slurm 24.11 where a reservation has all nodes: it starts no job on nodes that join meanwhile either."""
+    assert demand(job(Reason="ReqNodeNotAvail, Reserved for maintenance")) == ()
+    queue = job(ArrayTaskID="4-200%4", Reason="ReqNodeNotAvail, Reserved for maintenance")
+    other = job(ArrayJobID="8").splitlines()[1]
+    assert [group.jobs for group in demand(queue + f"{other}\n")] == [1]
+
+
 def test_a_job_that_is_due_later_does_not_count_whatever_the_reason() -> None:
     assert demand(job(EligibleTime=str(QUEUE_AT + 10), Reason="None")) == ()
 
