@@ -472,7 +472,7 @@ OPTIONS: tuple[Option, ...] = (
         Kind.WORD,
         "",
         "User as whom scontrol drains and deletes nodes, by sudo: slurm, the SlurmUser of slurm.conf. Not needed if "
-        "elastiq runs as that user or root, or is an operator of slurmdbd.",
+        "elastiq runs as that user or root, or is an administrator of slurmdbd.",
         field="slurm_sudo_user",
         pattern=r"[A-Za-z_][A-Za-z0-9_.-]*",
         can_be_empty=True,

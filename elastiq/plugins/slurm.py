@@ -2,7 +2,7 @@
 
 Workers are nodes of any kind; dynamic nodes (`slurmd -Z`, Slurm 22.05 and later), which are deleted when their VMs are
 gone, need the least configuration: docs/examples/slurm-head.conf. Draining needs the rights of SlurmUser or, with
-slurmdbd, of an operator; `[slurm] sudo_user` lends them to scontrol.
+slurmdbd, of an administrator (an operator may not); `[slurm] sudo_user` lends them to scontrol.
 
 Nodes are read from `scontrol show node`, a line each, not from `sinfo --json`. Both say the same, but the lines have
 one form from 20.11 on, while the JSON came with 21.08 and has changed how it writes states and numbers since.
@@ -151,7 +151,7 @@ class Slurm:
         if _UNKNOWN_NODE not in trial.error_output:
             raise BatchError(
                 f"this user may not drain nodes ({trial.excerpt}): set [slurm] sudo_user = slurm and allow it in "
-                "sudoers, or make the user an operator of slurmdbd"
+                "sudoers, or make the user an administrator in slurmdbd"
             )
         return f"Slurm {' '.join(version[1:2])}, {len(nodes)} workers, may drain them"
 

@@ -60,6 +60,14 @@ def test_a_message_that_nobody_says_is_found_out() -> None:
     assert missing("no such words are said of … VMs") == ["no such words are said of"]
 
 
+def test_who_may_drain_in_slurm_is_an_administrator() -> None:
+    """Slurm lets an operator of slurmdbd make reservations, but neither drain nor delete a node."""
+    texts = [path.read_text(encoding="utf-8") for path in (*PAGES, *sorted((TOP / "docs/examples").iterdir()))]
+    levels = [level for text in texts for level in re.findall(r"adminlevel=(\w+)", text, re.IGNORECASE)]
+    assert set(levels) == {"Administrator"}
+    assert len(levels) >= 3
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
