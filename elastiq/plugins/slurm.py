@@ -103,7 +103,8 @@ class Slurm:
         if node.worker.closed_by_other:
             raise BatchError(f"{label(worker)} was drained by somebody else, not by elastiq: {node.reason[:200]}")
         if not node.drained_by_elastiq:
-            if node.worker.jobs:
+            # What Slurm has drained itself stays so: it is not drained anew, and opened again, over the end of a job.
+            if node.worker.jobs or (node.worker.closed and self._has_jobs(node, deadline)):
                 return Closing.BUSY
             self._change(node, "state=drain", f"reason={OWN_REASON}idle", deadline=deadline)
         found = _find(node.worker, self._nodes(deadline))

@@ -84,6 +84,22 @@ _GPUS = re.compile(r"(?:^|,)(?:gres[:/])?gpu(?:[:/][^,:=()]*[A-Za-z_][^,:=()]*)?
 OWN_REASON = "elastiq: "
 """The reasons that elastiq gives begin like this; by them it knows its own drains again."""
 
+_REASONS_OF_SLURM = (
+    "Not responding",
+    "Node unexpectedly rebooted",
+    "Prolog error",
+    "Epilog error",
+    "Job env setup error",
+    "Kill task failed",
+    "batch job complete failure",
+    "Low socket*core",
+    "Low CPUs",
+    "Low RealMemory",
+    "Low TmpDisk",
+    "gres/",
+)
+"""How the reasons begin that Slurm gives when it drains a node by itself. Such a VM is broken, and waits for nobody."""
+
 _NO_NODES = "No nodes in the system"
 _FIELD = re.compile(r"(?:^| )([A-Za-z]+)=(\S*)")
 _REASON = re.compile(r" Reason=(.*)")
@@ -332,8 +348,10 @@ def _node(line: str, now: float) -> Node | None:
             jobs=int(busy),
             idle_seconds=None if busy else _idle_seconds(fields, now),
             closed=closed,
-            # A bad registration is closed by Slurm itself, not by somebody.
-            closed_by_other=closed and not why.startswith(OWN_REASON) and "INVALID_REG" not in flags,
+            # A bad registration is closed by Slurm itself, whatever the reason.
+            closed_by_other=(
+                closed and not why.startswith((OWN_REASON, *_REASONS_OF_SLURM)) and "INVALID_REG" not in flags
+            ),
         ),
         present=state not in ("DOWN", "UNKNOWN", "ERROR") and "INVALID_REG" not in flags,
         dynamic="DYNAMIC_NORM" in flags,

@@ -181,6 +181,16 @@ def test_a_bad_registration_can_be_closed(cluster: FakeSlurm, plugin: Slurm) -> 
     assert cluster.changes == ["drain i-00000001"]
 
 
+def test_what_slurm_drained_is_closed_once_no_job_is_left(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001", DRAINED, "Kill task failed")
+    cluster.jobs_on["i-00000001"] = 1
+    assert plugin.close(ONE) is Closing.BUSY
+    assert cluster.changes == []
+    cluster.jobs_on.clear()
+    assert plugin.close(ONE) is Closing.CLOSED
+    assert cluster.changes == ["drain i-00000001"]
+
+
 def test_a_drain_that_had_no_effect_is_an_error(cluster: FakeSlurm, plugin: Slurm) -> None:
     cluster.add("i-00000001")
     cluster.after_drain = lambda: cluster.nodes["i-00000001"].update(state=IDLE)

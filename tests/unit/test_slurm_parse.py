@@ -377,8 +377,32 @@ def test_reasons_of_a_drain() -> None:
     assert drained("elastiq: idle") == (True, False)
     assert drained("not by elastiq: idle") == (False, True)
     assert drained("") == (False, True)
+    assert drained("NHC: disk") == (False, True)
+    assert drained("no: Kill task failed") == (False, True)
     open_again = one_node(node().rstrip("\n") + " Reason=elastiq: idle [slurm@2026-11-22T22:00:00]\n")
     assert (open_again.worker.closed, open_again.drained_by_elastiq) == (False, False)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Kill task failed",
+        "Prolog error",
+        "Epilog error",
+        "Job env setup error",
+        "batch job complete failure",
+        "Not responding",
+        "Node unexpectedly rebooted",
+        "Low RealMemory (reported:900 < 100.00% of configured:1000)",
+        "Low socket*core*thread count, Low CPUs",
+        "gres/gpu count reported lower than configured (0 < 1)",
+    ],
+)
+def test_what_slurm_drains_is_drained_by_nobody(reason: str) -> None:
+    """Texts of its source, not recorded: nobody will come back to resume such a VM."""
+    line = node(State="IDLE+DRAIN").rstrip("\n") + f" Reason={reason} [slurm@2026-11-22T22:00:00]\n"
+    found = one_node(line)
+    assert (found.worker.closed, found.worker.closed_by_other, found.drained_by_elastiq) == (True, False, False)
 
 
 def test_what_people_write_is_not_taken_for_slurms_words() -> None:
