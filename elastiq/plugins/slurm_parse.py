@@ -108,7 +108,8 @@ _NODE_FIELDS = ("NodeName", "NodeAddr", "State", "CPUAlloc", "CPUTot", "RealMemo
 _BASE_STATES = ("IDLE", "MIXED", "ALLOCATED", "DOWN", "ERROR", "UNKNOWN", "FUTURE")
 _INSTEAD_OF_IDLE = ("MAINT", "RESERVED", "REBOOT", "PERFCTRS")
 """What Slurm before 21.08 calls a node that is idle, and something else, too; later it says IDLE+MAINTENANCE."""
-_RESERVING = frozenset({"MAINT", "MAINTENANCE", "RESERVED"})
+_MAINTENANCE = frozenset({"MAINT", "MAINTENANCE"})
+_RESERVING = _MAINTENANCE | {"RESERVED"}
 _INSTANCE_ID = re.compile(r"i-[0-9a-f]{8}(?:[0-9a-f]{9})?")
 _SERVER_TIME = re.compile(r"sdiag output at [^\n]*\(([0-9]{9,11})\)")
 
@@ -335,6 +336,9 @@ def _node(line: str, now: float) -> Node | None:
     reason = _REASON.search(line)
     why = reason[1] if reason else ""
     closed = "DRAIN" in flags or "FAIL" in flags
+    # The jobs of a reservation run on its nodes alone, so an idle one is waited for, unless it can start none of them;
+    # but a reservation for maintenance has no jobs.
+    claimed = state == "IDLE" and not closed and "RESERVED" in flags and not _MAINTENANCE.intersection(flags)
     capacity, free = _shapes(fields)
     if _RESERVING.intersection(flags):
         free = Shape(0)  # only for the jobs of the reservation
@@ -345,8 +349,8 @@ def _node(line: str, now: float) -> Node | None:
             address=address,
             capacity=capacity,
             free=free,
-            jobs=int(busy),
-            idle_seconds=None if busy else _idle_seconds(fields, now),
+            jobs=int(busy or claimed),
+            idle_seconds=None if busy or claimed else _idle_seconds(fields, now),
             closed=closed,
             # A bad registration is closed by Slurm itself, whatever the reason.
             closed_by_other=(

@@ -145,6 +145,19 @@ def test_a_busy_worker_is_left_alone(cluster: FakeSlurm, plugin: Slurm, busy: di
     assert cluster.changes == []
 
 
+def test_a_reserved_worker_is_left_to_the_jobs_of_the_reservation(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001", IDLE + "+RESERVED")
+    assert plugin.close(ONE) is Closing.BUSY
+    assert cluster.changes == []
+
+
+def test_a_reservation_of_a_worker_that_is_drained_comes_too_late(cluster: FakeSlurm, plugin: Slurm) -> None:
+    cluster.add("i-00000001")
+    cluster.after_drain = lambda: cluster.nodes["i-00000001"].update(state=DRAINED + "+RESERVED")
+    assert plugin.close(ONE) is plugin.close(ONE) is Closing.CLOSED
+    assert cluster.changes == ["drain i-00000001"]
+
+
 def test_a_job_that_got_in_first_stays(cluster: FakeSlurm, plugin: Slurm) -> None:
     cluster.add("i-00000001")
     cluster.after_drain = lambda: cluster.nodes["i-00000001"].update(state="MIXED+DRAIN+DYNAMIC_NORM", cpus=1)

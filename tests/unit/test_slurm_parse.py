@@ -352,8 +352,29 @@ def test_nodes_that_do_not_work_are_no_workers(state: str) -> None:
 def test_words_of_slurm_20_11_for_idle_nodes(state: str) -> None:
     """Written after its source (node_state_string), not recorded: an idle node in a reservation is not called IDLE."""
     found = one_node(node(State=state))
-    assert (found.present, found.worker.jobs, found.worker.idle_seconds) == (True, 0, 60.0)
+    idle = (1, None) if state == "RESERVED" else (0, 60.0)
+    assert (found.present, (found.worker.jobs, found.worker.idle_seconds)) == (True, idle)
     assert found.worker.closed == ("DRAIN" in state)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "jobs"),
+    [
+        ("IDLE+DYNAMIC_NORM+RESERVED", "", 1),
+        ("RESERVED", "", 1),
+        ("IDLE+DRAIN+RESERVED", "Kill task failed", 0),
+        ("IDLE+DRAIN+RESERVED", "elastiq: idle", 0),
+        ("IDLE+RESERVED", "elastiq: idle", 1),
+        ("IDLE+DYNAMIC_NORM+MAINTENANCE+RESERVED+PLANNED", "", 0),
+        ("MAINT", "", 0),
+        ("DOWN+RESERVED", "Not responding", 0),
+    ],
+)
+def test_a_reservation_claims_its_idle_nodes(state: str, reason: str, jobs: int) -> None:
+    """Its jobs run nowhere else; but one for maintenance has none, and what is drained starts none."""
+    line = node(State=state).rstrip("\n") + f" Reason={reason} [root@2026-11-22T22:00:00] ReservationName=exam\n"
+    worker = one_node(line).worker
+    assert (worker.jobs, worker.idle_seconds) == (jobs, None if jobs else 60.0)
 
 
 @pytest.mark.parametrize("state", ["MAINT", "RESERVED", "IDLE+RESERVED", "IDLE+MAINTENANCE+RESERVED", "MIXED+RESERVED"])
