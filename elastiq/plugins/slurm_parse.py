@@ -24,6 +24,7 @@ QUEUE_FIELDS = (
     "tres-per-task",
     "Partition",
     "ReqNodes",
+    "Reservation",
     "EligibleTime",
     "Reason",
 )
@@ -31,22 +32,22 @@ QUEUE_FIELDS = (
 
 GROUP_JOBS = r"""
 NR == 1 { print; next }
-NF != 15 { print "?|" $0; next }
-$13 !~ /^([0-9]+|N\/A|Unknown)$/ { odd = $13; next }
+NF != 16 { print "?|" $0; next }
+$14 !~ /^([0-9]+|N\/A|Unknown)$/ { odd = $14; next }
 $3 ~ /^(SE|RQ|RF|RH|RD)$/ { next }
 $3 != "PD" { if ($2 != "N/A") running[$1]++; next }
-$13 + 0 > now { next }
-$14 ~ /Reserved for maintenance/ { next }
+$14 + 0 > now { next }
+$15 ~ /Reserved for maintenance/ { next }
 {
-  reason = $14
+  reason = $15
   sub(/[,(].*/, "", reason)
   if ($2 ~ /%/) capped[$1] = 1
   if ($2 ~ /^[0-9]+$/) alone[$1 "|" reason]++
   group = ($2 ~ /[^0-9]/ && $2 != "N/A" ? $1 "|" $2 : "|")
-  for (field = 4; field <= 12; field++) group = group "|" $field
+  for (field = 4; field <= 13; field++) group = group "|" $field
   group = group "|" reason
   count[group]++
-  if (!(group in since) || $13 + 0 < since[group]) since[group] = $13 + 0
+  if (!(group in since) || $14 + 0 < since[group]) since[group] = $14 + 0
 }
 END {
   for (group in count) print "W|" count[group] "|" since[group] "|" group
@@ -58,11 +59,12 @@ END {
 """Program of awk that makes groups of equal jobs of the lines of `squeue`, so that a long queue costs this process
 nothing. Its variable `now` is Slurm's time; jobs that are due later are left out, and those that have run and wait for
 somebody to release them, which squeue counts among the pending ones by other letters. So are those that wait for the
-end of a maintenance, of which only the end of the reason tells: Slurm starts them on no new node either. A task that stands alone, because
-it was changed or queued again, is a job like any other, but counts against the cap of its array."""
+end of a maintenance, which only the end of the reason tells: Slurm starts them on no new node either. A task that
+stands alone, because it was changed or queued again, is a job like any other, but counts against the cap of its
+array."""
 
 _HEADER = re.compile(rf"(?:[A-Z_]+\|){{{len(QUEUE_FIELDS)}}}")
-_GROUP_FIELDS = 15
+_GROUP_FIELDS = 16
 # The reasons that a further VM may be the answer to, as they begin. "None" is the reason of a job that the scheduler
 # has not looked at yet. PartitionConfig and PartitionNodeLimit are said of jobs that need more nodes than there are.
 # All others (Dependency, BeginTime, JobHeld..., JobArrayTaskLimit, Licenses, Reservation, Assoc..., QOS...,
@@ -129,7 +131,7 @@ class Waiting:
     nodes: int
     partitions: tuple[str, ...]
     wants_nodes: bool
-    """True if the jobs want to run on certain nodes only."""
+    """True if the jobs want to run on certain nodes only, which they or their reservation name."""
     reason: str
 
 
@@ -192,7 +194,7 @@ def _not_in_seconds(who: str, time: str) -> BatchError:
 
 
 def _waiting(words: Sequence[str]) -> Waiting:
-    jobs, since, array, tasks, nodes, task_count, resources, *per, partition, wanted, reason = words
+    jobs, since, array, tasks, nodes, task_count, resources, *per, partition, wanted, reservation, reason = words
     machines = max(1, text.count(nodes, "squeue"))
     return Waiting(
         jobs=text.count(jobs, "squeue"),
@@ -202,7 +204,7 @@ def _waiting(words: Sequence[str]) -> Waiting:
         shape=_shape(resources, per, machines, max(1, text.count(task_count, "squeue"))),
         nodes=machines,
         partitions=tuple(partition.split(",")),
-        wants_nodes=wanted not in _NOTHING,
+        wants_nodes=wanted not in _NOTHING or reservation not in _NOTHING,
         reason=reason,
     )
 

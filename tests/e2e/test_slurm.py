@@ -1,12 +1,15 @@
-"""What only Slurm has: jobs and nodes that are hidden from everybody but its own user."""
+"""What only Slurm has: jobs and nodes that are hidden from everybody but its own user, and reservations."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
 from tests.e2e.harness import PluginOnHead
 from tests.testbed.machines import Network
 from tests.testbed.pool import wait_until
+from tests.testbed.rootfs import JOB_USER
 from tests.testbed.slurm_pool import SlurmPool
 
 INSTANCE_ID = "i-00000001"
@@ -34,3 +37,44 @@ def test_what_is_hidden_is_seen_through_sudo_as_it_is(testbed_root: None, networ
         # One of them runs.
         wait_until(lambda: waiting() == len(TASKS) - 1, "the tasks wait", 60, waiting)
         assert all(0 <= group["oldest_wait_seconds"] < 120 for group in plugin.call("demand"))
+
+
+@pytest.mark.real
+def test_reservations(testbed_root: None, networks: list[Network]) -> None:
+    """An idle node in one is not closed; jobs that wait for it, or for the end of a maintenance, are no demand."""
+    networks.append(Network())
+    batch = SlurmPool(networks[-1], 1)
+    batch.start_worker(INSTANCE_ID, "10.77.1.1", batch.substituted_user_data())
+    batch.wait_joined([INSTANCE_ID])
+
+    def reserve(nodes: str, *words: str) -> None:
+        when = ("starttime=now", "duration=60")
+        batch.head.run("scontrol", "create", "reservation", "reservationname=exam", *when, f"nodes={nodes}", *words)
+
+    def reasons() -> set[str]:
+        return {each["reason"] for each in batch.queue()}
+
+    with PluginOnHead(batch) as plugin:
+
+        def worker() -> dict[str, Any]:
+            (only,) = plugin.call("workers")
+            return dict(only)
+
+        reserve(INSTANCE_ID, f"users={JOB_USER}")
+        wait_until(lambda: worker()["jobs"], "the node is reserved", 30)
+        assert plugin.call("close", worker()) == "busy"
+        batch.submit(2, 60, options=["--reservation=exam"])
+        wait_until(lambda: reasons() == {"None", "Resources"}, "one task runs and one waits", 30, batch.queue)
+        assert plugin.call("demand") == []
+        batch.cancel_all()
+        batch.wait_all(30)
+        batch.head.run("scontrol", "delete", "reservationname=exam")
+        wait_until(lambda: not worker()["jobs"], "the node is free", 30)
+
+        reserve("ALL", "flags=maint", "users=root")
+        batch.submit(1, 60)
+        held = "ReqNodeNotAvail, Reserved for maintenance"
+        wait_until(lambda: reasons() == {held}, "the job is held back", 30, batch.queue)
+        assert plugin.call("demand") == []
+        assert worker()["jobs"] == 0
+        assert plugin.call("close", worker()) == "closed"

@@ -360,7 +360,7 @@ _JOB = b'{"id": "000001", "command": ["true"], "cpus": 1, "submitted_at": 5.0, "
 _WORKER = (
     b'{"name": "node", "instance_id": "i-1", "address": "10.0.0.1", "cpus": 4, "memory_mb": 8, "idle_seconds": 7.5}'
 )
-_JOBS_HEADER = b"A|B|C|D|E|F|G|H|I|J|K|L|M|N|"
+_JOBS_HEADER = b"A|B|C|D|E|F|G|H|I|J|K|L|M|N|O|"
 _SLOT = (
     b'{"Machine": "node", "Name": "slot1@node", "State": "Unclaimed", "Cpus": 4, "Memory": 8000, "Disk": 1024.0, '
     b'"MyAddress": "<10.77.0.11:9618?addrs=10.77.0.11-9618>", "MyCurrentTime": 10000, "EnteredCurrentState": 9900}'
@@ -399,8 +399,8 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "htcondor_bindings": (b'{"groups": [[5, 1, 100, 5, null, 1]], "schedds": ["a"]}', b"[%b]" % _SLOT, b"[]"),
     "htcondor_total": (b"\n\nTotal for query: 0 jobs; 0 completed, 0 removed\nTotal for all users: 3 jobs\n",),
     "slurm_queue": (
-        b"%b\nW|20|1700000000|||1|1|cpu=3,mem=2100M,node=1,billing=3|N/A|gres/gpu:2|N/A|cpu=3|batch||Priority\n"
-        b"W|1|1700000000|19|3,5-9:2,20-30%%2|2|4|cpu=1,mem=1000M,node=1|N/A|N/A|N/A|N/A|a,b||None\nR|19|1\n"
+        b"%b\nW|20|1700000000|||1|1|cpu=3,mem=2100M,node=1,billing=3|N/A|gres/gpu:2|N/A|cpu=3|batch||(null)|Priority\n"
+        b"W|1|1700000000|19|3,5-9:2,20-30%%2|2|4|cpu=1,mem=1000M,node=1|N/A|N/A|N/A|N/A|a,b||(null)|None\nR|19|1\n"
         b"A|19|Resources|2\n" % _JOBS_HEADER,
         _JOBS_HEADER + b"\n",
     ),

@@ -24,6 +24,8 @@ from elastiq.plugins.slurm_parse import (
 )
 
 RECORDED = Path(__file__).parent / "recorded" / "slurm"
+"""The column RESERVATION was put into the queues later: `(null)` for a job without one, as Slurm 24.11 prints it and,
+after their source, 20.11 and 22.05 do."""
 QUEUE_AT = 1795387242
 NODES_AT = 1795387234
 
@@ -53,6 +55,7 @@ def job(**changes: str) -> str:
     """A queue with one waiting job."""
     values = dict.fromkeys(QUEUE_FIELDS, "N/A")
     values.update({"ArrayJobID": "7", "StateCompact": "PD", "NumNodes": "1", "NumTasks": "1", "ReqNodes": ""})
+    values["Reservation"] = "(null)"
     values.update({"tres-alloc": "cpu=1,mem=1000M,node=1,billing=1", "Partition": "batch", "Reason": "Resources"})
     values.update(
         {"EligibleTime": str(QUEUE_AT - 60), **{name.replace("_", "-"): text for name, text in changes.items()}}
@@ -234,6 +237,12 @@ def test_a_job_that_is_due_later_does_not_count_whatever_the_reason() -> None:
 
 def test_a_job_for_certain_nodes_does_not_count() -> None:
     assert demand(job(ReqNodes="node[1-3]")) == ()
+
+
+@pytest.mark.parametrize("reason", ["None", "Resources", "Priority", "ReqNodeNotAvail, May be reserved for other job"])
+def test_a_job_in_a_reservation_does_not_count(reason: str) -> None:
+    """It runs on the nodes of the reservation alone."""
+    assert demand(job(Reservation="exam", Reason=reason)) == ()
 
 
 @pytest.mark.parametrize(
