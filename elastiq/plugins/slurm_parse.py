@@ -294,12 +294,13 @@ def parse_nodes(answer: str, now: float) -> tuple[Node, ...]:
     Nodes that do not exist (FUTURE, powered down) are left out. `now` is Slurm's time. Raise BatchError if it is
     anything else: where there are no nodes, scontrol says so.
     """
-    lines = [line.strip() for line in answer.splitlines() if line.strip()]
-    if lines == [_NO_NODES]:
+    listed = answer.strip()
+    if listed == _NO_NODES:
         return ()
-    if not lines or not answer.endswith("\n"):
+    if not listed or not answer.endswith("\n"):
         raise BatchError(f"scontrol answered what is no list of nodes: {text.excerpt(answer)}")
-    nodes = [node for node in (_node(line, now) for line in lines) if node]
+    # A line each, but for comments, which may have several.
+    nodes = [node for node in (_node(record, now) for record in re.split(r"\n(?=NodeName=)", listed)) if node]
     doubtful = text.claimed_twice(node.worker.instance_id for node in nodes)
     return tuple(
         replace(node, worker=replace(node.worker, instance_id=None)) if node.worker.instance_id in doubtful else node
@@ -316,13 +317,13 @@ def with_addresses(nodes: Iterable[Node], addresses: Mapping[str, str]) -> tuple
     )
 
 
-def _node(line: str, now: float) -> Node | None:
+def _node(record: str, now: float) -> Node | None:
     fields: dict[str, str] = {}
-    for name, value in _FIELD.findall(line):
+    for name, value in _FIELD.findall(record):
         fields.setdefault(name, value)  # texts that people write come last
     missing = [name for name in _NODE_FIELDS if name not in fields]
-    if missing or not line.startswith("NodeName="):
-        raise BatchError(f"scontrol answered what is no node: {text.excerpt(line)}")
+    if missing or not record.startswith("NodeName="):
+        raise BatchError(f"scontrol answered what is no node: {text.excerpt(record)}")
     state, *flags = (word.rstrip(_MARKS) for word in fields["State"].split("+"))
     if state in _INSTEAD_OF_IDLE:
         state, flags = "IDLE", [state, *flags]
@@ -335,7 +336,7 @@ def _node(line: str, now: float) -> Node | None:
     name = text.name(fields["NodeName"], "scontrol")
     host = fields["NodeAddr"]
     address = text.ipv4(host)
-    reason = _REASON.search(line)
+    reason = _REASON.search(record)
     why = reason[1] if reason else ""
     closed = "DRAIN" in flags or "FAIL" in flags
     # The jobs of a reservation run on its nodes alone, so an idle one is waited for, unless it can start none of them;

@@ -442,6 +442,14 @@ def test_what_people_write_is_not_taken_for_slurms_words() -> None:
     assert found.present
 
 
+@pytest.mark.parametrize("comment", ["a\nb", "a\n\nb\r\n", "a\x85b\u2028c\x0cd\x1ce", "a\n State=DOWN NodeName=x"])
+def test_a_comment_of_several_lines_is_one_nodes(comment: str) -> None:
+    """Slurm 24.11 makes one line of a reason, but not of a comment or of what is in Extra."""
+    line = node().rstrip("\n") + f" Comment={comment}\n"
+    first, second = parse_nodes(line + node().replace("=node1", "=node2"), 1_700_000_060)
+    assert (first.worker, second.worker.name) == (one_node(node()).worker, "node2")
+
+
 @pytest.mark.parametrize(
     ("changes", "instance_id"),
     [
@@ -485,7 +493,8 @@ def test_memory_that_nobody_has_set_is_not_known() -> None:
         node() + "NodeName=node2 Arch=x86\n",
         node().replace("NodeName=node1", "NodeName=-x"),
         node().replace("NodeName=node1", "NodeName=node[1-3]"),
-        node() + "No nodes in the system\n",
+        "a\n" + node(),
+        node() + "No nodes in the system",
     ],
 )
 def test_what_is_no_list_of_nodes_is_an_error(answer: str) -> None:
