@@ -314,6 +314,17 @@ def test_a_dead_node_is_closed_so_that_it_stays_closed(cluster: FakeSlurm, plugi
     assert cluster.changes == ["drain i-00000001"]
 
 
+def test_a_node_that_somebody_has_set_down_is_lost_like_any_other(cluster: FakeSlurm, plugin: Slurm) -> None:
+    """Its jobs are queued again or killed by then; only a drain keeps its VM."""
+    cluster.add("i-00000001", "DOWN+DYNAMIC_NORM", "new disk")
+    assert plugin.workers() == ()
+    assert plugin.close(ONE) is Closing.CLOSED
+    assert cluster.changes == ["drain i-00000001"]
+    cluster.add("i-00000001", "DOWN+DRAIN+DYNAMIC_NORM", "new disk")
+    with pytest.raises(BatchError, match=r"somebody else.*new disk"):
+        plugin.close(ONE)
+
+
 def test_forget_gives_the_jobs_of_a_dead_vm_back(cluster: FakeSlurm, plugin: Slurm) -> None:
     cluster.add("i-00000001", "MIXED+DYNAMIC_NORM", cpus=2)
     plugin.forget(ONE)
