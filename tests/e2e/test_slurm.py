@@ -1,4 +1,4 @@
-"""What only Slurm has: jobs and nodes that are hidden from everybody but its own user, and reservations."""
+"""What only Slurm has: what is hidden from everybody but its own user, reservations, and nodes known by host name."""
 
 from __future__ import annotations
 
@@ -78,3 +78,23 @@ def test_reservations(testbed_root: None, networks: list[Network]) -> None:
         assert plugin.call("demand") == []
         assert worker()["jobs"] == 0
         assert plugin.call("close", worker()) == "closed"
+
+
+@pytest.mark.real
+def test_a_node_is_known_by_the_address_of_its_host(testbed_root: None, networks: list[Network]) -> None:
+    """One whose name tells nothing of its VM; and while its host can not be resolved it may be any."""
+    networks.append(Network())
+    batch = SlurmPool(networks[-1], 1)
+    batch.start_worker("worker3", "10.77.1.1", batch.substituted_user_data())
+    batch.wait_joined(["worker3"])
+    batch.head.run("sh", "-c", "echo 10.77.1.1 worker3.pool.example worker3 >>/etc/hosts")
+    batch.head.run("scontrol", "update", "nodename=worker3", "nodeaddr=worker3")
+    never_seen = {"name": "", "instance_id": INSTANCE_ID, "address": "10.77.1.1", "capacity": {}, "free": {}}
+    with PluginOnHead(batch) as plugin:
+        (worker,) = plugin.call("workers")
+        assert (worker["name"], worker["instance_id"], worker["address"]) == ("worker3", None, "10.77.1.1")
+        job = batch.submit(1, 60)
+        wait_until(lambda: batch.busy()["worker3"], f"job {job} runs", 30, batch.queue)
+        assert plugin.call("close", never_seen) == "busy"
+        batch.head.run("sh", "-c", "grep -v worker3 /etc/hosts >/tmp/hosts; cat /tmp/hosts >/etc/hosts")
+        assert "may be worker3, of which Slurm tells neither VM nor address" in plugin.ask("close", never_seen)["error"]
