@@ -35,6 +35,11 @@ MakeEndpoint = Callable[..., Ec2Endpoint]
 @pytest.fixture(scope="module")
 def moto() -> Iterator[MotoServer]:
     with MotoServer() as server:
+        endpoint = Ec2Endpoint(moto_url=server.url, dialect="aws")
+        # Its first answers take longer than SHORT allows.
+        ec2 = cloud(endpoint, limits=Limits())
+        ec2.terminate(ids(ec2.launch(POOL, 1, "warm-up")))
+        endpoint.stop()
         yield server
 
 
