@@ -25,6 +25,9 @@ CLOSING_BUDGET_SECONDS = 5.0
 REOPENING_BUDGET_SECONDS = 5.0
 """The same for reopening: one worker that does not answer keeps neither the others nor the loop waiting for long."""
 
+CONSOLES_BUDGET_SECONDS = 5.0
+"""The same for reading consoles."""
+
 CONSOLE_CHARACTERS = 160
 """So much of the end of a console is a reason to show; the log has more."""
 
@@ -142,6 +145,11 @@ class Actuator:
 
     def _end(self, decisions: list[Decision], memory: Memory, outcomes: list[Outcome]) -> Memory:
         """Close the workers, then terminate the VMs of those that are closed."""
+        # A VM that is not known as a worker can not be kept from becoming one after all. So nothing that takes long
+        # comes between its close and the request: consoles are read before, and others are closed before it.
+        consoles = self._consoles(decisions, memory)
+        decisions = [decision for decision in decisions if decision.instance_id in consoles and not self.stopping]
+        decisions.sort(key=lambda decision: not memory.vms[decision.instance_id].worker_name)
         now = self.clock.now()
         before = memory
         for decision in decisions:
@@ -151,18 +159,19 @@ class Actuator:
             return before
         closed: list[Decision] = []
         failed: list[Outcome] = []
-        # A VM that is not known as a worker can not be kept from becoming one after all: those last, and nothing that
-        # takes long between its close and the request.
-        for decision in sorted(decisions, key=lambda decision: not memory.vms[decision.instance_id].worker_name):
+        for decision in decisions:
             if self.stopping or self.clock.now() - now > CLOSING_BUDGET_SECONDS:
                 memory = _with(memory, before.vms[decision.instance_id])
                 continue
-            console = self._console(decision, memory)
             failure = self.close(decision, memory)
-            if failure is None:
-                closed.append(_explained(decision, console))
-            else:
+            if failure is not None and failure.refused:
                 failed.append(failure)
+                continue
+            decision = _explained(decision, consoles[decision.instance_id])
+            if failure is None:
+                closed.append(decision)
+            else:
+                failed.append(replace(failure, decision=decision))
         # Doomed before the request: whatever becomes of it, no job may start there any more.
         for decision in closed:
             memory = _with(memory, replace(memory.vms[decision.instance_id], closed=True, doomed=True))
@@ -187,13 +196,23 @@ class Actuator:
             return Outcome(decision, False, "a job runs there, so it stays", refused=True)
         return None
 
-    def _console(self, decision: Decision, memory: Memory) -> str | CloudError | None:
-        """Return the end of the console of a VM that never became a worker, or why it can not be read; None if that was
-        said already, or the VM is another one."""
-        if not decision.failed_boot or memory.vms[decision.instance_id].closed:
-            return None
+    def _consoles(self, decisions: list[Decision], memory: Memory) -> dict[str, str | CloudError | None]:
+        """Return the ends of the consoles of VMs that never became workers, or why one can not be read, by instance id;
+        None for other VMs, and if it was told before. VMs for which there is no time are left out."""
+        began_at = self.clock.now()
+        consoles: dict[str, str | CloudError | None] = {}
+        for decision in decisions:
+            record = memory.vms[decision.instance_id]
+            if not decision.failed_boot or record.failed_boot or record.closed:
+                consoles[record.id] = None
+            elif not self.stopping and self.clock.now() - began_at <= CONSOLES_BUDGET_SECONDS:
+                consoles[record.id] = self.console(record.id)
+        return consoles
+
+    def console(self, instance_id: str) -> str | CloudError | None:
+        """Return the end of the console of a VM, or why it can not be read."""
         try:
-            return self.cloud.console_tail(decision.instance_id)
+            return self.cloud.console_tail(instance_id)
         except CloudError as error:
             return error
 
@@ -232,6 +251,10 @@ class DryRunActuator(Actuator):
         if not self.shutdown:
             return super().close(decision, memory)
         return Outcome(decision, False, "dry run: not terminated (dry_run_shutdown_vms)", refused=True)
+
+    def console(self, instance_id: str) -> str | CloudError | None:
+        """Ask for no console if dry_run_shutdown_vms is set: nothing is terminated that it could explain."""
+        return None if self.shutdown else super().console(instance_id)
 
 
 def _explained(decision: Decision, console: str | CloudError | None) -> Decision:

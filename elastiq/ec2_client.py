@@ -143,6 +143,13 @@ def _without_unread_parts(body: bytes) -> bytes:
     return body
 
 
+_OWN_ENDPOINT: dict[str, Any] = {
+    name: True for name in Config.OPTION_DEFAULTS if name == "ignore_configured_endpoint_urls"
+}
+"""AWS_ENDPOINT_URL and the like do not count: `is_aws` goes by api_url, and believes the client token of AWS to be a
+lock. Versions of botocore without this option read no such endpoints either."""
+
+
 class ClientMaker:
     """Makes botocore clients for the endpoint and with the credentials of `settings`; safe in several threads."""
 
@@ -178,6 +185,7 @@ class ClientMaker:
                     read_timeout=read_seconds,
                     retries={"mode": "standard", "total_max_attempts": attempts},
                     user_agent_extra=f"elastiq/{VERSION}",
+                    **_OWN_ENDPOINT,
                 ),
                 **keys,
             )
@@ -195,9 +203,6 @@ class ClientMaker:
     def _make_session(self) -> Any:
         session = botocore.session.Session()
         session.register_component("data_loader", _loader())
-        # AWS_ENDPOINT_URL and the like: is_aws goes by api_url, and believes the client token of AWS to be a lock.
-        # Versions of botocore without this variable read no such endpoints either.
-        session.set_config_variable("ignore_configured_endpoint_urls", True)
         # botocore's own timestamp parser takes a fifth of the time of a large listing.
         parsers = _LeanParserFactory()
         parsers.set_parser_defaults(timestamp_parser=str)

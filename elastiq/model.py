@@ -167,7 +167,7 @@ class VmRecord:
     missing_since: float | None = None
     """Since when the cloud's listings have left it out."""
     joined_at: float | None = None
-    """When the batch system first showed its worker; None: never joined."""
+    """When the batch system first showed its worker, or may have, if nobody knows; None: never joined."""
     worker_name: str = ""
     """What the batch system called its worker when it was last seen."""
     lost_since: float | None = None

@@ -138,7 +138,7 @@ def _track_listed(
         if record is None:
             if not instance.state.alive or not _is_own(instance, policy.cluster, tokens, known_before):
                 continue
-            met_before = instance.id in known_before or instance.client_token in known_before
+            met_before = instance.id in known_before
             record = _adopt(instance, now, tokens.get(instance.client_token), policy, met_before=met_before)
         if instance.state.alive:
             vms[instance.id] = _still_there(_refresh(record, instance, policy.cluster), listed_at)
@@ -437,7 +437,7 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
         record = replace(record, terminated_at=now, terminate_tries=0)
     elif outcome.done or outcome.refused:
         # If the close took effect, that may be why the worker is out of sight: then patience with it begins anew.
-        lost_since = None if outcome.done or record.closed else record.lost_since
+        lost_since = None if record.closed else record.lost_since
         record = replace(record, closing_at=None, closed=False, terminate_tries=0, lost_since=lost_since)
         if outcome.refused:
             record = replace(record, doomed=False, terminate_retry_at=now + CLOSE_AGAIN_SECONDS)

@@ -289,6 +289,8 @@ class SimCloud:
 
     def _console(self, id_: str) -> str:
         vm = self._world.vms.get(id_)
+        for other in self._world.vms.values():
+            other.found_absent_at = -ABSENT_SECONDS  # nothing that can wait comes between a close and a termination
         self._world.book.check("only its own", vm is None or vm.own, f"console of {id_} read, which is not elastiq's")
         self._trouble()
         if self._world.faults.strikes("console fails"):

@@ -145,17 +145,17 @@ def test_the_daemon_is_found_where_root_may_not_look_into_processes(
     stale: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a container, which takes CAP_SYS_PTRACE from root."""
-    stat = os.stat
+    stat = Path.stat
 
-    def refuse(path: Any, **options: Any) -> os.stat_result:
+    def refuse(path: Path, **options: Any) -> os.stat_result:
         if str(path).startswith("/proc/"):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return stat(path, **options)
 
     with PidFile(tmp_path, Clock()):
         if stale:
             (tmp_path / PID_FILE).write_text(f"{os.getppid()}\n")
-        monkeypatch.setattr(os, "stat", refuse)
+        monkeypatch.setattr(Path, "stat", refuse)
         assert find_daemon(tmp_path) == (0 if stale else os.getpid()), "another process is never the daemon"
 
 

@@ -925,6 +925,56 @@ def test_the_console_of_a_vm_is_read_before_its_close_so_that_no_late_worker_has
     assert not rig.cloud.terminations
 
 
+def test_all_consoles_are_read_before_the_first_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, min_vms=2, estimated_vm_deploy_time_s=120))
+    read: list[str] = []
+
+    def late(id_: str) -> str:
+        read.append(id_)
+        if len(read) == 2:
+            rig.cloud.run()
+            rig.batch.join(read[0], jobs=1)
+        return ""
+
+    monkeypatch.setattr(rig.cloud, "console_tail", late)
+    rig.run(160)
+    assert len(read) == 2
+    assert rig.cloud.terminations == [(read[1],)]
+
+
+def test_a_stop_while_a_console_is_read_closes_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the simulator."""
+    rig.wait_for_jobs(4)
+    monkeypatch.setattr(rig.cloud, "console_tail", lambda id_: rig.core.stop() or "")
+    rig.run(rig.settings.estimated_vm_deploy_time_s + 200)
+    assert "close" not in [call for call, _ in rig.batch.calls]
+    assert not rig.core._memory.vms["i-00000001"].leaving
+
+
+def test_the_console_of_a_failed_boot_is_read_once_and_kept_even_if_its_close_fails(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    monkeypatch.setattr(rig.cloud, "console_tail", lambda id_: read.append(id_) or "no such command")
+    rig.batch.close_fails = True
+    rig.wait_for_jobs(4)
+    rig.run(rig.settings.estimated_vm_deploy_time_s + 600)
+    assert read == ["i-00000001"]
+    assert rig.core._memory.breakers["default"].boot_reason.endswith("its console ends with: no such command")
+
+
+def test_a_dry_run_asks_for_no_console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(tmp_path)
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.settings = replace(rig.settings, dry_run_shutdown_vms=True)
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+    read = []
+    monkeypatch.setattr(rig.cloud, "console_tail", lambda id_: read.append(id_) or "")
+    rig.run(rig.settings.estimated_vm_deploy_time_s + 200)
+    assert not read
+
+
 def test_a_vm_that_never_was_a_worker_is_closed_last(rig: Rig) -> None:
     rig.wait_for_jobs(8)
     rig.run(60)

@@ -231,6 +231,12 @@ def test_api_url_alone_names_another_endpoint(where: str, monkeypatch: pytest.Mo
     assert client(api_url="http://127.0.0.1:1").meta.endpoint_url == "http://127.0.0.1:1"
 
 
+def test_the_endpoint_that_gives_keys_may_be_named_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:3")
+    session = ClientMaker(Settings(region="eu-north-1"), 1)._make_session()
+    assert session.create_client("sts", region_name="eu-north-1").meta.endpoint_url == "http://127.0.0.1:3"
+
+
 def test_no_region_and_no_url_is_a_configuration_error() -> None:
     with pytest.raises(CloudError, match="region") as failed:
         Ec2(Settings(aws_access_key_id="a", aws_secret_access_key="b")).list_instances(everything=True)

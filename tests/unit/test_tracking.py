@@ -106,8 +106,10 @@ def test_a_vm_whose_worker_elastiq_wants_to_close_is_given_up_no_sooner(closed: 
 
 def test_a_worker_that_is_reopened_has_all_its_time_to_be_seen_again() -> None:
     closed = replace(RECORD, joined_at=NOW - 4000, closing_at=NOW - 2000, closed=True, lost_since=NOW - 1900)
-    reopened = learn(vms(closed), Outcome(replace(TERMINATE, kind=Kind.REOPEN), True), NOW)
-    assert reopened.vms[RECORD.id].lost_since is None
+    reopen = Outcome(replace(TERMINATE, kind=Kind.REOPEN), True)
+    assert learn(vms(closed), reopen, NOW).vms[RECORD.id].lost_since is None
+    open_ = replace(closed, closed=False)
+    assert learn(vms(open_), reopen, NOW).vms[RECORD.id].lost_since == NOW - 1900, "it had gone by itself"
 
 
 @pytest.mark.parametrize("closed", [True, False])
@@ -179,7 +181,7 @@ def test_an_adopted_old_vm_gets_the_patience_of_a_lost_worker() -> None:
 
 
 @pytest.mark.parametrize(
-    ("former", "launched_at"), [(("i-9",), NOW - 50), (("t1",), NOW - 50), ((), NOW + 9000), ((), None)]
+    ("former", "launched_at"), [(("i-9",), NOW - 50), (("t1",), NOW - 5000), ((), NOW + 9000), ((), None)]
 )
 def test_an_adopted_vm_that_may_be_old_gets_that_patience_too(former: tuple[str, ...], launched_at: float) -> None:
     """Found by the simulator: one that listings had left out for an hour came back, and the clock was hours behind."""
@@ -188,6 +190,12 @@ def test_an_adopted_vm_that_may_be_old_gets_that_patience_too(former: tuple[str,
     assert record.joined_at is not None
     assert record.joined_at <= NOW
     assert record.lost_since == NOW
+
+
+def test_a_vm_that_turns_up_late_from_a_launch_that_was_given_up_is_taken_for_one_that_boots() -> None:
+    """Nobody ever saw it, so it is no lost worker: it is room for jobs, and if it fails to boot that is said."""
+    late = Instance("i-9", InstanceState.RUNNING, client_token="t1", launched_at=NOW - 50)
+    assert track(listing(late), Memory(former=("t1",)), POLICY).memory.vms["i-9"].joined_at is None
 
 
 @pytest.mark.parametrize(
