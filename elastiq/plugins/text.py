@@ -116,22 +116,28 @@ def ipv4(text: object) -> str | None:
 
 def addresses(answer: str, asked: Sequence[str]) -> dict[str, str]:
     """Given the output of `getent ahostsv4` for the names `asked`, each once, return the addresses by name, in small
-    letters; what was not found is left out.
+    letters; what was not found is left out, and so is what has several: nobody knows by which one the cloud knows it.
 
-    getent calls a host by its full name, whatever it was asked for, and says nothing of what it did not find. If all
-    were found their order tells which is which, otherwise only a name that is the full one, or its first part.
+    getent calls a host by its full name, whatever it was asked for, on the first of its lines alone, and says nothing
+    of what it did not find. If all were found their order tells which is which, otherwise only a name that is the full
+    one, or its first part.
     """
-    lines = [line.split() for line in answer.splitlines()]
-    found = [(words[2].lower(), words[0]) for words in lines if len(words) == 3 and ipv4(words[0])]
+    found: list[tuple[str, set[str]]] = []
+    for words in map(str.split, answer.splitlines()):
+        address = ipv4(words[0]) if len(words) in (2, 3) else None
+        if address and len(words) == 3:
+            found.append((words[2].lower(), {address}))
+        elif address and found:
+            found[-1][1].add(address)
     names = [name.lower() for name in asked]
+    by_name: dict[str, set[str]] = {}
     if len(found) == len(names):
-        return {name: address for name, (_, address) in zip(names, found)}
-    by_name: dict[str, str] = {}
-    for full_name, address in found:
-        name = full_name if full_name in names else full_name.partition(".")[0]
-        if name in names:
-            by_name.setdefault(name, address)
-    return by_name
+        by_name = {name: known for name, (_, known) in zip(names, found)}
+    else:
+        for full_name, known in found:
+            name = full_name if full_name in names else full_name.partition(".")[0]
+            by_name.setdefault(name, set()).update(known)
+    return {name: next(iter(known)) for name, known in by_name.items() if len(known) == 1 and name in names}
 
 
 def instance_id(text: object) -> str | None:

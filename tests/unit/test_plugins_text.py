@@ -108,19 +108,25 @@ def test_addresses_and_ids() -> None:
 RESOLVED = """\
 10.0.0.7        STREAM Worker3.pool.example
 10.0.0.7        DGRAM  \n\
-10.0.0.8        STREAM ip-10-0-0-8.internal
+10.0.0.7        RAW    \n\
+192.168.0.8     STREAM worker4.pool.example
+192.168.0.8     DGRAM  \n\
+10.0.0.8        STREAM \n\
 10.0.0.8        DGRAM  \n\
-10.0.0.9        STREAM \n\
+10.0.0.9        STREAM ip-10-0-0-9.internal
+10.0.0.9        DGRAM  \n\
 """
-"""What getent says of worker3, and of worker4, which is another's alias and has two addresses."""
+"""What getent says of worker3; of worker4, which is in two networks; and of worker5, which is another's alias."""
 
 
 @pytest.mark.parametrize(
     ("answer", "asked", "addresses"),
     [
-        (RESOLVED, ["Worker3", "worker4"], {"worker3": "10.0.0.7", "worker4": "10.0.0.8"}),
-        (RESOLVED, ["gone", "worker3", "worker4"], {"worker3": "10.0.0.7"}),
-        (RESOLVED, ["worker3", "worker3.pool.example", "worker4"], {"worker3.pool.example": "10.0.0.7"}),
+        (RESOLVED, ["Worker3", "worker4", "worker5"], {"worker3": "10.0.0.7", "worker5": "10.0.0.9"}),
+        (RESOLVED, ["gone", "worker3", "worker4", "worker5"], {"worker3": "10.0.0.7"}),
+        (RESOLVED, ["worker3", "worker3.pool.example", "4", "5"], {"worker3.pool.example": "10.0.0.7"}),
+        ("10.0.0.7 STREAM worker3.a\n10.0.0.8 STREAM worker3.b\n", ["gone", "one-b", "worker3"], {}),
+        ("10.0.0.7 DGRAM\n", ["worker3"], {}),
         ("", ["worker3"], {}),
         ("x STREAM worker3\n", ["worker3"], {}),
         ("getent: unknown database\n", ["worker3"], {}),

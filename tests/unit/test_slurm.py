@@ -274,6 +274,14 @@ class TestNodesThatSlurmCallsByHostName:
         assert plugin.close(Worker("worker3", "i-0000000a", "10.0.0.7")) is Closing.BUSY
         assert cluster.changes == ["drain i-00000001"]
 
+    def test_a_host_in_two_networks_may_be_any(self, cluster: FakeSlurm, plugin: Slurm) -> None:
+        """Which of its addresses the cloud knows is not to be told."""
+        cluster.add("worker3", "MIXED", cpus=2, address="worker3")
+        cluster.resolved = "192.168.0.7     STREAM worker3\n192.168.0.7     DGRAM\n10.0.0.7        STREAM\n"
+        assert [worker.address for worker in plugin.workers()] == [None]
+        with pytest.raises(BatchError, match="may be worker3, of which"):
+            plugin.close(self.BUSY)
+
     def test_a_host_of_another_address_is_another_machine(self, cluster: FakeSlurm, plugin: Slurm) -> None:
         cluster.add("storage1", address="storage1.example")
         cluster.resolved = "192.168.0.1     STREAM storage1.example\n"
