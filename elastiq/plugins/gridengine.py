@@ -114,8 +114,13 @@ class GridEngine:
         for it, also those made before.
         """
         deadline = self._deadline()
-        host = _find(worker, deadline)
+        hosts = _hosts(deadline)
+        host = _find(worker, hosts)
         if not host:
+            strangers = [other.name for other in hosts if other.may_be_any]
+            if strangers:
+                names = ", ".join(strangers[:5])
+                raise BatchError(f"{label(worker)} may be {names}, of which Grid Engine tells neither VM nor address")
             return Closing.CLOSED  # the master knows no such host, and so no job on it
         if host.jobs:
             return Closing.BUSY
@@ -127,7 +132,7 @@ class GridEngine:
             closed_before, newly_closed = host.own_closed, host.open_queues
             _mark(host, (*closed_before, *newly_closed), deadline)
             _switch("-d", host, newly_closed, deadline)
-            host = _find(worker, deadline)
+            host = _find(worker, _hosts(deadline))
             if host and host.jobs:
                 _switch("-e", host, newly_closed, deadline)
                 _mark(host, closed_before, deadline)
@@ -139,13 +144,13 @@ class GridEngine:
 
     def reopen(self, worker: Worker) -> None:
         deadline = self._deadline()
-        host = _find(worker, deadline)
+        host = _find(worker, _hosts(deadline))
         if host and host.closed_by_other:
             raise BatchError(f"{label(worker)} was disabled by somebody else and is left alone")
         if not host or not host.closed_queues:
             return
         _switch("-e", host, host.own_closed, deadline)
-        host = _find(worker, deadline)
+        host = _find(worker, _hosts(deadline))
         if host and host.own_closed:
             raise BatchError(f"{label(worker)} can not be opened again: {', '.join(host.own_closed)} stays disabled")
         if host:
@@ -159,14 +164,14 @@ class GridEngine:
         decides. The host stays an administrative one: the next VM of its address needs that to join.
         """
         deadline = self._deadline()
-        host = _find(worker, deadline)
+        host = _find(worker, _hosts(deadline))
         if not host:
             return
         if host.jobs:
             _switch("-d", host, host.open_queues, deadline)  # or they would start there again
             run(["qmod", "-rq", *_instances(host, [queue.queue for queue in host.queues])], deadline.remaining())
         result = _remove(host, deadline)
-        left = _find(worker, deadline)
+        left = _find(worker, _hosts(deadline))
         if left and left.jobs:
             raise BatchError(
                 f"{label(worker)} is gone, but jobs that may not be rerun are still assigned to it: see "
@@ -270,16 +275,16 @@ def _count_jobs(timeout_seconds: float) -> str:
 def _hosts(deadline: Deadline) -> tuple[Host, ...]:
     """Return the execution hosts; those that do not say their address have the one that this machine resolves."""
     hosts = parse_hosts(run(["qhost", "-xml", "-q", "-F", ",".join(HOST_RESOURCES)], deadline.remaining()))
-    silent = [host.name for host in hosts if host.reported and not host.address]
+    silent = [host.name for host in hosts if (host.reported or host.jobs) and not host.address]
     if not silent:
         return hosts
     known = text.addresses(execute(["getent", "ahostsv4", *silent], deadline.remaining()).output, silent)
     return tuple(replace(host, address=host.address or known.get(host.name.lower())) for host in hosts)
 
 
-def _find(worker: Worker, deadline: Deadline) -> Host | None:
+def _find(worker: Worker, hosts: Sequence[Host]) -> Host | None:
     """Return the host that is `worker`. Raise BatchError if more than one may be it."""
-    found = [host for host in _hosts(deadline) if is_same(worker, host.worker())]
+    found = [host for host in hosts if is_same(worker, host.worker())]
     if len(found) > 1:
         raise BatchError(f"{label(worker)} may be each of {', '.join(host.name for host in found)}")
     return found[0] if found else None

@@ -115,6 +115,13 @@ class Host:
         return self.reported and bool(self.queues) and not all(queue.unknown for queue in self.queues)
 
     @property
+    def may_be_any(self) -> bool:
+        """True if jobs may be on it, and it is not known which VM it is."""
+        # After a restart of the master a host that has jobs may not have reported yet.
+        runs_jobs = bool(self.queues) and (self.reported or bool(self.jobs))
+        return runs_jobs and not (self.instance_id or self.address)
+
+    @property
     def closed(self) -> bool:
         """True if none of its queues can start a job until somebody enables it."""
         return bool(self.queues) and all(queue.disabled or queue.orphaned for queue in self.queues)

@@ -378,6 +378,30 @@ class TestClose:
         assert plugin.close(Worker("", None, "10.0.0.1")) is Closing.CLOSED
         assert "-d all.q@node1" in cluster.changes
 
+    def test_one_that_may_be_a_host_of_which_nothing_is_known(
+        self, plugin: GridEngine, cluster: FakeGridEngine
+    ) -> None:
+        """Its name is not resolved, and it does not tell its VM: the one that seems not to have joined."""
+        host = cluster.add(3)
+        host.values = {}
+        host.queues["all.q"] = [1, ""]
+        never_seen = Worker("", "i-0000000a", "10.0.0.7")
+        with pytest.raises(BatchError, match=r"worker i-0000000a may be node3, of which Grid Engine tells neither VM"):
+            plugin.close(never_seen)
+        host.queues["all.q"] = [0, ""]
+        with pytest.raises(BatchError, match="may be node3"):
+            plugin.close(never_seen)
+        host.processors = "-"
+        assert plugin.close(never_seen) is Closing.CLOSED  # as the head node, which is in all.q and runs no job
+        host.queues["all.q"] = [1, ""]
+        with pytest.raises(BatchError, match="may be node3"):  # the master was restarted, and nothing has reported yet
+            plugin.close(never_seen)
+        cluster.resolved = "10.0.0.7       STREAM node3\n"
+        assert plugin.close(never_seen) is Closing.BUSY
+        cluster.resolved = "10.0.0.8       STREAM node3\n"
+        assert plugin.close(never_seen) is Closing.CLOSED
+        assert cluster.changes == []
+
     def test_a_lost_one_with_jobs_is_busy_and_without_is_closed(
         self, plugin: GridEngine, cluster: FakeGridEngine
     ) -> None:
