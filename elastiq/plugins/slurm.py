@@ -106,7 +106,7 @@ class Slurm:
             # What Slurm has drained itself stays so: it is not drained anew, and opened again, over the end of a job.
             if node.worker.jobs or (node.worker.closed and self._has_jobs(node, deadline)):
                 return Closing.BUSY
-            self._change(node, "state=drain", f"reason={OWN_REASON}idle", deadline=deadline)
+            self._change(node, "state=drain", f"reason={node.reason_to_close}", deadline=deadline)
         found = _find(node.worker, self._nodes(deadline))
         if found is None:
             return Closing.CLOSED
@@ -114,7 +114,8 @@ class Slurm:
             raise BatchError(f"{label(worker)} took the drain, but is not drained: {found.reason[:200]}")
         if not found.worker.jobs and not self._has_jobs(found, deadline):
             return Closing.CLOSED
-        self._undrain(found, deadline)
+        if not found.drained_by_slurm:
+            self._undrain(found, deadline)
         return Closing.BUSY
 
     def reopen(self, worker: Worker) -> None:
@@ -124,6 +125,11 @@ class Slurm:
             return
         if node.worker.closed_by_other:
             raise BatchError(f"{label(worker)} was drained by somebody else, not by elastiq: {node.reason[:200]}")
+        if node.drained_by_slurm:
+            raise BatchError(
+                f"{label(worker)} was drained by Slurm itself, and stays so until somebody mends and resumes it "
+                f"(scontrol update nodename={node.worker.name} state=resume): {node.reason[:200]}"
+            )
         self._undrain(node, deadline)
 
     def forget(self, worker: Worker) -> None:

@@ -85,6 +85,9 @@ _GPUS = re.compile(r"(?:^|,)(?:gres[:/])?gpu(?:[:/][^,:=()]*[A-Za-z_][^,:=()]*)?
 
 OWN_REASON = "elastiq: "
 """The reasons that elastiq gives begin like this; by them it knows its own drains again."""
+_IDLE = f"{OWN_REASON}idle"
+_IDLE_BUT_BROKEN = f"{_IDLE}; "
+"""Before Slurm's own reason, where it had drained the node already."""
 
 _REASONS_OF_SLURM = (
     "Not responding",
@@ -103,6 +106,8 @@ _REASONS_OF_SLURM = (
 """How the reasons begin that Slurm gives when it drains a node by itself. Such a VM is broken, and waits for nobody."""
 
 _NO_NODES = "No nodes in the system"
+_SIGNATURE = re.compile(r" \[[^\s\[\]@]+@[^\s\[\]]+\]")
+"""After a reason: who gave it, and when."""
 _FIELD = re.compile(r"(?:^| )([A-Za-z]+)=(\S*)")
 _REASON = re.compile(r" Reason=(.*)")
 _MARKS = "*~#!%$@^-+"
@@ -158,6 +163,20 @@ class Node:
     def drained_by_elastiq(self) -> bool:
         """True if it is drained, by elastiq."""
         return self.worker.closed and self.reason.startswith(OWN_REASON)
+
+    @property
+    def drained_by_slurm(self) -> bool:
+        """True if Slurm has drained it by itself, whether or not elastiq has, too, since."""
+        if self.drained_by_elastiq:
+            return self.reason.startswith(_IDLE_BUT_BROKEN)
+        return self.worker.closed and not self.worker.closed_by_other
+
+    @property
+    def reason_to_close(self) -> str:
+        """The reason to drain it with. It keeps Slurm's own, so that the node is not brought back later."""
+        if not self.drained_by_slurm:
+            return _IDLE
+        return _IDLE_BUT_BROKEN + (_SIGNATURE.split(self.reason)[0].strip() or "drained by Slurm")
 
 
 def parse_queue(answer: str) -> tuple[tuple[Waiting, ...], Mapping[str, int]]:

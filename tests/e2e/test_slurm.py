@@ -1,4 +1,5 @@
-"""What only Slurm has: what is hidden from everybody but its own user, reservations, and nodes known by host name."""
+"""What only Slurm has: what is hidden from everybody but its own user, reservations, nodes that it drains by itself, and
+nodes known by host name."""
 
 from __future__ import annotations
 
@@ -78,6 +79,24 @@ def test_reservations(testbed_root: None, networks: list[Network]) -> None:
         assert plugin.call("demand") == []
         assert worker()["jobs"] == 0
         assert plugin.call("close", worker()) == "closed"
+
+
+@pytest.mark.real
+def test_what_slurm_drained_stays_drained(testbed_root: None, networks: list[Network]) -> None:
+    """Its reason is kept behind elastiq's own, which Slurm prints with who gave it, and reads again as it was given."""
+    networks.append(Network())
+    batch = SlurmPool(networks[-1], 1)
+    batch.start_worker(INSTANCE_ID, "10.77.1.1", batch.substituted_user_data())
+    batch.wait_joined([INSTANCE_ID])
+    batch.head.run("scontrol", "update", f"nodename={INSTANCE_ID}", "state=drain", "reason=Prolog error")
+    with PluginOnHead(batch) as plugin:
+        (worker,) = plugin.call("workers")
+        assert (worker["closed"], worker["closed_by_other"]) == (True, False)
+        for _ in range(2):
+            assert plugin.call("close", worker) == "closed"
+        assert "elastiq: idle; Prolog error [" in plugin.ask("reopen", worker)["error"]
+        (worker,) = plugin.call("workers")
+        assert (worker["closed"], worker["closed_by_other"]) == (True, False)
 
 
 @pytest.mark.real

@@ -201,6 +201,32 @@ def test_what_slurm_drained_is_closed_once_no_job_is_left(cluster: FakeSlurm, pl
     assert cluster.changes == []
     cluster.jobs_on.clear()
     assert plugin.close(ONE) is Closing.CLOSED
+    assert plugin.close(ONE) is Closing.CLOSED
+    assert cluster.changes == ["drain i-00000001"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason", "kept"),
+    [
+        ("", "Prolog error", "elastiq: idle; Prolog error"),
+        ("+INVALID_REG", "Low RealMemory (reported:900)", "elastiq: idle; Low RealMemory (reported:900)"),
+        ("+INVALID_REG", "", "elastiq: idle; drained by Slurm"),
+    ],
+)
+def test_what_slurm_drained_stays_drained(
+    cluster: FakeSlurm, plugin: Slurm, flags: str, reason: str, kept: str
+) -> None:
+    """Its VM is broken: the jobs that wait get another one when its termination has failed."""
+    cluster.add("i-00000001", DRAINED + flags, reason)
+    with pytest.raises(BatchError, match="drained by Slurm"):
+        plugin.reopen(ONE)
+    assert plugin.close(ONE) is Closing.CLOSED
+    assert cluster.nodes["i-00000001"]["reason"] == kept
+    cluster.nodes["i-00000001"]["state"] = DRAINED  # whatever it has registered with since
+    with pytest.raises(BatchError, match="drained by Slurm"):
+        plugin.reopen(ONE)
+    cluster.jobs_on["i-00000001"] = 1
+    assert plugin.close(ONE) is Closing.BUSY
     assert cluster.changes == ["drain i-00000001"]
 
 
