@@ -94,7 +94,9 @@ _REASONS_OF_SLURM = (
     "Node unexpectedly rebooted",
     "Prolog error",
     "Epilog error",
+    "Prolog/Epilog failure",
     "Job env setup error",
+    "Duplicate jobid",
     "Kill task failed",
     "batch job complete failure",
     "Low socket*core",
@@ -102,6 +104,7 @@ _REASONS_OF_SLURM = (
     "Low RealMemory",
     "Low TmpDisk",
     "gres/",
+    "Could not unpack gres data",
 )
 """How the reasons begin that Slurm gives when it drains a node by itself. Such a VM is broken, and waits for nobody."""
 
