@@ -139,7 +139,8 @@ class Waiting:
     nodes: int
     partitions: tuple[str, ...]
     wants_nodes: bool
-    """True if the jobs want to run on certain nodes only, which they or their reservation name."""
+    """True if the jobs want to run on certain nodes only, which they or their reservation name. It is True, too, for a
+    reservation with FLEX or ANY_NODES, whose jobs run also elsewhere: these flags are not looked at."""
     reason: str
 
 

@@ -241,7 +241,8 @@ def test_a_job_for_certain_nodes_does_not_count() -> None:
 
 @pytest.mark.parametrize("reason", ["None", "Resources", "Priority", "ReqNodeNotAvail, May be reserved for other job"])
 def test_a_job_in_a_reservation_does_not_count(reason: str) -> None:
-    """It runs on the nodes of the reservation alone."""
+    """It runs on the nodes of the reservation alone; that with FLEX or ANY_NODES a new node would do is not looked
+    at."""
     assert demand(job(Reservation="exam", Reason=reason)) == ()
 
 
