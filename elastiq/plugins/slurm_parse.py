@@ -58,10 +58,10 @@ END {
 """
 """Program of awk that makes groups of equal jobs of the lines of `squeue`, so that a long queue costs this process
 nothing. Its variable `now` is Slurm's time; jobs that are due later are left out, and those that have run and wait for
-somebody to release them, which squeue counts among the pending ones by other letters. So are those that wait for the
-end of a maintenance, which only the end of the reason tells: Slurm starts them on no new node either. A task that
-stands alone, because it was changed or queued again, is a job like any other, but counts against the cap of its
-array."""
+somebody to release them, which squeue counts among the pending ones by other letters. So are those whose time limit
+reaches into a reservation of all nodes, from the moment that it exists: only the end of the reason tells, and Slurm
+starts them on no new node either. A task that stands alone, because it was changed or queued again, is a job like any
+other, but counts against the cap of its array."""
 
 _HEADER = re.compile(rf"(?:[A-Z_]+\|){{{len(QUEUE_FIELDS)}}}")
 _GROUP_FIELDS = 16

@@ -48,8 +48,8 @@ def test_reservations(testbed_root: None, networks: list[Network]) -> None:
     batch.start_worker(INSTANCE_ID, "10.77.1.1", batch.substituted_user_data())
     batch.wait_joined([INSTANCE_ID])
 
-    def reserve(nodes: str, *words: str) -> None:
-        when = ("starttime=now", "duration=60")
+    def reserve(nodes: str, *words: str, start: str = "now") -> None:
+        when = (f"starttime={start}", "duration=60")
         batch.head.run("scontrol", "create", "reservation", "reservationname=exam", *when, f"nodes={nodes}", *words)
 
     def reasons() -> set[str]:
@@ -72,9 +72,19 @@ def test_reservations(testbed_root: None, networks: list[Network]) -> None:
         batch.head.run("scontrol", "delete", "reservationname=exam")
         wait_until(lambda: not worker()["jobs"], "the node is free", 30)
 
+        reserve("ALL", "flags=maint", "users=root", start="now+1hour")
+        batch.submit(1, 60, options=["--time=90"])
+        held = "ReqNodeNotAvail, Reserved for maintenance"
+        wait_until(lambda: reasons() == {held}, "the job is held back", 30, batch.queue)
+        assert plugin.call("demand") == []
+        in_time = batch.submit(1, 60, options=["--time=10"])
+        wait_until(lambda: batch.busy()[INSTANCE_ID], f"job {in_time}, which ends before, runs", 30, batch.queue)
+        batch.cancel_all()
+        wait_until(lambda: not worker()["jobs"], "the node is free", 30)
+        batch.head.run("scontrol", "delete", "reservationname=exam")
+
         reserve("ALL", "flags=maint", "users=root")
         batch.submit(1, 60)
-        held = "ReqNodeNotAvail, Reserved for maintenance"
         wait_until(lambda: reasons() == {held}, "the job is held back", 30, batch.queue)
         assert plugin.call("demand") == []
         assert worker()["jobs"] == 0
