@@ -120,7 +120,9 @@ class GridEngine:
             strangers = [other.name for other in hosts if other.may_be_any]
             if strangers:
                 names = ", ".join(strangers[:5])
-                raise BatchError(f"{label(worker)} may be {names}, of which Grid Engine tells neither VM nor address")
+                raise BatchError(
+                    f"{label(worker)} may be {names}, of which Grid Engine tells neither VM nor IPv4 address"
+                )
             return Closing.CLOSED  # the master knows no such host, and so no job on it
         if host.jobs:
             return Closing.BUSY

@@ -98,7 +98,7 @@ class Slurm:
             strangers = [other.worker.name for other in nodes if other.may_be_any]
             if strangers:
                 names = ", ".join(strangers[:5])
-                raise BatchError(f"{label(worker)} may be {names}, of which Slurm tells neither VM nor address")
+                raise BatchError(f"{label(worker)} may be {names}, of which Slurm tells neither VM nor IPv4 address")
             return Closing.CLOSED  # no job can be on a machine that is no node
         if node.worker.closed_by_other:
             raise BatchError(f"{label(worker)} was drained by somebody else, not by elastiq: {node.reason[:200]}")

@@ -1,5 +1,5 @@
-"""What only Slurm has: what is hidden from everybody but its own user, reservations, nodes that it drains by itself, and
-nodes known by host name."""
+"""What only Slurm has: what is hidden from everybody but its own user, reservations, nodes that it drains by itself,
+and nodes known by host name."""
 
 from __future__ import annotations
 
@@ -126,4 +126,5 @@ def test_a_node_is_known_by_the_address_of_its_host(testbed_root: None, networks
         wait_until(lambda: batch.busy()["worker3"], f"job {job} runs", 30, batch.queue)
         assert plugin.call("close", never_seen) == "busy"
         batch.head.run("sh", "-c", "grep -v worker3 /etc/hosts >/tmp/hosts; cat /tmp/hosts >/etc/hosts")
-        assert "may be worker3, of which Slurm tells neither VM nor address" in plugin.ask("close", never_seen)["error"]
+        said = plugin.ask("close", never_seen)["error"]
+        assert "may be worker3, of which Slurm tells neither VM nor IPv4 address" in said

@@ -18,8 +18,8 @@ from elastiq.plugins.slurm_parse import QUEUE_FIELDS
 
 HEADER = "|".join(name.upper().replace("-", "_") for name in QUEUE_FIELDS) + "|\n"
 NODE = (
-    "NodeName={name} CPUAlloc={cpus} CPUTot=4 AvailableFeatures=(null) NodeAddr={address} RealMemory=4000 AllocMem=0 "
-    "State={state} {busy} Reason={reason} [slurm@2026-11-22T22:00:00]\n"
+    "NodeName={name} CPUAlloc={cpus} CPUTot=4 AvailableFeatures={features} NodeAddr={address} RealMemory=4000 "
+    "AllocMem=0 State={state} {busy} Reason={reason} [slurm@2026-11-22T22:00:00]\n"
 )
 ONE = Worker("i-00000001", "i-00000001", "10.0.0.1")
 IDLE, DRAINED = "IDLE+DYNAMIC_NORM", "IDLE+DRAIN+DYNAMIC_NORM"
@@ -45,7 +45,7 @@ class FakeSlurm:
     def add(self, name: str, state: str = IDLE, reason: str = "", **values: Any) -> None:
         number = int(name[-1])
         fields = {"name": name, "state": state, "reason": reason, "cpus": 0, "address": f"10.0.0.{number}"}
-        self.nodes[name] = {**fields, "busy": "LastBusyTime=1700000000", **values}
+        self.nodes[name] = {**fields, "features": "(null)", "busy": "LastBusyTime=1700000000", **values}
 
     def run(self, arguments: Sequence[str], timeout_seconds: float, **_: Any) -> str:
         assert 0 < timeout_seconds <= 60
@@ -294,7 +294,7 @@ class TestNodesThatSlurmCallsByHostName:
             ("worker3", None),
             ("i-00000001", "10.0.0.1"),
         ]
-        with pytest.raises(BatchError, match=r"worker i-0000000a may be worker3, of which Slurm tells neither VM nor"):
+        with pytest.raises(BatchError, match=r"worker i-0000000a may be worker3, of which Slurm tells neither VM"):
             plugin.close(self.BUSY)
         assert plugin.close(ONE) is Closing.CLOSED
         assert plugin.close(Worker("worker3", "i-0000000a", "10.0.0.7")) is Closing.BUSY
@@ -307,6 +307,18 @@ class TestNodesThatSlurmCallsByHostName:
         assert [worker.address for worker in plugin.workers()] == [None]
         with pytest.raises(BatchError, match="may be worker3, of which"):
             plugin.close(self.BUSY)
+
+    def test_a_machine_without_ipv4_that_is_no_vm_says_so_by_any_id(self, cluster: FakeSlurm, plugin: Slurm) -> None:
+        cluster.add("storage1", address="fd00::1")
+        cluster.add("storage2", address="fd00::2", features="big,i-00000000")
+        with pytest.raises(BatchError, match="may be storage1, of which"):
+            plugin.close(self.BUSY)
+        cluster.nodes["storage1"]["features"] = "i-00000000"
+        with pytest.raises(BatchError, match="may be storage1, storage2, of which"):
+            plugin.close(self.BUSY)
+        cluster.nodes["storage1"]["features"] = "i-00000001"
+        assert plugin.close(self.BUSY) is Closing.CLOSED
+        assert cluster.changes == []
 
     def test_a_host_of_another_address_is_another_machine(self, cluster: FakeSlurm, plugin: Slurm) -> None:
         cluster.add("storage1", address="storage1.example")
