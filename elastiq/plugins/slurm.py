@@ -10,6 +10,7 @@ one form from 20.11 on, while the JSON came with 21.08 and has changed how it wr
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ from elastiq.plugins.slurm_parse import (
 
 if TYPE_CHECKING:
     from elastiq.config import Settings
+
+log = logging.getLogger(__name__)
 
 _ENVIRONMENT = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
 """Times in seconds, and lists of array tasks in full length."""
@@ -68,6 +71,8 @@ class Slurm:
         self._sudo = ("sudo", "-n", "-u", sudo_user) if sudo_user else ()
         self._reading: tuple[str, ...] | None = None
         self._idle_since: dict[str, float] = {}
+        self._lookup_fault = ""
+        """Why the addresses of nodes could not be looked up the last time, if so."""
 
     def demand(self) -> tuple[Demand, ...]:
         deadline = self._deadline()
@@ -91,14 +96,17 @@ class Slurm:
 
     def close(self, worker: Worker) -> Closing:
         deadline = self._deadline()
-        nodes = self._nodes(deadline, anew=True)
+        nodes = self._nodes(deadline, worker, anew=True)
         self._delete_left_overs(nodes, deadline)
         node = _find(worker, nodes)
         if node is None:
             strangers = [other.worker.name for other in nodes if other.may_be_any]
             if strangers:
                 names = ", ".join(strangers[:5])
-                raise BatchError(f"{label(worker)} may be {names}, of which Slurm tells neither VM nor IPv4 address")
+                why = f": {self._lookup_fault}" if self._lookup_fault else ""
+                raise BatchError(
+                    f"{label(worker)} may be {names}, of which Slurm tells neither VM nor IPv4 address{why}"
+                )
             return Closing.CLOSED  # no job can be on a machine that is no node
         if node.worker.closed_by_other:
             raise BatchError(f"{label(worker)} was drained by somebody else, not by elastiq: {node.reason[:200]}")
@@ -120,7 +128,7 @@ class Slurm:
 
     def reopen(self, worker: Worker) -> None:
         deadline = self._deadline()
-        node = _find(worker, self._nodes(deadline))
+        node = _find(worker, self._nodes(deadline, worker))
         if node is None or not node.worker.closed:
             return
         if node.worker.closed_by_other:
@@ -136,7 +144,7 @@ class Slurm:
         """Delete the node, so that its jobs are queued again at once. A node that can not be deleted, because the
         configuration names it, is set down until its next VM registers."""
         deadline = self._deadline()
-        nodes = self._nodes(deadline)
+        nodes = self._nodes(deadline, worker)
         self._delete_left_overs(nodes, deadline)
         node = _find(worker, nodes)
         if node is None:
@@ -189,12 +197,18 @@ class Slurm:
     def _server_time(self, deadline: Deadline) -> float:
         return parse_server_time(run(["sdiag"], deadline.remaining()))
 
-    def _nodes(self, deadline: Deadline, *, anew: bool = False) -> tuple[Node, ...]:
+    def _nodes(self, deadline: Deadline, worker: Worker | None = None, *, anew: bool = False) -> tuple[Node, ...]:
+        """Return the nodes; of those that are down the hosts are looked up only if one of them may be `worker`."""
         reading = self._readable(deadline, anew=anew)
         now = self._server_time(deadline)
         nodes = parse_nodes(run([*reading, *_SHOW_NODES], deadline.remaining(), environment=_ENVIRONMENT), now)
-        hosts = sorted({node.host.lower() for node in nodes if node.host and not node.worker.instance_id})
-        return with_addresses(nodes, _addresses(hosts, deadline)) if hosts else nodes
+        nodes, fault = _looked_up(nodes, deadline, down=False)
+        if fault and not self._lookup_fault:
+            log.warning("addresses of nodes can not be looked up: %s", fault)
+        self._lookup_fault = fault
+        if worker and [node.down for node in nodes if is_same(worker, node.worker)] != [False]:
+            nodes, _ = _looked_up(nodes, deadline, down=True)
+        return nodes
 
     def _since_seen_idle(self, worker: Worker) -> Worker:
         """Return `worker`, of which Slurm before 21.08 does not say since when it is idle, with the time since it was
@@ -244,14 +258,22 @@ class Slurm:
         return execute([*self._sudo, "scontrol", *arguments], deadline.remaining())
 
 
-def _addresses(hosts: Sequence[str], deadline: Deadline) -> dict[str, str]:
-    """Return the addresses of `hosts` by name in small letters, as this machine resolves them; slurmctld has to resolve
-    them, too. A name service that fails or hangs tells none: it must not hide the nodes that need none."""
+def _looked_up(nodes: tuple[Node, ...], deadline: Deadline, *, down: bool) -> tuple[tuple[Node, ...], str]:
+    """Return `nodes`, those that are `down`, or those that are not, with the addresses of their hosts as this machine
+    resolves them (slurmctld has to, too); and why that failed, if it did: it must not hide the nodes that need none.
+
+    Not all at once: a name service hangs on the names of machines that are gone, and then tells of no other either.
+    """
+    unknown = (node for node in nodes if node.down is down and node.host and not node.worker.instance_id)
+    hosts = sorted({node.host.lower() for node in unknown})
+    if not hosts:
+        return nodes, ""
     seconds = min(_RESOLVING_SECONDS, deadline.remaining())
     try:
-        return text.addresses(execute(["getent", "ahostsv4", *hosts], seconds).output, hosts)
-    except BatchError:
-        return {}
+        answer = execute(["getent", "ahostsv4", *hosts], seconds).output
+    except BatchError as error:
+        return nodes, f"the name service does not answer ({error})"
+    return with_addresses(nodes, text.addresses(answer, hosts)), ""
 
 
 def _find(worker: Worker, nodes: Sequence[Node]) -> Node | None:

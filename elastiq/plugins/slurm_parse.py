@@ -332,10 +332,11 @@ def parse_nodes(answer: str, now: float) -> tuple[Node, ...]:
 
 
 def with_addresses(nodes: Iterable[Node], addresses: Mapping[str, str]) -> tuple[Node, ...]:
-    """Return `nodes`, those with the name of a host in place of an address with what it is in `addresses`, by names in
-    small letters."""
+    """Return `nodes`, those whose host is in `addresses`, by names in small letters, with its address."""
     return tuple(
-        replace(node, worker=replace(node.worker, address=addresses.get(node.host.lower()))) if node.host else node
+        replace(node, worker=replace(node.worker, address=addresses[node.host.lower()]))
+        if node.host.lower() in addresses
+        else node
         for node in nodes
     )
 

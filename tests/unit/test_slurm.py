@@ -40,6 +40,7 @@ class FakeSlurm:
         self.undeletable = ""
         self.answers: dict[str, str] = {}
         self.resolved: str | BatchError = ""
+        self.hanging = ""
         self.after_drain: Callable[[], None] = lambda: None
 
     def add(self, name: str, state: str = IDLE, reason: str = "", **values: Any) -> None:
@@ -74,6 +75,8 @@ class FakeSlurm:
             self.asked.append(list(arguments))
             if isinstance(self.resolved, BatchError):
                 raise self.resolved
+            if self.hanging in arguments:
+                raise BatchError("getent gave no complete answer within 5 s and was killed")
             return Result(2, self.resolved, "")
         assert arguments[:5] == ["sudo", "-n", "-u", "slurm", "scontrol"]
         words = dict(word.split("=", 1) for word in arguments[6:])
@@ -326,16 +329,52 @@ class TestNodesThatSlurmCallsByHostName:
         assert plugin.close(self.BUSY) is Closing.CLOSED
         assert cluster.changes == []
 
-    def test_what_is_down_or_known_by_its_feature_is_not_asked_for(self, cluster: FakeSlurm, plugin: Slurm) -> None:
-        cluster.add("worker4", "DOWN*", address="worker4")
+    def test_what_is_known_by_its_feature_is_not_asked_for(self, cluster: FakeSlurm, plugin: Slurm) -> None:
         cluster.add("i-00000005", address="worker5")
         cluster.add("worker6", address="--help")
-        cluster.resolved = BatchError("getent was killed")
         with pytest.raises(BatchError, match="may be worker6, of which"):
             plugin.close(self.BUSY)
         del cluster.nodes["worker6"]
         assert plugin.close(self.BUSY) is Closing.CLOSED
-        assert [words for words in cluster.asked if words[0] == "getent"] == [["getent", "ahostsv4", "worker4"]] * 2
+        assert [words for words in cluster.asked if words[0] == "getent"] == []
+
+    def test_what_is_down_is_asked_for_last_and_hides_no_other(self, cluster: FakeSlurm, plugin: Slurm) -> None:
+        """The names of machines that are gone are those that a name service hangs on."""
+        cluster.add("worker3", address="worker3")
+        cluster.add("worker4", "DOWN*", address="worker4")
+        cluster.resolved = "10.0.0.7        STREAM worker3\n"
+        cluster.hanging = "worker4"
+        assert [worker.address for worker in plugin.workers()] == ["10.0.0.7"]
+        assert plugin.close(self.BUSY) is Closing.CLOSED
+        names = [words[2:] for words in cluster.asked if words[0] == "getent"]
+        assert names == [["worker3"]] * len(names)
+        assert plugin.close(ONE) is Closing.CLOSED
+        assert cluster.asked[-1] == ["getent", "ahostsv4", "worker4"]
+        assert cluster.changes == ["drain worker3"]
+
+    def test_what_is_down_is_found_by_the_address_of_its_host(self, cluster: FakeSlurm, plugin: Slurm) -> None:
+        """Drained it starts no job, should it come back before its VM is terminated."""
+        cluster.add("worker4", "DOWN*", address="worker4")
+        cluster.resolved = "10.0.0.8        STREAM worker4\n"
+        assert plugin.close(Worker("worker4", "i-0000000a", "10.0.0.7")) is Closing.CLOSED
+        assert cluster.changes == []
+        assert plugin.close(Worker("", "i-0000000a", "10.0.0.8")) is Closing.CLOSED
+        assert cluster.changes == ["drain worker4"]
+
+    def test_a_name_service_that_hangs_is_named_in_the_log_and_in_the_refusal(
+        self, cluster: FakeSlurm, plugin: Slurm, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cluster.add("worker3", "MIXED", cpus=2, address="worker3")
+        for _ in range(2):
+            cluster.hanging = "worker3"
+            for _ in range(2):
+                with pytest.raises(BatchError, match=r"may be worker3, of which .*: the name service does not answer"):
+                    plugin.close(self.BUSY)
+            cluster.hanging = ""
+            with pytest.raises(BatchError, match=r"may be worker3, of which .* IPv4 address$"):
+                plugin.close(self.BUSY)
+        said = "addresses of nodes can not be looked up: the name service does not answer (getent gave no"
+        assert [said in message for message in caplog.messages] == [True] * 2
 
 
 def test_the_next_vm_of_the_same_address_is_another(cluster: FakeSlurm, plugin: Slurm) -> None:
