@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -31,6 +32,9 @@ calls, so that it only ever meets one whose deadline failed."""
 
 LAUNCH_SECONDS_PER_VM = 6.0
 """How much later a launch is left to itself for each of its VMs: there are clouds that make one after the other."""
+
+SLICE_SECONDS = 1.0
+"""For so long is waited at a time: a signal that comes just before a wait does not end it, and is handled after it."""
 
 OVERTAKE_SECONDS = 10.0
 """A question may overtake a call that has been silent for so long: an outage often ends on new connections only, while
@@ -237,10 +241,8 @@ class Lane:
                 deadline = min(deadline, now + STOP_GRACE_SECONDS)
             if now >= deadline:
                 break
-            try:
-                self._news.get(timeout=deadline - now)
-            except Empty:
-                break
+            with suppress(Empty):
+                self._news.get(timeout=min(SLICE_SECONDS, deadline - now))
         return call.answered or self._answered(call.key) is not None
 
     def _leave_if_overdue(self, call: _Call) -> None:

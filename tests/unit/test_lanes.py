@@ -331,6 +331,23 @@ def test_a_signal_handler_ends_the_waiting(clock: SettableClock, gate: Gate, mon
     assert not caught.value.asked
 
 
+def test_a_stop_is_noticed_even_if_it_does_not_end_the_wait(
+    clock: SettableClock, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal that comes just before the wait begins is handled only after it."""
+    monkeypatch.setattr("elastiq.lanes.STOP_GRACE_SECONDS", SHORT)
+    monkeypatch.setattr("elastiq.lanes.SLICE_SECONDS", SHORT)
+    lane = patient(clock)
+
+    def stop_without_waking() -> None:
+        gate.entered.wait(LONG)
+        lane._abandoned = True
+
+    threading.Thread(target=stop_without_waking).start()
+    with pytest.raises(LaneBusyError):
+        lane.act("launching", gate)
+
+
 def test_a_call_that_ends_within_the_grace_still_counts(clock: SettableClock, gate: Gate) -> None:
     lane = patient(clock)
 
