@@ -137,15 +137,18 @@ def test_the_startd_is_held_still_during_the_last_look_and_a_job_that_got_in_sta
     try:
         vm.process(worker.pid, "condor_startd")
         looks = vm.directory / "looks"
+        # A process that gets the signal is stopped when it runs next, which a busy machine may put off.
         job_check = (
-            f"echo >>{looks}; cut -d' ' -f3 /proc/{worker.pid}/stat >>{looks}; test $(wc -l <{looks}) -ge 4 || exit 1"
+            f"test -e {looks} || {{ touch {looks}; exit 1; }}; "
+            f"for turn in $(seq 200); do cut -d' ' -f3 /proc/{worker.pid}/stat >{looks}; "
+            f"! grep -q T {looks} || exit 0; sleep 0.1; done"
         )
         assert "a job has come" in vm.silence(100, 100 + HOUR, JOB_CHECK=job_check)
         assert not vm.is_off
-        assert looks.read_text().split() == ["S", "T"], "stopped while it looked again"
-        assert state_of(worker) == "S"
+        assert looks.read_text().split() == ["T"], "stopped while it looked again"
+        assert state_of(worker) != "T"
         vm.check(160 + HOUR, JOB_CHECK="exit 1", POWER_OFF="false")
-        assert state_of(worker) == "S", "it goes on when powering off has failed"
+        assert state_of(worker) != "T", "it goes on when powering off has failed"
     finally:
         worker.send_signal(signal.SIGKILL)
         worker.wait()
