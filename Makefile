@@ -38,8 +38,9 @@ sim: $(VENV)/.ready
 	$(BIN)/python -m elastiq.sim --years 200
 	$(BIN)/python -m tests.sim
 
-# The parsers of foreign input on arbitrary bytes, ten minutes each way.
+# Examples that are new each time: of what holds for every plan, and of foreign input for its parsers (ten minutes).
 fuzz: $(VENV)/.ready
+	$(BIN)/python -m pytest --hypothesis-profile random tests/property tests/fuzz tests/unit/test_config.py
 	$(BIN)/pip install --quiet 'atheris>=2.3' || true
 	$(BIN)/python -m tests.fuzz --seconds 600
 

@@ -94,7 +94,7 @@ def test_any_bytes(name: str) -> None:
     seeds = SEEDS[name]
     target = TARGETS[name]
 
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
     @given(st.binary(max_size=200) | spliced(seeds) | with_other_values(seeds))
     @example(b"")
     def run(data: bytes) -> None:

@@ -133,7 +133,7 @@ def of(made: Plan, kind: Kind) -> list[str]:
     return [decision.instance_id for decision in made.decisions if decision.kind is kind]
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(observations, memories, policies)
 def test_every_plan_keeps_the_promises(seen: Observation, memory: Memory, policy: Policy) -> None:
     made = plan(seen, memory, policy)
@@ -158,7 +158,7 @@ def test_every_plan_keeps_the_promises(seen: Observation, memory: Memory, policy
     assert plan(seen, memory, policy) == made, "the same facts give the same plan"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(observations, memories, policies)
 def test_what_somebody_else_closed_is_left_alone(seen: Observation, memory: Memory, policy: Policy) -> None:
     made = plan(seen, memory, policy)
@@ -169,7 +169,7 @@ def test_what_somebody_else_closed_is_left_alone(seen: Observation, memory: Memo
         assert record.doomed or record.state is InstanceState.ERROR or claimed_twice.count(id_) > 1
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(observations, memories, policies)
 def test_vms_that_look_like_a_lost_launch_are_counted_and_never_ended(
     seen: Observation, memory: Memory, policy: Policy
@@ -182,7 +182,7 @@ def test_vms_that_look_like_a_lost_launch_are_counted_and_never_ended(
         assert any(id_ in decision.reason for decision in made.decisions if decision.kind is Kind.HOLD)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(observations, memories, policies)
 def test_no_vm_is_forgotten_that_the_cloud_still_shows(seen: Observation, memory: Memory, policy: Policy) -> None:
     made = plan(seen, memory, policy)
@@ -192,7 +192,7 @@ def test_no_vm_is_forgotten_that_the_cloud_still_shows(seen: Observation, memory
         assert set(memory.vms) == set(made.memory.vms)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(observations, memories, policies)
 def test_the_minimum_is_never_undercut_by_ending_idle_vms(seen: Observation, memory: Memory, policy: Policy) -> None:
     made = plan(seen, memory, policy)

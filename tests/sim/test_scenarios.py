@@ -46,7 +46,7 @@ def quiet() -> Iterator[None]:
     logging.disable(before)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scenarios([*PROBABILITIES, *ONE_OFF]))
 @example(Scenario(4, ("reopen: answer lost, done", "administrator drains workers", "launch: credentials refused")))
 @example(
@@ -62,7 +62,7 @@ def test_a_scenario_that_breaks_a_promise_is_made_small(monkeypatch: pytest.Monk
     of_few = scenarios(
         ["console fails", "cloud throttles", *(kind for kind in PROBABILITIES if "close: answer" in kind)], [2]
     )
-    quickly = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    quickly = settings(max_examples=60, database=None)
     smallest = find(of_few, lambda scenario: bool(scenario.violation()), settings=quickly)
     assert len(smallest.kinds) <= 2
     assert any(kind.startswith("close: answer lost") for kind in smallest.kinds)

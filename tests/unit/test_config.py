@@ -609,7 +609,7 @@ LINES = st.one_of(
 FILES = st.one_of(st.binary(max_size=300), st.lists(LINES, max_size=12).map(lambda lines: "\n".join(lines).encode()))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=FILES)
 def test_nothing_but_settings_or_config_error(content: bytes, tmp_path: Path) -> None:
     path = written(tmp_path, content)
