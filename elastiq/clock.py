@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import time
 import weakref
 
@@ -33,17 +34,16 @@ class Clock:
         return time.monotonic_ns() // 1000
 
     def sleep(self, seconds: float) -> None:
-        """Wait for `seconds`, or until `wake` is called; a `wake` before the call counts."""
+        """Wait for `seconds`, or after `wake_on_signals` until a signal comes; one that came before the call counts."""
         ready, _, _ = select.select([self._read_end], [], [], max(0.0, seconds))
         if ready:
             os.read(self._read_end, 4096)
 
-    def wake(self) -> None:
-        """End a `sleep` now. Safe in a signal handler and from another thread: it only writes to a pipe."""
-        try:
-            os.write(self._write_end, b"\0")
-        except BlockingIOError:
-            pass  # a full pipe wakes as well
+    def wake_on_signals(self) -> None:
+        """End a `sleep` on every signal that has a handler; for the main thread, and for one clock of the process."""
+        # A handler that writes to the pipe would be too late: Python runs none for a signal that comes just before the
+        # system call, until that ends.
+        signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
 
 
 def _close(*descriptors: int) -> None:

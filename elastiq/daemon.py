@@ -84,6 +84,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
+        self._clock.wake_on_signals()
 
     def run(self, ready: Callable[[], None]) -> None:
         """Set up, call `ready`, and loop. Raise ConfigError or StateError if it can not be set up."""
@@ -188,11 +189,9 @@ class Daemon:
             self._core.stop()
         for lane in self._lanes:
             lane.abandon()
-        self._clock.wake()
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
         self._reload = True
-        self._clock.wake()
 
 
 def run(settings: Settings, state_directory: Path, log_directory: Path | None, ready: Callable[[], None]) -> None:

@@ -120,11 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def leave(*_: object) -> None:
         worker.leaving = True
-        clock.wake()
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
-    signal.signal(signal.SIGCHLD, lambda *_: clock.wake())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    clock.wake_on_signals()
     try:
         worker.run()
     except BatchError as error:

@@ -63,6 +63,3 @@ class SimClock:
 
     def sleep(self, seconds: float) -> None:
         self._engine.run_until(self._engine.time + seconds)
-
-    def wake(self) -> None:
-        pass

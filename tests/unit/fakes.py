@@ -24,9 +24,6 @@ class FakeClock:
     def sleep(self, seconds: float) -> None:
         self.time += seconds
 
-    def wake(self) -> None:
-        pass
-
 
 class FakeBatch:
     """Workers by name; closing follows the contract, and `calls` tells what was asked."""
