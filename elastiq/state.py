@@ -156,7 +156,7 @@ class State:
             )
             if not all(isinstance(text, str) for text in facts.get("former", ())):
                 raise TypeError("former is no list of texts")
-            _refused(facts.get("refused_features", []))
+            _refused(facts.get("refused_features"))
             return Memory(
                 vms={record.id: record for record in vms},
                 intents=intents,
@@ -219,7 +219,7 @@ class State:
         """Return the request features that `cloud` (Settings.cloud) was found to refuse; none if another one did."""
         with self._errors():
             row = self._database.execute("SELECT value FROM facts WHERE name = 'refused_features'").fetchone()
-        of, features = _refused(json.loads(row[0]) if row else [])
+        of, features = _refused(json.loads(row[0]) if row else None)
         return features if of == cloud else frozenset()
 
     def save_refused_features(self, cloud: str, features: frozenset[str]) -> None:
@@ -341,8 +341,8 @@ def _patient(record: VmRecord, now: float) -> VmRecord:
 
 def _refused(saved: Any) -> tuple[str, frozenset[str]]:
     """Return a cloud and what it refuses, as saved. Raise TypeError or KeyError if it can not be that."""
-    if isinstance(saved, list):
-        return "", frozenset()  # of an earlier version, which did not say which cloud it was
+    if saved is None:
+        return "", frozenset()
     of, features = saved["of"], saved["features"]
     if not all(isinstance(text, str) for text in (of, *features)):
         raise TypeError("refused_features is no list of texts")
