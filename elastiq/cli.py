@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NoReturn
@@ -292,25 +293,41 @@ def _stop(options: argparse.Namespace) -> int:
         return OK
     if pid == 0:
         return _refuse(FAILED, f"elastiq is running, but {directory} does not say as which process")
-    os.kill(pid, signal.SIGTERM)
+    _signal(pid, signal.SIGTERM)
     if _has_ended(pid, directory, clock, STOP_SECONDS):
         print(f"elastiq has stopped (pid {pid})")
         return OK
     print(f"elastiq (pid {pid}) has not ended for {STOP_SECONDS:.0f} s and is killed now", file=sys.stderr)
-    os.kill(pid, signal.SIGKILL)
+    _signal(pid, signal.SIGKILL)
     if _has_ended(pid, directory, clock, KILL_SECONDS):
         return OK
     return _refuse(FAILED, f"elastiq (pid {pid}) can not even be killed; its disk may hang")
 
 
+def _signal(pid: int, number: int) -> None:
+    """Send a signal to the daemon, which may have ended since it was found."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
 def _has_ended(pid: int, directory: Path, clock: Clock, seconds: float) -> bool:
-    """Return whether process `pid` gave `directory` up within `seconds`."""
+    """Return whether process `pid` gave `directory` up within `seconds`; then it lives for an instant at most, which is
+    waited for, too: whoever removes its user or its files next wants it gone."""
     until = clock.now() + seconds
-    while find_daemon(directory) in (pid, 0):
+    while (held := find_daemon(directory) in (pid, 0)) or (find_daemon(directory) is None and _lives(pid)):
         if clock.now() > until:
-            return False
+            return not held
         clock.sleep(_PAUSE_SECONDS)
     return True
+
+
+def _lives(pid: int) -> bool:
+    """Return whether there is such a process, and not only what is left of it for its parent."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].strip()[:1]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 def _status(options: argparse.Namespace) -> int:

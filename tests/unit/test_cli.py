@@ -133,6 +133,39 @@ def test_stop_kills_what_does_not_listen_and_says_so(
     assert "is killed now" in capsys.readouterr().err
 
 
+def test_stop_of_what_has_ended_since_it_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    found = iter([process.pid])
+    monkeypatch.setattr(cli, "find_daemon", lambda _: next(found, None))
+    assert cli.main(["stop", f"--config={tmp_path / 'absent'}", f"--state-dir={tmp_path}"]) == 0
+    assert capsys.readouterr().out == f"elastiq has stopped (pid {process.pid})\n"
+
+
+SLOW_TO_LEAVE = """
+import signal, sys, time
+from pathlib import Path
+from elastiq.clock import Clock
+from elastiq.pidfile import PidFile
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+with PidFile(Path(sys.argv[1]), Clock()):
+    print("here", flush=True)
+    signal.sigwait([signal.SIGTERM])
+time.sleep(2)
+"""
+
+
+def test_stop_waits_for_the_end_of_the_process(tmp_path: Path) -> None:
+    """Whoever removes its user next wants it gone; what is left of it for its parent is none."""
+    with subprocess.Popen([sys.executable, "-c", SLOW_TO_LEAVE, tmp_path], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        assert cli.main(["stop", f"--config={tmp_path / 'absent'}", f"--state-dir={tmp_path}"]) == 0
+        assert process.poll() == 0
+
+
 def test_conf_names_the_user_that_systemd_has_for_the_service(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
