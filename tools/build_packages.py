@@ -172,8 +172,9 @@ def _rpm_obstacle() -> str:
     if os.geteuid() != 0:
         return "rpmbuild is missing: apt-get install rpm"
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    _run(["apt-get", "-qq", "update"], SOURCE, environment)
-    _run(["apt-get", "-qq", "install", "--yes", "--no-install-recommends", "rpm"], SOURCE, environment)
+    apt_get = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"]  # somebody else may just be installing
+    _run([*apt_get, "update"], SOURCE, environment)
+    _run([*apt_get, "install", "--yes", "--no-install-recommends", "rpm"], SOURCE, environment)
     return ""
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.testbed.rootfs import HOST_APT_GET
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 LONG_SECONDS = 600
 """A bound against hangs."""
@@ -87,4 +89,4 @@ def need(command: str, package: str) -> None:
         pytest.skip(f"{command} is missing (Debian: apt-get install {package})")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for words in (["update"], ["install", "--yes", "--no-install-recommends", package]):
-        subprocess.run(["apt-get", "-qq", *words], env=environment, check=True, timeout=LONG_SECONDS)
+        subprocess.run([*HOST_APT_GET, *words], env=environment, check=True, timeout=LONG_SECONDS)

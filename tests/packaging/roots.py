@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -33,9 +34,11 @@ _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 _NAMESPACES = ("--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child")
 _CONTROL_GROUP_PREFIX = "elastiq-packaging-"
+_control_group_numbers = itertools.count(1)
 
 _MOUNT_SCRIPT = """
 lower=$1 scratch=$2
+umask 022
 mount -t tmpfs -o mode=0755 tmpfs "$scratch"
 cd "$scratch"
 mkdir upper work merged
@@ -150,14 +153,19 @@ def _cached(name: str, recipe: object, build: Callable[[Path], None]) -> Path:
         rootfs._install_host_tools()
         for left_over in cache.glob(f"{name}-building-*"):
             shutil.rmtree(left_over)
-        building = Path(tempfile.mkdtemp(prefix=f"{name}-building-", dir=cache))
-        try:
-            made = building / "root"
-            made.mkdir(mode=0o755)
-            build(made)
-            made.rename(directory)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+        for is_last_try in (False, True):  # what is downloaded from others may fail once
+            building = Path(tempfile.mkdtemp(prefix=f"{name}-building-", dir=cache))
+            try:
+                made = building / "root"
+                made.mkdir(mode=0o755)
+                build(made)
+                made.rename(directory)
+                break
+            except rootfs.UnavailableError:
+                if is_last_try:
+                    raise
+            finally:
+                shutil.rmtree(building, ignore_errors=True)
     return directory
 
 
@@ -247,7 +255,7 @@ class System:
         with suppress(ProcessLookupError):
             os.kill(self.first_process, 9)
         self._process.kill()
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=LONG_SECONDS)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
                 with suppress(BrokenPipeError):
@@ -312,8 +320,11 @@ def _control_group() -> Iterator[Path]:
     if not trees:
         raise rootfs.UnavailableError("systemd needs the unified control group hierarchy (cgroup2), not mounted here")
     for left_over in trees[0].glob(f"{_CONTROL_GROUP_PREFIX}*"):
-        _try_to_remove(left_over)
-    group = trees[0] / f"{_CONTROL_GROUP_PREFIX}{os.getpid()}"
+        # That of a maker that lives may be empty because nothing has been started in it yet.
+        if not Path("/proc", left_over.name[len(_CONTROL_GROUP_PREFIX) :].partition("-")[0]).exists():
+            _try_to_remove(left_over)
+    # Each has a name of its own: an earlier one may still be there, because its processes take long to end.
+    group = trees[0] / f"{_CONTROL_GROUP_PREFIX}{os.getpid()}-{next(_control_group_numbers)}"
     try:
         group.mkdir()
     except OSError as error:
@@ -321,7 +332,7 @@ def _control_group() -> Iterator[Path]:
     try:
         yield group
     finally:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not _try_to_remove(group) and time.monotonic() < deadline:
             time.sleep(0.05)
 

@@ -48,6 +48,8 @@ _PACKAGES = (
     "procps",
     "sudo",
 )
+HOST_APT_GET = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600")
+"""Waits for others who install something: another build, or the machine's own upgrades."""
 _HOST_TOOLS = {"debootstrap": "debootstrap", "ip": "iproute2", "unshare": "util-linux", "nsenter": "util-linux"}
 _BINDINGS_REQUIREMENT = "htcondor==25.14.1"
 _BUILD_TIMEOUT_SECONDS = 1200
@@ -71,14 +73,17 @@ def rootfs() -> Path:
         _install_host_tools()
         for left_over in directory.parent.glob("rootfs-building-*"):
             shutil.rmtree(left_over)
-        building = Path(tempfile.mkdtemp(prefix="rootfs-building-", dir=directory.parent))
-        try:
-            building.chmod(0o755)  # or packages could not act as users of their own
-            _build(building)
-            building.rename(directory)
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
+        for is_last_try in (False, True):  # what is downloaded from others may fail once
+            building = Path(tempfile.mkdtemp(prefix="rootfs-building-", dir=directory.parent))
+            try:
+                building.chmod(0o755)  # or packages could not act as users of their own
+                _build(building)
+                building.rename(directory)
+                break
+            except BaseException as error:
+                shutil.rmtree(building, ignore_errors=True)
+                if is_last_try or not isinstance(error, UnavailableError):
+                    raise
     return directory
 
 
@@ -98,12 +103,12 @@ def _require_root_on_debian() -> None:
     if platform.system() != "Linux" or not shutil.which("apt-get"):
         raise UnavailableError("the testbed needs Debian or Ubuntu (debootstrap, apt-get)")
     probe = subprocess.run(
-        ["unshare", "--mount", "--net", "--pid", "--fork", "true"], capture_output=True, text=True, timeout=30
+        ["unshare", "--mount", "--net", "--pid", "--fork", "true"], capture_output=True, text=True, timeout=300
     )
     if probe.returncode:
         raise UnavailableError(f"the testbed can not make namespaces here: {probe.stderr.strip()}")
     if "overlay" not in Path("/proc/filesystems").read_text(encoding="ascii"):
-        subprocess.run(["modprobe", "overlay"], capture_output=True, timeout=30)
+        subprocess.run(["modprobe", "overlay"], capture_output=True, timeout=300)
         if "overlay" not in Path("/proc/filesystems").read_text(encoding="ascii"):
             raise UnavailableError("the testbed needs overlayfs in the kernel")
 
@@ -114,7 +119,7 @@ def _install_host_tools() -> None:
         return
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
-        _run(["apt-get", "-qq", *command], f"apt-get can not install {' '.join(missing)}", environment)
+        _run([*HOST_APT_GET, *command], f"apt-get can not install {' '.join(missing)}", environment)
 
 
 def _build(root: Path) -> None:
@@ -189,7 +194,7 @@ def _apt_sources() -> list[tuple[str, list[str]]]:
 
 
 def _host_proxy() -> str:
-    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True, timeout=30).stdout
+    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True, timeout=300).stdout
     return "".join(f"{line}\n" for line in dump.splitlines() if re.match(r"Acquire::https?::Proxy", line))
 
 
