@@ -54,6 +54,11 @@ def show(head: System, *properties: str) -> str:
     return head.run("systemctl", "show", "--value", *words, "elastiq.service").strip()
 
 
+def journal(head: System) -> str:
+    """Return what the journal has of the service so far: it may be late."""
+    return head.run("journalctl", "--unit=elastiq", "--output=cat", "--no-pager")
+
+
 def main_pid(head: System) -> int:
     return int(show(head, "MainPID"))
 
@@ -79,7 +84,7 @@ def test_the_life_of_the_service(suite: str, head: System) -> None:
         assert f"already running (pid {pid})" in head.run("elastiqctl", "start")
         assert owners(head, {**INSTALLED, **STATE}) == {**INSTALLED, **STATE}
 
-        provider.submit(seconds=600)
+        provider.submit(seconds=3600)
         wait_for_status(head, "1 busy, 0 idle")
         vms = provider.living_vms()
         assert len(vms) == 1
@@ -109,13 +114,15 @@ def test_the_life_of_the_service(suite: str, head: System) -> None:
         head.run("elastiqctl", "start")
 
         head.run("apt-get", "purge", "--yes", "elastiq")
-        assert head.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "elastiq*") == ""
+        listed = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "elastiq*"]
+        wait_until(lambda: not head.run(*listed), "the unit to be forgotten", lambda: head.run(*listed))
         assert provider.living_vms() == vms
     assert not head.run("find", "/", "-xdev", "(", "-name", "*elastiq*", "-o", "-nouser", ")")
 
 
 def test_it_comes_back_when_it_hangs_or_is_killed(head: System) -> None:
-    drop_in = "[Service]\nWatchdogSec=4s\nRestartSec=100ms\n"
+    # Long enough for a daemon on a busy machine.
+    drop_in = "[Service]\nWatchdogSec=20s\nRestartSec=100ms\n"
     place = "/etc/systemd/system/elastiq.service.d"
     head.run("mkdir", place)
     head.run("tee", f"{place}/quick.conf", stdin=drop_in)
@@ -129,8 +136,7 @@ def test_it_comes_back_when_it_hangs_or_is_killed(head: System) -> None:
         third = wait_for_another(head, second)
         assert pid_in(wait_for_status(head, "VMs ")) == third
         assert show(head, "NRestarts") == "2"
-        journal = head.run("journalctl", "--unit=elastiq", "--output=cat", "--no-pager")
-        assert "Watchdog timeout" in journal
+        wait_until(lambda: "Watchdog timeout" in journal(head), "systemd to say why", lambda: journal(head))
 
 
 def wait_for_another(head: System, pid: int) -> int:
@@ -147,7 +153,7 @@ def test_a_bad_configuration_is_told_and_not_tried_again(head: System) -> None:
     assert "image_id" in head.run("elastiqctl", "start", expect=2)
     head.run("systemctl", "start", "elastiq", expect=1)
     assert show(head, "ActiveState", "ExecMainStatus", "NRestarts").split() == ["0", "2", "failed"]
-    assert "image_id" in head.run("journalctl", "--unit=elastiq", "--output=cat", "--no-pager")
+    wait_until(lambda: "image_id" in journal(head), "the journal to have it", lambda: journal(head))
     with cloud(head, "elastiq", SPOOL) as provider:
         configure(head, provider)
         head.run("chmod", "0600", CONFIGURATION)
