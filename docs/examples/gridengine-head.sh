@@ -34,7 +34,7 @@ if ! qconf -sconf >/dev/null 2>&1; then
     install -d -o sgeadmin -g sgeadmin /run/gridengine
     sge_qmaster
   fi
-  tries=60
+  tries=240
   until qconf -sconf >/dev/null 2>&1; do
     tries=$((tries - 1))
     [ "$tries" -gt 0 ] || { echo "sge_qmaster does not answer" >&2; exit 1; }

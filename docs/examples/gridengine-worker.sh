@@ -88,7 +88,7 @@ else
 fi
 
 # The host exists for the head node once sge_execd has reported. It takes jobs only after it has said which VM it is.
-tries=120
+tries=480
 until qconf -rattr exechost complex_values "elastiq_instance=$instance_id,elastiq_address=$address,$offer" "$name"; do
   tries=$((tries - 1))
   [ "$tries" -gt 0 ] || exit 1
