@@ -46,6 +46,7 @@ read -r _
 
 _MACHINE_SCRIPT = """
 root=$1 directory=$2 checkout=$3 init=$4 address=$5 name=$6 metadata=$7
+umask 022
 hostname "$name"
 echo ready
 read -r _
@@ -108,7 +109,7 @@ class Machine:
         environment: Mapping[str, str] | None = None,
         stdin: str = "",
         check: bool = True,
-        timeout_seconds: float = 60,
+        timeout_seconds: float = 300,
     ) -> subprocess.CompletedProcess[str]:
         """Run `command` here and return what it did. Raise AssertionError with its output if `check` and it failed."""
         result = subprocess.run(
@@ -145,9 +146,10 @@ class Machine:
 
     def pull_plug(self) -> None:
         """Kill everything on the machine at once, and with it its network interface."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, 9)
-        self._process.wait(timeout=30)
+        if self.alive:  # or the number may be another process's by now
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, 9)
+        self._process.wait(timeout=300)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
                 with suppress(BrokenPipeError):
@@ -260,7 +262,7 @@ class Network:
             self.remove(machine.name)
         if self._switch.poll() is None:
             self._switch.kill()
-            self._switch.wait(timeout=30)
+            self._switch.wait(timeout=300)
         shutil.rmtree(self.directory, ignore_errors=True)
         with suppress(OSError):
             os.close(self._lock)
@@ -274,7 +276,7 @@ class Network:
             ["add", port, "type", "veth", "peer", "name", "eth0", "address", _hardware(address), "netns", str(init)],
             ["set", port, "master", "bridge0", "up"],
         ):
-            subprocess.run([*enter, *words], check=True, capture_output=True, timeout=30)
+            subprocess.run([*enter, *words], check=True, capture_output=True, timeout=300)
 
 
 def _hardware(address: str) -> str:

@@ -707,7 +707,7 @@ class Ec2Endpoint:
             return {k: self.vms[v].moto_id if v in self.vms else v for k, v in parameters.items()}
 
     def _moto_request(self, method: str, path: str, body: str) -> tuple[int, str]:
-        connection = HTTPConnection(urlsplit(self._moto_url).netloc, timeout=60)
+        connection = HTTPConnection(urlsplit(self._moto_url).netloc, timeout=300)
         try:
             connection.request(method, path, body, _MOTO_HEADERS)
             response = connection.getresponse()
