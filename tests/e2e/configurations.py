@@ -9,9 +9,6 @@ from tests.e2e.harness import KEYS, ElasticCluster
 
 IMAGE_ID = "ami-12345678"
 
-GRACE_SECONDS = 40.0
-"""For the round trips of a machine with two processors that runs several pools; how long they took is printed."""
-
 ORIGINAL_SAMPLE = """\
 [elastiq]
 
@@ -61,11 +58,12 @@ TIMES = {
     "check_queue_every_s": "1",
     "check_vms_every_s": "2",
     "check_vms_in_error_every_s": "2",
-    "estimated_vm_deploy_time_s": "60",
+    "estimated_vm_deploy_time_s": "300",
     "waiting_jobs_time_s": "3",
-    "idle_for_time_s": "6",
+    "idle_for_time_s": "20",
 }
-"""No waiting, and otherwise as small as their proportions allow."""
+"""As small as their proportions allow, but for what a busy machine may take: until a VM has joined, and until a worker
+that has joined gets a job."""
 
 
 def original(cluster: ElasticCluster) -> str:

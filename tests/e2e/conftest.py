@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.systems import SYSTEMS, BatchMaker
 from tests.testbed.batch import BatchTestbed
 from tests.testbed.machines import Network
-from tests.testbed.pool import HtcondorPool
+from tests.testbed.pool import LASTING_ADS, HtcondorPool
 from tests.testbed.rootfs import UnavailableError, rootfs
 
 PoolMaker = Callable[..., HtcondorPool]
@@ -52,7 +52,7 @@ def make_htcondor(testbed_root: None, networks: list[Network], request: pytest.F
 
     def make(head_configuration: str = "", worker_configuration: str = "") -> HtcondorPool:
         networks.append(Network())
-        pool = HtcondorPool(networks[-1], head_configuration, worker_configuration)
+        pool = HtcondorPool(networks[-1], LASTING_ADS + head_configuration, worker_configuration)
         request.node.pools.append(pool)
         return pool
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -55,7 +55,7 @@ class ElasticCluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error:
-            print(f"--- elastiq's log on the head node\n{self.log()}")
+            print(f"--- elastiq's log on the head node\n{self.log()[-30000:]}")
             print("--- what the cloud was asked\n" + "\n".join(self.asked()))
             print(f"--- what callbacks of the cloud raised\n{self.cloud.failures}")
         with suppress(AssertionError, subprocess.TimeoutExpired):
@@ -71,6 +71,16 @@ class ElasticCluster:
             check=check,
         )
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the daemon in the middle of what it does, and let it go on."""
+        pid = self.elastiqctl("status").stdout.partition("(pid ")[2].partition(")")[0]
+        self.head.run("kill", "-STOP", pid)
+        try:
+            yield
+        finally:
+            self.head.run("kill", "-CONT", pid)
+
     def configure(self, text: str) -> None:
         """Write the configuration file."""
         self._write(self.configuration_path, text)
@@ -85,8 +95,8 @@ class ElasticCluster:
         self.head.run("sh", "-c", script, "sh", path, SERVICE_USER, user=self.user, stdin=text)
 
     def log(self) -> str:
-        """Return the end of the daemon's logs."""
-        script = 'tail -c 30000 "$1"/*'
+        """Return the daemon's logs."""
+        script = 'cat "$1"/*'
         return self.head.run("sh", "-c", script, "sh", self.log_directory, check=False).stdout
 
     def asked(self) -> list[str]:
@@ -131,7 +141,7 @@ class PluginOnHead:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=300)
 
     def call(self, method: str, worker: Mapping[str, Any] | None = None) -> Any:
         """Call `method` of the plugin and return its answer, dataclasses as dictionaries."""

@@ -12,7 +12,7 @@ import pytest
 from tests.testbed.batch import BatchTestbed
 from tests.testbed.gridengine_pool import GridEnginePool
 from tests.testbed.machines import Network
-from tests.testbed.pool import RECOVERY_CONFIGURATION, HtcondorPool
+from tests.testbed.pool import LASTING_ADS, HtcondorPool
 from tests.testbed.slurm_pool import SlurmPool
 
 BatchMaker = Callable[[int], BatchTestbed]
@@ -20,7 +20,7 @@ BatchMaker = Callable[[int], BatchTestbed]
 
 
 def _htcondor(network: Network, cpus: int) -> BatchTestbed:
-    return HtcondorPool(network, RECOVERY_CONFIGURATION, f"NUM_CPUS = {cpus}\n")
+    return HtcondorPool(network, LASTING_ADS, f"NUM_CPUS = {cpus}\n")
 
 
 SYSTEMS: dict[str, Callable[[Network, int], BatchTestbed]] = {

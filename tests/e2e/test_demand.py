@@ -28,13 +28,12 @@ def test_jobs_that_no_vm_would_help_launch_nothing(make_batch: BatchMaker) -> No
             batch.submit(CPUS_PER_VM + 1, 1, after=held)
         batch.submit(1, 1, cpus=64)
         cluster.elastiqctl("start", check=True)
-        wait_until(lambda: len(batch.joined()) == 1, "the minimum has joined", 60, cluster.asked)
+        wait_until(lambda: len(batch.joined()) == 1, "the minimum has joined", detail=cluster.asked)
         vms = cluster.alive()
+        for text in ("1 job of 64 CPUs", f"can never run: a VM holds {CPUS_PER_VM} CPUs"):
+            wait_until(lambda text=text: text in cluster.log(), f"elastiq has said: {text}", detail=cluster.log)
         stays(lambda: cluster.alive() == vms, WATCHED_SECONDS, "nothing more is launched")
         cluster.elastiqctl("stop", check=True)
-        log = cluster.log()
-        assert "1 job of 64 CPUs" in log
-        assert f"can never run: a VM holds {CPUS_PER_VM} CPUs" in log
         assert len(cluster.cloud.operations("RunInstances")) == 1
         assert batch.job_starts() == dict.fromkeys(batch.job_starts(), 0)
 
@@ -46,12 +45,13 @@ def test_an_array_with_a_cap_launches_for_no_more_than_that(make_batch: BatchMak
     batch = make_batch(CPUS_PER_VM)
     with ElasticCluster(batch) as cluster:
         cluster.configure(configurations.own(cluster, waiting_jobs_time_s="1"))
-        batch.submit(tasks, 2, at_once=at_once)
+        # So long that most of the time, however late the scheduler starts the next, all run that may.
+        batch.submit(tasks, 10, at_once=at_once)
         cluster.elastiqctl("start", check=True)
-        wait_until(lambda: sum(batch.busy().values()) == at_once, "the cap is reached", 60, batch.busy)
-        stays(lambda: sum(batch.busy().values()) <= at_once, WATCHED_SECONDS, "no more than the cap run")
+        wait_until(lambda: sum(batch.busy().values()) == at_once, "the cap is reached", detail=batch.busy)
+        stays(lambda: sum(batch.busy().values()) <= at_once, 2 * WATCHED_SECONDS, "no more than the cap run")
         batch.cancel_all()
-        wait_until(lambda: not cluster.alive(), "idle VMs are gone", 60, cluster.asked)
+        wait_until(lambda: not cluster.alive(), "idle VMs are gone", detail=cluster.asked)
         cluster.elastiqctl("stop", check=True)
         assert cluster.cloud.max_alive == at_once / CPUS_PER_VM
         assert len(cluster.cloud.vms) == at_once / CPUS_PER_VM
@@ -63,15 +63,18 @@ def test_a_job_of_three_machines_gets_all_or_none(make_batch: BatchMaker) -> Non
     batch = make_batch(CPUS_PER_VM)
     assert isinstance(batch, SlurmPool)
     with ElasticCluster(batch) as cluster:
-        cluster.configure(configurations.own(cluster, max_vms="2", waiting_jobs_time_s="1"))
+        # The first VM that has joined is idle until the third has.
+        times = {"waiting_jobs_time_s": "1", "idle_for_time_s": "60"}
+        cluster.configure(configurations.own(cluster, max_vms="2", **times))
         batch.submit(1, 5, cpus=CPUS_PER_VM, options=["--nodes=3"])
         cluster.elastiqctl("start", check=True)
+        said = "1 job of 3 machines at once can never run: max_vms is 2"
+        wait_until(lambda: said in cluster.log(), "elastiq has said so", detail=cluster.log)
         stays(lambda: not cluster.alive(), WATCHED_SECONDS, "nothing is launched for a job that can not run")
-        assert "1 job of 3 machines at once can never run: max_vms is 2" in cluster.log()
-        cluster.configure(configurations.own(cluster, max_vms="4", waiting_jobs_time_s="1"))
+        cluster.configure(configurations.own(cluster, max_vms="4", **times))
         cluster.elastiqctl("restart", check=True)
-        batch.wait_all(60)
-        wait_until(lambda: not cluster.alive(), "idle VMs are gone", 60, cluster.asked)
+        batch.wait_all()
+        wait_until(lambda: not cluster.alive(), "idle VMs are gone", detail=cluster.asked)
         cluster.elastiqctl("stop", check=True)
         launches = cluster.cloud.operations("RunInstances")
         assert [int(request.parameters["MaxCount"]) for request in launches] == [3]

@@ -25,26 +25,32 @@ LANES = 5
 """So many workers are tried at a time, each with jobs of its own."""
 JOB_SECONDS = 3
 SHIFT_SECONDS = 0.5
-"""How much later, or earlier, the next job is submitted."""
+"""How much later, or earlier, the next job is submitted; twice as much each time that the same has won again."""
+MOST_TRIALS = 12
+"""Of a lane while only one outcome was seen in all: a job may take long to be placed on a busy machine."""
 
 
 class Lane:
     """Workers, one after the other, that take only the jobs of this lane."""
 
-    def __init__(self, batch: BatchTestbed, number: int) -> None:
+    def __init__(self, batch: BatchTestbed, number: int, seen: set[str]) -> None:
         self._batch = batch
+        self._seen = seen
         self._number = number
         self._vms = 0
         self._random = random.Random(number)
         self._shift_seconds = -SHIFT_SECONDS * number  # on a busy machine it takes long to place a job
+        self._step_seconds = 0.0
         self.outcomes: Counter[str] = Counter()
         self._start_worker()
 
     def run(self, trials: int) -> None:
         """Let a job and a close meet so many times."""
         with PluginOnHead(self._batch) as plugin, ThreadPoolExecutor(1) as self._user:
-            for _ in range(trials):
+            made = 0
+            while made < trials or (made < MOST_TRIALS and len(self._seen) < 2):
                 self._trial(plugin)
+                made += 1
 
     def _trial(self, plugin: PluginOnHead) -> None:
         wait_until(lambda: self._is_idle(plugin), f"worker {self._id} is idle")
@@ -55,13 +61,17 @@ class Lane:
         time.sleep(max(0.0, -submit_after_close_seconds))
         outcome = plugin.call("close", self._worker)
         self.outcomes[outcome] += 1
-        self._shift_seconds += SHIFT_SECONDS if outcome == "busy" else -SHIFT_SECONDS
+        self._seen.add(outcome)
+        direction = 1 if outcome == "busy" else -1
+        again = direction * self._step_seconds > 0
+        self._step_seconds = 2 * self._step_seconds if again else direction * SHIFT_SECONDS
+        self._shift_seconds += self._step_seconds
         if outcome == "closed":
             self._batch.network.remove(self._id)
             plugin.call("forget", self._worker)
             self._start_worker()
         name = job.result()
-        wait_until(lambda: not self._batch.is_unfinished(name), f"job {name} is done", 120)
+        wait_until(lambda: not self._batch.is_unfinished(name), f"job {name} is done")
 
     def _is_idle(self, plugin: PluginOnHead) -> bool:
         self._worker = next((each for each in plugin.call("workers") if each["instance_id"] == self._id), None)
@@ -83,7 +93,8 @@ class Lane:
 @on()
 def test_race_of_a_job_and_a_close(make_batch: BatchMaker) -> None:
     batch = make_batch(2)
-    lanes = [Lane(batch, number) for number in range(LANES)]
+    seen: set[str] = set()
+    lanes = [Lane(batch, number, seen) for number in range(LANES)]
     with ThreadPoolExecutor(LANES) as executor:
         list(executor.map(lambda lane: lane.run(-(-TRIALS // LANES)), lanes))
     outcomes = Counter({name: sum(lane.outcomes[name] for lane in lanes) for name in ("closed", "busy")})

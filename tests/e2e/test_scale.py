@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e import configurations
-from tests.e2e.configurations import GRACE_SECONDS
 from tests.e2e.harness import ElasticCluster, stays
 from tests.e2e.systems import SYSTEMS, BatchMaker
 from tests.testbed.pool import wait_until
@@ -54,16 +53,16 @@ def test_scale_up_and_down(
         assert "is not running" in cluster.elastiqctl("status").stdout
         cluster.elastiqctl("start", check=True)
         assert cluster.elastiqctl("start", check=True).stdout.startswith("elastiq is already running")
-        wait_until(lambda: len(cluster.alive()) == minimum, "the minimum is launched", 60, cluster.asked)
+        wait_until(lambda: len(cluster.alive()) == minimum, "the minimum is launched", detail=cluster.asked)
         queued_at = time.monotonic()
         batch.submit(JOBS, JOB_SECONDS)
 
-        wait_until(lambda: len(cluster.alive()) == maximum, "all VMs are launched", 60, cluster.asked)
+        wait_until(lambda: len(cluster.alive()) == maximum, "all VMs are launched", detail=cluster.asked)
         batch.wait_joined(cluster.alive())
         status = cluster.elastiqctl("status", check=True).stdout
         assert f"of {minimum}..{maximum}" in status
-        batch.wait_all(180)
-        wait_until(lambda: len(cluster.alive()) == minimum, "idle VMs are gone", 90, cluster.asked)
+        batch.wait_all()
+        wait_until(lambda: len(cluster.alive()) == minimum, "idle VMs are gone", detail=cluster.asked)
         stays(lambda: len(cluster.alive()) == minimum, 5, "the minimum stays")
         batch.wait_joined(cluster.alive())
         wait_until(
@@ -86,9 +85,6 @@ def test_scale_up_and_down(
     print(f"{to_launch_seconds:.1f} s from submission to RunInstances")
     assert sizes == [minimum, maximum - minimum] if minimum else [maximum]
     assert cluster.cloud.max_alive == maximum
-    times = {name: float(value) for name, value in configurations.TIMES.items()}
-    limit_seconds = times["waiting_jobs_time_s"] + times["check_queue_every_s"] + times["sleep_s"]
-    assert to_launch_seconds <= limit_seconds + GRACE_SECONDS
     assert batch.evictions() == []
     starts = batch.job_starts()
     assert len(starts) == JOBS

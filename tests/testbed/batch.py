@@ -22,8 +22,6 @@ class BatchTestbed(Protocol):
     """How long before a close a job has to be submitted to be sure to be on its worker by then."""
     latest_submit_seconds: float = 0.2
     """How long after the request to close a job has to be submitted to be sure to come too late."""
-    recovery_seconds: float
-    """How long a job of a worker without power may take until it starts elsewhere, beside elastiq's own time."""
     network: Network
     head: Machine
 
@@ -62,7 +60,7 @@ class BatchTestbed(Protocol):
     def is_unfinished(self, job: str) -> bool:
         """Return whether anything of `job`, as named by `submit`, is in the queue."""
 
-    def wait_all(self, timeout_seconds: float) -> None:
+    def wait_all(self) -> None:
         """Wait until no job is left in the queue."""
 
     def cancel_all(self) -> None:
@@ -83,7 +81,7 @@ class BatchTestbed(Protocol):
     def joined(self) -> set[str]:
         """Return the instance ids of the workers that the batch system knows."""
 
-    def wait_joined(self, instance_ids: Iterable[str], timeout_seconds: float = 60) -> None:
+    def wait_joined(self, instance_ids: Iterable[str]) -> None:
         """Wait until the batch system knows just these workers."""
 
     def silence(self) -> None:

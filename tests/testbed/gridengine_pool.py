@@ -35,6 +35,7 @@ touch /run/head-is-ready
 """
 _FIELDS = {"host": 1, "job": 5, "failed": 11, "exit_status": 12, "task": 35}
 """Of a line of the accounting file."""
+_RUNNING = ("r", "Rr")  # the latter: not for the first time
 
 
 class GridEnginePool(BatchTestbed):
@@ -44,7 +45,6 @@ class GridEnginePool(BatchTestbed):
     options: Mapping[str, str] = {}
     earliest_submit_seconds = 0.6
     latest_submit_seconds = 1.5
-    recovery_seconds = 20.0
 
     def __init__(self, network: Network, cpus: int) -> None:
         self.network = network
@@ -96,7 +96,7 @@ class GridEnginePool(BatchTestbed):
         options: Iterable[str] = (),
     ) -> str:
         """Submit an array of `count` jobs that take `seconds` each, or a single job; return its number."""
-        words = ["qsub", "-terse", "-b", "y", "-o", "/dev/null", "-e", "/dev/null", "-N", "job"]
+        words = ["qsub", "-terse", "-S", "/bin/sh", "-o", "/dev/null", "-e", "/dev/null", "-N", "job"]
         if count > 1 or at_once:
             words += ["-t", f"1-{count}"] + (["-tc", str(at_once)] if at_once else [])
         if cpus > 1:
@@ -107,7 +107,7 @@ class GridEnginePool(BatchTestbed):
             words.append("-h")
         if after:
             words += ["-hold_jid", after]
-        answer = self.head.run(*words, *options, "sleep", str(seconds), user=JOB_USER).stdout
+        answer = self.head.run(*words, *options, user=JOB_USER, stdin=f"sleep {seconds} || :\n").stdout
         return answer.split(".")[0].strip()
 
     def queue(self) -> list[dict[str, Any]]:
@@ -127,9 +127,9 @@ class GridEnginePool(BatchTestbed):
         """Return whether anything of the job or array `job` is in the queue."""
         return any(each["job"] == job for each in self.queue())
 
-    def wait_all(self, timeout_seconds: float) -> None:
+    def wait_all(self) -> None:
         """Wait until no job is left in the queue."""
-        wait_until(lambda: not self.queue(), "all jobs are finished", timeout_seconds, self.queue)
+        wait_until(lambda: not self.queue(), "all jobs are finished", detail=self.queue)
 
     def cancel_all(self) -> None:
         """Remove every job."""
@@ -138,7 +138,7 @@ class GridEnginePool(BatchTestbed):
     def busy(self) -> Counter[str]:
         """Return, by instance id, how many jobs run on each worker that has any."""
         ids = {host: instance for host, instance, _ in self._hosts()}
-        return Counter(ids.get(each["host"], each["host"]) for each in self.queue() if each["state"] == "r")
+        return Counter(ids.get(each["host"], each["host"]) for each in self.queue() if each["state"] in _RUNNING)
 
     def last_ran_on(self, job: str) -> str:
         """Return the instance id of the worker, one that is still there, where `job` ran last."""
@@ -161,10 +161,10 @@ class GridEnginePool(BatchTestbed):
         """Return the instance ids of the workers that the master knows and hears of."""
         return {instance for _, instance, state in self._hosts() if instance and state is not None and "u" not in state}
 
-    def wait_joined(self, instance_ids: Iterable[str], timeout_seconds: float = 60) -> None:
+    def wait_joined(self, instance_ids: Iterable[str]) -> None:
         """Wait until the master knows just these workers."""
         expected = set(instance_ids)
-        wait_until(lambda: self.joined() == expected, f"workers {expected} are joined", timeout_seconds, self.joined)
+        wait_until(lambda: self.joined() == expected, f"workers {expected} are joined", detail=self.joined)
 
     def silence(self) -> None:
         """Stop the master in the middle of what it does."""

@@ -38,8 +38,8 @@ NEGOTIATOR_MIN_INTERVAL = 1
 NEGOTIATOR_CYCLE_DELAY = 1
 SCHEDD_INTERVAL = 2
 SCHEDD_MIN_INTERVAL = 1
-JOB_DEFAULT_LEASE_DURATION = 60
-ALIVE_INTERVAL = 10
+JOB_DEFAULT_LEASE_DURATION = 600
+ALIVE_INTERVAL = 60
 MAX_SHADOW_EXCEPTIONS = 1000
 """
 _CONFIG = "/etc/condor/config.d/"
@@ -56,10 +56,14 @@ condor_master
 """
 
 
-RECOVERY_CONFIGURATION = "CLASSAD_LIFETIME = 900\nJOB_DEFAULT_LEASE_DURATION = 20\n"
-"""An ad that nobody takes back outlives every test. The lease is what htcondor-head.conf sets, only smaller: a shadow
-whose worker does not answer waits for its end, whatever it is told (measured: condor_vacate_job, also -fast,
-condor_hold and condor_qedit -forward)."""
+LASTING_ADS = "CLASSAD_LIFETIME = 900\n"
+"""For the head node: an ad that nobody takes back outlives every test, and a busy machine's late reports."""
+SHORT_LEASE = "job_lease_duration = 20"
+"""For a job whose worker is to die: what htcondor-head.conf sets, only smaller. A shadow whose worker does not answer
+waits for its end, whatever it is told (measured: condor_vacate_job, also -fast, condor_hold and condor_qedit -forward).
+A busy machine may be late for it, so that other jobs have a long one."""
+PATIENCE_SECONDS = 240.0
+"""A bound against hangs, for two processors that run several pools."""
 
 
 class HtcondorPool(BatchTestbed):
@@ -68,7 +72,6 @@ class HtcondorPool(BatchTestbed):
     plugin = "htcondor"
     options: Mapping[str, str] = {}
     earliest_submit_seconds = 1.5
-    recovery_seconds = 20.0
 
     def __init__(self, network: Network, head_configuration: str = "", worker_configuration: str = "") -> None:
         self.network = network
@@ -139,7 +142,7 @@ class HtcondorPool(BatchTestbed):
         if held:
             extra += "\nhold = true"
         description = (
-            f"executable = /bin/sleep\narguments = {seconds}\ntransfer_executable = false\n"
+            f"executable = /bin/sh\narguments = \"-c 'sleep {seconds} || :'\"\ntransfer_executable = false\n"
             f"request_cpus = {cpus}\nrequest_memory = {memory_mb}\nrequest_disk = 1M\n"
             f"should_transfer_files = yes\nlog = {_JOB_LOG}\n{extra}\nqueue {count}\n"
         )
@@ -184,9 +187,9 @@ class HtcondorPool(BatchTestbed):
         """Return the finished jobs, likewise."""
         return self._jobs("condor_history")
 
-    def wait_all(self, timeout_seconds: float) -> None:
+    def wait_all(self) -> None:
         """Wait until no job is left in the queue."""
-        wait_until(lambda: not self.queue(), "all jobs are finished", timeout_seconds, self.queue)
+        wait_until(lambda: not self.queue(), "all jobs are finished", detail=self.queue)
 
     def job_starts(self) -> dict[str, int]:
         """Return how often each job, finished or not, was started."""
@@ -208,10 +211,10 @@ class HtcondorPool(BatchTestbed):
         """Return the instance ids of the workers that the collector knows."""
         return {slot["EC2InstanceId"] for slot in self.slots() if "EC2InstanceId" in slot}
 
-    def wait_joined(self, instance_ids: Iterable[str], timeout_seconds: float = 60) -> None:
+    def wait_joined(self, instance_ids: Iterable[str]) -> None:
         """Wait until the collector knows just these workers."""
         expected = set(instance_ids)
-        wait_until(lambda: self.joined() == expected, f"workers {expected} are joined", timeout_seconds, self.joined)
+        wait_until(lambda: self.joined() == expected, f"workers {expected} are joined", detail=self.joined)
 
     def logs(self) -> str:
         """Return the end of every log of every machine, dead ones included, to be shown when a test fails."""
@@ -233,7 +236,10 @@ BINDINGS_ENVIRONMENT = {"PYTHONPATH": BINDINGS}
 
 
 def wait_until(
-    condition: Callable[[], object], what: str, timeout_seconds: float = 60, detail: Callable[[], object] | None = None
+    condition: Callable[[], object],
+    what: str,
+    timeout_seconds: float = PATIENCE_SECONDS,
+    detail: Callable[[], object] | None = None,
 ) -> None:
     """Wait until `condition` holds. Raise AssertionError with `what`, and `detail` if given, if it never does."""
     deadline = time.monotonic() + timeout_seconds
@@ -242,3 +248,17 @@ def wait_until(
             seen = f": {detail()}" if detail else ""
             raise AssertionError(f"not within {timeout_seconds} s: {what}{seen}")
         time.sleep(0.2)
+
+
+def end_jobs(batch: BatchTestbed, job: str = "") -> None:
+    """Let all jobs be done well before their time, until none, or nothing of `job`, is left in the queue.
+
+    What a job runs is `sleep SECONDS || :`; it may be said to run a moment before it does.
+    """
+
+    def are_done() -> bool:
+        for machine in batch.network.machines:
+            machine.run("pkill", "-x", "-u", f"{JOB_USER},nobody", "sleep", check=False)
+        return not (batch.is_unfinished(job) if job else batch.queue())
+
+    wait_until(are_done, "the jobs are done", detail=batch.queue)

@@ -60,7 +60,6 @@ class SlurmPool(BatchTestbed):
     plugin = "slurm"
     options: Mapping[str, str] = {"sudo_user": "slurm"}
     earliest_submit_seconds = 2.0
-    recovery_seconds = 30.0
 
     def __init__(self, network: Network, cpus: int, configuration: str = "") -> None:
         self.network = network
@@ -137,7 +136,7 @@ class SlurmPool(BatchTestbed):
             words.append("--hold")
         if after:
             words.append(f"--dependency=afterok:{after}")
-        script = f"#!/bin/sh\nexec sleep {seconds}\n"
+        script = f"#!/bin/sh\nsleep {seconds} || :\n"
         return self.head.run(*words, *options, user=JOB_USER, stdin=script).stdout.strip()
 
     def queue(self) -> list[dict[str, Any]]:
@@ -149,9 +148,9 @@ class SlurmPool(BatchTestbed):
         """Return whether anything of the job or array `job` is in the queue."""
         return any(re.split("[_+]", each["id"])[0] == job for each in self.queue())
 
-    def wait_all(self, timeout_seconds: float) -> None:
+    def wait_all(self) -> None:
         """Wait until no job is left in the queue."""
-        wait_until(lambda: not self.queue(), "all jobs are finished", timeout_seconds, self.queue)
+        wait_until(lambda: not self.queue(), "all jobs are finished", detail=self.queue)
 
     def cancel_all(self) -> None:
         """Remove every job."""
@@ -184,10 +183,10 @@ class SlurmPool(BatchTestbed):
         lines = self.head.run("sinfo", "--noheader", "--Node", "--format=%N %T").stdout.splitlines()
         return {name for name, state in map(str.split, lines) if not re.match("drain|down|unk|inval", state)}
 
-    def wait_joined(self, instance_ids: Iterable[str], timeout_seconds: float = 60) -> None:
+    def wait_joined(self, instance_ids: Iterable[str]) -> None:
         """Wait until slurmctld knows just these workers."""
         expected = set(instance_ids)
-        wait_until(lambda: self.joined() == expected, f"workers {expected} are joined", timeout_seconds, self.joined)
+        wait_until(lambda: self.joined() == expected, f"workers {expected} are joined", detail=self.joined)
 
     def silence(self) -> None:
         """Stop slurmctld as its service does: for its clients that is a head node that says nothing.
