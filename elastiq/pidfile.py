@@ -18,6 +18,8 @@ PID_FILE = "elastiq.pid"
 
 _TRIES = 20
 _PAUSE_SECONDS = 0.05
+_LOOKERS_SECONDS = 30.0
+"""For so long those who only look at the lock may keep it from a daemon that starts."""
 
 
 class AlreadyRunningError(ElastiqError):
@@ -68,11 +70,15 @@ class PidFile:
         os.close(self._descriptor)
 
     def _lock(self) -> bool:
-        """Return whether the lock was free. `find_daemon` holds it for an instant, so one look is not enough."""
-        for _ in range(_TRIES):
+        """Return whether no other daemon has the lock. One look is not enough, because `find_daemon` holds it for an
+        instant, which is long if a busy machine puts off whoever looks."""
+        until = self._clock.now() + _LOOKERS_SECONDS
+        tries = 0
+        while tries < _TRIES and self._clock.now() < until:
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                tries += find_daemon(self._directory) is not None
                 self._clock.sleep(_PAUSE_SECONDS)
             else:
                 return True
