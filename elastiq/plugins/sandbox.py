@@ -28,8 +28,9 @@ from elastiq.plugins import Closing
 if TYPE_CHECKING:
     from elastiq.config import Settings
 
-LOCK_TIMEOUT_SECONDS = 5.0
-"""The lock is held for milliseconds; whoever holds it longer is stopped or stuck."""
+LOCK_TIMEOUT_SECONDS = 30.0
+"""The lock is held for milliseconds, or seconds where processor or disk are busy; whoever holds it longer is stopped or
+stuck."""
 FOLDERS = ("queue", "held", "running", "done", "workers", "closed")
 LARGEST_NUMBER = 10**15
 """No time or size comes near it."""
