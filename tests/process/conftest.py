@@ -114,13 +114,16 @@ class HeadNode:
             threading.Event().wait(0.05)
         raise AssertionError(f"{text!r} is not {times} times in the log:\n{written}")
 
-    def wait_for_file(self, path: Path) -> None:
-        """Return as soon as `path` is there."""
+    def wait_for_file(self, path: Path, text: str) -> None:
+        """Return as soon as the file at `path` holds `text`."""
+        written = "not there"
         for _ in range(int(LONG * 20)):
-            if path.exists():
-                return
+            with suppress(FileNotFoundError):
+                written = path.read_text()
+                if text in written:
+                    return
             threading.Event().wait(0.05)
-        raise AssertionError(f"{path} has not been written")
+        raise AssertionError(f"{text!r} is not in {path}: {written}")
 
 
 @pytest.fixture
@@ -154,4 +157,5 @@ def head(tmp_path: Path) -> Iterator[HeadNode]:
     yield made
     pid = find_daemon(made.state)
     if pid:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it may just have ended by itself
+            os.kill(pid, signal.SIGKILL)

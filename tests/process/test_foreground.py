@@ -94,8 +94,8 @@ def test_sigterm_ends_it_while_the_cloud_hangs(head: HeadNode, silent_cloud: tup
     process = head.foreground(f"--logdir={head.logs}")
     assert asked.wait(LONG)
     process.terminate()
-    # Without SIGTERM the call would hang for half a minute.
-    assert process.wait(timeout=15) == 0
+    # The call itself would hang for a minute and a half.
+    assert process.wait(timeout=60) == 0
     head.finish(process)
     assert find_daemon(head.state) is None
 
@@ -105,9 +105,10 @@ def test_sigterm_ends_it_while_the_batch_system_hangs(head: HeadNode) -> None:
     process = head.foreground(f"--logdir={head.logs}")
     while not (head.home / "hanging").exists():
         assert process.poll() is None
+        threading.Event().wait(0.05)
     process.terminate()
-    assert process.wait(timeout=15) == 0
-    head.finish(process)
+    # The call itself never ends.
+    assert head.finish(process)[0] == 0
 
 
 def test_a_silent_cloud_does_not_stop_the_queue_check(
@@ -116,7 +117,7 @@ def test_a_silent_cloud_does_not_stop_the_queue_check(
     head.api_url, _ = silent_cloud
     head.configure()
     head.ctl("start")
-    head.wait_for("VM check failed: cloud: the list of VMs has not answered for 5 s")
+    head.wait_for("VM check failed: cloud: the list of VMs has not answered for ")
     (head.home / "fail").write_text("the queue is looked at")
     head.wait_for("the queue is looked at")
     assert head.ctl("stop")[0] == 0
@@ -125,7 +126,7 @@ def test_a_silent_cloud_does_not_stop_the_queue_check(
 def test_a_hanging_batch_system_does_not_stop_the_vm_check(head: HeadNode) -> None:
     (head.home / "hang").touch()
     head.ctl("start")
-    head.wait_for("queue check failed: batch system: the queue check has not answered for 5 s")
+    head.wait_for("queue check failed: batch system: the queue check has not answered for ")
     head.wait_for("VM check failed: DescribeInstances")
     assert head.ctl("stop")[0] == 0
 
@@ -169,15 +170,15 @@ def test_a_bad_file_is_refused_and_the_old_one_stays(head: HeadNode) -> None:
 def test_metrics_are_written_where_the_configuration_says_by_now(head: HeadNode) -> None:
     pytest.importorskip("prometheus_client", reason="pip install '.[metrics]'")
     first, second = head.home / "first.prom", head.home / "second.prom"
+    figure = 'elastiq_jobs_waiting{cluster="test"} 0.0\n'
     head.configure(metrics_file=str(first))
     head.ctl("start")
-    head.wait_for_file(first)
+    head.wait_for_file(first, figure)
     head.configure(metrics_file=str(second))
     hang_up(head)
-    head.wait_for_file(second)
+    head.wait_for_file(second, figure)
     for path in (first, second):
         assert path.stat().st_mode & 0o777 == 0o644
-        assert 'elastiq_jobs_waiting{cluster="test"} 0.0\n' in path.read_text()
     assert head.ctl("stop")[0] == 0
 
 
@@ -214,13 +215,16 @@ def test_what_can_not_change_at_run_time_is_named(head: HeadNode) -> None:
 
 @pytest.mark.parametrize("abstract", [False, True])
 def test_the_service_manager_is_told(head: HeadNode, abstract: bool) -> None:
+    # A socket holds ten messages and loses what is more: those of the watchdog are to be few while nobody reads.
+    head.configure(sleep_s="60", check_queue_every_s="60", check_vms_every_s="60")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         name = f"@elastiq-test-{os.getpid()}" if abstract else str(head.home / "notify")
         manager.bind("\0" + name[1:] if abstract else name)
         manager.settimeout(LONG)
-        process = head.foreground(f"--logdir={head.logs}", NOTIFY_SOCKET=name, WATCHDOG_USEC="2000000")
+        process = head.foreground(f"--logdir={head.logs}", NOTIFY_SOCKET=name, WATCHDOG_USEC="6000000")
         assert manager.recv(4096).decode().startswith("READY=1\nSTATUS=")
         assert manager.recv(4096) == b"WATCHDOG=1"
+        assert manager.recv(4096) == b"WATCHDOG=1", "while it sleeps as well"
         sent_at = time.monotonic_ns() // 1000
         process.send_signal(signal.SIGHUP)
         reloading, told_at = next(
@@ -243,6 +247,7 @@ def test_a_full_disk_for_the_log_does_not_end_it(head: HeadNode) -> None:
     process = head.foreground(f"--logdir={head.logs}")
     while find_daemon(head.state) != process.pid:
         assert process.poll() is None
+        threading.Event().wait(0.05)
     process.send_signal(signal.SIGHUP)
     process.terminate()
     assert head.finish(process)[0] == 0
