@@ -35,7 +35,8 @@ class RigOnEc2(Rig):
         super().__init__(directory, replace(SETTINGS, **values))  # type: ignore[arg-type]
 
     def start(self) -> None:
-        limits = Limits(connect_seconds=2, read_seconds=2, launch_seconds_per_vm=0, attempts=2, deadline_seconds=10)
+        # The endpoint never hangs; on a busy machine it may take long.
+        limits = Limits(connect_seconds=60, read_seconds=60, attempts=2, deadline_seconds=300)
         self.cloud = Ec2(self.settings, limits=limits)  # type: ignore[assignment]
         super().start()
 
