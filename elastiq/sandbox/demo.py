@@ -18,7 +18,7 @@ from elastiq import state
 from elastiq.clock import Clock
 from elastiq.errors import ElastiqError
 from elastiq.plugins.sandbox import Job, Spool, WorkerRecord
-from elastiq.sandbox.hypervisor import ACCESS_KEY_ID, REGION, Endpoint, Hypervisor, Machine
+from elastiq.sandbox.hypervisor import ACCESS_KEY_ID, REGION, Endpoint, Hypervisor, Machine, uninterrupted
 from elastiq.sandbox.screen import Event, Scene, Screen, Vm
 
 MAX_VMS = 5
@@ -43,12 +43,12 @@ SECOND_WAVE_AT_SECONDS = 18.0
 
 LOOK_EVERY_SECONDS = 0.2
 MACHINES_EVERY_SECONDS = 0.5
-START_SECONDS = 60.0
-STOP_SECONDS = 10.0
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
 LATE_SECONDS = 6.0
 """Every VM but the dud has booted by then."""
-GIVE_UP_SECONDS = 150.0
-"""A bound against hangs: the demonstration takes about 45 s."""
+GIVE_UP_SECONDS = 300.0
+"""A bound against hangs, like the two above: the demonstration takes about 45 s."""
 
 CONFIGURATION = """\
 [elastiq]
@@ -159,16 +159,18 @@ class Demo:
     def _start(self, command: list[str], output: int | IO[str], errors: IO[str]) -> subprocess.Popen[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         # Ctrl-C is for the demonstration alone, which ends its children in order: hence their own sessions.
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=errors,
-            text=True,
-            env={**environment, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "AWS_EC2_METADATA_DISABLED": "true"},
-            start_new_session=True,
-        )
-        self._children.append(child)
+        environment |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "AWS_EC2_METADATA_DISABLED": "true"}
+        with uninterrupted():
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=errors,
+                text=True,
+                env=environment,
+                start_new_session=True,
+            )
+            self._children.append(child)
         return child
 
     def _start_endpoint(self) -> Endpoint:
@@ -385,7 +387,8 @@ def run(screen: Screen) -> int:
             summary = demo.run()
             finished = True
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second Ctrl-C must not leave processes behind
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # an impatient second Ctrl-C must not leave processes behind
             screen.stop(keep=finished)
             demo.clean_up()
     except KeyboardInterrupt:

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,23 @@ from elastiq.errors import CloudError
 ACCESS_KEY_ID = "sandbox"
 """The endpoint takes any key and any signature; the key's scope tells it the service and the region."""
 REGION = "us-east-1"
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 60.0
 GONE = ("shutting-down", "terminated")
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C and SIGTERM to the end of the block, so that no process is started that nobody knows of."""
+    came: list[int] = []
+    both = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.signal(number, lambda number, _: came.append(number)) for number in both]
+    try:
+        yield
+    finally:
+        for number, handler in zip(both, handlers):
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
 
 
 @dataclass
@@ -124,20 +140,20 @@ class Hypervisor:
             if machine.is_gone:
                 self._pull_the_plug(machine)
             elif machine.process is None and machine.boots_at is not None and machine.boots_at <= now:
-                machine.process = self._boot(machine)
+                self._boot(machine)
 
     def stop(self) -> None:
         """End every machine."""
         for machine in self.machines.values():
             self._pull_the_plug(machine)
 
-    def _boot(self, machine: Machine) -> subprocess.Popen[bytes]:
+    def _boot(self, machine: Machine) -> None:
         script = self._directory / f"{machine.id}.user-data"
         script.write_bytes(self._endpoint.user_data(machine.id))
         script.chmod(0o700)
         environment = {**os.environ, "INSTANCE_ID": machine.id, "LOCAL_IPV4": machine.address, "PYTHON": sys.executable}
-        with (self._directory / f"{machine.id}.console").open("wb") as console:
-            return subprocess.Popen(
+        with (self._directory / f"{machine.id}.console").open("wb") as console, uninterrupted():
+            machine.process = subprocess.Popen(
                 ["/bin/sh", str(script)],
                 stdin=subprocess.DEVNULL,
                 stdout=console,

@@ -16,7 +16,8 @@ for needed in ("moto", "flask", "rich"):
     pytest.importorskip(needed, reason=f"the demonstration needs {needed}: pip install -e '.[sandbox]'")
 
 DEMO = [sys.executable, "-m", "elastiq.sandbox"]
-PATIENCE_SECONDS = 180
+PATIENCE_SECONDS = 600
+"""Longer than the demonstration's own bounds."""
 
 SUMMARY = re.compile(
     r"24 jobs done, each started once; (\d+) VMs launched by (\d+) RunInstances, terminated by (\d+) "
