@@ -115,13 +115,17 @@ def cancel(state: dict[str, Any], id_: str) -> None:
     state["jobs"][int(id_) - 1]["state"] = "cancelled"
 
 
+def end(state: dict[str, Any], id_: str) -> None:
+    state["jobs"][int(id_) - 1]["ends"] = state["at"]
+
+
 def job(state: dict[str, Any], id_: str) -> None:
     print(json.dumps(state["jobs"][int(id_) - 1]))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
     function.__name__.rstrip("_"): function
-    for function in (queue, hosts, close, open_, remove, version, join, leave, submit, cancel, job)
+    for function in (queue, hosts, close, open_, remove, version, join, leave, submit, cancel, end, job)
 }
 
 

@@ -44,7 +44,6 @@ class ExampleHarness(Harness):
 
     settle_seconds = 0.2
     race_window_seconds = 0.05
-    job_seconds = 2.0
 
     def start(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="elastiq-ants-"))
@@ -73,6 +72,12 @@ class ExampleHarness(Harness):
 
     def submit(self, seconds: float, *, held: bool = False, after: str = "") -> str:
         return self._ants("submit", str(seconds), "held" if held else "", after)
+
+    def submit_long(self) -> str:
+        return self.submit(1e6)
+
+    def let_end(self, job: str) -> None:
+        self._ants("end", job)
 
     def cancel(self, job: str) -> None:
         self._ants("cancel", job)

@@ -30,7 +30,7 @@ class Harness(ABC):
     """Of the machine that the suite lets join."""
     other_address = "127.0.0.99"
     """Of one that never joins."""
-    patience_seconds = 10.0
+    patience_seconds = 60.0
     """A bound against hangs: how long this system may take until something shows."""
     step_seconds = 0.02
     """How often the suite looks while it waits."""
@@ -39,7 +39,8 @@ class Harness(ABC):
     rounding_seconds = 0.0
     """By so much an idle time may be too long."""
     job_seconds = 3.0
-    """A job that takes this long still runs when the suite has asked two or three questions."""
+    """A job that takes this long still runs when the suite has asked two or three questions; only of systems that can
+    not end a job when they are told to."""
     short_job_seconds = 0.05
     race_rounds = 20
     race_window_seconds = 1.0
@@ -72,6 +73,13 @@ class Harness(ABC):
     @abstractmethod
     def submit(self, seconds: float, *, held: bool = False, after: str = "") -> str:
         """Submit a job of one CPU that takes `seconds`, and return its id; it waits for the end of job `after`."""
+
+    def submit_long(self) -> str:
+        """Submit a job that runs until `let_end`, and return its id."""
+        return self.submit(self.job_seconds)
+
+    def let_end(self, job: str) -> None:
+        """Have a job of `submit_long` end well, soon."""
 
     @abstractmethod
     def cancel(self, job: str) -> None:

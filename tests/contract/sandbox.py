@@ -32,6 +32,7 @@ class SandboxHarness(Harness):
         self._directory = Path(tempfile.mkdtemp(prefix="elastiq-contract-"))
         self._spool = Spool(self._directory / "spool")
         self._spool.create()
+        self._may_end = self._directory / "may-end"
         self.batch = self.reconnect()
 
     def stop(self) -> None:
@@ -54,6 +55,13 @@ class SandboxHarness(Harness):
 
     def submit(self, seconds: float, *, held: bool = False, after: str = "") -> str:
         return self._spool.submit(Job("new", ["sleep", str(seconds)], after=after), held=held).id
+
+    def submit_long(self) -> str:
+        wait = f"until test -e {self._may_end}; do sleep 0.05; done"
+        return self._spool.submit(Job("new", ["sh", "-c", wait])).id
+
+    def let_end(self, job: str) -> None:
+        self._may_end.touch()
 
     def cancel(self, job: str) -> None:
         with self._spool.locked():

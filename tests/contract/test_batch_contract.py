@@ -183,11 +183,12 @@ def test_what_one_process_closed_the_next_one_opens(joined: Harness) -> None:
 
 def test_a_busy_worker_refuses_to_close_and_goes_on(joined: Harness) -> None:
     picture = remembered(joined)
-    first = joined.submit(joined.job_seconds)
+    first = joined.submit_long()
     joined.wait_until(lambda: runs(joined, first), "the job to start")
     # What elastiq knows of a worker is some time old: only the batch system itself can say what runs there.
     assert joined.close(picture) is Closing.BUSY
     second = joined.submit(0)
+    joined.let_end(first)
     joined.wait_until(lambda: joined.is_done(first) and joined.is_done(second), "both jobs to end")
     assert (joined.starts(first), joined.starts(second)) == (1, 1)
 

@@ -21,7 +21,7 @@ from .sandbox import SandboxHarness
 Clause = Callable[[Harness], None]
 
 PATIENCE_SECONDS = 1.5
-"""What never comes true need not be waited for any longer; the sandbox takes milliseconds."""
+"""What never comes true with a broken plugin need not be waited for any longer; the sandbox takes milliseconds."""
 
 
 class CountsFolder(SandboxBatch):
@@ -254,7 +254,10 @@ class LooksThenCloses(SandboxBatch):
     def close(self, worker: Worker) -> Closing:
         if any(one.jobs for one in self.workers()):
             return Closing.BUSY
-        time.sleep(0.02)
+        # Long enough for it, also on a busy machine.
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._spool.files("queue") and time.monotonic() < deadline:
+            time.sleep(0.02)
         close_anyway(self, worker)
         return Closing.CLOSED
 
@@ -389,9 +392,6 @@ NEED_NO_WORKER = {
 class MutantHarness(SandboxHarness):
     """The sandbox, asked through a plugin that may be broken."""
 
-    patience_seconds = PATIENCE_SECONDS
-    job_seconds = 0.5
-
     def __init__(self, plugin: type[SandboxBatch]) -> None:
         super().__init__()
         self._plugin = plugin
@@ -407,6 +407,9 @@ def keep_clause(plugin: type[SandboxBatch], clause: Clause) -> None:
         system.start()
         if clause not in NEED_NO_WORKER:
             suite.join(system)
+        if plugin is not SandboxBatch:
+            system.patience_seconds = PATIENCE_SECONDS
+            system.short_job_seconds = 0.3  # so that a job that should not have started is seen to run
         clause(system)
     finally:
         system.stop()

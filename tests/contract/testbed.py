@@ -64,7 +64,7 @@ class TestbedHarness(Harness):
     __test__ = False
     address = "10.77.1.1"
     other_address = "10.77.9.99"
-    patience_seconds = 90.0
+    patience_seconds = 240.0
     step_seconds = 0.2
     settle_seconds = 6.0
     rounding_seconds = 1.0
