@@ -79,7 +79,8 @@ class Harness(ABC):
         return self.submit(self.job_seconds)
 
     def let_end(self, job: str) -> None:
-        """Have a job of `submit_long` end well, soon."""
+        """Have a job of `submit_long` end well; one that can not be told to is waited for."""
+        self.wait_until(lambda: self.is_done(job), "the long job to end")
 
     @abstractmethod
     def cancel(self, job: str) -> None:
