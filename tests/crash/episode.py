@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash.launcher import QUICK, Order
-from tests.crash.rig import Head, Site, head_node, wait_until
+from tests.crash.rig import PATIENCE_SECONDS, Head, Site, head_node, wait_until
 
 CLUSTER = "crash"
 CLOUD = "cloud: "
@@ -233,10 +233,11 @@ class _Episode:
         if step == "reopen" and cloud.operations("TerminateInstances"):
             head.submit(2)
             return True
-        if step == "forget" and head.done() == head.submitted and len(head.known()) == 1:
-            (idle,) = head.known()
-            cloud.terminate_from_outside(idle)
-            return True
+        if step == "forget" and head.done() == head.submitted:
+            known = head.known()
+            if len(known) == 1:
+                cloud.terminate_from_outside(*known)
+                return True
         return False
 
     def _end(self, head: Head, met: bool) -> None:
@@ -245,7 +246,7 @@ class _Episode:
         if self._signal == signal.SIGKILL:
             if not met:
                 process.kill()
-            code = process.wait(30)
+            code = process.wait(PATIENCE_SECONDS)
             assert code == -signal.SIGKILL, f"the daemon ended by itself: {code}\n{head.story()}"
             return
         if not met:

@@ -20,12 +20,12 @@ from tests.crash.launcher import Order
 from tests.testbed.proxy import Dialect, Ec2Endpoint, Fault, Vm
 
 CHECKOUT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 180.0
 """A bound against hangs, on a busy machine as well."""
 STOP_SECONDS = 5.0
 """What the daemon promises for its end after SIGTERM."""
-SLACK_SECONDS = 5.0
-"""What a busy machine may add."""
+SLACK_SECONDS = 40.0
+"""What a busy machine may add. A call to a system that hangs would hold up the end for longer."""
 
 
 class CloudWithPlug(Ec2Endpoint):
@@ -127,6 +127,7 @@ class Head:
         self.state = directory / "state"
         self.log = directory / "log" / "elastiq.log"
         self.note = directory / "note"
+        self._may_end = directory / "may-end"
         self.spool = Spool(directory / "spool")
         self.submitted = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -227,8 +228,19 @@ class Head:
 
     def submit(self, jobs: int, seconds: float = 0.3) -> None:
         """Submit jobs that take `seconds`."""
+        self._submit(jobs, ["sleep", str(seconds)])
+
+    def submit_waiting(self, jobs: int) -> None:
+        """Submit jobs that run until `let_end`: what is to be seen while they run is not missed on a busy machine."""
+        self._submit(jobs, ["sh", "-c", f"until test -e {self._may_end}; do sleep 0.1; done"])
+
+    def let_end(self) -> None:
+        """Let all jobs of `submit_waiting` end."""
+        self._may_end.touch()
+
+    def _submit(self, jobs: int, command: list[str]) -> None:
         for _ in range(jobs):
-            self.spool.submit(Job("new", ["sleep", str(seconds)]))
+            self.spool.submit(Job("new", command))
         self.submitted += jobs
 
     def done(self) -> int:
@@ -249,7 +261,9 @@ class Head:
         path = self.state / "elastiq.db"
         if not path.exists():
             return []
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=PATIENCE_SECONDS)
+        ) as database:
             try:
                 return [row[0] for row in database.execute(query)]
             except sqlite3.OperationalError as error:

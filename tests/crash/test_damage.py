@@ -57,13 +57,14 @@ def test_vms_are_found_again_by_their_tags(damage: Callable[[Path], None], diale
     with Site() as site:
         site.prepare(dialect)
         with head_node(tmp_path / "head", site, "damage", min_vms=1, max_vms=2) as head:
-            head.submit(2, 1.0)
+            head.submit_waiting(2)
             head.start(Order(constants=QUICK))
             wait_until(lambda: len(head.known()) == 2, "two VMs", head.story)
             before = head.known()
             # Untagged VMs could be anybody's.
             tagged = "elastiq:cluster"
             wait_until(lambda: all(tagged in vm.tags for vm in site.alive("damage")), "their tags", head.story)
+            head.let_end()
             head.stop()
             database = head.state / "elastiq.db"
             damage(database)
@@ -153,10 +154,11 @@ def test_a_disk_that_fills_up_with_vms_running_costs_no_job(tmp_path: Path) -> N
         site.prepare("openstack")
         with head_node(tmp_path / "head", site, "full", max_vms=2) as head:
             disk = SmallDisk(head)
-            head.submit(4, 0.5)
+            head.submit_waiting(4)
             head.start(Order(constants=QUICK), disk.prefix)
             wait_until(lambda: len(site.alive("full")) == 2, "VMs", head.story)
             disk.fill()
+            head.let_end()
             wait_until(lambda: head.done() == 4, "the jobs to be done", head.story)
             time.sleep(1)
             head.submit(4)

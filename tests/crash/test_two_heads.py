@@ -20,10 +20,12 @@ def test_neither_touches_the_vms_of_the_other(dialect: Dialect, tmp_path: Path) 
             head_node(tmp_path / "two", site, "two", max_vms=3) as two,
         ):
             for head in (one, two):
-                head.submit(4)
+                head.submit_waiting(4)
                 head.start(Order(constants=QUICK))
             # With their tags: what has none yet is lost with the state.
             wait_until(lambda: all(map(has_tagged_vms, (site.alive("one"), site.alive("two")))), "both", one.story)
+            for head in (one, two):
+                head.let_end()
             # One of them loses all that it knew, and finds its own again.
             one.kill()
             for file in one.state.glob("elastiq.db*"):

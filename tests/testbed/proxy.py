@@ -685,11 +685,12 @@ class Ec2Endpoint:
             now = time.monotonic()
             with self._lock:
                 new = [vm for vm in self.vms.values() if not vm.announced and vm.state(now) == "running"]
+                for vm in new:
+                    vm.announced = True  # so that one that is terminated from now on is waited for until it has ended
                 ended = [
                     vm for vm in self.vms.values() if vm.announced and not vm.ended and vm.terminated_at is not None
                 ]
             for vm in new:
-                vm.announced = True
                 self._call(self.on_running, vm)
             for vm in ended:
                 vm.ended = True
