@@ -16,7 +16,8 @@ from tests.crash.launcher import QUICK, Order
 from tests.crash.rig import Head, Site, head_node, wait_until
 from tests.testbed.proxy import Dialect
 
-DISK_KIB = 512
+DISK_KIB = 2048
+"""The journal takes some hundred KiB in the course of a test, and more if it takes longer."""
 MOUNT = 'mkdir -p "$1" && mount -t tmpfs -o size="$2"k,mode=0700 tmpfs "$1" && shift 2 && exec "$@"'
 
 
