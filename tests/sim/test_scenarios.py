@@ -46,7 +46,7 @@ def quiet() -> Iterator[None]:
     logging.disable(before)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(scenarios([*PROBABILITIES, *ONE_OFF]))
 @example(Scenario(4, ("reopen: answer lost, done", "administrator drains workers", "launch: credentials refused")))
 @example(
