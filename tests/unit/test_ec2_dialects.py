@@ -10,7 +10,10 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -26,7 +29,11 @@ pytestmark = pytest.mark.xdist_group("dialects")
 POOL = Pool(instance_type="m5.large")
 USER_DATA = b"#!/bin/sh\nexport PASSWORD=hunter2-hunter2\nexec start-worker\n"
 KEYS = {"testing-key": "testing-secret"}
-SHORT = Limits(connect_seconds=1, read_seconds=1, launch_seconds_per_vm=0, attempts=2, deadline_seconds=4)
+LONG = 120.0
+"""Seconds; a bound against hangs."""
+PATIENT = Limits(connect_seconds=LONG, read_seconds=LONG, attempts=2, deadline_seconds=2 * LONG)
+IMPATIENT = replace(PATIENT, read_seconds=1, launch_seconds_per_vm=0)
+"""For an endpoint that says nothing; any other may take longer than that on a slow machine."""
 UNKNOWN_ID = "i-0123456789abcdef0"
 
 MakeEndpoint = Callable[..., Ec2Endpoint]
@@ -35,11 +42,6 @@ MakeEndpoint = Callable[..., Ec2Endpoint]
 @pytest.fixture(scope="module")
 def moto() -> Iterator[MotoServer]:
     with MotoServer() as server:
-        endpoint = Ec2Endpoint(moto_url=server.url, dialect="aws")
-        # Its first answers take longer than SHORT allows.
-        ec2 = cloud(endpoint, limits=Limits())
-        ec2.terminate(ids(ec2.launch(POOL, 1, "warm-up")))
-        endpoint.stop()
         yield server
 
 
@@ -82,7 +84,7 @@ def cloud(endpoint: Ec2Endpoint, refused: frozenset[str] = frozenset(), **settin
         **settings,
     }
     user_data = values.pop("user_data", USER_DATA)
-    limits = values.pop("limits", SHORT)
+    limits = values.pop("limits", PATIENT)
     return Ec2(Settings(**values), refused, user_data=user_data, limits=limits)  # type: ignore[arg-type]
 
 
@@ -101,7 +103,7 @@ REFUSED = {"TagSpecifications", "MetadataOptions", "InstanceInitiatedShutdownBeh
 
 
 def test_hundred_vms_need_one_launch_and_one_termination(either: Ec2Endpoint) -> None:
-    ec2 = cloud(either, frozenset(REFUSED) if either.dialect == "openstack" else frozenset(), limits=Limits())
+    ec2 = cloud(either, frozenset(REFUSED) if either.dialect == "openstack" else frozenset())
     made = ec2.launch(POOL, 100, "token-1")
     assert len({instance.id for instance in made}) == 100
     assert len(asked(either)) <= 2
@@ -153,7 +155,7 @@ def test_all_pages_are_read_and_nothing_twice(make_endpoint: MakeEndpoint) -> No
 
 def test_a_listing_takes_one_request_for_each_full_page(aws: Ec2Endpoint) -> None:
     aws.make_vms(PAGE_SIZE + 1, cluster="physics")
-    ec2 = cloud(aws, limits=Limits())
+    ec2 = cloud(aws)
     assert len(ec2.list_instances(everything=False)) == PAGE_SIZE + 1
     assert len(aws.requests) == 2
     aws.terminated_listed_seconds = 0
@@ -198,7 +200,7 @@ BROKEN_ANSWERS = {
     "another operation": {"body": "<CreateTagsResponse><return>true</return></CreateTagsResponse>"},
     "500 ConnectFailure": {"status": 500, "code": "ConnectFailure"},
     "no answer": {"lose_answer": True},
-    "silence": {"hang_seconds": 20},
+    "silence": {"hang_seconds": LONG},
 }
 
 
@@ -207,25 +209,50 @@ def test_a_broken_listing_is_unknown_and_never_empty(aws: Ec2Endpoint, what: dic
     aws.make_vms(3, cluster="physics")
     aws.inject("DescribeInstances", times=9, **what)
     with pytest.raises(CloudError) as failed:
-        cloud(aws).list_instances(everything=False)
+        cloud(aws, limits=IMPATIENT if "hang_seconds" in what else PATIENT).list_instances(everything=False)
     assert failed.value.fault is CloudFault.UNREACHABLE
     aws.clear_faults()
 
 
+class AskedThread(threading.Thread):
+    """The thread of a request. Its deadline begins when the endpoint has been asked."""
+
+    endpoint: ClassVar[Ec2Endpoint]
+
+    def start(self) -> None:
+        self.asked_before = len(self.endpoint.requests)
+        super().start()
+
+    def join(self, timeout: float | None = None) -> None:
+        wait_for(lambda: len(self.endpoint.requests) > self.asked_before or not self.is_alive())
+        super().join(timeout)
+
+
+@pytest.fixture
+def deadlines_begin_when_asked(monkeypatch: pytest.MonkeyPatch, aws: Ec2Endpoint) -> None:
+    monkeypatch.setattr(AskedThread, "endpoint", aws, raising=False)
+    monkeypatch.setattr("elastiq.ec2.threading", SimpleNamespace(Thread=AskedThread, Event=threading.Event))
+
+
+@pytest.mark.usefixtures("deadlines_begin_when_asked")
 def test_a_dripping_answer_ends_at_the_deadline(aws: Ec2Endpoint) -> None:
     aws.make_vms(3, cluster="physics")
     aws.inject("DescribeInstances", times=2, drip_seconds=0.3)
-    ec2 = cloud(aws, limits=Limits(read_seconds=1, attempts=1, deadline_seconds=0.5))
+    ec2 = cloud(aws, limits=replace(PATIENT, attempts=1, deadline_seconds=0.5))
     with pytest.raises(CloudError, match="no whole answer within"):
         ec2.list_instances(everything=False)
     aws.clear_faults()
+    ec2._limits = PATIENT
     assert len(ec2.list_instances(everything=False)) == 3, "a new connection serves the next call"
 
 
+@pytest.mark.usefixtures("deadlines_begin_when_asked")
 def test_requests_that_hang_for_ever_do_not_pile_up(aws: Ec2Endpoint) -> None:
-    ec2 = cloud(aws, limits=Limits(read_seconds=5, attempts=1, deadline_seconds=1))
+    patient = replace(PATIENT, attempts=1)
+    ec2 = cloud(aws, limits=patient)
     ec2.list_instances(everything=False)
-    aws.inject("DescribeInstances", times=99, drip_seconds=0.5)
+    ec2._limits = replace(patient, deadline_seconds=0.5)
+    aws.inject("DescribeInstances", times=99, drip_seconds=2)
     for _ in range(MAX_STUCK_REQUESTS):
         with pytest.raises(CloudError):
             ec2.list_instances(everything=False)
@@ -257,8 +284,8 @@ def test_a_termination_of_which_a_part_was_not_sent_says_what_was_accepted(
 
 def test_an_abandoned_call_does_not_hinder_the_next_one_in_another_thread(aws: Ec2Endpoint) -> None:
     aws.make_vms(2, cluster="physics")
-    aws.inject("DescribeInstances", hang_seconds=3)
-    ec2 = cloud(aws, limits=Limits(read_seconds=10, attempts=1))
+    aws.inject("DescribeInstances", hang_seconds=math.inf)
+    ec2 = cloud(aws, limits=replace(PATIENT, attempts=1))
 
     def call() -> None:
         with contextlib.suppress(CloudError):
@@ -277,7 +304,7 @@ def test_an_abandoned_call_does_not_hinder_the_next_one_in_another_thread(aws: E
 def test_a_refused_connection_did_nothing() -> None:
     ec2 = Ec2(
         Settings(api_url="http://127.0.0.1:1", aws_access_key_id="a", aws_secret_access_key="b", image_id="ami-1"),
-        limits=SHORT,
+        limits=PATIENT,
     )
     for call in (lambda: ec2.list_instances(everything=True), lambda: ec2.launch(POOL, 1, "t")):
         with pytest.raises(CloudError) as failed:
@@ -292,17 +319,20 @@ def test_a_listing_is_repeated_after_a_passing_failure(either: Ec2Endpoint) -> N
     assert len(either.requests) == 2
 
 
-@pytest.mark.parametrize("how", [{"lose_answer": True}, {"hang_seconds": 5, "after_effect": True}, {"truncate": 200}])
+@pytest.mark.parametrize(
+    "how", [{"lose_answer": True}, {"hang_seconds": LONG, "after_effect": True}, {"truncate": 200}]
+)
 def test_a_lost_answer_to_a_launch_is_uncertain_and_found_by_its_token(
     either: Ec2Endpoint, how: dict[str, object]
 ) -> None:
-    ec2 = cloud(either, frozenset(REFUSED) if either.dialect == "openstack" else frozenset())
+    refused = frozenset(REFUSED) if either.dialect == "openstack" else frozenset()
     either.inject("RunInstances", **how)
     with pytest.raises(CloudError) as failed:
-        ec2.launch(POOL, 3, "token-1")
+        cloud(either, refused, limits=IMPATIENT if "hang_seconds" in how else PATIENT).launch(POOL, 3, "token-1")
     assert failed.value.uncertain
+    wait_for(lambda: len(either.alive()) == 3)
     assert asked(either, "RunInstances") == ["RunInstances"], "never sent again without a look"
-    found = [i for i in ec2.list_instances(everything=True) if i.client_token == "token-1"]
+    found = [i for i in cloud(either, refused).list_instances(everything=True) if i.client_token == "token-1"]
     assert len(found) == 3
 
 
@@ -778,8 +808,13 @@ def test_openstack_5_a_token_is_a_look_up_until_its_vm_is_gone(openstack: Ec2End
     assert second.id != first.id
 
 
-def test_openstack_5_two_concurrent_launches_make_two_vms_and_both_are_found(openstack: Ec2Endpoint) -> None:
-    openstack.launch_seconds_per_vm = 0.3
+def test_openstack_5_two_concurrent_launches_make_two_vms_and_both_are_found(
+    openstack: Ec2Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Neither makes a VM before the other has looked for one.
+    both = threading.Barrier(2)
+    openstack.launch_seconds_per_vm = 1
+    monkeypatch.setattr(openstack, "wait", lambda seconds: both.wait(LONG) if seconds else None)
     ec2 = cloud(openstack, frozenset(REFUSED))
     threads = [threading.Thread(target=ec2.launch, args=(POOL, 1, "token-1")) for _ in range(2)]
     for thread in threads:
@@ -791,20 +826,28 @@ def test_openstack_5_two_concurrent_launches_make_two_vms_and_both_are_found(ope
 
 def test_openstack_6_a_serial_launch_is_given_time_for_each_vm(openstack: Ec2Endpoint) -> None:
     openstack.launch_seconds_per_vm = 0.2
-    limits = Limits(read_seconds=0.1, launch_seconds_per_vm=1, deadline_seconds=5)
+    limits = replace(PATIENT, read_seconds=0.1, launch_seconds_per_vm=30)
     ec2 = cloud(openstack, frozenset(REFUSED), limits=limits)
     assert len(ec2.launch(POOL, 4, "token-1")) == 4
     assert asked(openstack, "RunInstances") == ["RunInstances"]
 
 
-def test_openstack_6_an_answer_after_a_repetition_is_completed_by_a_listing(openstack: Ec2Endpoint) -> None:
+def test_openstack_6_an_answer_after_a_repetition_is_completed_by_a_listing(
+    openstack: Ec2Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def late(vm: Vm) -> None:  # the first request, believed to have failed, launches after all
         if len(openstack.vms) == 2:
             openstack.make_vms(2, token="token-1")
 
     ec2 = cloud(openstack)
-    openstack.inject("DescribeInstances", after=1, delay_seconds=0.5)
+    openstack.inject("DescribeInstances", after=1, delay_seconds=1)
     openstack.on_running = late
+
+    def wait(seconds: float) -> None:
+        if seconds:
+            wait_for(lambda: len(openstack.vms) == 4)
+
+    monkeypatch.setattr(openstack, "wait", wait)
     made = ec2.launch(POOL, 2, "token-1")
     assert len(openstack.vms) == 4
     assert {i.id for i in made} == set(openstack.vms)
@@ -830,12 +873,12 @@ def test_openstack_8_a_stuck_vm_stays_pending_and_can_be_terminated(openstack: E
 
 @pytest.mark.parametrize(
     "outage",
-    [{"status": 500, "code": "ConnectFailure"}, {"hang_seconds": 3}, {"status": 500, "body": "Keystone is down"}],
+    [{"status": 500, "code": "ConnectFailure"}, {"hang_seconds": LONG}, {"status": 500, "body": "Keystone is down"}],
     ids=["ConnectFailure", "read timeout", "plain text"],
 )
 def test_openstack_9_outages_are_uncertain_and_teach_nothing(openstack: Ec2Endpoint, outage: dict[str, object]) -> None:
     openstack.inject("*", times=99, **outage)
-    ec2 = cloud(openstack)
+    ec2 = cloud(openstack, limits=IMPATIENT if "hang_seconds" in outage else PATIENT)
     for call in (
         lambda: ec2.launch(POOL, 1, "token-1"),
         lambda: ec2.list_instances(everything=False),
@@ -845,6 +888,7 @@ def test_openstack_9_outages_are_uncertain_and_teach_nothing(openstack: Ec2Endpo
             call()
         assert failed.value.uncertain
     assert ec2.refused_features == frozenset()
+    wait_for(lambda: bool(asked(openstack, "RunInstances")))
     assert asked(openstack, "RunInstances") == ["RunInstances"]
     openstack.clear_faults()
 
@@ -863,12 +907,12 @@ def test_openstack_10_short_ids_and_empty_fields(openstack: Ec2Endpoint) -> None
 
 def test_the_endpoint_is_controlled_over_http(aws: Ec2Endpoint) -> None:
     order = json.dumps({"inject": {"operation": "DescribeInstances", "empty": True}, "set": {"quota": 1}}).encode()
-    with urllib.request.urlopen(f"{aws.url}/_control", order, timeout=10) as answer:
+    with urllib.request.urlopen(f"{aws.url}/_control", order, timeout=LONG) as answer:
         assert json.load(answer)["alive"] == 0
     ec2 = cloud(aws)
     assert len(ec2.launch(POOL, 2, "token-1")) == 1
     assert ec2.list_instances(everything=False) == ()
-    with urllib.request.urlopen(f"{aws.url}/_control", timeout=10) as answer:
+    with urllib.request.urlopen(f"{aws.url}/_control", timeout=LONG) as answer:
         report = json.load(answer)
     assert report["max_alive"] == 1
     assert [request["operation"] for request in report["requests"]] == ["RunInstances", "DescribeInstances"]
@@ -893,7 +937,7 @@ def test_the_endpoint_hands_out_addresses_again_and_calls_back_in_order(make_end
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + LONG
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
