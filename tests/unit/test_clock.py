@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import select
 import signal
@@ -18,10 +19,11 @@ from elastiq.clock import Clock
 
 def test_clocks_that_are_gone_keep_no_descriptor() -> None:
     """Each new reading of the configuration makes new plugins, and each of them has a clock."""
+    gc.collect()  # what earlier tests have left may close its own meanwhile
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(50):
         Clock().sleep(0)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 @pytest.fixture
