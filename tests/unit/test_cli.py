@@ -80,9 +80,17 @@ def test_the_picture_tells_unknown_from_none_and_names_silence() -> None:
 @pytest.mark.parametrize("step_seconds", [-86400.0, 0.0, 86400.0])
 @pytest.mark.parametrize(("silent_seconds", "said"), [(5, False), (500, True)])
 def test_a_step_of_the_wall_clock_hides_no_silence_and_makes_none(
-    step_seconds: float, silent_seconds: int, said: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    step_seconds: float,
+    silent_seconds: int,
+    said: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock()
+    # The clock of the process that looks as well: no second may pass between the report and the look.
+    now_microseconds = clock.monotonic_microseconds()
+    monkeypatch.setattr(Clock, "monotonic_microseconds", lambda _: now_microseconds)
     with PidFile(tmp_path, clock):
         state = State(tmp_path, clock.now())
         state.save_report(
@@ -90,7 +98,7 @@ def test_a_step_of_the_wall_clock_hides_no_silence_and_makes_none(
                 **REPORT,
                 "pid": os.getpid(),
                 "updated_at": clock.now() - silent_seconds + step_seconds,
-                "monotonic_microseconds": clock.monotonic_microseconds() - silent_seconds * 1_000_000,
+                "monotonic_microseconds": now_microseconds - silent_seconds * 1_000_000,
             }
         )
         state.close()
@@ -123,6 +131,7 @@ def test_stop_kills_what_does_not_listen_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cli, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(cli, "KILL_SECONDS", 60.0)
     with subprocess.Popen([sys.executable, "-c", STUBBORN, tmp_path], stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
