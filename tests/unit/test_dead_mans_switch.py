@@ -44,7 +44,7 @@ class Vm:
             env={**self.settings, **settings},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert done.returncode in (0, 2), done.stderr
         return done.stderr
@@ -122,7 +122,7 @@ def test_a_job_of_grid_engine_keeps_it_on(vm: Vm) -> None:
 @pytest.mark.skipif(not shutil.which("pgrep"), reason="pgrep is not here")
 def test_a_job_of_slurm_keeps_it_on(vm: Vm) -> None:
     # Beside slurmd there is always "slurmstepd infinity", which is no job.
-    job = subprocess.Popen(["slurmstepd: [42.batch]", "60"], executable=shutil.which("sleep"))
+    job = subprocess.Popen(["slurmstepd: [42.batch]", "1000"], executable=shutil.which("sleep"))
     try:
         said = vm.silence(100, 100 + HOUR, **{**settings_of("Slurm"), "WORKER_PROCESS": ""})
     finally:
@@ -133,7 +133,7 @@ def test_a_job_of_slurm_keeps_it_on(vm: Vm) -> None:
 
 
 def test_the_startd_is_held_still_during_the_last_look_and_a_job_that_got_in_stays(vm: Vm) -> None:
-    worker = subprocess.Popen(["sleep", "60"])
+    worker = subprocess.Popen(["sleep", "1000"])
     try:
         vm.process(worker.pid, "condor_startd")
         looks = vm.directory / "looks"
@@ -220,9 +220,13 @@ def test_without_a_probe_the_port_of_the_collector_is_tried(vm: Vm) -> None:
         assert not vm.is_off
         heard, looked = (vm.directory / "run" / "state").read_text().split()
         assert (heard, looked) == (str(100 + HOUR), str(100 + HOUR))
-    for uptime in range(100 + HOUR, 101 + 2 * HOUR, 600):
-        (vm.proc / "uptime").write_text(f"{uptime}.00 1.00\n")
-        vm.run("127.0.0.1")
+    # The port that nobody listens on stays taken, so that no other process comes to listen there.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        vm.settings.update(HEAD_PORT=str(taken.getsockname()[1]))
+        for uptime in range(100 + HOUR, 101 + 2 * HOUR, 600):
+            (vm.proc / "uptime").write_text(f"{uptime}.00 1.00\n")
+            vm.run("127.0.0.1")
     assert vm.is_off
 
 
