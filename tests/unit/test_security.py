@@ -6,11 +6,13 @@ import base64
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,10 +79,14 @@ def run() -> Iterator[Run]:
     """Let a daemon launch, fail to launch, list, fail to list, show a console, close and terminate; umask 0."""
     with tempfile.TemporaryDirectory(prefix="elastiq-security-") as home, Ec2Endpoint() as endpoint:
         before = os.umask(0)
+        head = HeadNode(Path(home), endpoint.url)
         try:
-            yield record(HeadNode(Path(home), endpoint.url), endpoint)
+            yield record(head, endpoint)
         finally:
             os.umask(before)
+            pid = find_daemon(head.state)
+            if pid:
+                os.kill(pid, signal.SIGKILL)
 
 
 def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
@@ -124,7 +130,9 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
     (head.home / "fail").unlink()
     for _ in range(5):
         # Each SIGHUP ends the pause after a refused launch.
-        os.kill(find_daemon(head.state) or 0, 1)
+        running = find_daemon(head.state)
+        assert running, "it has ended"  # and 0 would be this very process group
+        os.kill(running, signal.SIGHUP)
         endpoint.wait(0.5)
         if endpoint.alive():
             break
@@ -133,7 +141,8 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
     pid = find_daemon(head.state)
     made.command_lines = [Path(f"/proc/{pid}/cmdline").read_bytes()]
     for path in [head.state, head.logs, *head.state.rglob("*"), *head.logs.rglob("*")]:
-        made.modes[path.name] = stat.S_IMODE(path.stat().st_mode)
+        with suppress(FileNotFoundError):  # the database's journal comes and goes
+            made.modes[path.name] = stat.S_IMODE(path.stat().st_mode)
     for action in ("status", "conf", "stop"):
         _, output, errors = head.ctl(action)
         made.written[f"output of {action}"] = (output + errors).encode()
