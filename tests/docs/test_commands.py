@@ -33,7 +33,7 @@ from tests.testbed.rootfs import JOB_USER, UnavailableError, rootfs
 ALL = [block for page in PAGES for block in blocks(page) if block.language in SHELL]
 NEEDS = ("AWS", "OpenStack", "a cloud", "EL or Fedora", "root", "systemd", "Slurm", "Grid Engine")
 HERE = ("sandbox", "head-node", "head-node as a user", "make -n")
-LONG = 120
+LONG = 300
 """Seconds; a bound against hangs."""
 ENDLESS = re.compile(r"^(elastiqctl log|tail -f .*?)(\s+#.*)?$", re.MULTILINE)
 """These go on until somebody interrupts them."""

@@ -13,6 +13,8 @@ from tests.testbed.machines import CHECKOUT, Network
 from tests.testbed.pool import HtcondorPool, wait_until
 from tests.testbed.rootfs import UnavailableError, rootfs
 
+LONG = 180
+"""Seconds; a bound against hangs."""
 PREPARATION = """
 for directory in /var/lib/elastiq /var/log/elastiq; do install -d -o elastiq -g elastiq -m 0700 $directory; done
 install -d -o condor -g condor /share/condor-locks
@@ -42,13 +44,13 @@ def test_condor_master_runs_elastiq(highly_available: bool) -> None:
         with ElasticCluster(batch, user="") as cluster:
             cluster.configure(configurations.own(cluster, min_vms="1", max_vms="1"))
             batch.head.run("sh", "-euc", PREPARATION, stdin=configuration(highly_available))
-            wait_until(lambda: cluster.elastiqctl("status").returncode == 0, "elastiq runs", 60, cluster.log)
-            wait_until(lambda: len(cluster.alive()) == 1, "the minimum is launched", 60, cluster.log)
+            wait_until(lambda: cluster.elastiqctl("status").returncode == 0, "elastiq runs", LONG, cluster.log)
+            wait_until(lambda: len(cluster.alive()) == 1, "the minimum is launched", LONG, cluster.log)
             batch.head.run("condor_reconfig")
-            wait_until(lambda: "was read again and is in force" in cluster.log(), "it was told to reload", 30)
+            wait_until(lambda: "was read again and is in force" in cluster.log(), "it was told to reload", LONG)
             batch.head.run("condor_off", "-daemon", "elastiq")
-            wait_until(lambda: "elastiq has stopped on SIGTERM" in cluster.log(), "it was told to end", 30)
+            wait_until(lambda: "elastiq has stopped on SIGTERM" in cluster.log(), "it was told to end", LONG)
             assert len(cluster.alive()) == 1
             if not highly_available:
                 batch.head.run("condor_on", "-daemon", "elastiq")
-                wait_until(lambda: cluster.elastiqctl("status").returncode == 0, "elastiq runs again", 60, cluster.log)
+                wait_until(lambda: cluster.elastiqctl("status").returncode == 0, "elastiq runs again", LONG, cluster.log)

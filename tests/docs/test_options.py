@@ -15,7 +15,7 @@ from tests.docs.blocks import TOP
 
 REAL = [sys.executable, str(TOP / "scripts/elastiq-real.py")]
 TABLE = sorted(option.title for option in OPTIONS)
-LONG = 60
+LONG = 120
 """Seconds; a bound against hangs."""
 
 

@@ -593,7 +593,7 @@ def test_manual_page_has_no_faults(page: Path) -> None:
         ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", str(page)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         env={**os.environ, "LC_ALL": "C.UTF-8", "MANROFFSEQ": ""},
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -609,7 +609,7 @@ LINES = st.one_of(
 FILES = st.one_of(st.binary(max_size=300), st.lists(LINES, max_size=12).map(lambda lines: "\n".join(lines).encode()))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(content=FILES)
 def test_nothing_but_settings_or_config_error(content: bytes, tmp_path: Path) -> None:
     path = written(tmp_path, content)

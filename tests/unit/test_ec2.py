@@ -23,7 +23,7 @@ UNREACHABLE, THROTTLED, CAPACITY = CloudFault.UNREACHABLE, CloudFault.THROTTLED,
 UNSENT = CloudFault.UNSENT
 CONFIGURATION, CREDENTIALS, NOT_FOUND = CloudFault.CONFIGURATION, CloudFault.CREDENTIALS, CloudFault.NOT_FOUND
 LOCAL = {"api_url": "http://127.0.0.1:1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
-SHORT = Limits(connect_seconds=1, read_seconds=1, attempts=1, deadline_seconds=5)
+ONCE = Limits(attempts=1)
 
 
 @pytest.fixture(autouse=True)
@@ -245,12 +245,12 @@ def test_no_region_and_no_url_is_a_configuration_error() -> None:
 
 def test_no_keys_anywhere_is_a_credentials_error() -> None:
     with pytest.raises(CloudError, match="redentials") as failed:
-        Ec2(Settings(api_url="http://127.0.0.1:1"), limits=SHORT).list_instances(everything=True)
+        Ec2(Settings(api_url="http://127.0.0.1:1"), limits=ONCE).list_instances(everything=True)
     assert failed.value.fault is CREDENTIALS
 
 
 def test_keys_that_come_later_are_found_without_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
-    ec2 = Ec2(Settings(api_url="http://127.0.0.1:1"), limits=SHORT)
+    ec2 = Ec2(Settings(api_url="http://127.0.0.1:1"), limits=ONCE)
     with pytest.raises(CloudError) as failed:
         ec2.list_instances(everything=True)
     assert failed.value.fault is CREDENTIALS
@@ -299,7 +299,7 @@ def test_another_api_version_is_ignored_with_one_note(caplog: pytest.LogCaptureF
 
 
 def test_a_missing_ca_bundle_is_an_error_of_the_request() -> None:
-    ec2 = Ec2(Settings(**{**LOCAL, "api_url": "https://127.0.0.1:1"}, ca_bundle="/no/such/file"), limits=SHORT)
+    ec2 = Ec2(Settings(**{**LOCAL, "api_url": "https://127.0.0.1:1"}, ca_bundle="/no/such/file"), limits=ONCE)
     with pytest.raises(CloudError):
         ec2.list_instances(everything=True)
 

@@ -247,7 +247,7 @@ class TestChild:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
         )
 
     def test_it_answers(self, directory: Path) -> None:

@@ -257,7 +257,7 @@ def check_configuration(directory: Path, plugin: str, site: Path) -> subprocess.
         [sys.executable, str(ROOT / "scripts" / "elastiq-real.py"), f"--config={configuration}", "--check"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"},
     )
 
