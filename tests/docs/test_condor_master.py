@@ -53,4 +53,4 @@ def test_condor_master_runs_elastiq(highly_available: bool) -> None:
             assert len(cluster.alive()) == 1
             if not highly_available:
                 batch.head.run("condor_on", "-daemon", "elastiq")
-                wait_until(lambda: cluster.elastiqctl("status").returncode == 0, "elastiq runs again", LONG, cluster.log)
+                wait_until(lambda: cluster.elastiqctl("status").returncode == 0, "it runs again", LONG, cluster.log)

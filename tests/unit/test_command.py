@@ -145,7 +145,8 @@ def test_empty_path_still_finds_commands(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_command_runs_in_its_own_session_and_inherits_no_file() -> None:
     with open(os.devnull) as kept_open:
         os.set_inheritable(kept_open.fileno(), True)
-        seen = run(python("import os; print(os.getsid(0) == os.getpid(), os.listdir('/proc/self/fd'))"), PATIENCE_SECONDS)
+        code = "import os; print(os.getsid(0) == os.getpid(), os.listdir('/proc/self/fd'))"
+        seen = run(python(code), PATIENCE_SECONDS)
         session, descriptors = seen.split(" ", 1)
         assert session == "True"
         assert f"'{kept_open.fileno()}'" not in descriptors or kept_open.fileno() == 3
