@@ -21,6 +21,8 @@ DATABASE = "elastiq.db"
 LEGACY_FILE = "state"
 DECISIONS_KEPT = 1000
 BUSY_TIMEOUT_SECONDS = 2.0
+OPENING_TIMEOUT_SECONDS = 30.0
+"""Whoever reads the database just then, and is not scheduled for seconds, must not keep the daemon from its start."""
 LARGEST_NUMBER = 10**15
 """No time, count or size comes near it; "not a number" is not below it."""
 SMALLEST_DATABASE_BYTES = 512
@@ -81,7 +83,7 @@ class State:
             # sqlite3 would take it for a new one, and nobody would hear that what was known is lost.
             raise sqlite3.DatabaseError(f"malformed: only {size_bytes} bytes long")
         # Transactions are begun by hand: sqlite3's own way commits behind one's back.
-        database = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
+        database = sqlite3.connect(self._path, timeout=OPENING_TIMEOUT_SECONDS, isolation_level=None)
         try:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=FULL")
@@ -90,6 +92,7 @@ class State:
                 raise sqlite3.DatabaseError(f"malformed: {found and found[0]}")
             database.executescript(SCHEMA)
             self._read(database)
+            database.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000:.0f}")
         except sqlite3.DatabaseError:
             database.close()
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,6 +160,18 @@ def test_the_report_is_read_without_the_daemon_and_nothing_is_made(tmp_path: Pat
     assert read_report(tmp_path) == {"summary": "nothing to do"}
     state.close()
     assert read_report(tmp_path) == {"summary": "nothing to do"}
+
+
+def test_a_reader_that_is_not_scheduled_for_seconds_keeps_no_daemon_from_its_start(tmp_path: Path) -> None:
+    reader = sqlite3.connect(tmp_path / "elastiq.db", isolation_level=None, check_same_thread=False)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM sqlite_master").fetchall()
+    goes_on = threading.Timer(3, reader.close)
+    goes_on.start()
+    state = State(tmp_path, NOW)
+    goes_on.join()
+    assert state.load(NOW) == Memory()
+    state.close()
 
 
 def test_refused_features_are_kept_for_the_cloud_that_refused_them(tmp_path: Path) -> None:
