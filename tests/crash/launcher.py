@@ -29,9 +29,9 @@ QUICK: dict[str, dict[str, Any]] = {
     # Hours of the daemon's patience in seconds of a test. A VM shows up, and a request takes effect, well within the
     # settling time here as there.
     "elastiq.tracking": {
-        "SETTLE_SECONDS": 4.0,
+        "SETTLE_SECONDS": 8.0,
         "SETTLE_SECONDS_PER_VM": 0.5,
-        "UNSEEN_SECONDS": 1.0,
+        "UNSEEN_SECONDS": 2.0,
         "MISSING_GRACE_SECONDS": 4.0,
         "CLOSE_AGAIN_SECONDS": 1.0,
         "TERMINATE_AGAIN_SECONDS": 3.0,
