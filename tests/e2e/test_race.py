@@ -25,7 +25,7 @@ LANES = 5
 """So many workers are tried at a time, each with jobs of its own."""
 JOB_SECONDS = 3
 SHIFT_SECONDS = 0.5
-"""How much later, or earlier, the next job is submitted; twice as much each time that the same has won again."""
+"""How much later, or earlier, the next job is submitted; less than a job takes, or it would be over at the close."""
 MOST_TRIALS = 12
 """Of a lane while only one outcome was seen in all: a job may take long to be placed on a busy machine."""
 
@@ -40,7 +40,6 @@ class Lane:
         self._vms = 0
         self._random = random.Random(number)
         self._shift_seconds = -SHIFT_SECONDS * number  # on a busy machine it takes long to place a job
-        self._step_seconds = 0.0
         self.outcomes: Counter[str] = Counter()
         self._start_worker()
 
@@ -62,10 +61,7 @@ class Lane:
         outcome = plugin.call("close", self._worker)
         self.outcomes[outcome] += 1
         self._seen.add(outcome)
-        direction = 1 if outcome == "busy" else -1
-        again = direction * self._step_seconds > 0
-        self._step_seconds = 2 * self._step_seconds if again else direction * SHIFT_SECONDS
-        self._shift_seconds += self._step_seconds
+        self._shift_seconds += SHIFT_SECONDS if outcome == "busy" else -SHIFT_SECONDS
         if outcome == "closed":
             self._batch.network.remove(self._id)
             plugin.call("forget", self._worker)
