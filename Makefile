@@ -54,7 +54,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
 $(BIN)/python:
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { [ $$(id -u) = 0 ] && apt-get -qq update && \
 		apt-get -qq install -y --no-install-recommends python3-venv; } || \
-		{ echo "this Python can not make virtual environments: apt-get install python3-venv"; exit 1; }
+		{ echo "this Python cannot make virtual environments: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.sandbox: $(SOURCES) | $(BIN)/python

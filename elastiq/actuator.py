@@ -59,10 +59,10 @@ class Actuator:
         self.outcomes: list[Outcome] = []
         """What became of the decisions of the last plan, so far."""
         self._unsaved = ""
-        """Why the journal can not be written; if it can not, nothing more is begun in this pass."""
+        """Why the journal cannot be written; if it cannot, nothing more is begun in this pass."""
 
     def act(self, plan: Plan, memory: Memory) -> None:
-        """Carry out the decisions of `plan`; what can not be journalled first is not done. `self.outcomes` says what
+        """Carry out the decisions of `plan`; what cannot be journalled first is not done. `self.outcomes` says what
         became of them, and `self.memory` is `memory` with that.
 
         The order is the safe one: reopen before anything is launched; all that is closed is terminated in one request.
@@ -145,7 +145,7 @@ class Actuator:
 
     def _end(self, decisions: list[Decision], memory: Memory, outcomes: list[Outcome]) -> Memory:
         """Close the workers, then terminate the VMs of those that are closed."""
-        # A VM that is not known as a worker can not be kept from becoming one after all. So nothing that takes long
+        # A VM that is not known as a worker cannot be kept from becoming one after all. So nothing that takes long
         # comes between its close and the request: consoles are read before, and others are closed before it.
         consoles = self._consoles(decisions, memory)
         decisions = [decision for decision in decisions if decision.instance_id in consoles and not self.stopping]
@@ -197,7 +197,7 @@ class Actuator:
         return None
 
     def _consoles(self, decisions: list[Decision], memory: Memory) -> dict[str, str | CloudError | None]:
-        """Return the ends of the consoles of VMs that never became workers, or why one can not be read, by instance id;
+        """Return the ends of the consoles of VMs that never became workers, or why one cannot be read, by instance id;
         None for other VMs, and if it was told before. VMs for which there is no time are left out."""
         began_at = self.clock.now()
         consoles: dict[str, str | CloudError | None] = {}
@@ -210,7 +210,7 @@ class Actuator:
         return consoles
 
     def console(self, instance_id: str) -> str | CloudError | None:
-        """Return the end of the console of a VM, or why it can not be read."""
+        """Return the end of the console of a VM, or why it cannot be read."""
         try:
             return self.cloud.console_tail(instance_id)
         except CloudError as error:
@@ -262,7 +262,7 @@ def _explained(decision: Decision, console: str | CloudError | None) -> Decision
     if console is None:
         return decision
     if isinstance(console, CloudError):
-        log.warning("VM %s never became a worker; its console can not be read: %s", decision.instance_id, console)
+        log.warning("VM %s never became a worker; its console cannot be read: %s", decision.instance_id, console)
         return decision
     log.warning("VM %s never became a worker; the end of its console:\n%s", decision.instance_id, console or "(empty)")
     end = _last_lines(console)

@@ -32,7 +32,7 @@ OK = 0
 FAILED = 1
 """Wrong usage, no daemon to tell about, or a daemon that could not be started or stopped (as the original)."""
 BAD_CONFIGURATION = 2
-"""The configuration or the plugin can not be used (as the original)."""
+"""The configuration or the plugin cannot be used (as the original)."""
 
 SERVICE_USER = "elastiq"
 """System user that the packages make; the daemon in the background never stays root if there is one."""
@@ -119,7 +119,7 @@ def _run(options: argparse.Namespace) -> int:
     settings = config.load(options.config)
     if _service_user() is not None:
         print(
-            f"elastiq runs as root now, and what it writes can not be used later by the user {SERVICE_USER}, "
+            f"elastiq runs as root now, and what it writes cannot be used later by the user {SERVICE_USER}, "
             "as whom elastiqctl and the service run it",
             file=sys.stderr,
         )
@@ -238,7 +238,7 @@ def _become_service_user(options: argparse.Namespace, state_directory: Path) -> 
     os.setuid(user.pw_uid)
     if not os.access(options.config, os.R_OK):
         raise ConfigError(
-            [f"{options.config}: the user {SERVICE_USER} can not read it; do chown root:{SERVICE_USER} and chmod 0640"]
+            [f"{options.config}: the user {SERVICE_USER} cannot read it; do chown root:{SERVICE_USER} and chmod 0640"]
         )
     command_line = [sys.executable, sys.argv[0], "start", f"--config={options.config}"]
     command_line.append(f"--state-dir={state_directory}")
@@ -270,7 +270,7 @@ def _service_user() -> pwd.struct_passwd | None:
 
 
 def _where(options: argparse.Namespace) -> tuple[Path, str]:
-    """Return the state directory, and why the configuration file can not be used: to look and to stop, it need not."""
+    """Return the state directory, and why the configuration file cannot be used: to look and to stop, it need not."""
     try:
         return _state_directory(options, config.load(options.config)), ""
     except ConfigError as error:
@@ -301,7 +301,7 @@ def _stop(options: argparse.Namespace) -> int:
     _signal(pid, signal.SIGKILL)
     if _has_ended(pid, directory, clock, KILL_SECONDS):
         return OK
-    return _refuse(FAILED, f"elastiq (pid {pid}) can not even be killed; its disk may hang")
+    return _refuse(FAILED, f"elastiq (pid {pid}) cannot even be killed; its disk may hang")
 
 
 def _signal(pid: int, number: int) -> None:
@@ -351,7 +351,7 @@ def _picture(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
     try:
         return _lines(report, monotonic_microseconds)
     except (TypeError, ValueError, AttributeError, ArithmeticError, OSError):
-        return [f"elastiq is running, but its last report can not be read; see the log: {str(report)[:200]}"]
+        return [f"elastiq is running, but its last report cannot be read; see the log: {str(report)[:200]}"]
 
 
 def _lines(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
@@ -407,7 +407,7 @@ def _conf(options: argparse.Namespace) -> int:
     facts = {
         "python": f"{platform.python_version()} ({sys.executable})",
         "elastiq": f"{VERSION} ({Path(__file__).parent})",
-        "configuration": f"{options.config} ({'can not be used, see --check' if problem else 'good'})",
+        "configuration": f"{options.config} ({'cannot be used, see --check' if problem else 'good'})",
         "log directory": str(options.logdir or "none: standard error"),
         "state directory": str(directory),
         "user": options.user or _daemon_user(),

@@ -10,7 +10,7 @@ import weakref
 
 
 class Clock:
-    """Time that a step of the wall clock can not move.
+    """Time that a step of the wall clock cannot move.
 
     `now()` is the wall clock as it stood when the Clock was made, moved on by the monotonic clock: good for facts
     (it is seconds since the epoch) and for durations (it never jumps).

@@ -59,4 +59,4 @@ class Cloud(Protocol):
         none. Raise CloudError."""
 
     def capacity(self, pool: Pool) -> Shape:
-        """Return what one VM of `pool` holds, from its instance type. Raise CloudError if the cloud can not say."""
+        """Return what one VM of `pool` holds, from its instance type. Raise CloudError if the cloud cannot say."""

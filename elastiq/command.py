@@ -63,7 +63,7 @@ def run(
     It runs in the C locale, in a session of its own, with a small environment to which `environment` is added, and
     reads `input_bytes` or nothing.
 
-    Raise BatchError if it can not be started, fails, writes more than `output_limit_bytes`, or has not ended and
+    Raise BatchError if it cannot be started, fails, writes more than `output_limit_bytes`, or has not ended and
     closed its output within `timeout_seconds`; by then its process group has been killed.
     """
     return pipeline(
@@ -181,9 +181,9 @@ def _popen(arguments: Sequence[str], reads_from: int, environment: Mapping[str, 
     except FileNotFoundError as error:
         raise BatchError(f"{name} was not found: is it installed, and in PATH ({environment['PATH']})?") from error
     except PermissionError as error:
-        raise BatchError(f"{name} can not be run: permission denied") from error
+        raise BatchError(f"{name} cannot be run: permission denied") from error
     except (OSError, ValueError) as error:
-        raise BatchError(f"{name} can not be run: {error}") from error
+        raise BatchError(f"{name} cannot be run: {error}") from error
 
 
 def _input_file(input_bytes: bytes | None) -> int:
@@ -212,7 +212,7 @@ class _Collector:
         self._alarm_read, self._alarm_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def collect(self, timeout_seconds: float) -> list[Result]:
-        # A timer thread instead of a clock: select can not be told an end, only a time span.
+        # A timer thread instead of a clock: select cannot be told an end, only a time span.
         timer = threading.Timer(timeout_seconds, self._expire)
         timer.daemon = True
         timer.start()
@@ -276,7 +276,7 @@ class _Collector:
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """Kill what still runs, close our ends of the pipes and reap, without ever waiting for long.
 
-    A process that can not die now (hung in the kernel) is reaped by the subprocess module at a later start.
+    A process that cannot die now (hung in the kernel) is reaped by the subprocess module at a later start.
     """
     with _running_lock:
         for process in processes:
@@ -294,7 +294,7 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    # Not reaped yet, so its number can not have been given to another process.
+    # Not reaped yet, so its number cannot have been given to another process.
     if process.returncode is None:
         try:
             os.killpg(process.pid, signal.SIGKILL)

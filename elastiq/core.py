@@ -19,7 +19,7 @@ from elastiq.plugins import BatchSystem
 from elastiq.reporter import Reporter
 from elastiq.state import State
 from elastiq.tracking import SETTLE_SECONDS, UNSEEN_SECONDS
-from elastiq.upkeep import Upkeep
+from elastiq.upkeep import Chores
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +36,12 @@ class Core:
         state: State,
         new_token: Callable[[], str] = lambda: f"elastiq-{uuid.uuid4()}",
     ) -> None:
-        """Load what was remembered. Raise StateError if that can not be read."""
+        """Load what was remembered. Raise StateError if that cannot be read."""
         self._clock, self._state, self._new_token = clock, state, new_token
         self._memory: Memory = state.adopt_legacy(state.load(clock.now()), clock.now())
         self._reporter = Reporter(clock, state)
         self._observer = Observer(clock, batch, cloud, self._reporter, Reading())
-        self._made: Plan | None = None
+        self._last_plan: Plan | None = None
         """The plan of the last pass with a check; None if it was given up, as its figures are not true any more."""
         self.reconfigure(settings, batch, cloud)
 
@@ -50,13 +50,13 @@ class Core:
         self._settings, self._policy, self._cloud = settings, settings.policy(), cloud
         self._features = cloud.refused_features
         self._observer = Observer(self._clock, batch, cloud, self._reporter, self._observer.reading)
-        self._upkeep = Upkeep(self._clock, batch, cloud, self._observer, self._policy.pools)
+        self._chores = Chores(self._clock, batch, cloud, self._observer, self._policy.pools)
         kind = DryRunActuator if settings.dry_run_boot_vms or settings.dry_run_shutdown_vms else Actuator
         self._actuator = kind(self._clock, batch, cloud, self._state, self._policy.pools, self._new_token)
         self._actuator.image_id = self._policy.image_id
         if isinstance(self._actuator, DryRunActuator):
             self._actuator.boot, self._actuator.shutdown = settings.dry_run_boot_vms, settings.dry_run_shutdown_vms
-        breakers = {name: replace(breaker, closed_until=0.0) for name, breaker in self._memory.breakers.items()}
+        breakers = {name: replace(breaker, paused_until=0.0) for name, breaker in self._memory.breakers.items()}
         self._memory = replace(self._memory, breakers=breakers)
         self._pause_after_damage()
         self._queue_due_at = self._vms_due_at = 0.0
@@ -69,7 +69,7 @@ class Core:
             return
         reason = "the state database was damaged, and VMs launched just before may not be listed yet"
         paused = {
-            pool.name: replace(self._memory.breakers.get(pool.name, Breaker()), closed_until=until, reason=reason)
+            pool.name: replace(self._memory.breakers.get(pool.name, Breaker()), paused_until=until, reason=reason)
             for pool in self._policy.pools
         }
         self._memory = replace(self._memory, breakers={**self._memory.breakers, **paused})
@@ -96,16 +96,16 @@ class Core:
         now = self._clock.now()
         checked = False
         if now >= self._vms_due_at:
-            self._made, checked = None, True
+            self._last_plan, checked = None, True
             self._check_vms()
         if self._clock.now() >= self._queue_due_at:
-            self._made, checked = None, True
+            self._last_plan, checked = None, True
             self._check_queue()
         if self._actuator.stopping:
             return
         if not checked:
-            if self._made is not None:
-                self._reporter.report(self._made, self._settings)
+            if self._last_plan is not None:
+                self._reporter.report(self._last_plan, self._settings)
             return
         made = self._plan()
         if _launches(made) and self._look_again(now):
@@ -114,7 +114,7 @@ class Core:
         self._memory = made.memory
         for record in made.departed:
             log.warning("VM %s is gone and elastiq did not terminate it: %s", record.id, record.detail or "no reason")
-        for memory in self._upkeep.forget_departed(self._memory, now):
+        for memory in self._chores.forget_departed(self._memory, now):
             self._memory = memory
         try:
             self._actuator.act(made, self._memory)
@@ -123,7 +123,7 @@ class Core:
             self._memory = self._actuator.memory
             self._reporter.cycle(made, self._actuator.outcomes)
         self._state.save(self._memory)
-        self._made = made
+        self._last_plan = made
         self._reporter.report(made, self._settings)
         self._keep_features()
         self._schedule()
@@ -155,16 +155,16 @@ class Core:
         now, settings, observer = self._clock.now(), self._settings, self._observer
         booting = any(record.joined_at is None for record in self._memory.vms.values())
         pause = min(settings.check_vms_every_s, settings.check_vms_in_error_every_s if booting else float("inf"))
-        # If they can not be read, or a defect ends the pass meanwhile, they are asked for again one poll later.
+        # If they cannot be read, or a defect ends the pass meanwhile, they are asked for again one poll later.
         self._vms_due_at = now + max(min(pause, settings.check_queue_every_s), settings.sleep_s)
         observer.check_workers()
         observer.check_instances(self._memory)
         if observer.reading.instances is not None and observer.reading.workers is not None:
             self._vms_due_at = now + max(pause, settings.sleep_s)
         if observer.reading.instances is not None:
-            self._upkeep.tag_untagged(self._memory)
+            self._chores.tag_untagged(self._memory)
             if settings.n_jobs_per_vm is None:  # otherwise what a VM holds decides nothing
-                self._memory = self._upkeep.learn_capacity(self._memory)
+                self._memory = self._chores.learn_capacity(self._memory)
 
     def _schedule(self) -> None:
         """See to it that the queue is read again the moment the waiting time is over."""

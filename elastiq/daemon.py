@@ -21,7 +21,7 @@ from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.ec2 import Ec2
 from elastiq.errors import BatchError, ElastiqError
-from elastiq.lanes import Lane, LanedBatch, LanedCloud
+from elastiq.lanes import Lane, BatchLane, CloudLane
 from elastiq.pidfile import PidFile
 from elastiq.reporter import REPORT_EVERY_SECONDS
 from elastiq.state import State
@@ -34,7 +34,7 @@ MOST_DESCRIPTORS = 4096
 """How many file descriptors the background process may have; it needs a few dozen."""
 
 FIXED_OPTIONS = ("state_dir", "cluster_name")
-"""Options that a running daemon can not change without losing sight of its VMs."""
+"""Options that a running daemon cannot change without losing sight of its VMs."""
 
 
 class ServiceManager:
@@ -87,7 +87,7 @@ class Daemon:
         self._clock.wake_on_signals()
 
     def run(self, ready: Callable[[], None]) -> None:
-        """Set up, call `ready`, and loop. Raise ConfigError or StateError if it can not be set up."""
+        """Set up, call `ready`, and loop. Raise ConfigError or StateError if it cannot be set up."""
         sys.excepthook = _log_crash
         for warning in self._settings.warnings:
             log.warning("%s", warning)
@@ -134,13 +134,13 @@ class Daemon:
                 return
             self._clock.sleep(min(seconds_left, self._manager.watchdog_seconds or seconds_left))
 
-    def _introduce(self, batch: LanedBatch) -> None:
+    def _introduce(self, batch: BatchLane) -> None:
         try:
             log.info("batch system: %s", batch.check())
         except BatchError as error:
-            log.error("the batch system can not be used yet, elastiq keeps trying: %s", error)
+            log.error("the batch system cannot be used yet, elastiq keeps trying: %s", error)
 
-    def _ports(self, settings: Settings, refused_features: frozenset[str]) -> tuple[LanedBatch, LanedCloud]:
+    def _ports(self, settings: Settings, refused_features: frozenset[str]) -> tuple[BatchLane, CloudLane]:
         """Return the two outside systems, each in a lane of its own. Raise ConfigError."""
         user_data, warnings = userdata.rendered(settings)
         keys = (settings.aws_secret_access_key, settings.aws_access_key_id)
@@ -153,7 +153,7 @@ class Daemon:
         for lane in self._lanes:
             lane.retire()
         self._lanes = (batch_lane, cloud_lane)
-        return LanedBatch(batch, batch_lane), LanedCloud(cloud, cloud_lane)
+        return BatchLane(batch, batch_lane), CloudLane(cloud, cloud_lane)
 
     def _read_configuration(self, core: Core) -> None:
         """Go on with the configuration as the file is now, or stay with the old one and say why."""
@@ -174,7 +174,7 @@ class Daemon:
             self._manager.tell("READY=1", "STATUS=the configuration file has errors, the old one stays in force")
             return
         for name in changed:
-            log.warning("%s can not change while elastiq runs; it will after a restart", name)
+            log.warning("%s cannot change while elastiq runs; it will after a restart", name)
         for warning in settings.warnings:
             log.warning("%s", warning)
         self._settings = settings
@@ -197,7 +197,7 @@ class Daemon:
 def run(settings: Settings, state_directory: Path, log_directory: Path | None, ready: Callable[[], None]) -> None:
     """Be the daemon of `state_directory` in this process until a signal ends it.
 
-    Raise AlreadyRunningError, ConfigError, StateError, or OSError if the log can not be written.
+    Raise AlreadyRunningError, ConfigError, StateError, or OSError if the log cannot be written.
     """
     redactor = logs.Redactor()
     redactor.add((settings.aws_secret_access_key, settings.aws_access_key_id), (settings.user_data,))

@@ -249,11 +249,11 @@ class Ec2:
         return tuple(replace(instance, client_token=instance.client_token or token) for instance in made)
 
     def _launched(self, token: str) -> tuple[Instance, ...]:
-        """Return what a listing shows of a launch. Raise CloudError, always uncertain, if it can not be listed."""
+        """Return what a listing shows of a launch. Raise CloudError, always uncertain, if it cannot be listed."""
         try:
             listed = self._list("client-token", token)
         except CloudError as error:
-            raise CloudError(f"RunInstances: its outcome can not be looked up: {error}"[:300]) from error
+            raise CloudError(f"RunInstances: its outcome cannot be looked up: {error}"[:300]) from error
         return tuple(instance for instance in listed if instance.client_token == token)
 
     def _tag_launched(self, instance_ids: Sequence[str], pool: Pool, token: str) -> None:
@@ -494,7 +494,7 @@ def _for_one(failure: RequestError) -> bool:
 
 
 def _is_gone(failure: RequestError, instance_id: str) -> bool:
-    """Return whether the cloud said of this VM that it does not exist, or that its id can not exist."""
+    """Return whether the cloud said of this VM that it does not exist, or that its id cannot exist."""
     if failure.fault is CloudFault.NOT_FOUND:
         return True
     malformed = failure.code == "InvalidInstanceID.Malformed" or failure.code == "InvalidParameterValue"

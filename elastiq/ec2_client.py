@@ -163,7 +163,7 @@ class ClientMaker:
     def make(self, read_seconds: float, attempts: int) -> Any:
         """Return a client with connections of its own. Costs about 2 ms after the first.
 
-        Raise botocore's errors if credentials, region or certificate can not be used.
+        Raise botocore's errors if credentials, region or certificate cannot be used.
         """
         settings = self._settings
         with self._lock:

@@ -11,7 +11,7 @@ class ElastiqError(Exception):
 
 
 class ConfigError(ElastiqError):
-    """The configuration can not be used. `problems` holds every problem found, one line each."""
+    """The configuration cannot be used. `problems` holds every problem found, one line each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -19,11 +19,11 @@ class ConfigError(ElastiqError):
 
 
 class BatchError(ElastiqError):
-    """The batch system did not answer, or answered what can not be believed. Never means "no jobs"."""
+    """The batch system did not answer, or answered what cannot be believed. Never means "no jobs"."""
 
 
 class StateError(ElastiqError):
-    """The state directory can not be used (no permission, disk full, another daemon holds it)."""
+    """The state directory cannot be used (no permission, disk full, another daemon holds it)."""
 
 
 class CloudFault(Enum):

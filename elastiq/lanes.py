@@ -188,7 +188,7 @@ class Lane:
         return answered.collect()
 
     def _in_the_way(self, call: _Call) -> _Call | None:
-        """Return the unanswered call because of which `call` can not be made now."""
+        """Return the unanswered call because of which `call` cannot be made now."""
         calls = [self._current] if self._current else []
         if call.act:
             # Acts keep their order: one that is on its way may undo what a later one did.
@@ -272,7 +272,7 @@ def _serve(calls: SimpleQueue[_Call | None], news: SimpleQueue[None]) -> None:
         news.put(None)
 
 
-class LanedBatch:
+class BatchLane:
     """A BatchSystem whose every call goes through a lane."""
 
     def __init__(self, batch: BatchSystem, lane: Lane) -> None:
@@ -310,7 +310,7 @@ class LanedBatch:
             raise BatchError(str(error)) from None
 
 
-class LanedCloud:
+class CloudLane:
     """A Cloud whose every call goes through a lane."""
 
     def __init__(self, cloud: Cloud, lane: Lane) -> None:

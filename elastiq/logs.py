@@ -79,11 +79,11 @@ class RotatingLog(logging.Handler):
     """Appends to `elastiq.log` in a directory; at ROTATE_AT_BYTES it becomes `.1`, `.1` becomes `.2`, and so on.
 
     Unlike logging.handlers.RotatingFileHandler it works with descriptors, because a buffered stream that could not be
-    flushed to a full disk can not be closed either, and never writes again. What can not be written is left out.
+    flushed to a full disk cannot be closed either, and never writes again. What cannot be written is left out.
     """
 
     def __init__(self, directory: Path) -> None:
-        """Open the log, making the directory if need be. Raise OSError if it can not be written."""
+        """Open the log, making the directory if need be. Raise OSError if it cannot be written."""
         super().__init__()
         self._path = directory / LOG_FILE
         self._descriptor = -1
@@ -159,7 +159,7 @@ def _make_private(path: Path) -> None:
 def start(log_directory: Path | None, level: int, redactor: Redactor) -> None:
     """Send the log to `log_directory`, or to standard error if that is None; replaces what an earlier call set up.
 
-    Raise OSError if the log file can not be written.
+    Raise OSError if the log file cannot be written.
     """
     handler = logging.StreamHandler() if log_directory is None else RotatingLog(log_directory)
     handler.setFormatter(_RedactingFormatter(_LINE, redactor))

@@ -237,7 +237,7 @@ class Intent:
         return max(self.requested_at, self.restarted_at)
 
     @property
-    def is_given_to_people(self) -> bool:
+    def needs_people(self) -> bool:
         """True once all that may be of it are lookalikes: nobody but people can tell whose they are."""
         return bool(self.lookalikes) and self.unseen_since is None
 
@@ -252,7 +252,7 @@ class Breaker:
     """How often in a row failed boots have stopped the launches."""
     refusals: int = 0
     """Launch requests in a row that the cloud refused or did not answer."""
-    closed_until: float = 0.0
+    paused_until: float = 0.0
     reason: str = ""
     """Of the last pause, whether failed boots or a refusal caused it."""
     boot_reason: str = ""
@@ -270,10 +270,10 @@ class Memory:
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
     capacities: Mapping[str, Shape] = field(default_factory=dict)
     """What a VM of each pool holds, by `Pool.capacity_key`, learnt from its workers or from the instance type."""
-    former: tuple[str, ...] = ()
+    once_own: tuple[str, ...] = ()
     """Owned VMs that vanished from the listings without a word, and client tokens of launches whose VMs never turned
     up, newest last: known again if they come back."""
-    unforgotten: Mapping[str, Departed] = field(default_factory=dict)
+    to_forget: Mapping[str, Departed] = field(default_factory=dict)
     """Workers that the batch system is still to forget, by the ids of their VMs."""
     tokens_shown: bool = False
     """True once the cloud's listings have shown a client token: then no VM without one is elastiq's."""

@@ -74,9 +74,9 @@ class Observer:
     def check_instances(self, memory: Memory) -> None:
         """Ask which VMs there are; those of the whole account only where the tag alone does not tell."""
         now = self._clock.now()
-        # A listing by tag can not tell a VM that has lost its tag from one that is gone.
+        # A listing by tag cannot tell a VM that has lost its tag from one that is gone.
         doubtful = any(not record.tagged or record.missing_since is not None for record in memory.vms.values())
-        everything = bool(memory.intents or memory.former) or doubtful
+        everything = bool(memory.intents or memory.once_own) or doubtful
         self.reading = replace(self.reading, instances=None)
         instances, fault = self.ask("VM check", lambda: self._cloud.list_instances(everything=everything))
         self.reading = replace(self.reading, instances=instances, instances_at=now, cloud_fault=fault)

@@ -43,7 +43,7 @@ class PidFile:
         self._descriptor = -1
 
     def __enter__(self) -> PidFile:
-        """Raise AlreadyRunningError, or StateError if the directory can not be used."""
+        """Raise AlreadyRunningError, or StateError if the directory cannot be used."""
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._descriptor = os.open(self._directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -88,7 +88,7 @@ class PidFile:
 def find_daemon(directory: Path) -> int | None:
     """Return the process id of the daemon of `directory`, 0 if it is only just starting, None if there is none.
 
-    Raise StateError if that can not be seen.
+    Raise StateError if that cannot be seen.
     """
     try:
         descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
@@ -129,7 +129,7 @@ def _has_locked(pid: int, inode: int) -> bool:
     descriptors of other users' processes are closed, for want of CAP_SYS_PTRACE.
 
     Anybody may read the table of locks, which numbers processes as the reader's own namespace does, and unlike the
-    owner of the process it can not take a stale number for the daemon's. Its device is often not what stat tells.
+    owner of the process it cannot take a stale number for the daemon's. Its device is often not what stat tells.
     """
     try:
         lines = Path("/proc/locks").read_text("ascii").splitlines()

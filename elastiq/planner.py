@@ -46,7 +46,7 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     are. The decisions of one plan never exceed the quota, whatever becomes of each of them.
     """
     situation = track(observation, memory, policy)
-    known = [
+    unknown = [
         name
         for name, part in (
             ("the queue", observation.demand),
@@ -58,9 +58,9 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     memory = situation.memory
     decisions: list[Decision] = []
     ask_again: tuple[str, ...] = ()
-    if known:
+    if unknown:
         faults = f" ({'; '.join(observation.faults)})" if observation.faults else ""
-        decisions.append(_hold(f"{' and '.join(known)} can not be read, so nothing is launched{faults}"))
+        decisions.append(_hold(f"{' and '.join(unknown)} cannot be read, so nothing is launched{faults}"))
     else:
         memory, ups = _plan_up(observation, situation, policy)
         decisions += ups
@@ -68,7 +68,7 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     if observation.workers is not None and observation.instances is not None:
         reopened = {decision.instance_id for decision in decisions if decision.kind is Kind.REOPEN}
         seen_at = observation.now - observation.workers_age_seconds
-        lacking = not known and memory.waiting_since is not None
+        lacking = not unknown and memory.waiting_since is not None
         decisions += _plan_down(observation.now, seen_at, situation, policy, reopened, lacking)
     decisions += _report_left_alone(observation.now, situation, policy)
     figures = _figures(observation, situation, policy)
@@ -122,7 +122,7 @@ def _may_yet_join(record: VmRecord) -> bool:
 def _possible(memory: Memory, pool: str) -> int:
     """Return how many VMs may exist that elastiq does not know for its own."""
     return sum(
-        len(intent.lookalikes) if intent.is_given_to_people else _unseen(intent, memory)
+        len(intent.lookalikes) if intent.needs_people else _unseen(intent, memory)
         for intent in memory.intents
         if intent.pool == pool
     )
@@ -131,7 +131,7 @@ def _possible(memory: Memory, pool: str) -> int:
 def _awaited(memory: Memory, pool: str) -> int:
     """Return how many VMs may still turn up as elastiq's own."""
     return sum(
-        _unseen(intent, memory) for intent in memory.intents if intent.pool == pool and not intent.is_given_to_people
+        _unseen(intent, memory) for intent in memory.intents if intent.pool == pool and not intent.needs_people
     )
 
 
@@ -257,7 +257,7 @@ def _own_rooms(now: float, situation: Situation, policy: Policy) -> list[Room]:
         elif worker is None and (_on_its_way(record, now, policy) or _just_out_of_sight(record, now)):
             rooms.append(_vm_room(pools.get(record.pool, policy.pools[0]), memory, policy, record.type))
     for intent in memory.intents:
-        if intent.pool in pools and not intent.is_given_to_people:
+        if intent.pool in pools and not intent.needs_people:
             pool, type_ = pools[intent.pool], intent.instance_type
             rooms += [_vm_room(pool, memory, policy, type_) for _ in range(_unseen(intent, memory))]
     return rooms
@@ -337,8 +337,8 @@ def _launches(now: float, left: list[Demand], memory: Memory, policy: Policy, re
 
 def _within_limits(now: float, count: int, room: int, why: str, pool: Pool, memory: Memory, policy: Policy) -> Decision:
     breaker = memory.breakers.get(pool.name, Breaker())
-    if now < breaker.closed_until:
-        pause = f"launches pause for {breaker.closed_until - now:.0f} s more"
+    if now < breaker.paused_until:
+        pause = f"launches pause for {breaker.paused_until - now:.0f} s more"
         return _hold(f"{why}, but {pause}: {breaker.reason}")
     maximum = min((limit for limit in (pool.max_vms, policy.max_vms) if limit is not None), default=None)
     if not room:

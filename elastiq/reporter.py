@@ -132,7 +132,7 @@ class Reporter:
         try:
             metrics.write(path, report, self._totals)
         except OSError as error:
-            self.error("metrics file", f"metrics_file {shown_path(path)} can not be written: {error.strerror}")
+            self.error("metrics file", f"metrics_file {shown_path(path)} cannot be written: {error.strerror}")
         else:
             self.fine("metrics file")
 

@@ -46,7 +46,7 @@ class State:
     def __init__(self, directory: Path, now: float) -> None:
         """Open or create the database in `directory`; a damaged one is moved aside and said loudly.
 
-        Raise StateError if the directory can not be used.
+        Raise StateError if the directory cannot be used.
         """
         self._path = directory / DATABASE
         self._saved = Memory()
@@ -138,11 +138,11 @@ class State:
             replace(intent, requested_at=min(intent.requested_at, now), restarted_at=now) for intent in memory.intents
         )
         # Whoever restarts the daemon has probably mended something: one VM may be tried at once.
-        breakers = {name: replace(breaker, closed_until=0.0) for name, breaker in memory.breakers.items()}
+        breakers = {name: replace(breaker, paused_until=0.0) for name, breaker in memory.breakers.items()}
         unforgotten = {
-            id_: replace(gone, gone_at=min(gone.gone_at, now), retry_at=0.0) for id_, gone in memory.unforgotten.items()
+            id_: replace(gone, gone_at=min(gone.gone_at, now), retry_at=0.0) for id_, gone in memory.to_forget.items()
         }
-        return replace(memory, vms=vms, intents=intents, breakers=breakers, unforgotten=unforgotten)
+        return replace(memory, vms=vms, intents=intents, breakers=breakers, to_forget=unforgotten)
 
     @staticmethod
     def _read(database: sqlite3.Connection) -> Memory:
@@ -165,8 +165,8 @@ class State:
                 intents=intents,
                 breakers={name: _from_dict(Breaker, value) for name, value in facts.get("breakers", {}).items()},
                 capacities={name: _from_dict(Shape, value) for name, value in facts.get("capacities", {}).items()},
-                former=tuple(facts.get("former", ())),
-                unforgotten={name: _from_dict(Departed, value) for name, value in facts.get("unforgotten", {}).items()},
+                once_own=tuple(facts.get("former", ())),
+                to_forget={name: _from_dict(Departed, value) for name, value in facts.get("unforgotten", {}).items()},
                 tokens_shown=bool(facts.get("tokens_shown", False)),
             )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -182,8 +182,8 @@ class State:
             for name, value, before in (
                 ("breakers", memory.breakers, old.breakers),
                 ("capacities", memory.capacities, old.capacities),
-                ("former", memory.former, old.former),
-                ("unforgotten", memory.unforgotten, old.unforgotten),
+                ("former", memory.once_own, old.once_own),
+                ("unforgotten", memory.to_forget, old.to_forget),
                 ("tokens_shown", memory.tokens_shown, old.tokens_shown),
             )
             if value != before
@@ -296,7 +296,7 @@ def read_report(directory: Path) -> dict[str, Any] | None:
 
 
 def read_decisions(directory: Path, after: int) -> list[dict[str, Any]]:
-    """Return the decisions recorded since the one numbered `after`, oldest first; none if they can not be read."""
+    """Return the decisions recorded since the one numbered `after`, oldest first; none if they cannot be read."""
     path = directory / DATABASE
     names = ("number", "at", "kind", "subject", "reason", "detail")
     query = f"SELECT {', '.join(names)} FROM decisions WHERE number > ? ORDER BY number"  # noqa: S608 (fixed names)
@@ -343,7 +343,7 @@ def _patient(record: VmRecord, now: float) -> VmRecord:
 
 
 def _refused(saved: Any) -> tuple[str, frozenset[str]]:
-    """Return a cloud and what it refuses, as saved. Raise TypeError or KeyError if it can not be that."""
+    """Return a cloud and what it refuses, as saved. Raise TypeError or KeyError if it cannot be that."""
     if saved is None:
         return "", frozenset()
     of, features = saved["of"], saved["features"]

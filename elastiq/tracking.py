@@ -43,7 +43,7 @@ CLOCKS_APART_SECONDS = 300.0
 STALE_WORKER_SLACK_SECONDS = 120.0
 """How much longer than its VM's age a worker may claim to have been idle; more: the ad is an earlier VM's."""
 
-FORMER_KEPT = 1000
+ONCE_OWN_KEPT = 1000
 
 BOOT_FAILURES_TO_TRIP = 3
 BOOT_PAUSES_SECONDS = (300.0, 600.0, 1200.0, 1800.0)
@@ -110,14 +110,14 @@ def _track_instances(
     tokens_shown = memory.tokens_shown or any(instance.client_token for instance in listed.values())
     nobodys = [] if tokens_shown else [one for one in listed.values() if one.id not in vms and _is_nobodys(one)]
     intents, given_up = _track_intents(memory.intents, listed, nobodys, listed_at, policy)
-    former = tuple(name for name in memory.former if name not in vms)
-    former = (*former, *(record.id for record in vanished), *given_up)[-FORMER_KEPT:]
+    once_own = tuple(name for name in memory.once_own if name not in vms)
+    once_own = (*once_own, *(record.id for record in vanished), *given_up)[-ONCE_OWN_KEPT:]
     departed = [record for record in ended if record.terminated_at is None and not record.doomed]
     departed += vanished
     gone = {record.id: Departed(record.worker_name, record.address, now) for record in departed if record.worker_name}
-    memory = replace(memory, vms=vms, breakers=breakers, intents=intents, former=former, tokens_shown=tokens_shown)
+    memory = replace(memory, vms=vms, breakers=breakers, intents=intents, once_own=once_own, tokens_shown=tokens_shown)
     if gone:
-        memory = replace(memory, unforgotten={**memory.unforgotten, **gone})
+        memory = replace(memory, to_forget={**memory.to_forget, **gone})
     return memory, tuple(departed)
 
 
@@ -131,7 +131,7 @@ def _track_listed(
 ) -> list[VmRecord]:
     """Bring `vms` up to date with what is listed; return what has been taken out of it because it has ended."""
     tokens = {intent.token: intent for intent in memory.intents}
-    known_before = set(memory.former)
+    known_before = set(memory.once_own)
     ended = []
     for instance in instances:
         record = vms.get(instance.id)
@@ -245,9 +245,9 @@ def _looks_like(instance: Instance, intent: Intent, policy: Policy) -> bool:
     return -CLOCKS_APART_SECONDS <= late_seconds <= _settle_seconds(intent) + CLOCKS_APART_SECONDS
 
 
-def _is_own(instance: Instance, cluster: str, tokens: Mapping[str, Intent], former: set[str]) -> bool:
+def _is_own(instance: Instance, cluster: str, tokens: Mapping[str, Intent], once_own: set[str]) -> bool:
     tagged = bool(cluster) and instance.cluster == cluster
-    return tagged or instance.client_token in tokens or instance.id in former or instance.client_token in former
+    return tagged or instance.client_token in tokens or instance.id in once_own or instance.client_token in once_own
 
 
 def _adopt(instance: Instance, now: float, intent: Intent | None, policy: Policy, *, met_before: bool) -> VmRecord:
@@ -414,10 +414,10 @@ def boot_failed(breaker: Breaker | None, now: float, reason: str) -> Breaker:
     """Return the breaker after a VM ended in error or never joined; failures during a pause do not prolong it."""
     breaker = breaker or Breaker()
     breaker = replace(breaker, failed_boots=breaker.failed_boots + 1, boot_reason=reason)
-    if breaker.failed_boots < BOOT_FAILURES_TO_TRIP or now < breaker.closed_until:
+    if breaker.failed_boots < BOOT_FAILURES_TO_TRIP or now < breaker.paused_until:
         return breaker
     pause = BOOT_PAUSES_SECONDS[min(breaker.trips, len(BOOT_PAUSES_SECONDS) - 1)]
-    return replace(breaker, trips=breaker.trips + 1, closed_until=now + pause, reason=reason)
+    return replace(breaker, trips=breaker.trips + 1, paused_until=now + pause, reason=reason)
 
 
 def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
@@ -466,7 +466,7 @@ def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
         breaker = replace(
             breaker,
             refusals=breaker.refusals + 1,
-            closed_until=max(breaker.closed_until, now + pause),
+            paused_until=max(breaker.paused_until, now + pause),
             reason=outcome.detail,
         )
     return replace(memory, intents=intents, breakers={**memory.breakers, pool: breaker})

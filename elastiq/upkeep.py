@@ -28,7 +28,7 @@ BUDGET_SECONDS = 5.0
 """Tagging goes on for so long at most in one pass, and so does forgetting."""
 
 
-class Upkeep:
+class Chores:
     """Does in each pass what has not succeeded yet. What fails is said, and tried again."""
 
     def __init__(
@@ -77,19 +77,19 @@ class Upkeep:
         Yield `memory` after each step: each try is noted before it is made, so that a defect in one stops no other.
         """
         began_at = self._clock.now()
-        for id_, gone in memory.unforgotten.items():
+        for id_, gone in memory.to_forget.items():
             now = self._clock.now()
             if self._observer.stopping or now - began_at > BUDGET_SECONDS:
                 return
             if now < gone.retry_at:
                 continue
-            left = {key: other for key, other in memory.unforgotten.items() if key != id_}
+            left = {key: other for key, other in memory.to_forget.items() if key != id_}
             if not self._has_successor(id_, gone, memory) and now - gone.gone_at <= FORGET_FOR_SECONDS:
-                if id_ in memory.former and not self._is_out_of_sight(gone, pass_began_at):
+                if id_ in memory.once_own and not self._is_out_of_sight(gone, pass_began_at):
                     continue
                 pause = RETRY_SECONDS[min(gone.tries, len(RETRY_SECONDS) - 1)]
                 again = replace(gone, tries=gone.tries + 1, retry_at=now + pause)
-                memory = replace(memory, unforgotten={**left, id_: again})
+                memory = replace(memory, to_forget={**left, id_: again})
                 yield memory
                 if gone.tries and not self._knows_addresses(memory):
                     continue
@@ -97,7 +97,7 @@ class Upkeep:
                 _, fault = self._observer.ask("removing a dead worker", lambda: self._batch.forget(worker))  # noqa: B023
                 if fault:
                     continue
-            memory = replace(memory, unforgotten=left)
+            memory = replace(memory, to_forget=left)
             yield memory
 
     def _has_successor(self, id_: str, gone: Departed, memory: Memory) -> bool:

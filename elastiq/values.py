@@ -54,7 +54,7 @@ def duration_text(seconds: float) -> str:
 def convert(option: Option, pieces: Sequence[Line], directory: Path) -> Value | FileContent:
     """Return what the text of a value means to `option`.
 
-    None means "not given" (the value is empty and may be), but of a LIMIT, which can not be empty, "unlimited".
+    None means "not given" (the value is empty and may be), but of a LIMIT, which cannot be empty, "unlimited".
     `directory` is where relative paths begin. Raise BadValue.
     """
     text, line = _without_comment(option, pieces[0].text), pieces[0].number
@@ -164,7 +164,7 @@ def _word(option: Option, text: str, _directory: Path) -> str:
     if re.search(r"\s", text):
         raise ValueError(f"{quoted}has a space in it; a comment behind a value begins with # or ; after a space")
     if option.pattern and not re.fullmatch(option.pattern, text):
-        raise ValueError(f"{quoted}has a character that can not be used here, or is too long")
+        raise ValueError(f"{quoted}has a character that cannot be used here, or is too long")
     return text
 
 
@@ -266,7 +266,7 @@ def read_limited(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
                 raise ValueError("is not a regular file")
             content = file.read(limit + 1) or b""  # None where reading would wait, as in /proc/kmsg
     except OSError as error:
-        raise ValueError(f"can not be read: {os.strerror(error.errno or 0)}") from None
+        raise ValueError(f"cannot be read: {os.strerror(error.errno or 0)}") from None
     if len(content) > limit:
         raise ValueError(f"is longer than {limit} bytes")
     return content, status

@@ -27,7 +27,7 @@ RELEASES = {".el9": "3.9", ".el10": "3.12", ".fc43": "3.14"}
 
 
 class BuildError(Exception):
-    """A package can not be built; the text says which and why."""
+    """A package cannot be built; the text says which and why."""
 
 
 def main() -> int:
@@ -148,7 +148,7 @@ def _python_build(kind: str, source: Path, into: Path, environment: dict[str, st
 
 
 def _deb_obstacle() -> str:
-    """Return why tools/build-deb can not work here, which installs its tools by itself where it may."""
+    """Return why tools/build-deb cannot work here, which installs its tools by itself where it may."""
     if not shutil.which("apt-get"):
         return "this is not Debian"
     if os.geteuid() == 0:

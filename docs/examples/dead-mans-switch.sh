@@ -55,7 +55,7 @@ processes() {
   done
 }
 
-# Exit 0: the head node answers; 1: it does not; anything else: that can not be told.
+# Exit 0: the head node answers; 1: it does not; anything else: that cannot be told.
 head_answers() {
   if [ -n "$probe" ]; then
     timeout 30 sh -c "$probe" </dev/null >/dev/null 2>&1
@@ -100,7 +100,7 @@ signal_worker() {
 remember() {
   mkdir -p "$state_directory"
   if ! { echo "$1 $2" >"$state_directory/new" && mv -f "$state_directory/new" "$state_directory/state"; }; then
-    say "can not write to $state_directory"
+    say "cannot write to $state_directory"
   fi
 }
 
@@ -109,7 +109,7 @@ check() {
   read -r now _ <"$proc/uptime"
   now=${now%%.*}
   if ! is_number "$now"; then
-    say "can not read $proc/uptime"
+    say "cannot read $proc/uptime"
     return
   fi
   head_answers
@@ -120,7 +120,7 @@ check() {
       ;;
     1) ;;
     *)
-      say "can not try whether $head is there: timeout and bash or nc are needed, or a PROBE that works"
+      say "cannot try whether $head is there: timeout and bash or nc are needed, or a PROBE that works"
       return
       ;;
   esac

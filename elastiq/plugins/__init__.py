@@ -37,7 +37,7 @@ class BatchSystem(Protocol):
     For every method:
 
     - It raises BatchError alone. The text names what happened, to what, and what to do; it carries no secret.
-    - Whoever can not answer raises. An empty tuple, a zero and False are statements about the batch system: a command
+    - Whoever cannot answer raises. An empty tuple, a zero and False are statements about the batch system: a command
       that failed, was cut short, printed garbage or printed nothing where it prints something never becomes one.
     - It ends within a deadline of its own, well under GIVE_UP_SECONDS of elastiq.lanes, whatever hangs: every command
       runs through elastiq.command, which kills its whole process group then. The deadline is for the whole call.
@@ -65,7 +65,7 @@ class BatchSystem(Protocol):
         The batch system's own delay before it shows a job is all right. The cost in the daemon's process does not grow
         with the number of jobs: 50,000 of them, all different or all alike, are counted in seconds and megabytes.
 
-        Raise BatchError if the queue can not be read completely, every queue if there are several.
+        Raise BatchError if the queue cannot be read completely, every queue if there are several.
         """
 
     def workers(self) -> tuple[Worker, ...]:
@@ -86,7 +86,7 @@ class BatchSystem(Protocol):
         - `closed` is True only if no job can start there until somebody reopens it, whoever closed it. Of a closed
           worker that still ends jobs, `jobs` is not 0.
         - `closed_by_other` is True only if `closed` is, and the batch system says that somebody else than elastiq
-          closed it. Where that can not be told it is False.
+          closed it. Where that cannot be told it is False.
 
         A machine whose VM is gone may be listed until `forget`, or until the batch system notices.
 
@@ -131,7 +131,7 @@ class BatchSystem(Protocol):
     def check(self) -> str:
         """Return one line on what was found (version, number of workers, rights). Changes nothing.
 
-        Raise BatchError if it can not work.
+        Raise BatchError if it cannot work.
         """
 
 
@@ -148,11 +148,11 @@ def load(name: str, settings: Settings) -> BatchSystem:
     """Return the batch plugin `name`: a built-in one, an entry point of the group, or a module's dotted path.
 
     A module offers `create(settings) -> BatchSystem`; an entry point names such a module or such a function.
-    Raise ConfigError if there is no such plugin, if it can not be imported or set up, or if it lacks a method.
+    Raise ConfigError if there is no such plugin, if it cannot be imported or set up, or if it lacks a method.
     """
     create = _factory(name)
-    batch = _foreign(name, "can not be set up", lambda: create(settings))
-    problems = _foreign(name, "can not be used", lambda: _problems(batch))
+    batch = _foreign(name, "cannot be set up", lambda: create(settings))
+    problems = _foreign(name, "cannot be used", lambda: _problems(batch))
     if problems:
         raise _problem(f"{name} is no plugin for this elastiq: {', '.join(problems)}; see elastiq.plugins.BatchSystem")
     plugin: BatchSystem = batch
@@ -161,7 +161,7 @@ def load(name: str, settings: Settings) -> BatchSystem:
 
 def error_text(error: BaseException) -> str:
     """Return kind, text and place of an error that foreign code raised, in one line."""
-    said = traceback.format_exception_only(type(error), error)[-1]  # survives an error that can not be printed
+    said = traceback.format_exception_only(type(error), error)[-1]  # survives an error that cannot be printed
     kind, _, text = said.strip().partition(": ")
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError):
@@ -215,7 +215,7 @@ def _factory(name: str) -> Callable[[Settings], Any]:
     elif "." in name:
         found = _import(name, name)
     else:
-        found = _foreign(name, "can not be imported", _entry_point(name).load)
+        found = _foreign(name, "cannot be imported", _entry_point(name).load)
         if callable(found):
             factory: Callable[[Settings], Any] = found
             return factory
@@ -237,12 +237,12 @@ def _import(name: str, module: str) -> Any:
                 ) from error
             raise
 
-    return _foreign(name, "can not be imported", load_module)
+    return _foreign(name, "cannot be imported", load_module)
 
 
 def _entry_point(name: str) -> metadata.EntryPoint:
     """Return the entry point `name`. Raise ConfigError if there is none, or if packages disagree about it."""
-    entries: list[metadata.EntryPoint] = _foreign(name, "can not be looked for in the packages", _entry_points)
+    entries: list[metadata.EntryPoint] = _foreign(name, "cannot be looked for in the packages", _entry_points)
     found = {entry.value: entry for entry in entries if entry.name == name}
     if not found:
         names = sorted({*BUILT_IN, *(entry.name for entry in entries)})

@@ -139,7 +139,7 @@ def _worker_faults(worker: object) -> list[str]:
 
 
 def _worker_contradictions(worker: Worker) -> list[str]:
-    """Return what can not all be true of a worker whose fields are valid each by itself."""
+    """Return what cannot all be true of a worker whose fields are valid each by itself."""
     faults = []
     for field in fields(Shape):
         free, capacity = getattr(worker.free, field.name), getattr(worker.capacity, field.name)
@@ -174,7 +174,7 @@ def _is_span(value: object) -> bool:
 
 def later_faults(before: Sequence[Worker], after: Sequence[Worker], elapsed_seconds: float) -> list[str]:
     """Given two valid answers of `workers`, at most `elapsed_seconds` from before the first to after the second, return
-    the idle times that can not both be true."""
+    the idle times that cannot both be true."""
     faults = []
     for one, other in _pairs(before, after):
         if one.idle_seconds is None or other.idle_seconds is None:
@@ -223,10 +223,10 @@ class Examiner:
         self._figures = ""
         self.failures = 0
         self.hangs = False
-        """True once a call was left to itself: this process can not end in the ordinary way then."""
+        """True once a call was left to itself: this process cannot end in the ordinary way then."""
 
     def load(self, name: str, path: Path) -> BatchSystem | None:
-        """Return the plugin `name` as the configuration file at `path` sets it up; None if that can not be done."""
+        """Return the plugin `name` as the configuration file at `path` sets it up; None if that cannot be done."""
         try:
             settings = config.load(path)
             batch: BatchSystem = self._call("load", lambda: load(name, settings))

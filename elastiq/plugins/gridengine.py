@@ -154,7 +154,7 @@ class GridEngine:
         _switch("-e", host, host.own_closed, deadline)
         host = _find(worker, _hosts(deadline))
         if host and host.own_closed:
-            raise BatchError(f"{label(worker)} can not be opened again: {', '.join(host.own_closed)} stays disabled")
+            raise BatchError(f"{label(worker)} cannot be opened again: {', '.join(host.own_closed)} stays disabled")
         if host:
             _mark(host, (), deadline)
 
@@ -180,7 +180,7 @@ class GridEngine:
                 f"qstat -u '*' -q '*@{left.name}', and end them by qdel -f or start them again by qmod -f -rj"
             )
         if left:
-            raise BatchError(f"{label(worker)} can not be removed: {result.excerpt}")
+            raise BatchError(f"{label(worker)} cannot be removed: {result.excerpt}")
         self._sweep(worker, deadline)
 
     def check(self) -> str:
@@ -189,7 +189,7 @@ class GridEngine:
         user = pwd.getpwuid(os.geteuid()).pw_name
         if user not in parse_names(run(["qconf", "-sm"], deadline.remaining()), "qconf -sm"):
             raise BatchError(
-                f"{user} is no manager of Grid Engine and can not disable or remove hosts: qconf -am {user}"
+                f"{user} is no manager of Grid Engine and cannot disable or remove hosts: qconf -am {user}"
             )
         resources = parse_resources(run(["qconf", "-sc"], deadline.remaining()))
         missing = sorted({INSTANCE, CLOSED} - set(resources))
@@ -242,7 +242,7 @@ class _Accounting:
     def hosts_of_ended_jobs(self, remaining: Callable[[], float]) -> frozenset[str] | None:
         """Return the hosts, in small letters, of the jobs that ended since the last look; None if that may be any.
 
-        A file that is not there tells nothing; whoever can not read it has to look more often.
+        A file that is not there tells nothing; whoever cannot read it has to look more often.
         """
         status = execute(["stat", "-L", "-c", "%i %s", str(self._path)], remaining())
         match = re.fullmatch(r"([0-9]{1,20}) ([0-9]{1,20})", status.output.strip())
@@ -261,7 +261,7 @@ class _Accounting:
         try:
             return frozenset(pipeline([lines, ["awk", "-F:", LAST_HOSTS]], remaining()).lower().split())
         except BatchError:
-            return frozenset()  # `check` has said that it can not be read
+            return frozenset()  # `check` has said that it cannot be read
 
     def description(self) -> str:
         """Return what to say about the file."""

@@ -121,7 +121,7 @@ class HTCondor:
                 request = ["condor_on", "-daemon", "startd", self._master(worker, remaining)]
             trouble = execute(request, remaining()).excerpt
             if self._clock.now() >= end:
-                raise BatchError(f"{label(worker)} can not be opened again: {trouble}")
+                raise BatchError(f"{label(worker)} cannot be opened again: {trouble}")
             self._clock.sleep(1.0)
 
     def forget(self, worker: Worker) -> None:
@@ -248,7 +248,7 @@ class HTCondor:
             return worker.name
         names = run(["condor_status", "-master", "-af", "Name", "-constraint", _match(worker)], remaining()).split()
         if len(names) != 1:
-            raise BatchError(f"{label(worker)} can not be opened again: its condor_master is not in the collector")
+            raise BatchError(f"{label(worker)} cannot be opened again: its condor_master is not in the collector")
         return names[0]
 
 
@@ -277,7 +277,7 @@ def _match(worker: Worker) -> str:
 def _quoted(text: str) -> str:
     """Return `text` as a ClassAd string. Raise BatchError for what no ClassAd string should carry."""
     if not text.isprintable():
-        raise BatchError(f"{text[:100]!r} can not be the name, address or instance id of a worker")
+        raise BatchError(f"{text[:100]!r} cannot be the name, address or instance id of a worker")
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
@@ -285,7 +285,7 @@ def _quoted(text: str) -> str:
 def _startd(machines: Sequence[Machine]) -> str:
     """Return the name of the one startd of a VM.
 
-    Raise BatchError if there is not just one: two can not be closed as one, and the ads of an earlier one go by
+    Raise BatchError if there is not just one: two cannot be closed as one, and the ads of an earlier one go by
     themselves.
     """
     startds = {startd for machine in machines for startd in machine.startds}

@@ -144,7 +144,7 @@ def parse_schedds(text: str) -> tuple[str, ...]:
 def parse_machines(text: str) -> tuple[Machine, ...]:
     """Given slot ads as a JSON list, return the machines they belong to, by name.
 
-    A slot without a usable machine name is left out; such an ad can not be closed, nor can it be anybody's VM for sure.
+    A slot without a usable machine name is left out; such an ad cannot be closed, nor can it be anybody's VM for sure.
     Raise BatchError if it is no list of ads, or not one ad is usable.
     """
     answer = json_document(text, "condor_status")
@@ -228,7 +228,7 @@ def _takes_jobs(slot: Mapping[str, Any]) -> bool:
 def _drained_by_other(slot: Mapping[str, Any]) -> bool:
     """Return whether the slot says so: a condor_drain without a reason gives "by USER" as one (measured with 23.9.6).
 
-    Where HTCondor is too old for reasons it can not be told, nor does any slot tell of condor_off.
+    Where HTCondor is too old for reasons it cannot be told, nor does any slot tell of condor_off.
     """
     reason = slot.get("DrainReason")
     return isinstance(reason, str) and not reason.startswith(OWN_DRAIN)

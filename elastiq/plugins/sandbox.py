@@ -97,9 +97,9 @@ def parse(kind: type[Record], text: str, where: str) -> Record:
             names, numbers = (record.name, record.instance_id), (record.memory_mb, record.idle_seconds)
         # Files are named by these; the second may be empty.
         if not NAME.fullmatch(names[0]) or (names[1] and not NAME.fullmatch(names[1])):
-            raise ValueError("a name that can not be")
+            raise ValueError("a name that cannot be")
         if record.cpus < 1 or not all(0 <= number < LARGEST_NUMBER for number in numbers):
-            raise ValueError("a number that can not be")
+            raise ValueError("a number that cannot be")
         if isinstance(record, Job) and not all(isinstance(word, str) for word in record.command):
             raise TypeError("a command is a list of strings")
     except (ValueError, TypeError, RecursionError) as error:
@@ -121,11 +121,11 @@ class Spool:
             for folder in FOLDERS:
                 (self.directory / folder).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise BatchError(f"can not make the sandbox's spool directory {self.directory}: {error}") from error
+            raise BatchError(f"cannot make the sandbox's spool directory {self.directory}: {error}") from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the spool's lock. Raise BatchError if it can not be had, or if a file can not be used meanwhile."""
+        """Hold the spool's lock. Raise BatchError if it cannot be had, or if a file cannot be used meanwhile."""
         try:
             with open_lock(self.directory / "lock") as lock:
                 deadline = self._clock.now() + LOCK_TIMEOUT_SECONDS
@@ -135,7 +135,7 @@ class Spool:
                     self._clock.sleep(0.01)
                 yield
         except (OSError, UnicodeDecodeError) as error:
-            raise BatchError(f"can not use the sandbox's spool directory {self.directory}: {error}") from error
+            raise BatchError(f"cannot use the sandbox's spool directory {self.directory}: {error}") from error
 
     def submit(self, job: Job, held: bool = False) -> Job:
         """Put `job` in the queue under the next free number, and return it."""
@@ -158,7 +158,7 @@ class Spool:
         try:
             return sorted(path for path in (self.directory / folder).iterdir() if path.suffix == ".json")
         except OSError as error:
-            raise BatchError(f"can not read the sandbox's spool directory: {error}") from error
+            raise BatchError(f"cannot read the sandbox's spool directory: {error}") from error
 
     def jobs(self, folder: str) -> list[Job]:
         """Return the jobs in `folder`, oldest first. One that is moved on while it is read is left out."""
@@ -169,7 +169,7 @@ class Spool:
             except FileNotFoundError:
                 continue
             except (OSError, UnicodeDecodeError) as error:
-                raise BatchError(f"can not read {path}: {error}") from error
+                raise BatchError(f"cannot read {path}: {error}") from error
         return found
 
     def due(self) -> list[Job]:
@@ -273,7 +273,7 @@ class SandboxBatch:
         with self._spool.locked():
             for record, jobs in self._spool.records():
                 if is_same(record, worker) and jobs:
-                    raise BatchError(f"worker {record.name} still runs jobs and can not be forgotten")
+                    raise BatchError(f"worker {record.name} still runs jobs and cannot be forgotten")
             for path in self._spool.files("workers"):
                 record = parse(WorkerRecord, path.read_text(), str(path))
                 if is_same(record, worker):

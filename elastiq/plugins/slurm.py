@@ -141,7 +141,7 @@ class Slurm:
         self._undrain(node, deadline)
 
     def forget(self, worker: Worker) -> None:
-        """Delete the node, so that its jobs are queued again at once. A node that can not be deleted, because the
+        """Delete the node, so that its jobs are queued again at once. A node that cannot be deleted, because the
         configuration names it, is set down until its next VM registers."""
         deadline = self._deadline()
         nodes = self._nodes(deadline, worker)
@@ -204,7 +204,7 @@ class Slurm:
         nodes = parse_nodes(run([*reading, *_SHOW_NODES], deadline.remaining(), environment=_ENVIRONMENT), now)
         nodes, fault = _looked_up(nodes, deadline, down=False)
         if fault and not self._lookup_fault:
-            log.warning("addresses of nodes can not be looked up: %s", fault)
+            log.warning("addresses of nodes cannot be looked up: %s", fault)
         self._lookup_fault = fault
         if worker and [node.down for node in nodes if is_same(worker, node.worker)] != [False]:
             nodes, _ = _looked_up(nodes, deadline, down=True)

@@ -61,7 +61,7 @@ def count(text: str, who: str) -> int:
 
 
 def amount(value: object) -> float | None:
-    """Given a value of a JSON document, return the amount that it is, or None if it can not be one.
+    """Given a value of a JSON document, return the amount that it is, or None if it cannot be one.
 
     Neither NaN and infinity, which Python's JSON may carry, nor true and false are amounts.
     """
@@ -99,7 +99,7 @@ def is_name(text: object) -> bool:
 
 
 def name(text: str, who: str) -> str:
-    """Return `text`, the name of a host or node, without space around it. Raise BatchError if it can not be one."""
+    """Return `text`, the name of a host or node, without space around it. Raise BatchError if it cannot be one."""
     word = text.strip()
     if not is_name(word):
         raise BatchError(f"{who} answered what is no name of a machine: {excerpt(text)}")

@@ -36,7 +36,7 @@ class SandboxWorker:
         self.leaving = False
 
     def run(self) -> None:
-        """Join, run jobs, leave. Raise BatchError if the spool can not be used or the name is taken."""
+        """Join, run jobs, leave. Raise BatchError if the spool cannot be used or the name is taken."""
         self._join()
         while not self._is_over():
             self._clock.sleep(self._look_every_s)
@@ -84,7 +84,7 @@ class SandboxWorker:
         try:
             process = subprocess.Popen(job.command, stdin=subprocess.DEVNULL, pass_fds=[self._alive.fileno()])
         except (OSError, ValueError) as error:
-            print(f"job {job.id}: can not run {job.command[:1]}: {error}", file=sys.stderr, flush=True)
+            print(f"job {job.id}: cannot run {job.command[:1]}: {error}", file=sys.stderr, flush=True)
             self._end(job, 127)
         else:
             self._running.append((job, process))

@@ -74,7 +74,7 @@ class SimBatch:
         if faults.strikes("batch system outage"):
             raise BatchError("the scheduler does not answer")
         if faults.strikes("batch system prints garbage"):
-            raise BatchError("the scheduler's answer can not be read")
+            raise BatchError("the scheduler's answer cannot be read")
         if faults.strikes("batch system hangs"):
             engine = self._world.engine
             engine.run_until(engine.time + HANG_SECONDS)

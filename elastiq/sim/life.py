@@ -237,7 +237,7 @@ class Life:
         lies = [kind for kind in chosen if kind in LYING_LISTINGS]
         for kind in chosen:
             if kind in LYING_LISTINGS and kind != lies[0]:
-                continue  # listings that lie for longer than the daemon's patience can not be told from the truth
+                continue  # listings that lie for longer than the daemon's patience cannot be told from the truth
             at = engine.between(0, seconds * 0.9)
             if kind in ONE_OFF:
                 for _ in range(engine.random.randint(1, 2)):
@@ -443,7 +443,7 @@ class Life:
                 for vm in world.own():
                     if vm.lost_at is not None:
                         vm.lost_at = min(vm.lost_at, engine.time + self._offset_seconds)
-                    # Their launches, journalled by the clock as it was before, can not be told by time any more.
+                    # Their launches, journalled by the clock as it was before, cannot be told by time any more.
                     vm.excused = vm.excused or not (vm.cluster or self.traits.shows_tokens)
                 book.faults["wall clock goes forward" if forward else "wall clock goes back"] += 1
             if engine.chance(0.1):
@@ -501,7 +501,7 @@ class Life:
         roomy = [] if world.negotiating else working
         stuck = [job for job in waiting if not full or any(world.has_room(job, vm) for vm in roomy)]
         check("no job stuck", not stuck, f"{len(stuck)} of {len(world.waiting)} jobs wait")
-        # Those that can not run any more are taken out by their owners.
+        # Those that cannot run any more are taken out by their owners.
         world.waiting = [job for job in world.waiting if world.is_feasible(job)]
 
     def _quiet_until(self, before: Memory | None) -> float:
@@ -530,7 +530,7 @@ class Life:
         )
         ahead = engine.time - self.clock.now()
         known = version == self.batch.workers_version == self.cloud.list_version
-        if not known or unclear or memory.intents or memory.unforgotten:
+        if not known or unclear or memory.intents or memory.to_forget:
             timers = [at for at in self._timers() if at >= self._pass_began_at]
             return min([engine.next_event_at, core._vms_due_at + ahead, *(at + ahead for at in timers)])
         # A limit that was passed after the last look will be noticed at the next one.
@@ -584,10 +584,10 @@ class Life:
                 idle_since = reading.workers_at - worker.idle_seconds
                 yield idle_since + settings.idle_for_time_s
                 yield idle_since + settings.idle_for_time_s + settings.lost_worker_time_s
-        for gone in memory.unforgotten.values():
+        for gone in memory.to_forget.values():
             yield gone.retry_at
         for breaker in memory.breakers.values():
-            yield breaker.closed_until
+            yield breaker.paused_until
         if memory.waiting_since is not None:
             yield memory.waiting_since + settings.waiting_jobs_time_s
             yield memory.waiting_since + settings.estimated_vm_deploy_time_s

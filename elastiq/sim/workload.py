@@ -14,7 +14,7 @@ SUBMITTED, RUN_SECONDS, PROCESSORS = 1, 3, 4
 def read(path: str) -> tuple[tuple[float, float, int], ...]:
     """Return submit time, run time (both seconds) and processors of every job that ran, in order.
 
-    The file may be compressed by gzip. Raise ValueError if it is no such file, OSError if it can not be read.
+    The file may be compressed by gzip. Raise ValueError if it is no such file, OSError if it cannot be read.
     """
     content = Path(path).read_bytes()
     if content[:2] == b"\x1f\x8b":

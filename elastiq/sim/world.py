@@ -141,7 +141,7 @@ class Vm:
         """Its worker runs: a job can start there unless it is closed."""
         self.closed = False
         self.hung = False
-        """Its worker does not answer any more, and can not be opened."""
+        """Its worker does not answer any more, and cannot be opened."""
         self.drained = False
         """An administrator has closed it."""
         self.drain_shown = False
@@ -158,7 +158,7 @@ class Vm:
         self.offset_seconds = 0.0
         """How wrong the daemon's clock was at its launch."""
         self.excused = False
-        """elastiq can not know it any more: it has no tag, and the database was damaged."""
+        """elastiq cannot know it any more: it has no tag, and the database was damaged."""
         self.wished_gone = False
         """The daemon decided to terminate it when it could see its worker, or after due patience."""
         self.jobs: dict[int, Job] = {}

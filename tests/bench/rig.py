@@ -15,7 +15,7 @@ from elastiq.clock import Clock
 from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.ec2 import Ec2
-from elastiq.lanes import Lane, LanedBatch, LanedCloud
+from elastiq.lanes import Lane, BatchLane, CloudLane
 from elastiq.plugins import load
 from elastiq.state import State
 from tests.bench.replay import address, instance_id
@@ -119,8 +119,8 @@ class CoreRig:
             **options,
         )
         self.clock = MovableClock()
-        batch = LanedBatch(load("htcondor", settings), Lane("batch system", self.clock))
-        ec2 = LanedCloud(Ec2(settings, user_data=b"#!/bin/sh\n" * 200), Lane("cloud", self.clock))
+        batch = BatchLane(load("htcondor", settings), Lane("batch system", self.clock))
+        ec2 = CloudLane(Ec2(settings, user_data=b"#!/bin/sh\n" * 200), Lane("cloud", self.clock))
         self.state = State(directory, self.clock.now())
         self.core = Core(settings, self.clock, batch, ec2, self.state)
 

@@ -79,7 +79,7 @@ class Harness(ABC):
         return self.submit(self.job_seconds)
 
     def let_end(self, job: str) -> None:
-        """Have a job of `submit_long` end well; one that can not be told to is waited for."""
+        """Have a job of `submit_long` end well; one that cannot be told to is waited for."""
         self.wait_until(lambda: self.is_done(job), "the long job to end")
 
     @abstractmethod
@@ -130,13 +130,13 @@ class Harness(ABC):
             self.pause(self.step_seconds)
 
     def demand(self) -> tuple[Demand, ...]:
-        """Return what the plugin says of the waiting jobs; fail the test if that can not be."""
+        """Return what the plugin says of the waiting jobs; fail the test if that cannot be."""
         answer = self.batch.demand()
         assert demand_faults(answer) == []
         return answer
 
     def workers(self) -> tuple[Worker, ...]:
-        """Return what the plugin says of the workers; fail the test if that can not be, also not after what it said
+        """Return what the plugin says of the workers; fail the test if that cannot be, also not after what it said
         before."""
         asked_at = self.now()
         answer = self.batch.workers()

@@ -90,7 +90,7 @@ def can_mount() -> str:
         return "needs root and unshare(1)"
     script = ["unshare", "--mount", "--propagation", "private", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
     tried = subprocess.run(script, capture_output=True, text=True)
-    return f"can not mount: {tried.stderr.strip()}" if tried.returncode else ""
+    return f"cannot mount: {tried.stderr.strip()}" if tried.returncode else ""
 
 
 class SmallDisk:

@@ -70,7 +70,7 @@ def test_a_job_of_three_machines_gets_all_or_none(make_batch: BatchMaker) -> Non
         cluster.elastiqctl("start", check=True)
         said = "1 job of 3 machines at once can never run: max_vms is 2"
         wait_until(lambda: said in cluster.log(), "elastiq has said so", detail=cluster.log)
-        stays(lambda: not cluster.alive(), WATCHED_SECONDS, "nothing is launched for a job that can not run")
+        stays(lambda: not cluster.alive(), WATCHED_SECONDS, "nothing is launched for a job that cannot run")
         cluster.configure(configurations.own(cluster, max_vms="4", **times))
         cluster.elastiqctl("restart", check=True)
         batch.wait_all()

@@ -112,7 +112,7 @@ def test_what_slurm_drained_stays_drained(testbed_root: None, networks: list[Net
 
 @pytest.mark.real
 def test_a_node_is_known_by_the_address_of_its_host(testbed_root: None, networks: list[Network]) -> None:
-    """One whose name tells nothing of its VM; and while its host can not be resolved it may be any."""
+    """One whose name tells nothing of its VM; and while its host cannot be resolved it may be any."""
     networks.append(Network())
     batch = SlurmPool(networks[-1], 1)
     batch.start_worker("worker3", "10.77.1.1", batch.substituted_user_data())

@@ -1,4 +1,4 @@
-"""The testbed itself: it says why it can not run, and leaves nothing behind, however its maker ends."""
+"""The testbed itself: it says why it cannot run, and leaves nothing behind, however its maker ends."""
 
 from __future__ import annotations
 

@@ -372,7 +372,7 @@ _ROWS = (
     b"default",
     b"2",
     b"999.5",
-    b'{"default": {"failed_boots": 3, "closed_until": 5.0, "reason": "r"}}',
+    b'{"default": {"failed_boots": 3, "paused_until": 5.0, "reason": "r"}}',
     b'{"default": {"cpus": 4, "memory_mb": 8000}}',
     b'["i-0"]',
     b'["MaxResults"]',

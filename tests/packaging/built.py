@@ -22,7 +22,7 @@ LONG_SECONDS = 600
 
 
 def packages(kind: str) -> list[Path]:
-    """Return the files of this kind, "sdist", "wheel" or "rpm"; skip the test where they can not be built."""
+    """Return the files of this kind, "sdist", "wheel" or "rpm"; skip the test where they cannot be built."""
     if kind == "rpm":
         need("rpmbuild", "rpm")
     return _packages(kind)

@@ -48,7 +48,7 @@ class Builds:
 
 
 def builds(suite: str) -> Builds:
-    """Return what was built in `suite`; skip the test and say why if that can not be done here."""
+    """Return what was built in `suite`; skip the test and say why if that cannot be done here."""
     built = _builds_or_reason(suite)
     if isinstance(built, str):
         pytest.skip(built)

@@ -78,7 +78,7 @@ def test_conf(head: HeadNode) -> None:
     head.config.unlink()
     code, output, _ = head.ctl("conf")
     assert code == 0
-    assert f"{head.config} (can not be used" in output
+    assert f"{head.config} (cannot be used" in output
 
 
 def test_three_starts_at_once_make_one_daemon(head: HeadNode) -> None:
@@ -157,7 +157,7 @@ def test_no_secret_in_the_log(head: HeadNode) -> None:
     script = head.home / "user-data"
     script.write_text("#!/bin/sh\necho very-private-token\n")
     head.configure(f"user_data_file = {script}", log_level="debug")
-    (head.home / "fail").write_text(f"can not sign with {SECRET}: echo very-private-token")
+    (head.home / "fail").write_text(f"cannot sign with {SECRET}: echo very-private-token")
     head.ctl("start")
     head.wait_for("(hidden)", 2)
     (head.home / "fail").unlink()

@@ -207,8 +207,8 @@ def test_what_can_not_change_at_run_time_is_named(head: HeadNode) -> None:
     head.configure(state_dir=str(head.home / "other"), cluster_name="other")
     hang_up(head)
     written = head.wait_for("is in force")
-    assert "state_dir can not change while elastiq runs" in written
-    assert "cluster_name can not change while elastiq runs" in written
+    assert "state_dir cannot change while elastiq runs" in written
+    assert "cluster_name cannot change while elastiq runs" in written
     assert not (head.home / "other").exists()
     head.configure()
 

@@ -122,7 +122,7 @@ def counted(made: Plan) -> int:
     )
     unseen = sum(
         len(intent.lookalikes)
-        if intent.is_given_to_people
+        if intent.needs_people
         else max(0, intent.count - sum(record.token == intent.token for record in memory.vms.values()))
         for intent in memory.intents
     )

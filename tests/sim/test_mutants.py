@@ -75,11 +75,11 @@ def keeps_no_intents(patch: Patch) -> None:
 
 
 def finds_vms_by_record_alone(patch: Patch) -> None:
-    patch.setattr(tracking, "_is_own", lambda instance, cluster, tokens, former: False)
+    patch.setattr(tracking, "_is_own", lambda instance, cluster, tokens, once_own: False)
 
 
 def tags_nothing(patch: Patch) -> None:
-    patch.setattr(upkeep.Upkeep, "tag_untagged", lambda self, memory: None)
+    patch.setattr(upkeep.Chores, "tag_untagged", lambda self, memory: None)
 
 
 def looks_for_vms_by_tag_alone(patch: Patch) -> None:
@@ -130,11 +130,11 @@ def ignores_the_maximum(patch: Patch) -> None:
 
 
 def takes_every_vm_for_its_own(patch: Patch) -> None:
-    patch.setattr(tracking, "_is_own", lambda instance, cluster, tokens, former: True)
+    patch.setattr(tracking, "_is_own", lambda instance, cluster, tokens, once_own: True)
 
 
 def takes_any_clusters_tag_for_its_own(patch: Patch) -> None:
-    patch.setattr(tracking, "_is_own", lambda instance, cluster, tokens, former: bool(instance.cluster))
+    patch.setattr(tracking, "_is_own", lambda instance, cluster, tokens, once_own: bool(instance.cluster))
 
 
 def ends_what_somebody_else_closed(patch: Patch) -> None:

@@ -56,7 +56,7 @@ _BUILD_TIMEOUT_SECONDS = 1200
 
 
 class UnavailableError(Exception):
-    """The testbed can not run here; the text says why, and tests skip with it."""
+    """The testbed cannot run here; the text says why, and tests skip with it."""
 
 
 def rootfs() -> Path:
@@ -106,7 +106,7 @@ def _require_root_on_debian() -> None:
         ["unshare", "--mount", "--net", "--pid", "--fork", "true"], capture_output=True, text=True, timeout=300
     )
     if probe.returncode:
-        raise UnavailableError(f"the testbed can not make namespaces here: {probe.stderr.strip()}")
+        raise UnavailableError(f"the testbed cannot make namespaces here: {probe.stderr.strip()}")
     if "overlay" not in Path("/proc/filesystems").read_text(encoding="ascii"):
         subprocess.run(["modprobe", "overlay"], capture_output=True, timeout=300)
         if "overlay" not in Path("/proc/filesystems").read_text(encoding="ascii"):
@@ -119,7 +119,7 @@ def _install_host_tools() -> None:
         return
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
-        _run([*HOST_APT_GET, *command], f"apt-get can not install {' '.join(missing)}", environment)
+        _run([*HOST_APT_GET, *command], f"apt-get cannot install {' '.join(missing)}", environment)
 
 
 def _build(root: Path) -> None:
@@ -160,7 +160,7 @@ def _install_bindings(root: Path) -> None:
         + ["--implementation", "cp", "--abi", "cp313"]
         + [f"--platform=manylinux_2_{minor}_{machine}" for minor in (17, 28, 34, 39)]
         + [_BINDINGS_REQUIREMENT],
-        f"pip can not download {_BINDINGS_REQUIREMENT}",
+        f"pip cannot download {_BINDINGS_REQUIREMENT}",
     )
 
 

@@ -246,7 +246,7 @@ def test_root_goes_on_as_the_system_user(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_file_that_the_system_user_can_not_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Root(monkeypatch, USER, readable=False)
-    with pytest.raises(ConfigError, match="the user elastiq can not read it; do chown root:elastiq"):
+    with pytest.raises(ConfigError, match="the user elastiq cannot read it; do chown root:elastiq"):
         cli._become_service_user(options(tmp_path), tmp_path)
     assert "execv" not in [step[0] for step in root.done]
 

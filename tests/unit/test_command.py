@@ -111,13 +111,13 @@ def test_command_in_a_format_that_the_kernel_does_not_know(tmp_path: Path) -> No
     script = tmp_path / "condor_q"
     script.write_bytes(b"\0\1\2")
     script.chmod(0o755)
-    with pytest.raises(BatchError, match="can not be run"):
+    with pytest.raises(BatchError, match="cannot be run"):
         run([str(script)], PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize("argument", ["a\0b", "\ud800", "x" * 200_000])
 def test_argument_that_can_not_be_passed(argument: str) -> None:
-    with pytest.raises(BatchError, match="can not be run"):
+    with pytest.raises(BatchError, match="cannot be run"):
         run(["echo", argument], PATIENCE_SECONDS)
 
 

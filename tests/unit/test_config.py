@@ -149,9 +149,9 @@ def test_file_that_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Path("huge.conf").write_bytes(b"# " + b"x" * config.MAX_FILE_BYTES)
     os.mkfifo("pipe.conf")
     for name, problem in {
-        "missing.conf": "can not be read: No such file or directory",
-        "directory.conf": "can not be read: Is a directory",
-        "loop.conf": "can not be read: Too many levels of symbolic links",
+        "missing.conf": "cannot be read: No such file or directory",
+        "directory.conf": "cannot be read: Is a directory",
+        "loop.conf": "cannot be read: Too many levels of symbolic links",
         "huge.conf": "is longer than 1048576 bytes",
         "pipe.conf": "is not a regular file",
     }.items():
@@ -167,7 +167,7 @@ def test_file_that_must_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("elastiq.values._open_without_waiting", refuse)
-    with pytest.raises(ConfigError, match=r"elastiq\.conf: can not be read: Permission denied$"):
+    with pytest.raises(ConfigError, match=r"elastiq\.conf: cannot be read: Permission denied$"):
         load(path)
 
 

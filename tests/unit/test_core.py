@@ -109,7 +109,7 @@ def test_jobs_that_start_between_two_looks_count_once(tmp_path: Path) -> None:
     rig.run(5)
     rig.join_all()
     rig.run(20)
-    rig.core._memory = replace(rig.core._memory, breakers={"default": Breaker(closed_until=rig.clock.now() + 30)})
+    rig.core._memory = replace(rig.core._memory, breakers={"default": Breaker(paused_until=rig.clock.now() + 30)})
     rig.wait_for_jobs(8)
     rig.core._queue_due_at = 0.0
     rig.run(15)
@@ -502,7 +502,7 @@ def test_half_a_fault_is_told_once(rig: Rig, caplog: pytest.LogCaptureFixture) -
     caplog.set_level(logging.INFO)
     rig.batch.joined = None
     rig.run(300)
-    assert caplog.text.count("the workers can not be read") == 1
+    assert caplog.text.count("the workers cannot be read") == 1
 
 
 def test_the_ids_of_the_originals_state_file_are_taken_over(tmp_path: Path) -> None:
@@ -822,8 +822,8 @@ def test_a_dead_worker_is_not_forgotten_late_by_what_may_be_its_successors_addre
 ) -> None:
     """The batch system may know its workers by address alone."""
     dead = die_while_the_batch_system_can_not_forget(rig, monkeypatch)
-    gone = replace(rig.core._memory.unforgotten["i-00000001"], address="10.0.0.5", retry_at=rig.clock.now() + 100)
-    rig.core._memory = replace(rig.core._memory, unforgotten={"i-00000001": gone})
+    gone = replace(rig.core._memory.to_forget["i-00000001"], address="10.0.0.5", retry_at=rig.clock.now() + 100)
+    rig.core._memory = replace(rig.core._memory, to_forget={"i-00000001": gone})
     rig.wait_for_jobs(4)
     while len(rig.cloud.vms) < 2:
         rig.run(1)
@@ -854,7 +854,7 @@ def test_a_worker_that_is_back_is_not_forgotten_though_listings_still_leave_out_
     monkeypatch.setattr(rig.batch, "forget", fail)
     rig.cloud.hidden = set(rig.cloud.vms)
     workers, rig.batch.joined = rig.batch.joined, {}
-    while not rig.core._memory.unforgotten:
+    while not rig.core._memory.to_forget:
         rig.run(1)
     monkeypatch.undo()
     rig.batch.joined = workers
@@ -869,7 +869,7 @@ def test_a_worker_that_can_not_be_forgotten_for_an_hour_is_left_to_the_batch_sys
     rig.batch.jobs = rig.batch.joined = None
     rig.cloud.fault = CloudFault.UNREACHABLE
     rig.run(3700)
-    assert not rig.core._memory.unforgotten
+    assert not rig.core._memory.to_forget
 
 
 def test_after_a_damaged_database_launches_wait_until_all_vms_must_be_listed(rig: Rig) -> None:

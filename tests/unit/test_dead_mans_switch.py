@@ -201,13 +201,13 @@ def test_what_can_not_be_known_keeps_it_on_and_is_said(vm: Vm, settings: dict[st
         for tool in ("sh", "mkdir", "mv", "touch"):
             (tools / tool).symlink_to(shutil.which(tool) or "")
         settings = {**settings, "PATH": str(tools)}
-    assert "can not" in vm.silence(100, 100 + 2 * HOUR, **settings)
+    assert "cannot" in vm.silence(100, 100 + 2 * HOUR, **settings)
     assert not vm.is_off
 
 
 def test_an_unreadable_uptime_keeps_it_on(vm: Vm) -> None:
     (vm.proc / "uptime").write_text("\n")
-    assert "can not read" in vm.run("head.example")
+    assert "cannot read" in vm.run("head.example")
 
 
 def test_without_a_probe_the_port_of_the_collector_is_tried(vm: Vm) -> None:

@@ -674,7 +674,7 @@ class TestClose:
         assert '== "x\\" || true || \\"\\\\")' in asked[asked.index("-constraint") + 1]
 
     def test_names_that_no_string_can_carry(self, pool: Pool, plugin: HTCondor) -> None:
-        with pytest.raises(BatchError, match="can not be the name"):
+        with pytest.raises(BatchError, match="cannot be the name"):
             plugin.close(Worker("a\nb"))
 
 
@@ -708,7 +708,7 @@ class TestReopen:
 
     def test_worker_that_stays_closed(self, pool: Pool, plugin: HTCondor) -> None:
         pool.answers(SCHEDDS, ("condor_on", [(1, "", "Can't find address for master")]), ("condor_status", [NO_SLOT]))
-        with pytest.raises(BatchError, match="can not be opened again: Can't find address for master"):
+        with pytest.raises(BatchError, match="cannot be opened again: Can't find address for master"):
             plugin.reopen(NODE)
 
     def test_worker_that_is_gone(self, pool: Pool, plugin: HTCondor) -> None:

@@ -20,8 +20,8 @@ from elastiq.lanes import (
     STUCK_CALLS,
     Lane,
     LaneBusyError,
-    LanedBatch,
-    LanedCloud,
+    BatchLane,
+    CloudLane,
 )
 from elastiq.model import Pool, Worker
 from elastiq.planner import MOST_VMS_AT_ONCE
@@ -256,7 +256,7 @@ def test_a_late_answer_to_an_act_is_never_taken_for_a_fresh_one(lane: Lane, gate
     batch = FakeBatch()
     batch.close = lambda worker: gate()  # type: ignore[method-assign, assignment, return-value]
     gate.answer = Closing.CLOSED
-    laned = LanedBatch(batch, lane)
+    laned = BatchLane(batch, lane)
     with hanging(lane, gate, BatchError, "closing w1 has not answered"):
         laned.close(Worker("w1"))
     with pytest.raises(BatchError, match="closing w1 was left out"):
@@ -269,7 +269,7 @@ def test_a_late_answer_to_an_act_is_never_taken_for_a_fresh_one(lane: Lane, gate
 def test_the_late_answer_to_a_launch_is_kept_for_its_token(lane: Lane, gate: Gate) -> None:
     cloud = FakeCloud()
     cloud.launch = lambda pool, count, token: gate()  # type: ignore[method-assign, assignment, return-value]
-    laned = LanedCloud(cloud, lane)
+    laned = CloudLane(cloud, lane)
     with hanging(lane, gate, CloudError, "launching 3 VMs has not answered") as caught:
         laned.launch(Pool(), 3, "token-1")
     assert caught.value.uncertain
@@ -304,7 +304,7 @@ def test_a_launch_of_many_vms_is_given_up_later(
     cloud = FakeCloud()
     cloud.launch = lambda pool, count, token: gate()  # type: ignore[method-assign, assignment, return-value]
     cloud.terminate = lambda ids: ids  # type: ignore[method-assign, assignment, return-value]
-    laned = LanedCloud(cloud, lane)
+    laned = CloudLane(cloud, lane)
     with hanging(lane, gate, CloudError, "launching 50 VMs has not answered"):
         laned.launch(Pool(), 50, "token-1")
     clock.added += GIVE_UP + 1
@@ -387,10 +387,10 @@ def test_a_call_that_ends_within_the_grace_still_counts(
 
 
 def test_every_method_of_both_ports_goes_through(clock: SettableClock) -> None:
-    batch = LanedBatch(FakeBatch(), patient(clock))
+    batch = BatchLane(FakeBatch(), patient(clock))
     assert batch.demand() == ()
     assert batch.workers() == ()
-    cloud = LanedCloud(FakeCloud(), patient(clock))
+    cloud = CloudLane(FakeCloud(), patient(clock))
     assert cloud.list_instances(everything=True) == ()
     made = cloud.launch(Pool(), 2, "t")
     assert len(made) == 2

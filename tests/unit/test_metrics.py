@@ -165,10 +165,10 @@ def test_a_file_that_can_not_be_written_is_said_once_and_stops_nothing(
     reports: list[object] = []
     save = rig.state.save_report
     monkeypatch.setattr(rig.state, "save_report", lambda report: (reports.append(report), save(report)))
-    fault = f"metrics_file {metrics_file(rig)} can not be written: No such file or directory"
+    fault = f"metrics_file {metrics_file(rig)} cannot be written: No such file or directory"
     rig.run(600)
     assert caplog.messages.count(fault) == 1
-    assert len(reports) < 20, "a file that can not be written is no news in every pass"
+    assert len(reports) < 20, "a file that cannot be written is no news in every pass"
     report = read_report(rig.directory)
     assert report and report["last_error"]["text"] == fault
     rig.wait_for_jobs(40)
@@ -183,7 +183,7 @@ def test_a_file_that_can_not_be_written_is_said_once_and_stops_nothing(
 def test_a_directory_in_its_place_is_no_defect(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     metrics_file(rig).mkdir(parents=True)
     rig.run(60)
-    assert f"metrics_file {metrics_file(rig)} can not be written: Is a directory" in caplog.messages
+    assert f"metrics_file {metrics_file(rig)} cannot be written: Is a directory" in caplog.messages
     assert "defect" not in caplog.text
 
 

@@ -297,7 +297,7 @@ def test_one_request_takes_only_so_many_vms_and_says_so() -> None:
 
 
 def test_the_breaker_stops_launches_and_says_why() -> None:
-    breaker = Breaker(failed_boots=3, trips=1, closed_until=NOW + 200, reason="VM i-1 did not join")
+    breaker = Breaker(failed_boots=3, trips=1, paused_until=NOW + 200, reason="VM i-1 did not join")
     memory = Memory(waiting_since=NOW - 100, breakers={"default": breaker})
     made = plan(see([], demand=(jobs(8),)), memory, PLAIN)
     assert not launched(made)
@@ -484,7 +484,7 @@ def test_a_worker_is_called_closed_only_if_it_is(closed: bool, said: str) -> Non
 
 
 def test_what_became_of_the_last_boots_is_said_whatever_was_refused_since() -> None:
-    broken = Breaker(failed_boots=3, trips=1, closed_until=NOW - 1, reason="no capacity", boot_reason="no such command")
+    broken = Breaker(failed_boots=3, trips=1, paused_until=NOW - 1, reason="no capacity", boot_reason="no such command")
     memory = remember([vm(1)], waiting_since=NOW - 100, breakers={"default": broken})
     made = plan(see([vm(1)], demand=(jobs(20),)), memory, PLAIN)
     assert launched(made) == 0

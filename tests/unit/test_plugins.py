@@ -107,7 +107,7 @@ def test_a_wheel_that_pip_installed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-build-isolation", "--no-deps"]
     built = subprocess.run([*command, f"--target={target}", str(project)], capture_output=True, text=True)
     if built.returncode:
-        pytest.skip(f"pip can not build a wheel here: {built.stderr.strip()[-300:]}")
+        pytest.skip(f"pip cannot build a wheel here: {built.stderr.strip()[-300:]}")
     result = check_configuration(tmp_path, "toy", target)
     assert (result.returncode, result.stderr) == (0, "")
     assert "the configuration is good" in result.stdout
@@ -167,7 +167,7 @@ def test_a_plugin_that_can_not_be_imported(packages: Packages, case: str, way: s
     packages.install("elastiq-toy", "[elastiq.plugins]\ntoy = elastiq_site.toy\n")
     name = "toy" if way == "entry point" else "elastiq_site.toy"
     line = problem(name)
-    assert f"plugin {name} can not be imported: " in line
+    assert f"plugin {name} cannot be imported: " in line
     assert re.search(expected, line), line
     assert line.endswith("; mend it, or set another batch_plugin")
     assert len(line) < 1000
@@ -181,7 +181,7 @@ def loaded(packages: Packages, text: str) -> str:
 
 def test_a_plugin_whose_create_raises(packages: Packages) -> None:
     line = loaded(packages, "def create(settings): raise KeyError('LSF_ENVDIR')\n")
-    assert "plugin elastiq_site.toy can not be set up: KeyError " in line
+    assert "plugin elastiq_site.toy cannot be set up: KeyError " in line
     assert "LSF_ENVDIR" in line
 
 
@@ -200,7 +200,7 @@ def test_a_module_without_create(packages: Packages) -> None:
 def test_an_entry_point_whose_object_is_not_there(packages: Packages) -> None:
     packages.module("elastiq_toy", GOOD)
     packages.install("elastiq-toy", "[elastiq.plugins]\ntoy = elastiq_toy:make\n")
-    assert "plugin toy can not be imported: AttributeError" in problem("toy")
+    assert "plugin toy cannot be imported: AttributeError" in problem("toy")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -224,7 +224,7 @@ def test_a_plugin_that_fails_when_it_is_looked_at(packages: Packages) -> None:
     text = GOOD.replace("    def demand(self)", "    @property\n    def demand(self)").replace(
         "return ()", "return 1 / 0", 1
     )
-    assert "can not be used: ZeroDivisionError" in loaded(packages, text)
+    assert "cannot be used: ZeroDivisionError" in loaded(packages, text)
 
 
 def test_two_distributions_that_offer_the_same_name(packages: Packages) -> None:
@@ -246,7 +246,7 @@ def test_entry_points_that_can_not_be_read(monkeypatch: pytest.MonkeyPatch) -> N
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
     monkeypatch.setattr(plugins.metadata, "entry_points", fail)
-    assert "plugin toy can not be looked for in the packages: UnicodeDecodeError" in problem("toy")
+    assert "plugin toy cannot be looked for in the packages: UnicodeDecodeError" in problem("toy")
 
 
 def check_configuration(directory: Path, plugin: str, site: Path) -> subprocess.CompletedProcess[str]:
@@ -268,5 +268,5 @@ def test_the_program_refuses_a_broken_plugin_in_one_line(packages: Packages, tmp
     packages.install("elastiq-toy", "[elastiq.plugins]\ntoy = elastiq_toy\n")
     result = check_configuration(tmp_path, "toy", tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("[elastiq] batch_plugin: plugin toy can not be imported: ")
+    assert result.stderr.startswith("[elastiq] batch_plugin: plugin toy cannot be imported: ")
     assert len(result.stderr.splitlines()) == 1

@@ -473,7 +473,7 @@ def test_the_program_on_a_good_plugin(tmp_path: Path) -> None:
         ("return None", "FAILED     demand   it is a NoneType, not a tuple"),
         (
             "return ( # no end",
-            "FAILED     load     [elastiq] batch_plugin: plugin site_batch.toy can not be imported: S",
+            "FAILED     load     [elastiq] batch_plugin: plugin site_batch.toy cannot be imported: S",
         ),
     ],
 )
@@ -495,7 +495,7 @@ def test_the_program_on_a_plugin_that_hangs(tmp_path: Path) -> None:
 def test_the_program_on_a_plugin_that_is_not_there(tmp_path: Path) -> None:
     result = run(tmp_path, "", plugin="raise RuntimeError('no licence')\n")
     assert (result.returncode, result.stderr) == (1, "")
-    assert "can not be imported: RuntimeError 'no licence'" in result.stdout
+    assert "cannot be imported: RuntimeError 'no licence'" in result.stdout
 
 
 @pytest.mark.parametrize("argument", ["--pause-s=-1", "--timeout-s=nan", "--timeout-s=soon", "--close"])

@@ -230,10 +230,10 @@ def test_every_truncation_of_a_worker_is_an_error(spool: Spool, batch: SandboxBa
 
 def test_bytes_that_are_no_text_are_an_error(spool: Spool, batch: SandboxBatch) -> None:
     (spool.directory / "queue" / "000001.json").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(BatchError, match="can not read"):
+    with pytest.raises(BatchError, match="cannot read"):
         batch.demand()
     (spool.directory / "workers" / "w.json").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(BatchError, match="can not use"):
+    with pytest.raises(BatchError, match="cannot use"):
         batch.workers()
 
 
@@ -280,5 +280,5 @@ def test_create_needs_a_directory() -> None:
 
 def test_a_spool_that_can_not_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(BatchError, match="can not make"):
+    with pytest.raises(BatchError, match="cannot make"):
         Spool(tmp_path / "file" / "spool").create()

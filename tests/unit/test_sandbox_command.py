@@ -25,7 +25,7 @@ def test_submit_and_queue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_spool_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["queue", "--spool", str(tmp_path / "none")]) == 1
-    assert "can not use the sandbox's spool directory" in capsys.readouterr().err
+    assert "cannot use the sandbox's spool directory" in capsys.readouterr().err
 
 
 def test_missing_packages_are_named_with_the_way_to_get_them(

@@ -373,7 +373,7 @@ class TestNodesThatSlurmCallsByHostName:
             cluster.hanging = ""
             with pytest.raises(BatchError, match=r"may be worker3, of which .* IPv4 address$"):
                 plugin.close(self.BUSY)
-        said = "addresses of nodes can not be looked up: the name service does not answer (getent gave no"
+        said = "addresses of nodes cannot be looked up: the name service does not answer (getent gave no"
         assert [said in message for message in caplog.messages] == [True] * 2
 
 

@@ -24,8 +24,8 @@ MEMORY = Memory(
     tokens_shown=True,
     breakers={"default": Breaker(3, 1, 0, 0.0, "did not join")},
     capacities={"default": Shape(4, 8000, 20_000, 1)},
-    former=("i-0",),
-    unforgotten={"i-00": Departed("w0", "10.0.0.9", NOW - 5, 2)},
+    once_own=("i-0",),
+    to_forget={"i-00": Departed("w0", "10.0.0.9", NOW - 5, 2)},
 )
 
 
@@ -52,7 +52,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
 def test_changes_and_removals_are_saved(tmp_path: Path) -> None:
     state = State(tmp_path, NOW)
     state.save(MEMORY)
-    later = replace(MEMORY, vms={"i-1": replace(MEMORY.vms["i-1"], closed=True)}, intents=(), former=())
+    later = replace(MEMORY, vms={"i-1": replace(MEMORY.vms["i-1"], closed=True)}, intents=(), once_own=())
     state.save(later)
     state.close()
     assert reopen(tmp_path) == later

@@ -70,7 +70,7 @@ def test_a_vm_missing_for_long_is_given_up_but_known_again_if_it_comes_back() ->
     assert [record.id for record in situation.departed] == [RECORD.id]
     back = track(listing(Instance(RECORD.id, InstanceState.RUNNING)), situation.memory, POLICY)
     assert RECORD.id in back.memory.vms
-    assert not back.memory.former
+    assert not back.memory.once_own
 
 
 @pytest.mark.parametrize("joined_at", [NOW - 4000, None])
@@ -95,7 +95,7 @@ def test_a_worker_that_was_lost_is_not_given_up_while_the_workers_can_not_be_rea
 def test_a_vm_whose_worker_elastiq_wants_to_close_is_given_up_no_sooner(closed: bool) -> None:
     """Found by the simulator: a defect of the plugin ended the close, and its job ran on while listings left it out."""
     leaving = replace(RECORD, joined_at=NOW - 4000, closing_at=NOW - 5, closed=closed, missing_since=NOW - 5000)
-    assert RECORD.id in track(listing(), vms(leaving), POLICY).memory.vms, "the workers can not be read"
+    assert RECORD.id in track(listing(), vms(leaving), POLICY).memory.vms, "the workers cannot be read"
     nobody = replace(listing(), workers=())
     situation = track(nobody, vms(leaving), POLICY)
     assert RECORD.id in situation.memory.vms, "one answer may be wrong"
@@ -181,12 +181,12 @@ def test_an_adopted_old_vm_gets_the_patience_of_a_lost_worker() -> None:
 
 
 @pytest.mark.parametrize(
-    ("former", "launched_at"), [(("i-9",), NOW - 50), (("t1",), NOW - 5000), ((), NOW + 9000), ((), None)]
+    ("once_own", "launched_at"), [(("i-9",), NOW - 50), (("t1",), NOW - 5000), ((), NOW + 9000), ((), None)]
 )
-def test_an_adopted_vm_that_may_be_old_gets_that_patience_too(former: tuple[str, ...], launched_at: float) -> None:
+def test_an_adopted_vm_that_may_be_old_gets_that_patience_too(once_own: tuple[str, ...], launched_at: float) -> None:
     """Found by the simulator: one that listings had left out for an hour came back, and the clock was hours behind."""
     back = Instance("i-9", InstanceState.RUNNING, client_token="t1", cluster="test", launched_at=launched_at)
-    record = track(listing(back), Memory(former=former), POLICY).memory.vms["i-9"]
+    record = track(listing(back), Memory(once_own=once_own), POLICY).memory.vms["i-9"]
     assert record.joined_at is not None
     assert record.joined_at <= NOW
     assert record.lost_since == NOW
@@ -195,7 +195,7 @@ def test_an_adopted_vm_that_may_be_old_gets_that_patience_too(former: tuple[str,
 def test_a_vm_that_turns_up_late_from_a_launch_that_was_given_up_is_taken_for_one_that_boots() -> None:
     """Nobody ever saw it, so it is no lost worker: it is room for jobs, and if it fails to boot that is said."""
     late = Instance("i-9", InstanceState.RUNNING, client_token="t1", launched_at=NOW - 50)
-    assert track(listing(late), Memory(former=("t1",)), POLICY).memory.vms["i-9"].joined_at is None
+    assert track(listing(late), Memory(once_own=("t1",)), POLICY).memory.vms["i-9"].joined_at is None
 
 
 @pytest.mark.parametrize(
@@ -271,8 +271,8 @@ def test_the_breaker_pauses_for_5_10_20_and_30_minutes() -> None:
     breaker, now, pauses = Breaker(), NOW, []
     for _ in range(7):
         breaker = boot_failed(breaker, now, "did not join")
-        pauses.append(round(max(0.0, breaker.closed_until - now)))
-        now = max(now, breaker.closed_until)
+        pauses.append(round(max(0.0, breaker.paused_until - now)))
+        now = max(now, breaker.paused_until)
     assert pauses == [0, 0, 300, 600, 1200, 1800, 1800]
 
 
@@ -286,7 +286,7 @@ def test_the_end_of_a_boot_is_kept_beside_the_reason_of_a_pause() -> None:
 
 def test_failures_during_a_pause_do_not_prolong_it() -> None:
     breaker = boot_failed(Breaker(failed_boots=2), NOW, "did not join")
-    assert boot_failed(breaker, NOW + 10, "did not join").closed_until == breaker.closed_until
+    assert boot_failed(breaker, NOW + 10, "did not join").paused_until == breaker.paused_until
 
 
 TERMINATE = Decision(Kind.TERMINATE, "idle", instance_id=RECORD.id)
@@ -309,7 +309,7 @@ def test_a_failed_launch_stays_open_only_if_it_may_have_worked(uncertain: bool, 
     launch = Decision(Kind.LAUNCH, "jobs wait", count=2)
     after = learn(memory, Outcome(launch, False, "quota", uncertain=uncertain, token="t"), NOW)
     assert len(after.intents) == left
-    assert after.breakers["default"].closed_until == (0 if uncertain else NOW + 15), "the open intent holds it back"
+    assert after.breakers["default"].paused_until == (0 if uncertain else NOW + 15), "the open intent holds it back"
 
 
 def test_a_vm_that_has_joined_keeps_its_worker_when_the_wall_clock_went_back() -> None:
