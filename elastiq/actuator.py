@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from elastiq.clock import Clock
-from elastiq.cloud import Cloud
+from elastiq.decisions import Decision, Kind, Outcome, Plan
 from elastiq.errors import BatchError, CloudError, StateError
-from elastiq.model import Decision, Intent, Kind, Memory, Outcome, Plan, Pool, VmRecord, Worker
+from elastiq.memory import Intent, Memory, VmRecord
+from elastiq.model import Pool, Worker
+from elastiq.planning.learning import learn
 from elastiq.plugins import BatchSystem, Closing
+from elastiq.ports import Cloud
 from elastiq.state import State
-from elastiq.tracking import learn
 
 log = logging.getLogger(__name__)
 

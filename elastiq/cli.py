@@ -17,12 +17,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NoReturn
 
-from elastiq import config, plugins
+from elastiq import config
 from elastiq.clock import Clock
 from elastiq.config import Settings
 from elastiq.errors import ConfigError, ElastiqError
-from elastiq.logs import LOG_FILE
-from elastiq.pidfile import AlreadyRunningError, find_daemon
+from elastiq.plugins import loading
+from elastiq.process.logs import LOG_FILE
+from elastiq.process.pidfile import AlreadyRunningError, find_daemon
 from elastiq.state import read_report
 from elastiq.version import VERSION
 
@@ -108,7 +109,7 @@ def _check(options: argparse.Namespace) -> int:
     good, text = config.check(options.config)
     if good:
         settings = config.load(options.config)
-        plugins.load(settings.batch_plugin, settings)
+        loading.load(settings.batch_plugin, settings)
     print(text, file=sys.stdout if good else sys.stderr)
     return OK if good else BAD_CONFIGURATION
 
@@ -149,7 +150,7 @@ def _start(options: argparse.Namespace) -> int:
         print(AlreadyRunningError(running))
         return OK
     _become_service_user(options, state_directory)
-    plugins.load(settings.batch_plugin, settings)
+    loading.load(settings.batch_plugin, settings)
     _open_standard_streams()
     read_end, write_end = os.pipe()
     if os.fork() == 0:

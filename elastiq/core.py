@@ -8,18 +8,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from elastiq.actuator import Actuator, DryRunActuator
+from elastiq.chores import Chores
 from elastiq.clock import Clock
-from elastiq.cloud import Cloud
 from elastiq.config import Settings
+from elastiq.decisions import Kind, Plan
 from elastiq.errors import ElastiqError
-from elastiq.model import Breaker, Kind, Memory, Plan
+from elastiq.memory import Breaker, Memory
 from elastiq.observer import Observer, Reading
-from elastiq.planner import plan
+from elastiq.planning import patience
+from elastiq.planning.plan import plan
 from elastiq.plugins import BatchSystem
-from elastiq.reporter import Reporter
+from elastiq.ports import Cloud
+from elastiq.report.reporter import Reporter
 from elastiq.state import State
-from elastiq.tracking import SETTLE_SECONDS, UNSEEN_SECONDS
-from elastiq.upkeep import Chores
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Core:
     def _pause_after_damage(self) -> None:
         """Launch nothing while listings may still leave out VMs of launches that only a lost database knew of."""
         now, damaged_at = self._clock.now(), self._state.damaged_at()
-        until = 0.0 if damaged_at is None else min(now, damaged_at) + SETTLE_SECONDS + UNSEEN_SECONDS
+        until = 0.0 if damaged_at is None else min(now, damaged_at) + patience.SETTLE_SECONDS + patience.UNSEEN_SECONDS
         if now >= until:
             return
         reason = "the state database was damaged, and VMs launched just before may not be listed yet"

@@ -15,15 +15,17 @@ from types import FrameType, TracebackType
 
 from daemon import DaemonContext
 
-from elastiq import command, config, logs, plugins, userdata
+from elastiq import command, config
 from elastiq.clock import Clock
 from elastiq.config import Settings
 from elastiq.core import Core
-from elastiq.ec2 import Ec2
+from elastiq.ec2 import Ec2, userdata
 from elastiq.errors import BatchError, ElastiqError
-from elastiq.lanes import Lane, BatchLane, CloudLane
-from elastiq.pidfile import PidFile
-from elastiq.reporter import REPORT_EVERY_SECONDS
+from elastiq.plugins import loading
+from elastiq.process import logs
+from elastiq.process.lanes import BatchLane, CloudLane, Lane
+from elastiq.process.pidfile import PidFile
+from elastiq.report.reporter import REPORT_EVERY_SECONDS
 from elastiq.state import State
 from elastiq.version import VERSION
 
@@ -147,7 +149,7 @@ class Daemon:
         self._redactor.add(keys, (settings.user_data, user_data))
         for warning in warnings:
             log.warning("%s", warning)
-        batch = plugins.load(settings.batch_plugin, settings)
+        batch = loading.load(settings.batch_plugin, settings)
         cloud = Ec2(settings, refused_features, user_data=user_data)
         batch_lane, cloud_lane = Lane("batch system", self._clock), Lane("cloud", self._clock)
         for lane in self._lanes:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from elastiq.clock import Clock
-from elastiq.cloud import Cloud
 from elastiq.errors import BatchError, CloudError
-from elastiq.model import Demand, Instance, Memory, Observation, Worker
+from elastiq.memory import Memory
+from elastiq.model import Demand, Instance, Observation, Worker
 from elastiq.plugins import BatchSystem
-from elastiq.reporter import Reporter
+from elastiq.ports import Cloud
+from elastiq.report.reporter import Reporter
 
 Answer = TypeVar("Answer")
 

@@ -26,14 +26,15 @@ from elastiq import config
 from elastiq.clock import Clock
 from elastiq.errors import BatchError, ConfigError
 from elastiq.model import Demand, Shape, Worker
-from elastiq.plugins import BatchSystem, Closing, error_text, load
-from elastiq.plugins.common import is_same, label
-from elastiq.plugins.text import LARGEST, excerpt, ipv4
+from elastiq.plugins import BatchSystem, Closing
+from elastiq.plugins.kit import LARGEST, ipv4, is_same, label
+from elastiq.plugins.loading import error_text, load
+from elastiq.text import excerpt
 
 Answer = TypeVar("Answer")
 
 LONG_SECONDS = 5.0
-"""A call that takes longer holds back the other checks of its cycle (ASK_WAIT_SECONDS of elastiq.lanes)."""
+"""A call that takes longer holds back the other checks of its cycle (ASK_WAIT_SECONDS of elastiq.process.lanes)."""
 
 LONGEST_IDLE_SECONDS = 10 * 365 * 86400.0
 """More than that is a time of day that was taken for a time span."""

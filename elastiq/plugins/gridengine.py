@@ -23,8 +23,7 @@ from elastiq.clock import Clock
 from elastiq.command import Result, execute, pipeline, run
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Shape, Worker
-from elastiq.plugins import Closing, text
-from elastiq.plugins.common import Deadline, is_same, label, run_module
+from elastiq.plugins import Closing, kit
 from elastiq.plugins.gridengine_parse import (
     CLOSED,
     HOST_RESOURCES,
@@ -41,6 +40,7 @@ from elastiq.plugins.gridengine_parse import (
     parse_rule,
     rule_of,
 )
+from elastiq.plugins.kit import Deadline, is_same, label, run_module
 
 if TYPE_CHECKING:
     from elastiq.config import Settings
@@ -280,7 +280,7 @@ def _hosts(deadline: Deadline) -> tuple[Host, ...]:
     silent = [host.name for host in hosts if (host.reported or host.jobs) and not host.address]
     if not silent:
         return hosts
-    known = text.addresses(execute(["getent", "ahostsv4", *silent], deadline.remaining()).output, silent)
+    known = kit.addresses(execute(["getent", "ahostsv4", *silent], deadline.remaining()).output, silent)
     return tuple(replace(host, address=host.address or known.get(host.name.lower())) for host in hosts)
 
 

@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from xml.etree.ElementTree import Element  # nosec B405 - only as a type; text.xml_document reads
+from xml.etree.ElementTree import Element  # nosec B405 - only as a type; kit.xml_document reads
 
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Shape, Worker
-from elastiq.plugins import text
+from elastiq.plugins import kit
 from elastiq.plugins.gridengine_query import GPU_REQUESTS, MEMORY_REQUESTS
+from elastiq.text import excerpt
 
 INSTANCE = "elastiq_instance"
 ADDRESS = "elastiq_address"
@@ -172,7 +173,7 @@ class Host:
 
 def parse_groups(answer: str) -> tuple[Group, ...]:
     """Given the JSON of gridengine_query, return the groups. Raise BatchError if it is anything else."""
-    document = text.json_document(answer, "qstat")
+    document = kit.json_document(answer, "qstat")
     groups = document.get("groups") if isinstance(document, dict) else None
     if not isinstance(groups, list):
         raise BatchError("qstat's jobs were counted without a list of groups")
@@ -188,11 +189,11 @@ def _group(row: object) -> Group:
             and all(isinstance(value, str) for value in requests.values())
             and type(slots) is int
             and type(jobs) is int
-            and 0 < jobs <= text.LARGEST
+            and 0 < jobs <= kit.LARGEST
             and isinstance(oldest, str)
         ):
             return Group(environment, min(max(slots, 1), _SLOTS_LIMIT), requests, jobs, oldest)
-    raise BatchError(f"qstat's jobs were counted with what is no group: {text.excerpt(repr(row))}")
+    raise BatchError(f"qstat's jobs were counted with what is no group: {excerpt(repr(row))}")
 
 
 def parse_resources(answer: str) -> dict[str, Resource]:
@@ -204,7 +205,7 @@ def parse_resources(answer: str) -> dict[str, Resource]:
     rows = [line.split() for line in answer.splitlines() if line.strip() and not line.startswith("#")]
     for row in rows:
         if len(row) < 8:
-            raise BatchError(f"qconf -sc answered what is no complex: {text.excerpt(' '.join(row))}")
+            raise BatchError(f"qconf -sc answered what is no complex: {excerpt(' '.join(row))}")
         found[row[0]] = Resource(row[5].upper(), row[6])
     if "slots" not in found:
         raise BatchError("qconf -sc answered without the complex slots, which every Grid Engine has")
@@ -215,7 +216,7 @@ def parse_rule(answer: str, name: str) -> str:
     """Given the output of `qconf -sp NAME`, return the allocation rule. Raise BatchError if there is none."""
     rules: list[str] = re.findall(r"^allocation_rule[ \t]+(\S+)", answer, re.MULTILINE)
     if len(rules) != 1:
-        raise BatchError(f"qconf -sp {name} answered without an allocation rule: {text.excerpt(answer)}")
+        raise BatchError(f"qconf -sp {name} answered without an allocation rule: {excerpt(answer)}")
     return rules[0]
 
 
@@ -224,7 +225,7 @@ def parse_names(answer: str, who: str) -> tuple[str, ...]:
     names = tuple(line.strip() for line in answer.splitlines() if line.strip())
     for name in names:
         if not re.fullmatch(r"@?[A-Za-z0-9_][A-Za-z0-9_.+-]{0,254}", name):
-            raise BatchError(f"{who} answered what is no name: {text.excerpt(name)}")
+            raise BatchError(f"{who} answered what is no name: {excerpt(name)}")
     return names
 
 
@@ -288,7 +289,7 @@ def _amount_mb(name: str, asked: Mapping[str, str], resources: Mapping[str, Reso
     value = asked.get(name) or (resource.default if consumed else "")
     if not value or not (consumed or name in _LOAD_VALUES) or value.upper() in ("NONE", "INFINITY"):
         return 0
-    size = text.size_mb(value, f"qstat ({name})", unit="B", small_is_decimal=True)
+    size = kit.size_mb(value, f"qstat ({name})", unit="B", small_is_decimal=True)
     return size * slots if resource.consumable == "YES" else size
 
 
@@ -298,9 +299,9 @@ def _count(name: str, asked: Mapping[str, str], resources: Mapping[str, Resource
     try:
         number = int(float(value))
     except (ValueError, OverflowError):
-        raise BatchError(f"qstat answered what is no number of {name}: {text.excerpt(value)}") from None
-    if not 0 <= number <= text.LARGEST:
-        raise BatchError(f"qstat answered what is no number of {name}: {text.excerpt(value)}")
+        raise BatchError(f"qstat answered what is no number of {name}: {excerpt(value)}") from None
+    if not 0 <= number <= kit.LARGEST:
+        raise BatchError(f"qstat answered what is no number of {name}: {excerpt(value)}")
     return number * slots if resource and resource.consumable == "YES" else number
 
 
@@ -317,12 +318,12 @@ def parse_hosts(answer: str) -> tuple[Host, ...]:
 
     Raise BatchError if it is no list of hosts. It always has the pseudo host `global`: without it, it is no answer.
     """
-    root = text.xml_document(answer, "qhost")
+    root = kit.xml_document(answer, "qhost")
     elements = {element.get("name", ""): element for element in root.iter("host")}
     if root.tag != "qhost" or "global" not in elements:
-        raise BatchError(f"qhost answered what is no list of hosts: {text.excerpt(answer)}")
-    hosts = [_host(text.name(name, "qhost"), elements[name]) for name in sorted(elements) if name != "global"]
-    doubtful = text.claimed_twice(host.instance_id for host in hosts)
+        raise BatchError(f"qhost answered what is no list of hosts: {excerpt(answer)}")
+    hosts = [_host(kit.name(name, "qhost"), elements[name]) for name in sorted(elements) if name != "global"]
+    doubtful = kit.claimed_twice(host.instance_id for host in hosts)
     return tuple(replace(host, instance_id=None) if host.instance_id in doubtful else host for host in hosts)
 
 
@@ -337,8 +338,8 @@ def _host(name: str, element: Element) -> Host:
     return Host(
         name=name,
         queues=tuple(_queue(queue, name) for queue in element.findall("queue")),
-        instance_id=text.instance_id(resources.get(INSTANCE, ("", ""))[1]),
-        address=text.ipv4(resources.get(ADDRESS, ("", ""))[1]),
+        instance_id=kit.instance_id(resources.get(INSTANCE, ("", ""))[1]),
+        address=kit.ipv4(resources.get(ADDRESS, ("", ""))[1]),
         closed_queues=tuple(queue for queue in closed if queue not in ("", NOTHING)),
         slots_left=_whole(consumed["slots"]) if "slots" in consumed else None,
         memory_total_mb=_left_mb(resources["mem_total"][1]) if "mem_total" in resources else 0,
@@ -352,20 +353,20 @@ def _queue(element: Element, host: str) -> QueueInstance:
     values = {value.get("name", ""): (value.text or "").strip() for value in element.findall("queuevalue")}
     name = element.get("name", "")
     if not _QUEUE.fullmatch(name) or "state_string" not in values:
-        raise BatchError(f"qhost answered what is no queue of host {host}: {text.excerpt(name)}")
-    used, slots = (text.count(values.get(key, ""), "qhost") for key in ("slots_used", "slots"))
-    reserved = text.count(values.get("slots_resv", "0"), "qhost")
+        raise BatchError(f"qhost answered what is no queue of host {host}: {excerpt(name)}")
+    used, slots = (kit.count(values.get(key, ""), "qhost") for key in ("slots_used", "slots"))
+    reserved = kit.count(values.get("slots_resv", "0"), "qhost")
     return QueueInstance(name, slots, used, reserved, values["state_string"])
 
 
 def _left_mb(value: str) -> int:
     # A consumable may have been overdrawn by a change of the configuration.
-    return 0 if value.startswith("-") else text.size_mb(value, "qhost", unit="B", small_is_decimal=True)
+    return 0 if value.startswith("-") else kit.size_mb(value, "qhost", unit="B", small_is_decimal=True)
 
 
 def _whole(value: str) -> int:
     try:
         number = int(float(value))
     except (ValueError, OverflowError):
-        raise BatchError(f"qhost answered what is no number: {text.excerpt(value)}") from None
+        raise BatchError(f"qhost answered what is no number: {excerpt(value)}") from None
     return min(max(number, 0), _SLOTS_LIMIT)

@@ -14,7 +14,6 @@ from elastiq.command import execute, pipeline, run
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Worker
 from elastiq.plugins import Closing
-from elastiq.plugins.common import Deadline, is_same, label, run_module
 from elastiq.plugins.htcondor_parse import (
     OWN_DRAIN,
     Machine,
@@ -31,6 +30,7 @@ from elastiq.plugins.htcondor_query import (
     SLOT_CONSTRAINT,
     WAITING_CONSTRAINT,
 )
+from elastiq.plugins.kit import Deadline, is_same, label, run_module
 
 if TYPE_CHECKING:
     from elastiq.config import Settings

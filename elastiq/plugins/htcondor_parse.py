@@ -11,17 +11,8 @@ from typing import Any
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Shape, Worker
 from elastiq.plugins.htcondor_query import SLOT_ATTRIBUTES
-from elastiq.plugins.text import (
-    LARGEST,
-    amount,
-    claimed_twice,
-    excerpt,
-    instance_id,
-    ipv4,
-    is_name,
-    json_document,
-    total,
-)
+from elastiq.plugins.kit import LARGEST, amount, claimed_twice, instance_id, ipv4, is_name, json_document, total
+from elastiq.text import excerpt
 
 OWN_DRAIN = "elastiq"
 """How the reason of every drain that elastiq asks for begins."""

@@ -21,8 +21,8 @@ from elastiq.clock import Clock
 from elastiq.command import Result, execute, pipeline, run
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Worker
-from elastiq.plugins import Closing, text
-from elastiq.plugins.common import Deadline, is_same, label
+from elastiq.plugins import Closing, kit
+from elastiq.plugins.kit import Deadline, is_same, label
 from elastiq.plugins.slurm_parse import (
     GROUP_JOBS,
     OWN_REASON,
@@ -273,7 +273,7 @@ def _looked_up(nodes: tuple[Node, ...], deadline: Deadline, *, down: bool) -> tu
         answer = execute(["getent", "ahostsv4", *hosts], seconds).output
     except BatchError as error:
         return nodes, f"the name service does not answer ({error})"
-    return with_addresses(nodes, text.addresses(answer, hosts)), ""
+    return with_addresses(nodes, kit.addresses(answer, hosts)), ""
 
 
 def _find(worker: Worker, nodes: Sequence[Node]) -> Node | None:

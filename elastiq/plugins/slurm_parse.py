@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Shape, Worker
-from elastiq.plugins import text
+from elastiq.plugins import kit
+from elastiq.text import excerpt
 
 QUEUE_FIELDS = (
     "ArrayJobID",
@@ -191,40 +192,40 @@ def parse_queue(answer: str) -> tuple[tuple[Waiting, ...], Mapping[str, int]]:
     """
     lines = answer.splitlines()
     if not lines or not _HEADER.fullmatch(lines[0]):
-        raise BatchError(f"squeue answered what is no list of jobs: {text.excerpt(answer)}")
+        raise BatchError(f"squeue answered what is no list of jobs: {excerpt(answer)}")
     waiting = []
     running: defaultdict[str, int] = defaultdict(int)
     for line in lines[1:]:
         words = line.split("|")
         if words[0] == "R" and len(words) == 3:
-            running[words[1]] += text.count(words[2], "squeue")
+            running[words[1]] += kit.count(words[2], "squeue")
         elif words[0] == "A" and len(words) == 4:
-            running[words[1]] += text.count(words[3], "squeue") if words[2].startswith(_REASONS) else 0
+            running[words[1]] += kit.count(words[3], "squeue") if words[2].startswith(_REASONS) else 0
         elif words[0] == "W" and len(words) == _GROUP_FIELDS:
             waiting.append(_waiting(words[1:]))
         elif words[0] == "T":
             raise _not_in_seconds("squeue", line[2:])
         else:
-            raise BatchError(f"squeue answered what is no job: {text.excerpt(line)}")
+            raise BatchError(f"squeue answered what is no job: {excerpt(line)}")
     return tuple(waiting), running
 
 
 def _not_in_seconds(who: str, time: str) -> BatchError:
     return BatchError(
-        f"{who} told a time as {text.excerpt(time)}, not in seconds: let sudo pass on how it shall answer, by "
+        f"{who} told a time as {excerpt(time)}, not in seconds: let sudo pass on how it shall answer, by "
         'Defaults:elastiq env_keep += "SLURM_TIME_FORMAT SLURM_BITSTR_LEN" in sudoers'
     )
 
 
 def _waiting(words: Sequence[str]) -> Waiting:
     jobs, since, array, tasks, nodes, task_count, resources, *per, partition, wanted, reservation, reason = words
-    machines = max(1, text.count(nodes, "squeue"))
+    machines = max(1, kit.count(nodes, "squeue"))
     return Waiting(
-        jobs=text.count(jobs, "squeue"),
-        since=float(text.count(since, "squeue")),
+        jobs=kit.count(jobs, "squeue"),
+        since=float(kit.count(since, "squeue")),
         array=array,
         tasks=tasks,
-        shape=_shape(resources, per, machines, max(1, text.count(task_count, "squeue"))),
+        shape=_shape(resources, per, machines, max(1, kit.count(task_count, "squeue"))),
         nodes=machines,
         partitions=tuple(partition.split(",")),
         wants_nodes=wanted not in _NOTHING or reservation not in _NOTHING,
@@ -240,10 +241,10 @@ def _shape(resources: str, per: Sequence[str], machines: int, tasks: int) -> Sha
     """
     found = dict(re.findall(r"([a-z/]+)=([^,]*)", resources))
     if "cpu" not in found:
-        raise BatchError(f"squeue answered what are no resources: {text.excerpt(resources)}")
-    cpus = text.count(found["cpu"], "squeue")
-    memory_mb = text.size_mb(found["mem"], "squeue") if found.get("mem") else 0
-    gpus = text.count(found["gres/gpu"], "squeue") if "gres/gpu" in found else 0
+        raise BatchError(f"squeue answered what are no resources: {excerpt(resources)}")
+    cpus = kit.count(found["cpu"], "squeue")
+    memory_mb = kit.size_mb(found["mem"], "squeue") if found.get("mem") else 0
+    gpus = kit.count(found["gres/gpu"], "squeue") if "gres/gpu" in found else 0
     if not gpus:
         for_job, for_node, for_socket, for_task = map(_gpus, per)
         gpus = for_job or for_node * machines or for_socket * machines or for_task * tasks
@@ -294,12 +295,12 @@ def _tasks(group: Waiting, running: Mapping[str, int]) -> int:
     for part in tasks.split(","):
         match = _TASKS.fullmatch(part)
         if not match:
-            raise BatchError(f"squeue answered what are no tasks of an array: {text.excerpt(group.tasks)}")
+            raise BatchError(f"squeue answered what are no tasks of an array: {excerpt(group.tasks)}")
         first = int(match[1])
         last = int(match[2] or first)
         count += max(0, (last - first) // (int(match[3] or 1) or 1) + 1)
     if capped:
-        count = min(count, max(0, text.count(cap, "squeue") - running.get(group.array, 0)))
+        count = min(count, max(0, kit.count(cap, "squeue") - running.get(group.array, 0)))
     return count
 
 
@@ -307,7 +308,7 @@ def parse_server_time(answer: str) -> float:
     """Given the output of `sdiag`, return slurmctld's time. Raise BatchError if it does not say it."""
     match = _SERVER_TIME.search(answer[:1000])
     if not match:
-        raise BatchError(f"sdiag did not tell Slurm's time: {text.excerpt(answer)}")
+        raise BatchError(f"sdiag did not tell Slurm's time: {excerpt(answer)}")
     return float(match[1])
 
 
@@ -321,10 +322,10 @@ def parse_nodes(answer: str, now: float) -> tuple[Node, ...]:
     if listed == _NO_NODES:
         return ()
     if not listed or not answer.endswith("\n"):
-        raise BatchError(f"scontrol answered what is no list of nodes: {text.excerpt(answer)}")
+        raise BatchError(f"scontrol answered what is no list of nodes: {excerpt(answer)}")
     # A line each, but for comments, which may have several.
     nodes = [node for node in (_node(record, now) for record in re.split(r"\n(?=NodeName=)", listed)) if node]
-    doubtful = text.claimed_twice(node.worker.instance_id for node in nodes)
+    doubtful = kit.claimed_twice(node.worker.instance_id for node in nodes)
     return tuple(
         replace(node, worker=replace(node.worker, instance_id=None)) if node.worker.instance_id in doubtful else node
         for node in nodes
@@ -347,19 +348,19 @@ def _node(record: str, now: float) -> Node | None:
         fields.setdefault(name, value)  # texts that people write come last
     missing = [name for name in _NODE_FIELDS if name not in fields]
     if missing or not record.startswith("NodeName="):
-        raise BatchError(f"scontrol answered what is no node: {text.excerpt(record)}")
+        raise BatchError(f"scontrol answered what is no node: {excerpt(record)}")
     state, *flags = (word.rstrip(_MARKS) for word in fields["State"].split("+"))
     if state in _INSTEAD_OF_IDLE:
         state, flags = "IDLE", [state, *flags]
     if state not in _BASE_STATES:
-        raise BatchError(f"scontrol answered with a node in state {text.excerpt(fields['State'])}")
+        raise BatchError(f"scontrol answered with a node in state {excerpt(fields['State'])}")
     busy = _is_busy(state, flags, fields)
     asleep = bool({"POWERED_DOWN", "POWERING_DOWN", "POWER", "POWERED_OFF"}.intersection(flags))
     if state == "FUTURE" or (asleep and not busy):
         return None
-    name = text.name(fields["NodeName"], "scontrol")
+    name = kit.name(fields["NodeName"], "scontrol")
     host = fields["NodeAddr"]
-    address = text.ipv4(host)
+    address = kit.ipv4(host)
     reason = _REASON.search(record)
     why = reason[1] if reason else ""
     closed = "DRAIN" in flags or "FAIL" in flags
@@ -388,27 +389,27 @@ def _node(record: str, now: float) -> Node | None:
         dynamic="DYNAMIC_NORM" in flags,
         down=state == "DOWN",
         reason=why,
-        host=host if not address and text.is_name(host) else "",
+        host=host if not address and kit.is_name(host) else "",
     )
 
 
 def _is_busy(state: str, flags: Collection[str], fields: Mapping[str, str]) -> bool:
     """Return whether any job is there, suspended ones included: these have no CPUs, but the state and the memory."""
-    allocated = text.count(fields["CPUAlloc"], "scontrol") or text.count(fields["AllocMem"], "scontrol")
+    allocated = kit.count(fields["CPUAlloc"], "scontrol") or kit.count(fields["AllocMem"], "scontrol")
     return state in ("MIXED", "ALLOCATED") or "COMPLETING" in flags or bool(allocated)
 
 
 def _shapes(fields: Mapping[str, str]) -> tuple[Shape, Shape]:
     """Return what a node has, and what of it is free."""
-    cpus = text.count(fields.get("CPUEfctv", fields["CPUTot"]), "scontrol")
-    memory_mb = text.count(fields["RealMemory"], "scontrol")
+    cpus = kit.count(fields.get("CPUEfctv", fields["CPUTot"]), "scontrol")
+    memory_mb = kit.count(fields["RealMemory"], "scontrol")
     if memory_mb <= 1:
         memory_mb = 0  # Slurm's default, where nobody has said it
-    memory_mb = max(0, memory_mb - text.count(fields.get("MemSpecLimit", "0"), "scontrol"))  # never for jobs
+    memory_mb = max(0, memory_mb - kit.count(fields.get("MemSpecLimit", "0"), "scontrol"))  # never for jobs
     gpus = _gpus(fields.get("Gres", ""))
     free = Shape(
-        max(0, cpus - text.count(fields["CPUAlloc"], "scontrol")),
-        max(0, memory_mb - text.count(fields["AllocMem"], "scontrol")),
+        max(0, cpus - kit.count(fields["CPUAlloc"], "scontrol")),
+        max(0, memory_mb - kit.count(fields["AllocMem"], "scontrol")),
         0,
         max(0, gpus - _gpus(fields.get("GresUsed", ""))),
     )
@@ -425,7 +426,7 @@ def _idle_seconds(fields: Mapping[str, str], now: float) -> float | None:
 
 def _instance_id(name: str, fields: Mapping[str, str]) -> str | None:
     """Return the id of the node's VM: what slurmd was told by --instance-id, a feature that is one, or its name."""
-    told = text.instance_id(fields.get("InstanceId"))
+    told = kit.instance_id(fields.get("InstanceId"))
     if told:
         return told
     candidates = [*fields.get("AvailableFeatures", "").split(","), name]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from elastiq.errors import ElastiqError
-from elastiq.plugins.sandbox import Job, Spool
+from elastiq.sandbox.spool import Job, Spool
 
 DEFAULT_SPOOL = Path.home() / ".elastiq" / "sandbox"
 

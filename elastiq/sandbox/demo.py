@@ -17,9 +17,9 @@ from typing import IO
 from elastiq import state
 from elastiq.clock import Clock
 from elastiq.errors import ElastiqError
-from elastiq.plugins.sandbox import Job, Spool, WorkerRecord
 from elastiq.sandbox.hypervisor import ACCESS_KEY_ID, REGION, Endpoint, Hypervisor, Machine, uninterrupted
 from elastiq.sandbox.screen import Event, Scene, Screen, Vm
+from elastiq.sandbox.spool import Job, Spool, WorkerRecord
 
 MAX_VMS = 5
 JOBS_PER_VM = 2

@@ -17,7 +17,7 @@ from typing import IO
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError
-from elastiq.plugins.sandbox import Job, Spool, WorkerRecord, open_lock, try_lock, write_file
+from elastiq.sandbox.spool import Job, Spool, WorkerRecord, open_lock, try_lock, write_file
 
 
 class SandboxWorker:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from elastiq.errors import BatchError
 from elastiq.model import Demand, InstanceState, Shape, Worker
 from elastiq.plugins import Closing
-from elastiq.sim.gate import Answer, Gate
+from elastiq.sim.proof.gate import Answer, Gate
 from elastiq.sim.world import Ad, Vm, World
 
 HANG_SECONDS = 5.0

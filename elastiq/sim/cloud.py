@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from elastiq.errors import CloudError, CloudFault
 from elastiq.model import Instance, InstanceState, Pool, Shape
-from elastiq.sim.gate import Gate
+from elastiq.planning import patience
+from elastiq.sim.proof.gate import Gate
 from elastiq.sim.world import ABSENT_SECONDS, CLUSTER, IMAGE, SMALL, Vm, World
-from elastiq.tracking import CLOCKS_APART_SECONDS
 
 HANG_SECONDS = 5.0
 """How long the daemon's lane waits for a cloud that hangs."""
 
 
 class SimCloud:
-    """Implements `elastiq.cloud.Cloud` on the truth; as the real one, it raises CloudError alone."""
+    """Implements `elastiq.ports.Cloud` on the truth; as the real one, it raises CloudError alone."""
 
     def __init__(self, world: World, gate: Gate) -> None:
         self._world, self._gate = world, gate
@@ -199,7 +199,7 @@ class SimCloud:
             world.requests.setdefault(token, []).append(vm)
             if not (answered or world.traits.shows_tokens):
                 # Only the time of its launch can tell, and that only if the clocks agree.
-                vm.excused = abs(world.offset_seconds) > CLOCKS_APART_SECONDS
+                vm.excused = abs(world.offset_seconds) > patience.CLOCKS_APART_SECONDS
                 continue
             if world.traits.dialect == "openstack" and world.faults.strikes("tagging fails"):
                 continue

@@ -9,10 +9,10 @@ from typing import Optional
 
 from elastiq.config import Settings
 from elastiq.model import InstanceState, Shape
-from elastiq.sim.book import Book
+from elastiq.planning import patience
 from elastiq.sim.engine import Engine
-from elastiq.sim.faults import Faults
-from elastiq.tracking import MISSING_GRACE_SECONDS, SETTLE_SECONDS, STALE_WORKER_SLACK_SECONDS, UNSEEN_SECONDS
+from elastiq.sim.proof.book import Book
+from elastiq.sim.proof.faults import Faults
 
 CLUSTER = "sim"
 IMAGE = "ami-sim"
@@ -249,7 +249,9 @@ class World:
         if vm.excused or not vm.exists:
             return False
         if vm.lost_at is not None:
-            return self.engine.time + self.offset_seconds - vm.lost_at <= SETTLE_SECONDS + UNSEEN_SECONDS
+            return (
+                self.engine.time + self.offset_seconds - vm.lost_at <= patience.SETTLE_SECONDS + patience.UNSEEN_SECONDS
+            )
         # A VM that the cloud has agreed to end, and does not list any more, is gone for all that anybody can tell.
         return vm.listed or not (vm.kept or vm.given_up)
 
@@ -266,13 +268,13 @@ class World:
         unlisted_seconds = now - vm.listed_at
         if not vm.recorded:
             # Of a launch whose answer was lost: its worker could be anybody's.
-            vm.given_up = unlisted_seconds > UNSEEN_SECONDS
+            vm.given_up = unlisted_seconds > patience.UNSEEN_SECONDS
             vm.excused = vm.excused or (vm.given_up and not (vm.cluster or self.traits.shows_tokens))
             return
-        lately = vm.served_at is not None and now - vm.served_at <= MISSING_GRACE_SECONDS
+        lately = vm.served_at is not None and now - vm.served_at <= patience.MISSING_GRACE_SECONDS
         # A closed worker may be shown for a while when its VM is gone.
         is_seen = self.is_in_sight(vm) or (lately and not vm.closed)
-        vm.given_up = vm.given_up or (unlisted_seconds > MISSING_GRACE_SECONDS and not is_seen)
+        vm.given_up = vm.given_up or (unlisted_seconds > patience.MISSING_GRACE_SECONDS and not is_seen)
 
     def is_in_sight(self, vm: Vm) -> bool:
         """Return whether the last answer of the batch system showed its worker at work."""
@@ -601,7 +603,7 @@ class World:
             return True
         seems_old = self.engine.time + self.offset_seconds - vm.created_at - vm.offset_seconds
         idle_seconds = 0.0 if vm.jobs else self.engine.time - vm.idle_since
-        plausible = vm.served_at is not None or idle_seconds <= seems_old + STALE_WORKER_SLACK_SECONDS
+        plausible = vm.served_at is not None or idle_seconds <= seems_old + patience.STALE_WORKER_SLACK_SECONDS
         return vm.shown_address and plausible
 
     def _check_look(self, vm: Vm) -> None:

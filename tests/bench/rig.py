@@ -15,8 +15,8 @@ from elastiq.clock import Clock
 from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.ec2 import Ec2
-from elastiq.lanes import Lane, BatchLane, CloudLane
-from elastiq.plugins import load
+from elastiq.plugins.loading import load
+from elastiq.process.lanes import BatchLane, CloudLane, Lane
 from elastiq.state import State
 from tests.bench.replay import address, instance_id
 

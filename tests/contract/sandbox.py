@@ -13,7 +13,8 @@ from pathlib import Path
 from elastiq.config import Settings
 from elastiq.model import Worker
 from elastiq.plugins import BatchSystem
-from elastiq.plugins.sandbox import Job, Spool, create
+from elastiq.plugins.sandbox import create
+from elastiq.sandbox.spool import Job, Spool
 
 from .harness import Harness
 

@@ -8,10 +8,10 @@ from elastiq.config import Settings
 from elastiq.model import InstanceState, Shape, Worker
 from elastiq.plugins import BatchSystem
 from elastiq.sim.batch import SimBatch
-from elastiq.sim.book import Book
 from elastiq.sim.engine import Engine
-from elastiq.sim.faults import Faults
-from elastiq.sim.gate import Gate
+from elastiq.sim.proof.book import Book
+from elastiq.sim.proof.faults import Faults
+from elastiq.sim.proof.gate import Gate
 from elastiq.sim.world import START, Job, Traits, Vm, World
 
 from .harness import Harness

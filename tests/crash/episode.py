@@ -180,7 +180,13 @@ class _Episode:
     def _constants(self) -> dict[str, dict[str, Any]]:
         if not any(name in LYING for name in self._report.faults):
             return QUICK
-        return {**QUICK, "elastiq.tracking": {**QUICK["elastiq.tracking"], "SETTLE_SECONDS": SETTLE_SECONDS_WITH_LIES}}
+        return {
+            **QUICK,
+            "elastiq.planning.patience": {
+                **QUICK["elastiq.planning.patience"],
+                "SETTLE_SECONDS": SETTLE_SECONDS_WITH_LIES,
+            },
+        }
 
     def _live(self, head: Head, step: str, when: str) -> None:
         """Run the daemon until the signal at this step."""

@@ -28,7 +28,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "elastiq-real.py"
 QUICK: dict[str, dict[str, Any]] = {
     # Hours of the daemon's patience in seconds of a test. A VM shows up, and a request takes effect, well within the
     # settling time here as there.
-    "elastiq.tracking": {
+    "elastiq.planning.patience": {
         "SETTLE_SECONDS": 8.0,
         "SETTLE_SECONDS_PER_VM": 0.5,
         "UNSEEN_SECONDS": 2.0,
@@ -38,7 +38,7 @@ QUICK: dict[str, dict[str, Any]] = {
         "RETRY_SECONDS": (0.5, 1.0, 2.0),
         "REFUSAL_PAUSES_SECONDS": (0.3, 0.6, 1.0),
     },
-    "elastiq.upkeep": {"TAG_AFTER_SECONDS": 0.5},
+    "elastiq.chores": {"TAG_AFTER_SECONDS": 0.5},
 }
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from elastiq.plugins.sandbox import Job, Spool
+from elastiq.sandbox.spool import Job, Spool
 from tests.crash.launcher import Order
 from tests.testbed.proxy import Dialect, Ec2Endpoint, Fault, Vm
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.errors import CloudError
-from elastiq.lanes import ASK_WAIT_SECONDS
 from elastiq.model import Demand, Instance
+from elastiq.process.lanes import ASK_WAIT_SECONDS
 from elastiq.state import State
 from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from elastiq.errors import CloudFault, StateError
-from elastiq.model import InstanceState, Memory, VmRecord
-from elastiq.pidfile import find_daemon
+from elastiq.memory import Memory, VmRecord
+from elastiq.model import InstanceState
+from elastiq.process.pidfile import find_daemon
 from elastiq.state import State, read_report
 from tests.defects.conftest import HeadNode, RigOnEc2, settings_with
 from tests.process.conftest import LONG

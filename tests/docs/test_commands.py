@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from elastiq.pidfile import find_daemon
+from elastiq.process.pidfile import find_daemon
 from tests.docs.blocks import PAGES, SHELL, TOP, Block, blocks, commands
 from tests.e2e import configurations
 from tests.e2e.harness import KEYS, ElasticCluster

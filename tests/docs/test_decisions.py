@@ -8,31 +8,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from elastiq.model import (
-    Breaker,
-    Decision,
-    Demand,
-    Instance,
-    InstanceState,
-    Intent,
-    Kind,
-    Memory,
-    Observation,
-    Policy,
-    Shape,
-    VmRecord,
-    Worker,
-)
-from elastiq.planner import plan
-from elastiq.tracking import (
-    BOOT_FAILURES_TO_TRIP,
-    BOOT_PAUSES_SECONDS,
-    MISSING_GRACE_SECONDS,
-    REFUSAL_PAUSES_SECONDS,
-    SETTLE_SECONDS,
-    SETTLE_SECONDS_PER_VM,
-    UNSEEN_SECONDS,
-)
+from elastiq.decisions import Decision, Kind
+from elastiq.memory import Breaker, Intent, Memory, VmRecord
+from elastiq.model import Demand, Instance, InstanceState, Observation, Policy, Shape, Worker
+from elastiq.planning import patience
+from elastiq.planning.plan import plan
 from tests.docs.blocks import TOP
 
 PAGE = (TOP / "docs/decisions.md").read_text(encoding="utf-8")
@@ -158,9 +138,14 @@ def test_example(name: str) -> None:
 
 
 def test_constants_that_the_page_names() -> None:
-    assert (BOOT_FAILURES_TO_TRIP, BOOT_PAUSES_SECONDS) == (3, (300, 600, 1200, 1800))
-    assert REFUSAL_PAUSES_SECONDS == (15, 30, 60, 120, 300)
-    assert (MISSING_GRACE_SECONDS, SETTLE_SECONDS, SETTLE_SECONDS_PER_VM, UNSEEN_SECONDS) == (600, 120, 5, 300)
+    assert (patience.BOOT_FAILURES_TO_TRIP, patience.BOOT_PAUSES_SECONDS) == (3, (300, 600, 1200, 1800))
+    assert patience.REFUSAL_PAUSES_SECONDS == (15, 30, 60, 120, 300)
+    assert (
+        patience.MISSING_GRACE_SECONDS,
+        patience.SETTLE_SECONDS,
+        patience.SETTLE_SECONDS_PER_VM,
+        patience.UNSEEN_SECONDS,
+    ) == (600, 120, 5, 300)
     defaults = {
         name: getattr(POLICY, name)
         for name in (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from elastiq.options import OPTIONS, Option
+from elastiq.config.options import OPTIONS, Option
 from tests.docs.blocks import TOP
 
 REAL = [sys.executable, str(TOP / "scripts/elastiq-real.py")]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from elastiq.metrics import GAUGES
-from elastiq.options import OPTIONS
+from elastiq.config.options import OPTIONS
+from elastiq.report.metrics import GAUGES
 from tests.docs.blocks import PAGES, TOP, Block, blocks
 
 SOURCES = [path for path in sorted((TOP / "elastiq").rglob("*.py")) if not {"sim", "sandbox"} & {*path.parts}]

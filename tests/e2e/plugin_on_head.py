@@ -9,7 +9,7 @@ from dataclasses import asdict
 from elastiq.config import Settings
 from elastiq.errors import BatchError
 from elastiq.model import Shape, Worker
-from elastiq.plugins import load
+from elastiq.plugins.loading import load
 
 
 def main() -> None:

@@ -18,15 +18,17 @@ from xml.etree import ElementTree
 
 from botocore.awsrequest import AWSResponse
 
-from elastiq import cli, config, ini
-from elastiq.config import Settings
+from elastiq import cli, config
+from elastiq.config import Settings, ini
 from elastiq.ec2 import Ec2, Limits
-from elastiq.ec2_client import ClientMaker
+from elastiq.ec2.client import ClientMaker
 from elastiq.errors import BatchError, CloudError, ConfigError, StateError
-from elastiq.model import Demand, Memory, Observation, Policy, Pool, Worker
-from elastiq.planner import plan
-from elastiq.plugins import htcondor, htcondor_parse, slurm_parse
-from elastiq.plugins.sandbox import FOLDERS, SandboxBatch, Spool
+from elastiq.memory import Memory
+from elastiq.model import Demand, Observation, Policy, Pool, Worker
+from elastiq.planning.plan import plan
+from elastiq.plugins.loading import htcondor, htcondor_parse, slurm_parse
+from elastiq.plugins.sandbox import SandboxBatch
+from elastiq.sandbox.spool import FOLDERS, Spool
 from elastiq.state import State, read_decisions, read_report
 
 NOW = 1_000_000.0

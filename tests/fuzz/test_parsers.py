@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from elastiq import state
 from elastiq.errors import BatchError
-from elastiq.model import Breaker, Intent, Shape, VmRecord
-from elastiq.plugins.sandbox import Job, WorkerRecord, parse
+from elastiq.memory import Breaker, Intent, VmRecord
+from elastiq.model import Shape
+from elastiq.sandbox.spool import Job, WorkerRecord, parse
 from tests.fuzz.targets import SEEDS, TARGETS
 
 FUZZED_ELSEWHERE = {"configuration", "htcondor_total"}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from elastiq.pidfile import find_daemon
+from elastiq.process.pidfile import find_daemon
 
 CHECKOUT = Path(__file__).parents[2]
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"  # the example of the AWS documentation

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from elastiq.pidfile import find_daemon
+from elastiq.process.pidfile import find_daemon
 from tests.process.conftest import CHECKOUT, LONG, SECRET, HeadNode
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from elastiq.clock import Clock
-from elastiq.pidfile import LOCK_FILE, AlreadyRunningError, PidFile
+from elastiq.process.pidfile import LOCK_FILE, AlreadyRunningError, PidFile
 
 
 class EventfulClock(Clock):

@@ -16,7 +16,8 @@ import pytest
 from elastiq.config import Settings
 from elastiq.model import Worker
 from elastiq.plugins import Closing
-from elastiq.plugins.sandbox import Job, SandboxBatch, Spool, create
+from elastiq.plugins.sandbox import SandboxBatch, create
+from elastiq.sandbox.spool import Job, Spool
 
 PATIENCE_SECONDS = 60
 

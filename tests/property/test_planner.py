@@ -7,23 +7,10 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elastiq.model import (
-    Breaker,
-    Demand,
-    Instance,
-    InstanceState,
-    Intent,
-    Kind,
-    Memory,
-    Observation,
-    Plan,
-    Policy,
-    Pool,
-    Shape,
-    VmRecord,
-    Worker,
-)
-from elastiq.planner import plan
+from elastiq.decisions import Kind, Plan
+from elastiq.memory import Breaker, Intent, Memory, VmRecord
+from elastiq.model import Demand, Instance, InstanceState, Observation, Policy, Pool, Shape, Worker
+from elastiq.planning.plan import plan
 
 NOW = 1_000_000.0
 IDS = [f"i-{number:08x}" for number in range(8)]

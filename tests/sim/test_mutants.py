@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
-from elastiq import actuator, core, observer, planner, reporter, state, tracking, upkeep
+from elastiq import actuator, chores, core, observer, state
+from elastiq.decisions import Kind
 from elastiq.errors import BatchError, CloudError
-from elastiq.model import Breaker, Kind, Memory
+from elastiq.memory import Breaker, Memory
+from elastiq.planning import intents, learning, patience, tracking
+from elastiq.planning import plan as planner
 from elastiq.plugins import Closing
-from elastiq.sim.life import DAY, Options, live
+from elastiq.report import reporter
+from elastiq.sim.proof.life import DAY, Options, live
 
 LIVES = 200
 """A break must be noticed within so many lives of LIFE_DAYS."""
@@ -68,9 +72,9 @@ def keeps_no_intents(patch: Patch) -> None:
         save(self, replace(memory, intents=()))
 
     patch.setattr(state.State, "save", without_intents)
-    learn = tracking._learn_launch
+    learn = learning._learn_launch
     patch.setattr(
-        tracking, "_learn_launch", lambda memory, outcome, now: replace(learn(memory, outcome, now), intents=())
+        learning, "_learn_launch", lambda memory, outcome, now: replace(learn(memory, outcome, now), intents=())
     )
 
 
@@ -79,7 +83,7 @@ def finds_vms_by_record_alone(patch: Patch) -> None:
 
 
 def tags_nothing(patch: Patch) -> None:
-    patch.setattr(upkeep.Chores, "tag_untagged", lambda self, memory: None)
+    patch.setattr(chores.Chores, "tag_untagged", lambda self, memory: None)
 
 
 def looks_for_vms_by_tag_alone(patch: Patch) -> None:
@@ -92,7 +96,7 @@ def counts_no_possible_vms(patch: Patch) -> None:
 
 
 def forgets_vms_that_one_listing_leaves_out(patch: Patch) -> None:
-    patch.setattr(tracking, "MISSING_GRACE_SECONDS", -1e9)
+    patch.setattr(patience, "MISSING_GRACE_SECONDS", -1e9)
     track = tracking._track_instances
 
     def twice(observation: Any, instances: Any, memory: Any, policy: Any) -> Any:
@@ -149,7 +153,7 @@ def ends_what_somebody_else_closed(patch: Patch) -> None:
 
 
 def overlooks_vms_that_look_like_a_lost_launch(patch: Patch) -> None:
-    patch.setattr(tracking, "_looks_like", lambda instance, intent, policy: False)
+    patch.setattr(intents, "_looks_like", lambda instance, intent, policy: False)
 
 
 def takes_no_answer_for_none(patch: Patch) -> None:
@@ -184,17 +188,18 @@ def gives_up_lost_workers_at_once(patch: Patch) -> None:
 
 
 def never_trips(patch: Patch) -> None:
-    patch.setattr(tracking, "boot_failed", lambda breaker, now, reason: breaker or Breaker())
+    for module in (tracking, learning):
+        patch.setattr(module, "boot_failed", lambda breaker, now, reason: breaker or Breaker())
 
 
 def tries_with_all_vms_at_once(patch: Patch) -> None:
-    patch.setattr(planner, "BOOT_FAILURES_TO_TRIP", 10**9)
-    patch.setattr(tracking, "BOOT_PAUSES_SECONDS", (0.0,))
+    patch.setattr(patience, "BOOT_FAILURES_TO_TRIP", 10**9)
+    patch.setattr(patience, "BOOT_PAUSES_SECONDS", (0.0,))
 
 
 def counts_a_vm_that_stays_as_one_failed_boot_after_the_other(patch: Patch) -> None:
     """And waits for it to join before another one is tried."""
-    learn = tracking.learn
+    learn = learning.learn
 
     def forgetful(memory: Memory, outcome: Any, now: float) -> Memory:
         memory = learn(memory, outcome, now)
@@ -205,7 +210,7 @@ def counts_a_vm_that_stays_as_one_failed_boot_after_the_other(patch: Patch) -> N
 
 
 def opens_a_dead_worker_in_every_pass(patch: Patch) -> None:
-    patch.setattr(tracking, "REOPEN_AGAIN_SECONDS", -1.0)
+    patch.setattr(patience, "REOPEN_AGAIN_SECONDS", -1.0)
 
 
 def reads_no_queue_while_the_cloud_is_away(patch: Patch) -> None:

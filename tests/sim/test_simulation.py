@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from elastiq.model import Shape
-from elastiq.sim import workload
 from elastiq.sim.__main__ import main
-from elastiq.sim.book import INVARIANTS, Book, Violation
-from elastiq.sim.faults import AT_RESTART, ONE_OFF, PROBABILITIES
-from elastiq.sim.life import DAY, HOUR, START, Life, Options, live
+from elastiq.sim.proof.book import INVARIANTS, Book, Violation
+from elastiq.sim.proof.faults import AT_RESTART, ONE_OFF, PROBABILITIES
+from elastiq.sim.proof.life import DAY, HOUR, START, Life, Options, live
+from elastiq.sim.replay import traces as workload
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ import pytest
 from elastiq import cli
 from elastiq.clock import Clock
 from elastiq.errors import ConfigError
-from elastiq.pidfile import PID_FILE, PidFile, find_daemon
+from elastiq.process.pidfile import PID_FILE, PidFile, find_daemon
 from elastiq.state import State
 
 REPORT: dict[str, Any] = {
@@ -119,7 +119,7 @@ STUBBORN = """
 import signal, sys
 from pathlib import Path
 from elastiq.clock import Clock
-from elastiq.pidfile import PidFile
+from elastiq.process.pidfile import PidFile
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 with PidFile(Path(sys.argv[1]), Clock()):
     print("here", flush=True)
@@ -157,7 +157,7 @@ SLOW_TO_LEAVE = """
 import signal, sys, time
 from pathlib import Path
 from elastiq.clock import Clock
-from elastiq.pidfile import PidFile
+from elastiq.process.pidfile import PidFile
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 with PidFile(Path(sys.argv[1]), Clock()):
     print("here", flush=True)

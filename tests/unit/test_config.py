@@ -29,10 +29,10 @@ from elastiq.config import (
     manual_page,
     reference,
 )
+from elastiq.config.convert import duration_text
+from elastiq.config.options import OPTIONS, SECTIONS, Kind
 from elastiq.errors import ConfigError
 from elastiq.model import DEFAULT_JOBS_PER_VM, Pool
-from elastiq.options import OPTIONS, SECTIONS, Kind
-from elastiq.values import duration_text
 
 TOP = Path(__file__).parents[2]
 BROKEN = Path(__file__).parent / "broken_configs"
@@ -166,7 +166,7 @@ def test_file_that_must_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("elastiq.values._open_without_waiting", refuse)
+    monkeypatch.setattr("elastiq.config.convert._open_without_waiting", refuse)
     with pytest.raises(ConfigError, match=r"elastiq\.conf: cannot be read: Permission denied$"):
         load(path)
 

@@ -13,7 +13,8 @@ import pytest
 from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.errors import BatchError, CloudError, CloudFault, StateError
-from elastiq.model import Breaker, Demand, Instance, InstanceState, Pool, Shape, Worker
+from elastiq.memory import Breaker
+from elastiq.model import Demand, Instance, InstanceState, Pool, Shape, Worker
 from elastiq.plugins import Closing
 from elastiq.state import State, read_decisions, read_report
 from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from elastiq import config
-from elastiq.cloud import Cloud
 from elastiq.config import Settings
 from elastiq.daemon import Daemon
-from elastiq.logs import Redactor
+from elastiq.ports import Cloud
+from elastiq.process.logs import Redactor
 from elastiq.state import State
 
 

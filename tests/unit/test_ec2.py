@@ -14,8 +14,8 @@ from botocore.parsers import ResponseParserError
 
 from elastiq.config import Settings
 from elastiq.ec2 import Ec2, Limits, _epoch, _instance, _listed
-from elastiq.ec2_client import OPERATIONS, ClientMaker
-from elastiq.ec2_errors import MAX_MESSAGE_CHARACTERS, REQUEST_ERRORS, Scrubber, explain
+from elastiq.ec2.client import OPERATIONS, ClientMaker
+from elastiq.ec2.errors import MAX_MESSAGE_CHARACTERS, REQUEST_ERRORS, Scrubber, explain
 from elastiq.errors import CloudError, CloudFault
 from elastiq.model import InstanceState, Pool
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from elastiq.ec2_client import _without_unread_parts
+from elastiq.ec2.client import _without_unread_parts
 
 
 def test_unread_parts_go_and_all_else_stays() -> None:

@@ -15,8 +15,9 @@ from elastiq.command import Result
 from elastiq.config import Settings
 from elastiq.errors import BatchError
 from elastiq.model import Shape, Worker
-from elastiq.plugins import Closing, load
+from elastiq.plugins import Closing
 from elastiq.plugins.gridengine import CONFIGURATION_SECONDS, SWEPT_AT_ONCE, GridEngine
+from elastiq.plugins.loading import load
 from tests.unit.fakes import FakeClock
 
 ONE = Worker("node1", "i-1", "10.0.0.1")

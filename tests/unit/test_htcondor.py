@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from elastiq.config import Settings
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Shape, Worker
-from elastiq.plugins import Closing, load
+from elastiq.plugins import Closing
 from elastiq.plugins.htcondor import NO_JOB_CHECK, HTCondor
 from elastiq.plugins.htcondor_parse import (
     OWN_DRAIN,
@@ -29,6 +29,7 @@ from elastiq.plugins.htcondor_parse import (
     parse_total,
 )
 from elastiq.plugins.htcondor_query import SHAPE_EXPRESSIONS, SLOT_ATTRIBUTES
+from elastiq.plugins.loading import load
 
 RECORDED = Path(__file__).parent / "recorded" / "htcondor"
 TIMEOUT_SECONDS = 120.0

@@ -14,18 +14,18 @@ import pytest
 from elastiq.clock import Clock
 from elastiq.ec2 import Limits
 from elastiq.errors import BatchError, CloudError, CloudFault
-from elastiq.lanes import (
+from elastiq.model import Pool, Worker
+from elastiq.planning.plan import MOST_VMS_AT_ONCE
+from elastiq.plugins import Closing
+from elastiq.process.lanes import (
     GIVE_UP_SECONDS,
     LAUNCH_SECONDS_PER_VM,
     STUCK_CALLS,
-    Lane,
-    LaneBusyError,
     BatchLane,
     CloudLane,
+    Lane,
+    LaneBusyError,
 )
-from elastiq.model import Pool, Worker
-from elastiq.planner import MOST_VMS_AT_ONCE
-from elastiq.plugins import Closing
 from tests.unit.fakes import FakeBatch, FakeCloud
 
 LONG = 60.0
@@ -339,7 +339,7 @@ def test_threads_that_hang_for_good_are_few(clock: SettableClock, lane: Lane, ga
 
 
 def test_a_signal_handler_ends_the_waiting(clock: SettableClock, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("elastiq.lanes.STOP_GRACE_SECONDS", SHORT)
+    monkeypatch.setattr("elastiq.process.lanes.STOP_GRACE_SECONDS", SHORT)
     lane = patient(clock)
     before = signal.signal(signal.SIGUSR1, lambda number, frame: lane.abandon())
     try:
@@ -358,8 +358,8 @@ def test_a_stop_is_noticed_even_if_it_does_not_end_the_wait(
     clock: SettableClock, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A signal that comes just before the wait begins is handled only after it."""
-    monkeypatch.setattr("elastiq.lanes.STOP_GRACE_SECONDS", SHORT)
-    monkeypatch.setattr("elastiq.lanes.SLICE_SECONDS", SHORT)
+    monkeypatch.setattr("elastiq.process.lanes.STOP_GRACE_SECONDS", SHORT)
+    monkeypatch.setattr("elastiq.process.lanes.SLICE_SECONDS", SHORT)
     lane = patient(clock)
 
     def stop_without_waking() -> None:
@@ -374,7 +374,7 @@ def test_a_stop_is_noticed_even_if_it_does_not_end_the_wait(
 def test_a_call_that_ends_within_the_grace_still_counts(
     clock: SettableClock, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elastiq.lanes.STOP_GRACE_SECONDS", LONG)
+    monkeypatch.setattr("elastiq.process.lanes.STOP_GRACE_SECONDS", LONG)
     lane = patient(clock)
 
     def stop_then_answer() -> None:

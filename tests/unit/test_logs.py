@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from elastiq import logs
+from elastiq.process import logs
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"  # the example of the AWS documentation
 USER_DATA = b"#!/bin/sh\nTOKEN='geheim-4711'\ncondor_store_cred -p s3cr3t-p4ss add\nexit 0\n"

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from elastiq import metrics
+from elastiq.decisions import Decision, Kind, Outcome
 from elastiq.errors import CloudFault
-from elastiq.metrics import Totals
-from elastiq.model import Decision, Kind, Outcome
+from elastiq.report import metrics
+from elastiq.report.metrics import Totals
 from elastiq.state import read_report
 from tests.unit.test_core import SETTINGS, Rig
 

@@ -6,24 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from elastiq.model import (
-    Breaker,
-    Decision,
-    Demand,
-    Instance,
-    InstanceState,
-    Intent,
-    Kind,
-    Memory,
-    Observation,
-    Plan,
-    Policy,
-    Pool,
-    Shape,
-    VmRecord,
-    Worker,
-)
-from elastiq.planner import plan
+from elastiq.decisions import Decision, Kind, Plan
+from elastiq.memory import Breaker, Intent, Memory, VmRecord
+from elastiq.model import Demand, Instance, InstanceState, Observation, Policy, Pool, Shape, Worker
+from elastiq.planning.plan import plan
 
 NOW = 1_000_000.0
 PLAIN = Policy(pools=(Pool("default", 0, 5),), max_vms=5, n_jobs_per_vm=4, cluster="test")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from elastiq import plugins
 from elastiq.config import Settings
 from elastiq.errors import ConfigError
-from elastiq.plugins import METHODS, BatchSystem, load
+from elastiq.plugins import METHODS, BatchSystem
+from elastiq.plugins import loading as plugins
+from elastiq.plugins.loading import load
 from elastiq.plugins.sandbox import SandboxBatch
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from elastiq.clock import Clock
 from elastiq.errors import BatchError
 from elastiq.model import Shape, Worker
-from elastiq.plugins import text
-from elastiq.plugins.common import Deadline, is_same, label
+from elastiq.plugins import kit as text
+from elastiq.plugins.kit import Deadline, is_same, label
 
 
 @pytest.mark.parametrize(

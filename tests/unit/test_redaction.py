@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from elastiq.ec2_errors import Scrubber
-from elastiq.logs import Redactor
+from elastiq.ec2.errors import Scrubber
+from elastiq.process.logs import Redactor
 from elastiq.redaction import secret_texts
 
 SECRETS = [

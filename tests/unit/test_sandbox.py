@@ -15,8 +15,9 @@ from elastiq.config import Settings
 from elastiq.errors import BatchError, ConfigError
 from elastiq.model import Shape, Worker
 from elastiq.plugins import Closing
-from elastiq.plugins import sandbox as sandbox_module
-from elastiq.plugins.sandbox import Job, SandboxBatch, Spool, WorkerRecord, create, open_lock, parse, try_lock
+from elastiq.plugins.sandbox import SandboxBatch, create
+from elastiq.sandbox import spool as spool_module
+from elastiq.sandbox.spool import Job, Spool, WorkerRecord, open_lock, parse, try_lock
 
 
 class StoppedClock(Clock):
@@ -251,7 +252,7 @@ def test_a_stuck_lock_is_an_error_after_a_while(spool: Spool, batch: SandboxBatc
     before = clock.seconds
     with spool.locked(), pytest.raises(BatchError, match="is stuck"):
         batch.close(Worker("w"))
-    assert clock.seconds - before > sandbox_module.LOCK_TIMEOUT_SECONDS
+    assert clock.seconds - before > spool_module.LOCK_TIMEOUT_SECONDS
 
 
 def test_a_damaged_serial_number_is_an_error(spool: Spool) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from elastiq.plugins.sandbox import Spool
 from elastiq.sandbox.__main__ import main
+from elastiq.sandbox.spool import Spool
 
 
 def test_submit_and_queue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

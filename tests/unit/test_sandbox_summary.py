@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("rich", reason="the demonstration needs rich: pip install -e '.[sandbox]'")
 
 from elastiq.clock import Clock
-from elastiq.plugins.sandbox import Job, Spool
 from elastiq.sandbox.demo import FIRST_WAVE, SECOND_WAVE, Demo, DemoError
 from elastiq.sandbox.screen import PlainScreen
+from elastiq.sandbox.spool import Job, Spool
 
 JOBS = len(FIRST_WAVE) + len(SECOND_WAVE)
 

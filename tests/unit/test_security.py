@@ -20,12 +20,12 @@ from typing import Any
 import pytest
 
 from elastiq.config import Settings
+from elastiq.config.options import OPTIONS
 from elastiq.ec2 import CLUSTER_TAG, Ec2, Limits
-from elastiq.ec2_client import OPERATIONS, ClientMaker
+from elastiq.ec2.client import OPERATIONS, ClientMaker
 from elastiq.errors import CloudError
 from elastiq.model import Pool
-from elastiq.options import OPTIONS
-from elastiq.pidfile import find_daemon
+from elastiq.process.pidfile import find_daemon
 from tests.process.conftest import HeadNode
 from tests.testbed.proxy import Ec2Endpoint
 
@@ -280,9 +280,9 @@ JUSTIFIED = {
     ("B404", "elastiq/"): "commands have to be run",
     ("B603", "elastiq/"): "by argument list, never by a shell, and nothing in it is anybody's text unchecked",
     ("B606", "elastiq/cli.py"): "elastiq starts itself anew as another user, by the interpreter that runs",
-    ("B608", "elastiq/state.py"): "the names of columns are fixed",
-    ("B105", "elastiq/ec2.py"): "the name of a tag",
-    ("B105", "elastiq/options.py"): "the name of a kind of option",
+    ("B608", "elastiq/state/"): "the names of columns are fixed",
+    ("B105", "elastiq/ec2/"): "the name of a tag",
+    ("B105", "elastiq/config/"): "the name of a kind of option",
     ("B105", "elastiq/sandbox/"): "the beginning of a page count",
     ("B405", "elastiq/sandbox/"): "the sandbox reads what its own endpoint on the loopback interface answers",
     ("B314", "elastiq/sandbox/"): "as above",

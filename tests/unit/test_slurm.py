@@ -12,7 +12,8 @@ from elastiq.command import Result
 from elastiq.config import Settings
 from elastiq.errors import BatchError
 from elastiq.model import Worker
-from elastiq.plugins import Closing, load
+from elastiq.plugins import Closing
+from elastiq.plugins.loading import load
 from elastiq.plugins.slurm import Slurm
 from elastiq.plugins.slurm_parse import QUEUE_FIELDS
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from elastiq.decisions import Decision, Kind, Outcome
 from elastiq.errors import StateError
-from elastiq.model import Breaker, Decision, Departed, InstanceState, Intent, Kind, Memory, Outcome, Shape, VmRecord
+from elastiq.memory import Breaker, Departed, Intent, Memory, VmRecord
+from elastiq.model import InstanceState, Shape
 from elastiq.state import State, read_report
 
 NOW = 1_000_000.0

@@ -6,23 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from elastiq.model import (
-    Breaker,
-    Decision,
-    Instance,
-    InstanceState,
-    Intent,
-    Kind,
-    Memory,
-    Observation,
-    Outcome,
-    Policy,
-    Pool,
-    Shape,
-    VmRecord,
-    Worker,
-)
-from elastiq.tracking import MISSING_GRACE_SECONDS, boot_failed, learn, match_workers, track
+from elastiq.decisions import Decision, Kind, Outcome
+from elastiq.memory import Breaker, Intent, Memory, VmRecord
+from elastiq.model import Instance, InstanceState, Observation, Policy, Pool, Shape, Worker
+from elastiq.planning import patience
+from elastiq.planning.breaker import boot_failed
+from elastiq.planning.learning import learn
+from elastiq.planning.matching import match_workers
+from elastiq.planning.tracking import track
 
 NOW = 1_000_000.0
 POLICY = Policy(cluster="test")
@@ -64,7 +55,7 @@ def test_one_empty_listing_forgets_nothing() -> None:
 
 
 def test_a_vm_missing_for_long_is_given_up_but_known_again_if_it_comes_back() -> None:
-    missing = replace(RECORD, missing_since=NOW - MISSING_GRACE_SECONDS - 1)
+    missing = replace(RECORD, missing_since=NOW - patience.MISSING_GRACE_SECONDS - 1)
     situation = track(listing(), vms(missing), POLICY)
     assert not situation.memory.vms
     assert [record.id for record in situation.departed] == [RECORD.id]
@@ -76,7 +67,7 @@ def test_a_vm_missing_for_long_is_given_up_but_known_again_if_it_comes_back() ->
 @pytest.mark.parametrize("joined_at", [NOW - 4000, None])
 def test_a_vm_is_not_given_up_in_the_moment_its_worker_is_shown(joined_at: float | None) -> None:
     """Found by the simulator: of answers ten minutes apart, one without it is long ago at the next."""
-    since = NOW - MISSING_GRACE_SECONDS - 1
+    since = NOW - patience.MISSING_GRACE_SECONDS - 1
     missing = replace(RECORD, joined_at=joined_at, missing_since=since, lost_since=joined_at and since)
     there = replace(listing(), workers=(Worker("node", instance_id=RECORD.id),))
     situation = track(there, vms(missing), POLICY)
@@ -85,7 +76,7 @@ def test_a_vm_is_not_given_up_in_the_moment_its_worker_is_shown(joined_at: float
 
 
 def test_a_worker_that_was_lost_is_not_given_up_while_the_workers_can_not_be_read() -> None:
-    since = NOW - MISSING_GRACE_SECONDS - 1
+    since = NOW - patience.MISSING_GRACE_SECONDS - 1
     missing = replace(RECORD, joined_at=NOW - 4000, missing_since=since, lost_since=since)
     assert RECORD.id in track(listing(), vms(missing), POLICY).memory.vms
     assert track(replace(listing(), workers=()), vms(missing), POLICY).departed
@@ -99,7 +90,7 @@ def test_a_vm_whose_worker_elastiq_wants_to_close_is_given_up_no_sooner(closed: 
     nobody = replace(listing(), workers=())
     situation = track(nobody, vms(leaving), POLICY)
     assert RECORD.id in situation.memory.vms, "one answer may be wrong"
-    later = replace(nobody, now=NOW + MISSING_GRACE_SECONDS + 1)
+    later = replace(nobody, now=NOW + patience.MISSING_GRACE_SECONDS + 1)
     assert track(later, situation.memory, POLICY).departed
     assert track(nobody, vms(replace(leaving, doomed=True)), POLICY).departed
 
@@ -323,7 +314,7 @@ def test_a_failed_boot_counts_whatever_became_of_its_termination() -> None:
     doomed = replace(RECORD, closing_at=NOW - 50, closed=True, doomed=True)
     dead = Instance(RECORD.id, InstanceState.TERMINATED)
     assert track(listing(dead), vms(doomed), POLICY).memory.breakers["default"].failed_boots == 1
-    vanished = replace(doomed, missing_since=NOW - MISSING_GRACE_SECONDS - 1)
+    vanished = replace(doomed, missing_since=NOW - patience.MISSING_GRACE_SECONDS - 1)
     assert track(listing(), vms(vanished), POLICY).memory.breakers["default"].failed_boots == 1
     counted = replace(doomed, terminated_at=NOW - 5)
     assert not track(listing(dead), vms(counted), POLICY).memory.breakers

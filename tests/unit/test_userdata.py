@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elastiq import userdata
 from elastiq.config import Settings
-from elastiq.userdata import HeadNode, head_node_addresses, render, rendered
+from elastiq.ec2 import userdata
+from elastiq.ec2.userdata import HeadNode, head_node_addresses, render, rendered
 
 
 @pytest.mark.parametrize(

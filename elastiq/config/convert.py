@@ -1,0 +1,300 @@
+"""What the text of an option's value means: strict, and with messages that say what to write instead."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from elastiq.config.ini import Line
+from elastiq.config.options import DAY, MAX_USER_DATA, MAX_USER_DATA_AWS, Kind, Option, Value
+from elastiq.text import shown, shown_path
+
+MAX_CA_BUNDLE = 16 * 1024 * 1024
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
+
+_NUMBER = r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
+
+_DURATION = re.compile(_NUMBER + r"\s*([smhdSMHD]?)")
+
+_PLAIN_NUMBER = re.compile(_NUMBER)
+
+_SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "critical": 50}
+
+
+class BadValue(Exception):  # noqa: N818
+    """The text of a value does not mean what its option needs; the message never shows the value of a secret."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """The value of an option that names a file: what the file holds, and whom it is open to."""
+
+    content: bytes = field(repr=False)
+    path: Path
+    mode: int
+
+
+def duration_text(seconds: float) -> str:
+    """Return a time as it may stand in the file: 90 -> "90s", 7200 -> "2h"."""
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{seconds / _UNITS[unit]:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def converted(option: Option, pieces: Sequence[Line], directory: Path) -> Value | FileContent:
+    """Return what the text of a value means to `option`.
+
+    None means "not given" (the value is empty and may be), but of a LIMIT, which cannot be empty, "unlimited".
+    `directory` is where relative paths begin. Raise BadValue.
+    """
+    text, line = _without_comment(option, pieces[0].text), pieces[0].number
+    if option.kind is Kind.BASE64:
+        return _user_data([Line(line, text), *pieces[1:]])
+    if len(pieces) > 1:
+        raise BadValue(
+            f"begins with a space and so goes on with the value of line {line}; remove the space", pieces[1].number
+        )
+    if text in ("", '""'):
+        if option.can_be_empty or option.required:
+            return None
+        raise BadValue(f"is empty; {_wanted(option)}, or leave the line out for the default", line)
+    if option.kind is not Kind.SECRET and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        raise BadValue("stands in quotes, which would be part of the value; remove them", line)
+    try:
+        return _CONVERTERS[option.kind](option, text, directory)
+    except ValueError as error:
+        raise BadValue(str(error), line) from None
+
+
+def _without_comment(option: Option, text: str) -> str:
+    """Return `text` without a comment after it.
+
+    The original took only ` ;` for the beginning of a comment, and only if it was the first semicolon of all. A value
+    of any other kind than a secret could not make use of ` #`, so that people who write a comment so are right, too.
+    """
+    if option.kind is Kind.SECRET:
+        semicolon = text.find(";")
+        return text[:semicolon].rstrip() if semicolon > 0 and text[semicolon - 1].isspace() else text
+    return re.split(r"(?:^|\s)[;#]", text, maxsplit=1)[0].rstrip()
+
+
+def _wanted(option: Option) -> str:
+    """Return what to write, for a message."""
+    low, high = option.minimum, option.maximum
+    if option.kind is Kind.DURATION:
+        return f"give {duration_text(low)} to {duration_text(high)}, in seconds or like 90s, 10m, 2h, 1d"
+    if option.kind is Kind.LIMIT:
+        return f"give {low:.0f} to {high:.0f} or the word unlimited"
+    if option.kind is Kind.LEVEL:
+        return "give debug, info, warning, error, critical or a number from 0 to 50"
+    if option.kind is Kind.SWITCH:
+        return "give yes or no (or 1 or 0, true or false, on or off)"
+    if option.choices:
+        return f"give {', '.join(option.choices[:-1])} or {option.choices[-1]}"
+    if option.kind is Kind.COUNT:
+        return f"give {low:.0f} to {high:.0f}"
+    return f"give {option.kind.value}"
+
+
+def _duration(option: Option, text: str, _directory: Path) -> float:
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"'{shown(text)}' is not a time; {_wanted(option)}")
+    seconds = float(match.group(1)) * _UNITS[match.group(2).lower() or "s"]
+    _check_range(option, text, seconds)
+    return seconds
+
+
+def _count(option: Option, text: str, _directory: Path) -> int:
+    # The original read every number as a float, so that "3.0" has always been a good whole number.
+    match = _PLAIN_NUMBER.fullmatch(text)
+    if match is None or not math.isfinite(float(text)) or float(text) % 1:
+        raise ValueError(f"'{shown(text)}' is not a whole number; {_wanted(option)}")
+    _check_range(option, text, float(text))
+    return int(float(text))
+
+
+def _check_range(option: Option, text: str, value: float) -> None:
+    if value < 0:
+        raise ValueError(f"'{shown(text)}' is negative; {_wanted(option)}")
+    if not option.minimum <= value <= option.maximum:
+        raise ValueError(f"'{shown(text)}' is out of range; {_wanted(option)}")
+
+
+def _limit(option: Option, text: str, directory: Path) -> int | None:
+    if text.lower() == "unlimited":
+        return None
+    if _PLAIN_NUMBER.fullmatch(text) and float(text) < 1:
+        raise ValueError(
+            f"'{shown(text)}' meant \"no limit\" to the original elastiq; write the word unlimited if that is what you "
+            f"want, or give {option.minimum:.0f} to {option.maximum:.0f}"
+        )
+    return _count(option, text, directory)
+
+
+def _switch(option: Option, text: str, _directory: Path) -> bool:
+    try:
+        return _SWITCHES[text.lower()]
+    except KeyError:
+        raise ValueError(f"'{shown(text)}' is neither yes nor no; {_wanted(option)}") from None
+
+
+def _level(option: Option, text: str, directory: Path) -> int:
+    if text.lower() in _LEVELS:
+        return _LEVELS[text.lower()]
+    if _PLAIN_NUMBER.fullmatch(text):
+        return _count(option, text, directory)
+    raise ValueError(f"'{shown(text)}' is not a log level; {_wanted(option)}")
+
+
+def _word(option: Option, text: str, _directory: Path) -> str:
+    quoted = "" if option.secret else f"'{shown(text)}' "
+    if option.choices and text not in option.choices:
+        raise ValueError(f"{quoted}is not known; {_wanted(option)}")
+    if re.search(r"\s", text):
+        raise ValueError(f"{quoted}has a space in it; a comment behind a value begins with # or ; after a space")
+    if option.pattern and not re.fullmatch(option.pattern, text):
+        raise ValueError(f"{quoted}has a character that cannot be used here, or is too long")
+    return text
+
+
+def _list(_option: Option, text: str, _directory: Path) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise ValueError("has a comma without a name before or after it")
+    return names
+
+
+def _url(_option: Option, text: str, _directory: Path) -> str:
+    # The address is shown nowhere: people have put keys into it.
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is not a valid address (host or port is wrong)") from None
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        raise ValueError("is not an address that begins with http:// or https:// and names a host")
+    if re.search(r"\s", text):
+        raise ValueError("has a space in it; a comment behind a value begins with # or ; after a space")
+    if "@" in parts.netloc:
+        raise ValueError("has a user name or password in it; the keys belong into aws_access_key_id and the like")
+    if parts.query or parts.fragment:
+        raise ValueError("has a ? or # in it; give the address of the EC2 interface without any request")
+    return text
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"'{shown(text)}' names a home directory that is not known; write the whole path") from None
+
+
+def _directory_path(_option: Option, text: str, _directory: Path) -> Path:
+    path = _path(text)
+    if not path.is_absolute():
+        raise ValueError(f"'{shown(text)}' is a relative path; write the whole path, from / on")
+    return path
+
+
+def _metrics_path(option: Option, text: str, directory: Path) -> Path:
+    path = _directory_path(option, text, directory)
+    if path.suffix != ".prom":
+        raise ValueError(f"'{shown(text)}' does not end in .prom; node_exporter reads no other files")
+    return path
+
+
+def _file(_option: Option, text: str, directory: Path) -> str:
+    path = directory / _path(text)
+    _read_named(path, MAX_CA_BUNDLE)
+    return os.path.abspath(path)  # noqa: PTH100
+
+
+def _content(_option: Option, text: str, directory: Path) -> FileContent:
+    return _read_named(directory / _path(text), MAX_USER_DATA)
+
+
+def _read_named(path: Path, limit: int) -> FileContent:
+    try:
+        content, status = read_limited(path, limit)
+        return FileContent(content, path, status.st_mode)
+    except ValueError as error:
+        raise ValueError(f"{shown_path(path)} {error}") from None
+
+
+def _user_data(pieces: Sequence[Line]) -> bytes | None:
+    """Return user data decoded, strictly: the original's lenient decoder took any text for base64."""
+    encoded = ""
+    for piece in pieces:
+        text = re.sub(r"\s+", "", re.split(r"(?:^|\s)[;#]", piece.text, maxsplit=1)[0])
+        if re.search(r"[^A-Za-z0-9+/=]", text):
+            raise BadValue("is not base64: this line has a character that base64 does not have", piece.number)
+        encoded += text
+    if not encoded:
+        return None
+    try:
+        content = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadValue(
+            "is not base64: its length or its = at the end is wrong; is it complete?", pieces[0].number
+        ) from None
+    if len(content) > MAX_USER_DATA:
+        limits = f"no cloud takes more than {MAX_USER_DATA}, AWS no more than {MAX_USER_DATA_AWS}"
+        raise BadValue(f"is {len(content)} bytes long when decoded; {limits}", pieces[0].number)
+    return content
+
+
+def read_limited(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
+    """Return the content of a regular file, and its status. Never waits: not at a pipe, not at a device.
+
+    Raise ValueError, with the reason in words, if it is no readable regular file or is longer than `limit` bytes.
+    """
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError("is not a regular file")
+            content = file.read(limit + 1) or b""  # None where reading would wait, as in /proc/kmsg
+    except OSError as error:
+        raise ValueError(f"cannot be read: {os.strerror(error.errno or 0)}") from None
+    if len(content) > limit:
+        raise ValueError(f"is longer than {limit} bytes")
+    return content, status
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+_CONVERTERS: Mapping[Kind, Callable[[Option, str, Path], Value | FileContent]] = {
+    Kind.DURATION: _duration,
+    Kind.COUNT: _count,
+    Kind.LIMIT: _limit,
+    Kind.SWITCH: _switch,
+    Kind.LEVEL: _level,
+    Kind.WORD: _word,
+    Kind.TEXT: lambda _option, text, _directory: text,
+    Kind.SECRET: lambda _option, text, _directory: text,
+    Kind.LIST: _list,
+    Kind.URL: _url,
+    Kind.DIRECTORY: _directory_path,
+    Kind.FILE: _file,
+    Kind.METRICS: _metrics_path,
+    Kind.CONTENT: _content,
+}

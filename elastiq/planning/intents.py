@@ -1,0 +1,78 @@
+"""Launches without a clear answer: which VMs may be of them, and when they are given up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from elastiq.memory import Intent
+from elastiq.model import Instance, Policy, Pool
+from elastiq.planning import patience
+
+
+def track_intents(
+    intents: Iterable[Intent],
+    listed: Mapping[str, Instance],
+    nobodys: list[Instance],
+    listed_at: float,
+    policy: Policy,
+) -> tuple[tuple[Intent, ...], list[str]]:
+    """Return the launches that are still unclear, and the client tokens of those that are given up.
+
+    One of `nobodys`, VMs of a cloud that shows neither token nor tag, keeps a launch that it could be of from being
+    given up.
+    """
+    found = Counter(instance.client_token for instance in listed.values())
+    unclear = []
+    given_up = []
+    for intent in intents:
+        missing = intent.count - found[intent.token]
+        if missing <= 0:
+            continue
+        if listed_at - intent.waiting_since <= settle_seconds(intent):
+            unclear.append(intent)
+            continue
+        alike = [instance.id for instance in nobodys if _looks_like(instance, intent, policy)]
+        alike = sorted(alike, key=lambda id_: id_ not in intent.lookalikes)[:missing]
+        nobodys = [instance for instance in nobodys if instance.id not in alike]
+        known = intent.lookalikes if intent.unseen_since is None else ()
+        since = listed_at if intent.unseen_since is None else intent.unseen_since
+        if (
+            len(alike) < missing
+            and not (known and listed.keys() >= set(known))
+            and listed_at - since <= patience.UNSEEN_SECONDS
+        ):
+            unclear.append(replace(intent, unseen_since=since))
+        elif alike:
+            unclear.append(replace(intent, lookalikes=tuple(alike), unseen_since=None))
+        else:
+            given_up.append(intent.token)
+    return tuple(unclear), given_up
+
+
+def settle_seconds(intent: Intent) -> float:
+    return patience.SETTLE_SECONDS + patience.SETTLE_SECONDS_PER_VM * intent.count
+
+
+def is_unmarked(instance: Instance) -> bool:
+    """Return whether nothing says whose VM this is."""
+    return instance.state.alive and not (instance.client_token or instance.cluster or instance.pool)
+
+
+def _looks_like(instance: Instance, intent: Intent, policy: Policy) -> bool:
+    """Return whether a VM without token and tag is of the image, the type and the time of a launch."""
+    pools = [pool for pool in policy.pools if pool.name == intent.pool]
+    image_id = intent.image_id or policy.image_id
+    if intent.image_id:
+        pools = [Pool(intent.pool, instance_type=intent.instance_type)]
+    of_type = all(same_type(instance.type, pool) for pool in pools)
+    if not image_id or instance.image_id != image_id or not of_type or instance.launched_at is None:
+        return False
+    late_seconds = instance.launched_at - intent.requested_at
+    return -patience.CLOCKS_APART_SECONDS <= late_seconds <= settle_seconds(intent) + patience.CLOCKS_APART_SECONDS
+
+
+def same_type(type_: str, pool: Pool) -> bool:
+    """Return whether a VM of `type_` may be one that `pool` launches now; either may not say its type."""
+    return not (type_ and pool.instance_type) or type_ == pool.instance_type

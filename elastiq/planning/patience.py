@@ -1,0 +1,44 @@
+"""Every time limit of the planning, in one place."""
+
+from __future__ import annotations
+
+MISSING_GRACE_SECONDS = 600.0
+"""A VM that listings leave out counts for this long: listings are eventually consistent, and sometimes wrong. If the
+batch system shows its worker it counts for longer: until that has been gone for as long, too."""
+
+SETTLE_SECONDS = 120.0
+
+SETTLE_SECONDS_PER_VM = 5.0
+"""After an unclear answer to a launch, VMs may still turn up for so long (OpenStack makes about one in 2 s)."""
+
+UNSEEN_SECONDS = 300.0
+"""VMs of such a launch must be left out by listings over so long a time: one listing may be wrong."""
+
+CLOCKS_APART_SECONDS = 300.0
+"""So far the clocks of the cloud and of the head node may be apart when a VM's launch time is compared."""
+
+STALE_WORKER_SLACK_SECONDS = 120.0
+"""How much longer than its VM's age a worker may claim to have been idle; more: the ad is an earlier VM's."""
+
+BOOT_FAILURES_TO_TRIP = 3
+
+BOOT_PAUSES_SECONDS = (300.0, 600.0, 1200.0, 1800.0)
+"""After three failed boots in a row launches pause for 5, 10, 20, then 30 minutes."""
+
+REFUSAL_PAUSES_SECONDS = (15.0, 30.0, 60.0, 120.0, 300.0)
+"""Pauses after launch requests in a row that the cloud refused; short, since quota comes back at any time."""
+
+CLOSE_AGAIN_SECONDS = 30.0
+
+RETRY_SECONDS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0)
+"""Pauses between tries to terminate a VM."""
+
+REOPEN_AGAIN_SECONDS = 60.0
+"""Pause after a worker could not be reopened. Its VM may be terminated meanwhile, and another one take its jobs."""
+
+TERMINATE_AGAIN_SECONDS = 120.0
+"""A VM that listings still show alive, and not on its way out, so long after the cloud accepted its termination did not
+get it: a fresh VM may be unknown by its id, and OpenStack forgets terminations that fail."""
+
+OUT_OF_SIGHT_SECONDS = 120.0
+"""A worker that left the batch system without being closed still counts as room for so long."""

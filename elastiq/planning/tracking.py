@@ -1,0 +1,249 @@
+"""What an observation changes in what elastiq remembers: which VMs are its own, and which worker runs on which.
+
+Pure functions: no clock, no input or output, no randomness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from elastiq.memory import Departed, Intent, Memory, VmRecord
+from elastiq.model import Instance, InstanceState, Observation, Policy, Shape, Worker
+from elastiq.planning import patience
+from elastiq.planning.breaker import boot_failed
+from elastiq.planning.intents import is_unmarked, track_intents
+from elastiq.planning.matching import match_workers
+
+ONCE_OWN_KEPT = 1000
+
+
+@dataclass(frozen=True)
+class Situation:
+    """An observation, sorted: what is remembered now, and the live workers by whose they are."""
+
+    memory: Memory
+    own_workers: Mapping[str, Worker] = field(default_factory=dict)
+    """Workers on VMs of elastiq, by instance id."""
+    foreign_workers: tuple[Worker, ...] = ()
+    departed: tuple[VmRecord, ...] = ()
+    """VMs that are gone without having been terminated by elastiq."""
+
+
+def track(observation: Observation, memory: Memory, policy: Policy) -> Situation:
+    """Return the situation after `observation`: unknown parts of it change nothing."""
+    departed: tuple[VmRecord, ...] = ()
+    if observation.instances is not None:
+        memory, departed = _track_instances(observation, observation.instances, memory, policy)
+    if observation.workers is None:
+        return Situation(memory, departed=departed)
+    memory, own, foreign = _track_workers(observation, observation.workers, memory, policy)
+    return Situation(memory, own, foreign, departed)
+
+
+def _track_instances(
+    observation: Observation, instances: tuple[Instance, ...], memory: Memory, policy: Policy
+) -> tuple[Memory, tuple[VmRecord, ...]]:
+    """Return the memory after a listing, and the VMs that are gone without elastiq's doing."""
+    now = observation.now
+    listed_at = now - observation.instances_age_seconds
+    listed = {instance.id: instance for instance in instances}
+    vms = dict(memory.vms)
+    ended = _track_listed(listed.values(), vms, memory, policy, now, listed_at)
+    vanished = _track_unlisted(listed, vms, memory, listed_at, observation)
+    breakers = dict(memory.breakers)
+    for record in ended:
+        if record.terminated_at is None and record.joined_at is None and not record.failed_boot:
+            how = "after a termination without an answer" if record.doomed else "by itself"
+            reason = f"VM {record.id} ended {how}: {record.detail or 'no reason'}"
+            breakers[record.pool] = boot_failed(breakers.get(record.pool), now, reason)
+    for record in vanished:
+        if record.joined_at is None and not record.failed_boot:
+            reason = f"VM {record.id} vanished before it became a worker"
+            breakers[record.pool] = boot_failed(breakers.get(record.pool), now, reason)
+    tokens_shown = memory.tokens_shown or any(instance.client_token for instance in listed.values())
+    nobodys = [] if tokens_shown else [one for one in listed.values() if one.id not in vms and is_unmarked(one)]
+    intents, given_up = track_intents(memory.intents, listed, nobodys, listed_at, policy)
+    once_own = tuple(name for name in memory.once_own if name not in vms)
+    once_own = (*once_own, *(record.id for record in vanished), *given_up)[-ONCE_OWN_KEPT:]
+    departed = [record for record in ended if record.terminated_at is None and not record.doomed]
+    departed += vanished
+    gone = {record.id: Departed(record.worker_name, record.address, now) for record in departed if record.worker_name}
+    memory = replace(memory, vms=vms, breakers=breakers, intents=intents, once_own=once_own, tokens_shown=tokens_shown)
+    if gone:
+        memory = replace(memory, to_forget={**memory.to_forget, **gone})
+    return memory, tuple(departed)
+
+
+def _track_listed(
+    instances: Iterable[Instance],
+    vms: dict[str, VmRecord],
+    memory: Memory,
+    policy: Policy,
+    now: float,
+    listed_at: float,
+) -> list[VmRecord]:
+    """Bring `vms` up to date with what is listed; return what has been taken out of it because it has ended."""
+    tokens = {intent.token: intent for intent in memory.intents}
+    known_before = set(memory.once_own)
+    ended = []
+    for instance in instances:
+        record = vms.get(instance.id)
+        if record is None:
+            if not instance.state.alive or not _is_own(instance, policy.cluster, tokens, known_before):
+                continue
+            met_before = instance.id in known_before
+            record = _adopt(instance, now, tokens.get(instance.client_token), policy, met_before=met_before)
+        if instance.state.alive:
+            vms[instance.id] = _still_there(_refresh(record, instance, policy.cluster), listed_at)
+        else:
+            vms.pop(instance.id, None)
+            ended.append(replace(record, detail=instance.detail or record.detail))
+    return ended
+
+
+def _track_unlisted(
+    listed: Mapping[str, Instance],
+    vms: dict[str, VmRecord],
+    memory: Memory,
+    listed_at: float,
+    observation: Observation,
+) -> list[VmRecord]:
+    """Bring `vms` up to date with what the listing leaves out; return what has vanished for good."""
+    missing = []
+    for record in memory.vms.values():
+        if record.id in listed or record.launched_at >= listed_at:
+            continue
+        if record.terminated_at is not None:
+            if listed_at > record.terminated_at:
+                del vms[record.id]
+        elif record.missing_since is None:
+            vms[record.id] = replace(record, missing_since=listed_at)
+        elif listed_at - record.missing_since > patience.MISSING_GRACE_SECONDS:
+            missing.append(record)
+    if not missing:
+        return []
+    workers = observation.workers
+    shown = None if workers is None else match_workers(workers, memory.vms.values(), observation.now)
+    vanished = [record for record in missing if record.doomed or not _in_sight(record, shown, listed_at)]
+    for record in vanished:
+        del vms[record.id]
+    return vanished
+
+
+def _in_sight(record: VmRecord, shown: Mapping[str, Worker] | None, listed_at: float) -> bool:
+    """Return whether the batch system showed its worker lately: then jobs may run there, whatever listings say. They
+    may be those of another region or account, and one answer of a batch system is no better than one listing."""
+    if record.joined_at is None:
+        return shown is not None and record.id in shown
+    if shown is None or record.id in shown or record.lost_since is None:
+        return True
+    return listed_at - record.lost_since <= patience.MISSING_GRACE_SECONDS
+
+
+def _is_own(instance: Instance, cluster: str, tokens: Mapping[str, Intent], once_own: set[str]) -> bool:
+    tagged = bool(cluster) and instance.cluster == cluster
+    return tagged or instance.client_token in tokens or instance.id in once_own or instance.client_token in once_own
+
+
+def _adopt(instance: Instance, now: float, intent: Intent | None, policy: Policy, *, met_before: bool) -> VmRecord:
+    """Return a record for a VM of elastiq without one: its launch was not journalled to the end, it was taken for gone
+    (`met_before`), or state was lost."""
+    if intent is not None:
+        # The last VM of a large launch may be made long after the request.
+        made_at = max(intent.waiting_since, min(now, instance.launched_at or 0.0))
+        return VmRecord(instance.id, intent.pool, intent.token, launched_at=made_at, type=intent.instance_type)
+    launched_at = now if instance.launched_at is None else min(now, instance.launched_at)
+    age_seconds = None if instance.launched_at is None else now - instance.launched_at
+    is_young = (
+        age_seconds is not None and -patience.CLOCKS_APART_SECONDS <= age_seconds <= policy.estimated_vm_deploy_time_s
+    )
+    # An old one may have been a worker for long: it gets the patience of a worker that is out of sight.
+    may_have_joined = met_before or not is_young
+    pools = [pool.name for pool in policy.pools]
+    return VmRecord(
+        instance.id,
+        instance.pool if instance.pool in pools else pools[0],
+        instance.client_token,
+        launched_at=launched_at,
+        joined_at=launched_at if may_have_joined else None,
+        lost_since=now if may_have_joined else None,
+    )
+
+
+def _refresh(record: VmRecord, instance: Instance, cluster: str) -> VmRecord:
+    fresh = {
+        "state": instance.state,
+        "address": instance.address or record.address,
+        "name": instance.name or record.name,
+        "type": instance.type or record.type,
+        "detail": instance.detail,
+        "tagged": bool(cluster) and instance.cluster == cluster,
+        "missing_since": None,
+    }
+    return _changed(record, fresh)
+
+
+def _still_there(record: VmRecord, listed_at: float) -> VmRecord:
+    """Return the record of a listed VM; one that should have been gone for long is to be terminated again."""
+    is_going = record.state is InstanceState.STOPPING
+    if record.terminated_at is None or is_going or listed_at - record.terminated_at <= patience.TERMINATE_AGAIN_SECONDS:
+        return record
+    return replace(record, terminated_at=None)
+
+
+def _changed(record: VmRecord, values: Mapping[str, object]) -> VmRecord:
+    """Return `record` itself if it has these values already: most records stay the same from cycle to cycle."""
+    if all(getattr(record, name) == value for name, value in values.items()):
+        return record
+    return replace(record, **values)  # type: ignore[arg-type]
+
+
+def _track_workers(
+    observation: Observation, workers: tuple[Worker, ...], memory: Memory, policy: Policy
+) -> tuple[Memory, dict[str, Worker], tuple[Worker, ...]]:
+    now = observation.now
+    seen_at = now - observation.workers_age_seconds
+    vms = dict(memory.vms)
+    breakers = dict(memory.breakers)
+    capacities = dict(memory.capacities)
+    pools = {pool.name: pool for pool in policy.pools}
+    own = match_workers(workers, vms.values(), now)
+    for id_, record in memory.vms.items():
+        worker = own.get(id_)
+        if worker is not None:
+            vms[id_] = _seen(record, worker, seen_at)
+            pool = pools.get(record.pool)
+            # A VM launched before the type was changed does not tell what the next ones will hold.
+            teaches = pool.capacity_key if pool and pool.instance_type in ("", record.type) else ""
+            if teaches and _differs(worker.capacity, capacities.get(teaches)):
+                capacities[teaches] = worker.capacity
+            if record.joined_at is None and record.pool in breakers:
+                breakers[record.pool] = replace(breakers[record.pool], failed_boots=0, trips=0)
+        elif record.joined_at is not None and not record.doomed and record.lost_since is None:
+            vms[id_] = replace(record, lost_since=seen_at)
+    own_names = {worker.name for worker in own.values()}
+    foreign = tuple(worker for worker in workers if worker.name not in own_names)
+    return replace(memory, vms=vms, breakers=breakers, capacities=capacities), own, foreign
+
+
+def _differs(found: Shape, known: Shape | None) -> bool:
+    """Return whether `found` is news; the free disk that some batch systems give as capacity changes all the time."""
+    if found.cpus <= 0:
+        return False
+    if known is None or abs(found.disk_mb - known.disk_mb) > known.disk_mb / 10:
+        return True
+    return replace(found, disk_mb=0) != replace(known, disk_mb=0)
+
+
+def _seen(record: VmRecord, worker: Worker, seen_at: float) -> VmRecord:
+    fresh: dict[str, object] = {
+        "joined_at": seen_at if record.joined_at is None else record.joined_at,
+        "worker_name": worker.name,
+        "lost_since": None,
+    }
+    was_closing = record.closing_at is not None and not record.doomed
+    if was_closing and not worker.closed and seen_at > (record.closing_at or 0.0) + patience.CLOSE_AGAIN_SECONDS:
+        # Open although elastiq once closed it: somebody else opened it again, and jobs may be on their way.
+        fresh.update(closing_at=None, closed=False, terminate_tries=0)
+    return _changed(record, fresh)

@@ -1,0 +1,212 @@
+"""What plugins share: deadlines, child processes, knowing a machine again, reading what batch systems print.
+
+Pure functions raise BatchError for whatever is no valid answer, which names `who` gave it: garbage is never read as
+"nothing". What is merely not said is None.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from elastiq.clock import Clock
+from elastiq.command import run
+from elastiq.errors import BatchError
+from elastiq.model import Shape, Worker
+from elastiq.text import excerpt
+
+
+class Deadline:
+    """The end of one call of a plugin, shared by all the commands that it runs."""
+
+    def __init__(self, clock: Clock, seconds: float, who: str) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._end = clock.now() + seconds
+        self._who = who
+
+    def remaining(self) -> float:
+        """Return the seconds left. Raise BatchError if there are none."""
+        seconds = self._end - self._clock.now()
+        if seconds <= 0:
+            raise BatchError(f"{self._who} gave no complete answer within {self._seconds:g} s")
+        return seconds
+
+
+def run_module(module: str, arguments: Sequence[str], timeout_seconds: float) -> str:
+    """Run a module of elastiq's as a program of its own, and return what it prints; raise BatchError as `run` does.
+
+    For what must not run in the daemon: libraries that may hang or crash, and answers that take much memory.
+    """
+    # -m needs to find this very package, wherever the daemon was started from.
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+    environment = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    return run([sys.executable, "-m", module, *arguments], timeout_seconds, environment=environment)
+
+
+def is_same(one: Worker, other: Worker) -> bool:
+    """Return whether both are the same VM: by instance id if both have one, else by address, else by name.
+
+    A name or address may be another VM's next; an instance id never is.
+    """
+    if one.instance_id and other.instance_id:
+        return one.instance_id == other.instance_id
+    if one.address and other.address:
+        return one.address == other.address
+    return bool(one.name) and one.name.lower() == other.name.lower()
+
+
+def label(worker: Worker) -> str:
+    """Return what to call `worker` in a message."""
+    return f"worker {worker.name or worker.instance_id or worker.address or 'without a name'}"
+
+
+LARGEST = 10**12
+"""No machine has more of anything, no time or count of jobs comes near it; some systems turn what does not fit an
+integer into their smallest or largest one."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
+"""Of a host or node, also one that is an IPv6 address. It never begins like a command's option."""
+
+_INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+
+_SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([A-Za-z]?)(?:i?B)?")
+
+
+def json_document(text: str, who: str) -> Any:
+    """Return what `text` says as JSON. Raise BatchError if it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BatchError(f"{who} answered what is no JSON: {excerpt(text)}") from error
+
+
+def xml_document(text: str, who: str) -> ElementTree.Element:
+    """Return the root of the XML document `text`. Raise BatchError if it is none, or has a document type: no batch
+    system sends one, and its entities could make a small answer a huge one."""
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise BatchError(f"{who} answered with a document type, which is not read: {excerpt(text)}")
+    try:
+        return ElementTree.fromstring(text)  # noqa: S314  # nosec B314
+    except (ElementTree.ParseError, ValueError, RecursionError) as error:
+        raise BatchError(f"{who} answered what is no XML: {excerpt(text)}") from error
+
+
+def count(text: str, who: str) -> int:
+    """Return the number of something that `text` is. Raise BatchError if it is no decimal number from 0 to LARGEST."""
+    word = text.strip()
+    if not re.fullmatch(r"[0-9]{1,13}", word) or int(word) > LARGEST:
+        raise BatchError(f"{who} answered what is no count: {excerpt(text)}")
+    return int(word)
+
+
+def amount(value: object) -> float | None:
+    """Given a value of a JSON document, return the amount that it is, or None if it cannot be one.
+
+    Neither NaN and infinity, which Python's JSON may carry, nor true and false are amounts.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if 0 <= value < LARGEST else None  # a comparison with NaN is never true
+
+
+def size_mb(text: str, who: str, *, unit: str = "M", small_is_decimal: bool = False) -> int:
+    """Given a size such as `4000`, `3.9G`, `512K` or `2TiB`, return it in MB of 1024 * 1024 bytes, rounded up: of what
+    a job asks nothing may get lost.
+
+    `unit` (`B`, `K`, `M`, `G`, `T`, `P`) is meant by a number without one. With `small_is_decimal`, as in Grid Engine,
+    `k` is 1000 bytes and `K` 1024; otherwise both are 1024. Raise BatchError if it is no size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    letter = (match[2] or unit) if match else ""
+    power = "BKMGTP".find(letter.upper()) if letter else -1
+    if not match or power < 0:
+        raise BatchError(f"{who} answered what is no size: {excerpt(text)}")
+    base = 1000 if small_is_decimal and letter.islower() else 1024
+    whole, _, fraction = match[1].partition(".")
+    # In integers: a float would round a size of exactly so many MB up to one more.
+    scale: int = 10 ** len(fraction)
+    unit_bytes: int = base**power
+    size = -(-int(whole + fraction) * unit_bytes // (scale * 1024 * 1024))
+    if size > LARGEST:
+        raise BatchError(f"{who} answered what is no size: {excerpt(text)}")
+    return size
+
+
+def is_name(text: object) -> bool:
+    """Return whether `text` may be the name of a host or node: harmless as a word of a command, and in a message."""
+    return isinstance(text, str) and _NAME.fullmatch(text) is not None
+
+
+def name(text: str, who: str) -> str:
+    """Return `text`, the name of a host or node, without space around it. Raise BatchError if it cannot be one."""
+    word = text.strip()
+    if not is_name(word):
+        raise BatchError(f"{who} answered what is no name of a machine: {excerpt(text)}")
+    return word
+
+
+def ipv4(text: object) -> str | None:
+    """Return the IPv4 address that `text` is, or None if it is none."""
+    try:
+        return str(ipaddress.IPv4Address(text)) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def addresses(answer: str, asked: Sequence[str]) -> dict[str, str]:
+    """Given the output of `getent ahostsv4` for the names `asked`, each once, return the addresses by name, in small
+    letters; what was not found is left out, and so is what has several: nobody knows by which one the cloud knows it.
+
+    getent calls a host by its full name, whatever it was asked for, on the first of its lines alone, and says nothing
+    of what it did not find. If all were found their order tells which is which, otherwise only a name that is the full
+    one, or its first part.
+    """
+    found: list[tuple[str, set[str]]] = []
+    for words in map(str.split, answer.splitlines()):
+        address = ipv4(words[0]) if len(words) in (2, 3) else None
+        if address and len(words) == 3:
+            found.append((words[2].lower(), {address}))
+        elif address and found:
+            found[-1][1].add(address)
+    names = [name.lower() for name in asked]
+    by_name: dict[str, set[str]] = {}
+    if len(found) == len(names):
+        by_name = {name: known for name, (_, known) in zip(names, found)}
+    else:
+        for full_name, known in found:
+            name = full_name if full_name in names else full_name.partition(".")[0]
+            by_name.setdefault(name, set()).update(known)
+    return {name: next(iter(known)) for name, known in by_name.items() if len(known) == 1 and name in names}
+
+
+def instance_id(text: object) -> str | None:
+    """Return the instance id that `text` may be (of any cloud: i-0abc..., a UUID), or None."""
+    return text if isinstance(text, str) and _INSTANCE_ID.fullmatch(text) else None
+
+
+def claimed_twice(instance_ids: Iterable[str | None]) -> frozenset[str]:
+    """Return the instance ids that more than one worker advertises. They came with an image, say, and must not be
+    believed of any of them: their addresses have to tell."""
+    claims = Counter(found for found in instance_ids if found)
+    return frozenset(found for found, workers in claims.items() if workers > 1)
+
+
+def total(shapes: Iterable[Shape]) -> Shape:
+    """Return the sum of `shapes`; nothing at all for none."""
+    cpus = memory_mb = disk_mb = gpus = 0
+    for shape in shapes:
+        cpus += shape.cpus
+        memory_mb += shape.memory_mb
+        disk_mb += shape.disk_mb
+        gpus += shape.gpus
+    return Shape(cpus, memory_mb, disk_mb, gpus)

@@ -1,0 +1,1 @@
+"""The process around the loop: lanes for calls, logs, the pid file."""

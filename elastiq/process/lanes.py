@@ -1,0 +1,386 @@
+"""One thread per outside system, so that a system that hangs never keeps the loop from asking the other one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from elastiq.clock import Clock
+from elastiq.errors import BatchError, CloudError, CloudFault, ElastiqError
+from elastiq.model import Demand, Instance, Pool, Shape, Worker
+from elastiq.plugins import BatchSystem, Closing
+from elastiq.ports import Cloud
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+ASK_WAIT_SECONDS = 5.0
+"""How long the loop waits for the answer to a question. With ACT_WAIT_SECONDS it bounds by how much the silence of one
+system delays the checks of the other."""
+
+ACT_WAIT_SECONDS = 8.0
+"""How long the loop waits for the answer to an act. Longer, because a late answer to most acts is of no use."""
+
+GIVE_UP_SECONDS = 900.0
+"""When a call that still has no answer is left to itself. Well above the deadlines that the ports keep for their own
+calls, so that it only ever meets one whose deadline failed."""
+
+LAUNCH_SECONDS_PER_VM = 6.0
+"""How much later a launch is left to itself for each of its VMs: there are clouds that make one after the other."""
+
+SLICE_SECONDS = 1.0
+"""For so long is waited at a time: a signal that comes just before a wait does not end it, and is handled after it."""
+
+OVERTAKE_SECONDS = 10.0
+"""A question may overtake a call that has been silent for so long: an outage often ends on new connections only, while
+old ones stay silent until their own deadline. Less than one poll, so that the poll after the outage finds an answer."""
+
+STUCK_CALLS = 4
+"""So many calls may be overtaken or left to themselves at a time before no further one is made."""
+
+STOP_GRACE_SECONDS = 2.0
+"""How long a call in hand may still take to end when the daemon is told to stop (it must be gone within 5 s)."""
+
+KEPT_ANSWERS = 100
+"""How many late answers are kept for the caller; the oldest goes first."""
+
+
+class LaneBusyError(ElastiqError):
+    """The outside system has not answered in time, or still owes the answer to another call."""
+
+    def __init__(self, message: str, *, asked: bool) -> None:
+        super().__init__(message)
+        self.asked = asked
+        """True if this very call was made and may still take effect; False if it never left."""
+
+
+class _Call:
+    """One call on its way through a lane's thread."""
+
+    def __init__(
+        self,
+        what: str,
+        key: str,
+        function: Callable[[], Any],
+        *,
+        act: bool,
+        started_at: float,
+        extra_seconds: float = 0.0,
+    ) -> None:
+        self.what = what
+        self.key = key
+        """Empty if a late answer is of no use."""
+        self.function = function
+        self.act = act
+        self.started_at = started_at
+        self.extra_seconds = extra_seconds
+        """How much longer than others it may take before it is given up."""
+        self.answered = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.result = self.function()
+        except BaseException as error:  # noqa: BLE001 - carried over to the caller's thread, not swallowed
+            self.error = error
+        self.answered = True
+
+    def collect(self) -> Any:
+        """Return what the function returned, or raise what it raised."""
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                self.error = None  # its traceback holds this frame: a cycle that would keep all of it alive
+        return self.result
+
+
+class Lane:
+    """Runs the calls to one outside system one after the other in a thread of their own.
+
+    Used by the loop's thread alone; only `abandon` may also be called by a signal handler.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        *,
+        ask_wait_seconds: float = ASK_WAIT_SECONDS,
+        act_wait_seconds: float = ACT_WAIT_SECONDS,
+        overtake_seconds: float = OVERTAKE_SECONDS,
+        give_up_seconds: float = GIVE_UP_SECONDS,
+    ) -> None:
+        self.name = name
+        self._clock = clock
+        self._ask_wait_seconds = ask_wait_seconds
+        self._act_wait_seconds = act_wait_seconds
+        self._overtake_seconds = overtake_seconds
+        self._give_up_seconds = give_up_seconds
+        self._calls: SimpleQueue[_Call | None] | None = None
+        # SimpleQueue.put is reentrant: a signal handler may wake the very thread that it interrupts.
+        self._news: SimpleQueue[None] = SimpleQueue()
+        self._current: _Call | None = None
+        self._kept: list[_Call] = []
+        """Calls whose answers may still be collected, the oldest first."""
+        self._stuck: list[_Call] = []
+        self._abandoned = False
+
+    def ask(self, what: str, function: Callable[[], Answer], key: str) -> Answer:
+        """Run `function`, which changes nothing, in the lane's thread; return or raise what it does.
+
+        `what` names the call in messages. If it is not answered in time it goes on. Asked for again with the same
+        `key` it is waited for, or its answer returned if it came meanwhile, once. Only after OVERTAKE_SECONDS of
+        silence it is made anew beside the old one, and the first answer is taken. An act in between makes an answer
+        worthless.
+
+        Raise LaneBusyError if there is no answer in time, or at once if another call is still unanswered and must not
+        be overtaken yet.
+        """
+        answer: Answer = self._call(_Call(what, key, function, act=False, started_at=self._clock.now()))
+        return answer
+
+    def act(self, what: str, function: Callable[[], Answer], key: str = "", *, extra_seconds: float = 0.0) -> Answer:
+        """Run `function`, which changes something, in the lane's thread; return or raise what it does.
+
+        Without a key a late answer is dropped, and the act is made anew when asked for again: it says how things
+        were, not how they are. With a key (of an act that is done only once, a launch) the answer is kept until it
+        is collected by the same key, even if the call had been given up, which happens `extra_seconds` later than to
+        others.
+
+        Raise LaneBusyError as `ask` does.
+        """
+        now = self._clock.now()
+        answer: Answer = self._call(_Call(what, key, function, act=True, started_at=now, extra_seconds=extra_seconds))
+        return answer
+
+    def abandon(self) -> None:
+        """End the waiting: a call in hand has STOP_GRACE_SECONDS left, any further one raises LaneBusyError."""
+        self._abandoned = True
+        self._news.put(None)
+
+    def retire(self) -> None:
+        """Let the thread end after the call in hand; the lane is of no more use."""
+        self._leave_thread()
+
+    def _call(self, call: _Call) -> Any:
+        if self._abandoned:
+            raise LaneBusyError(f"{self.name}: {call.what} was left out: elastiq is stopping", asked=False)
+        self._leave_if_overdue(call)
+        silent = self._in_the_way(call)
+        if silent is not None:
+            raise LaneBusyError(f"{self.name}: {call.what} was left out: {self._silence(silent)}", asked=False)
+        if self._current is not None and not self._current.answered:
+            call = self._current
+        elif self._answered(call.key) is None:
+            self._start(call)
+        if not self._wait_for(call):
+            raise LaneBusyError(f"{self.name}: {self._silence(call)}", asked=True)
+        answered = self._answered(call.key) or call
+        # What else may still answer to the same question is older news.
+        self._kept = [kept for kept in self._kept if kept.key != call.key]
+        return answered.collect()
+
+    def _in_the_way(self, call: _Call) -> _Call | None:
+        """Return the unanswered call because of which `call` cannot be made now."""
+        calls = [self._current] if self._current else []
+        if call.act:
+            # Acts keep their order: one that is on its way may undo what a later one did.
+            calls += [stuck for stuck in self._stuck if stuck.act and not self._overdue(stuck)]
+        same = call.key
+        return next((one for one in calls if not one.answered and not (same and one.key == same)), None)
+
+    def _answered(self, key: str) -> _Call | None:
+        """Return the youngest call of `key` whose answer waits to be collected.
+
+        Of questions neither what comes after long nor the failure of an overtaken one is of any use.
+        """
+        for call in reversed(self._kept):
+            useful = call is self._current or (call.error is None and not self._overdue(call))
+            if call.key == key and call.answered and (call.act or useful):
+                return call
+        return None
+
+    def _silence(self, call: _Call) -> str:
+        return f"{call.what} has not answered for {self._seconds(call):.0f} s"
+
+    def _seconds(self, call: _Call) -> float:
+        return self._clock.now() - call.started_at
+
+    def _overdue(self, call: _Call) -> bool:
+        return self._seconds(call) >= self._give_up_seconds + call.extra_seconds
+
+    def _start(self, call: _Call) -> None:
+        if self._calls is None:
+            calls: SimpleQueue[_Call | None] = SimpleQueue()
+            threading.Thread(target=_serve, args=(calls, self._news), name=self.name, daemon=True).start()
+            self._calls = calls
+        if call.act:
+            self._kept = [kept for kept in self._kept if kept.act]
+        if call.key:
+            self._kept = [*self._kept, call][-KEPT_ANSWERS:]
+        self._current = call
+        self._calls.put(call)
+
+    def _wait_for(self, call: _Call) -> bool:
+        """Return whether `call` was answered in time, which is cut short when the daemon is told to stop."""
+        while not self._news.empty():
+            self._news.get_nowait()
+        deadline = self._clock.now() + (self._act_wait_seconds if call.act else self._ask_wait_seconds)
+        stopping = False
+        while not (call.answered or self._answered(call.key)):
+            now = self._clock.now()
+            if self._abandoned and not stopping:
+                stopping = True
+                deadline = min(deadline, now + STOP_GRACE_SECONDS)
+            if now >= deadline:
+                break
+            with suppress(Empty):
+                self._news.get(timeout=min(SLICE_SECONDS, deadline - now))
+        return call.answered or self._answered(call.key) is not None
+
+    def _leave_if_overdue(self, call: _Call) -> None:
+        """Leave a silent call and its thread to themselves if `call` may overtake it, or if it hangs for good."""
+        self._stuck = [stuck for stuck in self._stuck if not stuck.answered]
+        silent = self._current
+        if silent is None or silent.answered or len(self._stuck) >= STUCK_CALLS:
+            return
+        if self._overdue(silent):
+            log.error("%s: %s; no longer waiting for it", self.name, self._silence(silent))
+        elif call.act or self._seconds(silent) < self._overtake_seconds:
+            return
+        self._stuck.append(silent)
+        self._leave_thread()
+        self._current = None
+
+    def _leave_thread(self) -> None:
+        if self._calls is not None:
+            self._calls.put(None)
+        self._calls = None
+
+
+def _serve(calls: SimpleQueue[_Call | None], news: SimpleQueue[None]) -> None:
+    """Run calls until None comes."""
+    for call in iter(calls.get, None):
+        call.run()
+        news.put(None)
+
+
+class BatchLane:
+    """A BatchSystem whose every call goes through a lane."""
+
+    def __init__(self, batch: BatchSystem, lane: Lane) -> None:
+        self._batch = batch
+        self._lane = lane
+
+    def demand(self) -> tuple[Demand, ...]:
+        return self._ask("the queue check", self._batch.demand, "demand")
+
+    def workers(self) -> tuple[Worker, ...]:
+        return self._ask("the worker check", self._batch.workers, "workers")
+
+    def close(self, worker: Worker) -> Closing:
+        return self._act(f"closing {_name(worker)}", lambda: self._batch.close(worker))
+
+    def reopen(self, worker: Worker) -> None:
+        return self._act(f"reopening {_name(worker)}", lambda: self._batch.reopen(worker))
+
+    def forget(self, worker: Worker) -> None:
+        return self._act(f"forgetting {_name(worker)}", lambda: self._batch.forget(worker))
+
+    def check(self) -> str:
+        return self._ask("the check of the batch system", self._batch.check, "check")
+
+    def _ask(self, what: str, function: Callable[[], Answer], key: str) -> Answer:
+        try:
+            return self._lane.ask(what, function, key)
+        except LaneBusyError as error:
+            raise BatchError(str(error)) from None
+
+    def _act(self, what: str, function: Callable[[], Answer]) -> Answer:
+        try:
+            return self._lane.act(what, function)
+        except LaneBusyError as error:
+            raise BatchError(str(error)) from None
+
+
+class CloudLane:
+    """A Cloud whose every call goes through a lane."""
+
+    def __init__(self, cloud: Cloud, lane: Lane) -> None:
+        self._cloud = cloud
+        self._lane = lane
+
+    @property
+    def refused_features(self) -> frozenset[str]:
+        return self._cloud.refused_features
+
+    @property
+    def token_is_lock(self) -> bool:
+        return self._cloud.token_is_lock
+
+    def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
+        return self._ask(
+            "the list of VMs",
+            lambda: self._cloud.list_instances(everything=everything),
+            "list everything" if everything else "list",
+        )
+
+    def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        what = f"launching {count} VM{'' if count == 1 else 's'}"
+        extra_seconds = LAUNCH_SECONDS_PER_VM * count
+        return self._act(what, lambda: self._cloud.launch(pool, count, token), f"launch {token}", extra_seconds)
+
+    def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
+        ids = tuple(instance_ids)
+        return self._act(f"terminating {_some(ids)}", lambda: self._cloud.terminate(ids))
+
+    def tag(self, instance_ids: Sequence[str], pool: Pool, token: str) -> None:
+        ids = tuple(instance_ids)
+        return self._act(f"tagging {_some(ids)}", lambda: self._cloud.tag(ids, pool, token))
+
+    def console_tail(self, instance_id: str) -> str:
+        return self._ask(
+            f"the console of {instance_id}",
+            lambda: self._cloud.console_tail(instance_id),
+            f"console {instance_id}",
+        )
+
+    def capacity(self, pool: Pool) -> Shape:
+        return self._ask(
+            f"the size of {pool.instance_type or pool.name}",
+            lambda: self._cloud.capacity(pool),
+            f"capacity {pool.name} {pool.instance_type}",
+        )
+
+    def _ask(self, what: str, function: Callable[[], Answer], key: str) -> Answer:
+        try:
+            return self._lane.ask(what, function, key)
+        except LaneBusyError as error:
+            raise _cloud_error(error) from None
+
+    def _act(self, what: str, function: Callable[[], Answer], key: str = "", extra_seconds: float = 0.0) -> Answer:
+        try:
+            return self._lane.act(what, function, key, extra_seconds=extra_seconds)
+        except LaneBusyError as error:
+            raise _cloud_error(error) from None
+
+
+def _cloud_error(error: LaneBusyError) -> CloudError:
+    """A call that never left did nothing; one without an answer may have done it all."""
+    return CloudError(str(error), CloudFault.UNREACHABLE if error.asked else CloudFault.UNSENT)
+
+
+def _name(worker: Worker) -> str:
+    return worker.name or worker.instance_id or worker.address or "a worker"
+
+
+def _some(instance_ids: tuple[str, ...]) -> str:
+    more = f" and {len(instance_ids) - 3} more" if len(instance_ids) > 3 else ""
+    return ", ".join(instance_ids[:3]) + more

@@ -1,0 +1,1 @@
+"""What elastiq says: to the log, to `status`, to metrics."""

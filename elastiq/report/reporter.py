@@ -1,0 +1,145 @@
+"""Says what elastiq does and why: to the log, to the last decisions, and to the report that `status` shows."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from elastiq.clock import Clock
+from elastiq.config import Settings
+from elastiq.decisions import Decision, Kind, Outcome, Plan
+from elastiq.errors import StateError
+from elastiq.report import metrics
+from elastiq.state import State
+from elastiq.text import shown_path
+from elastiq.version import VERSION
+
+log = logging.getLogger(__name__)
+
+REPORT_EVERY_SECONDS = 60.0
+
+HOLDS_SAID = 10
+
+TOPICS_KEPT = 1000
+
+
+class Reporter:
+    """Says everything once: a sentence that differs from the last one on its topic in numbers alone is no news."""
+
+    def __init__(self, clock: Clock, state: State) -> None:
+        self._clock, self._state = clock, state
+        self._started_at = clock.now()
+        self._said: dict[str, str] = {}
+        self._last_action: dict[str, object] | None = None
+        self._last_error: dict[str, object] | None = None
+        self._totals = metrics.Totals()
+        self._reported = ""
+        self._report_due_at = 0.0
+
+    def error(self, topic: str, text: str) -> None:
+        """Log a fault of `topic` the first time, and keep it for `status`."""
+        self._last_error = {"at": self._clock.now(), "text": text}
+        self._totals.failed[topic] += 1
+        if self._is_news(topic, text):
+            log.error("%s", text)
+
+    def fine(self, topic: str) -> None:
+        """Log that `topic` works again, if it did not."""
+        if self._said.pop(topic, None):
+            log.info("%s works again", topic)
+
+    def cycle(self, made: Plan, outcomes: Sequence[Outcome]) -> None:
+        """Log what was done, what was left, and why; keep it for later questions. Raise StateError."""
+        unrecorded: StateError | None = None
+        for outcome in outcomes:
+            try:
+                self._outcome(outcome)
+            except StateError as error:
+                unrecorded = error  # the log still tells of the rest
+        if unrecorded is not None:
+            raise unrecorded
+        holds = [decision for decision in made.decisions if decision.kind is Kind.HOLD]
+        for number, decision in enumerate(holds[:HOLDS_SAID]):
+            if self._is_news(f"hold {number}", decision.reason):
+                self._state.record(self._clock.now(), decision, None)
+        for number in range(len(holds), HOLDS_SAID):
+            self._said.pop(f"hold {number}", None)
+        level = logging.INFO if self._is_news("summary", made.summary) else logging.DEBUG
+        log.log(level, "%s", made.summary)
+        if len(self._said) > TOPICS_KEPT:
+            self._said.clear()
+
+    def _outcome(self, outcome: Outcome) -> None:
+        decision = outcome.decision
+        text = f"{_deed(decision)}: {decision.reason}; {outcome.detail}"
+        news = self._is_news(f"{decision.kind.value} {decision.instance_id}", text) or outcome.done
+        self._totals.count(outcome)
+        if outcome.done:
+            self._last_action = {"at": self._clock.now(), "text": text}
+        elif not outcome.refused:
+            self._last_error = {"at": self._clock.now(), "text": text}
+        if news:
+            well = outcome.done or outcome.refused
+            log.log(logging.INFO if well else logging.WARNING if outcome.uncertain else logging.ERROR, "%s", text)
+            self._state.record(self._clock.now(), decision, outcome)
+
+    def _is_news(self, topic: str, text: str) -> bool:
+        gist = re.sub(r"[0-9.]+", "", text)
+        if self._said.get(topic) == gist:
+            return False
+        self._said[topic] = gist
+        return True
+
+    def report(self, made: Plan, settings: Settings) -> None:
+        """Write what `elastiqctl status` shows, and metrics, when it is news and every minute. Raise StateError."""
+        now = self._clock.now()
+        holds = [decision.reason for decision in made.decisions if decision.kind is Kind.HOLD]
+        figures = made.figures
+        report: dict[str, object] = {
+            "pid": os.getpid(),
+            "version": VERSION,
+            "started_at": self._started_at,
+            "batch_plugin": settings.batch_plugin,
+            "cluster": settings.cluster_name,
+            "summary": made.summary,
+            "jobs_waiting": figures.jobs_waiting,
+            "workers_busy": figures.workers_busy,
+            "workers_idle": figures.workers_idle,
+            "vms_pending": figures.vms_pending,
+            "vms_running": figures.vms_running,
+            "vms_unconfirmed": figures.vms_unconfirmed,
+            "min_vms": settings.min_vms,
+            "max_vms": settings.max_vms,
+            "last_action": self._last_action,
+            "last_error": self._last_error,
+            "holds": holds,
+        }
+        if f"{settings.metrics_file} {report}" == self._reported and now < self._report_due_at:
+            return
+        self._write_metrics(settings.metrics_file, {**report, "updated_at": now})
+        # If that failed it is the last error, and must be no news to the next pass.
+        report["last_error"] = self._last_error
+        self._reported, self._report_due_at = f"{settings.metrics_file} {report}", now + REPORT_EVERY_SECONDS
+        # The time that `status` counts from: the wall clock may be set while the daemon runs.
+        stamps = {"updated_at": now, "monotonic_microseconds": self._clock.monotonic_microseconds()}
+        self._state.save_report({**report, **stamps})
+
+    def _write_metrics(self, path: Path | None, report: Mapping[str, Any]) -> None:
+        if path is None:
+            return
+        try:
+            metrics.write(path, report, self._totals)
+        except OSError as error:
+            self.error("metrics file", f"metrics_file {shown_path(path)} cannot be written: {error.strerror}")
+        else:
+            self.fine("metrics file")
+
+
+def _deed(decision: Decision) -> str:
+    if decision.kind is Kind.LAUNCH:
+        return f"launch {decision.count} VM{'s' if decision.count != 1 else ''}"
+    return f"{decision.kind.value} VM {decision.instance_id}"

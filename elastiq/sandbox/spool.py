@@ -1,0 +1,245 @@
+"""The sandbox's batch system: a directory of files."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import IO, TypeVar
+
+from elastiq.clock import Clock
+from elastiq.errors import BatchError
+
+LOCK_TIMEOUT_SECONDS = 30.0
+"""The lock is held for milliseconds, or seconds where processor or disk are busy; whoever holds it longer is stopped or
+stuck."""
+
+FOLDERS = ("queue", "held", "running", "done", "workers", "closed")
+
+LARGEST_NUMBER = 10**15
+"""No time or size comes near it."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as its file tells it."""
+
+    id: str
+    command: list[str]
+    cpus: int = 1
+    memory_mb: int = 0
+    submitted_at: float = 0.0
+    not_before: float = 0.0
+    after: str = ""
+    """Id of the job that has to be done first; empty: none."""
+    starts: int = 0
+    """How often it has been started; more than once means that a worker died under it."""
+    worker: str = ""
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True)
+class WorkerRecord:
+    """A worker as its own file tells it."""
+
+    name: str
+    instance_id: str = ""
+    address: str = ""
+    cpus: int = 1
+    memory_mb: int = 0
+    idle_seconds: float = 0.0
+    """By the worker's own clock at the time of writing: never more than the truth."""
+
+    @property
+    def key(self) -> str:
+        """Name of its mark in `closed/`: known before the worker joins, if its VM is."""
+        return self.instance_id or self.name
+
+
+Record = TypeVar("Record", Job, WorkerRecord)
+
+JSON_TYPES = {
+    "str": (str,),
+    "int": (int,),
+    "float": (float, int),
+    "int | None": (int, type(None)),
+    "list[str]": (list,),
+}
+
+
+def parse(kind: type[Record], text: str, where: str) -> Record:
+    """Return the job or worker that `text` describes. Raise BatchError that names `where` if it is damaged."""
+    try:
+        record = kind(**json.loads(text, parse_constant=int))
+        for field in fields(kind):
+            if type(getattr(record, field.name)) not in JSON_TYPES[str(field.type)]:
+                raise TypeError(f"{field.name} is {getattr(record, field.name)!r}")
+        numbers: tuple[float, ...]
+        if isinstance(record, Job):
+            names, numbers = (record.id, record.after), (record.memory_mb, record.submitted_at, record.not_before)
+        else:
+            names, numbers = (record.name, record.instance_id), (record.memory_mb, record.idle_seconds)
+        # Files are named by these; the second may be empty.
+        if not NAME.fullmatch(names[0]) or (names[1] and not NAME.fullmatch(names[1])):
+            raise ValueError("a name that cannot be")
+        if record.cpus < 1 or not all(0 <= number < LARGEST_NUMBER for number in numbers):
+            raise ValueError("a number that cannot be")
+        if isinstance(record, Job) and not all(isinstance(word, str) for word in record.command):
+            raise TypeError("a command is a list of strings")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise BatchError(f"{where} is damaged ({str(error)[:100]}); mend or remove it") from error
+    return record
+
+
+class Spool:
+    """The batch system: a directory, and what may be done with it. Every method raises BatchError alone."""
+
+    def __init__(self, directory: Path, clock: Clock | None = None) -> None:
+        self.directory = directory
+        self._clock = clock or Clock()
+
+    def create(self) -> None:
+        """Make the directories that are missing."""
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in FOLDERS:
+                (self.directory / folder).mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise BatchError(f"cannot make the sandbox's spool directory {self.directory}: {error}") from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the spool's lock. Raise BatchError if it cannot be had, or if a file cannot be used meanwhile."""
+        try:
+            with open_lock(self.directory / "lock") as lock:
+                deadline = self._clock.now() + LOCK_TIMEOUT_SECONDS
+                while not try_lock(lock.fileno()):
+                    if self._clock.now() > deadline:
+                        raise BatchError(f"the lock {self.directory}/lock is stuck: is a worker stopped?")
+                    self._clock.sleep(0.01)
+                yield
+        except (OSError, UnicodeDecodeError) as error:
+            raise BatchError(f"cannot use the sandbox's spool directory {self.directory}: {error}") from error
+
+    def submit(self, job: Job, held: bool = False) -> Job:
+        """Put `job` in the queue under the next free number, and return it."""
+        with self.locked():
+            serial = self.directory / "serial"
+            last = serial.read_text() if serial.exists() else "0"
+            if not re.fullmatch("[0-9]{1,9}", last):
+                raise BatchError(f"{serial} is damaged; write the number of the last job into it")
+            job = replace(job, id=f"{int(last) + 1:06d}", submitted_at=self._clock.now())
+            write_file(serial, str(int(last) + 1))
+            self.write(job, "held" if held else "queue")
+        return job
+
+    def write(self, job: Job, folder: str) -> None:
+        """Write `job` into `folder`, whole or not at all."""
+        write_file(self.directory / folder / f"{job.id}.json", json.dumps(asdict(job)))
+
+    def files(self, folder: str) -> list[Path]:
+        """Return the JSON files in `folder` by name."""
+        try:
+            return sorted(path for path in (self.directory / folder).iterdir() if path.suffix == ".json")
+        except OSError as error:
+            raise BatchError(f"cannot read the sandbox's spool directory: {error}") from error
+
+    def jobs(self, folder: str) -> list[Job]:
+        """Return the jobs in `folder`, oldest first. One that is moved on while it is read is left out."""
+        found = []
+        for path in self.files(folder):
+            try:
+                found.append(parse(Job, path.read_text(), str(path)))
+            except FileNotFoundError:
+                continue
+            except (OSError, UnicodeDecodeError) as error:
+                raise BatchError(f"cannot read {path}: {error}") from error
+        return found
+
+    def due(self) -> list[Job]:
+        """Return the queued jobs that could start now, oldest first."""
+        now = self._clock.now()
+        done = self.directory / "done"
+        return [
+            job
+            for job in self.jobs("queue")
+            if job.not_before <= now and (not job.after or (done / f"{job.after}.json").exists())
+        ]
+
+    def records(self) -> list[tuple[WorkerRecord, list[Job]]]:
+        """Return each living worker with the jobs that run there; what ran on a dead one goes back to the queue.
+
+        The caller holds the lock.
+        """
+        living = []
+        for path in self.files("workers"):
+            record = parse(WorkerRecord, path.read_text(), str(path))
+            if self.is_alive(record.name):
+                living.append((record, self.jobs(f"running/{record.name}")))
+        for folder in (self.directory / "running").iterdir():
+            if not self.is_alive(folder.name):
+                for job in self.jobs(f"running/{folder.name}"):
+                    self.move(job, f"running/{folder.name}", "queue" if job.exit_code is None else "done")
+        return living
+
+    def move(self, job: Job, source: str, target: str) -> None:
+        """Move the file of `job`. The caller holds the lock."""
+        name = f"{job.id}.json"
+        (self.directory / source / name).rename(self.directory / target / name)
+
+    def is_alive(self, name: str) -> bool:
+        """Return whether the worker or a job of it still lives. The caller holds the spool's lock."""
+        path = self.directory / "workers" / f"{name}.alive"
+        if not path.exists():
+            return False
+        with open_lock(path) as alive:
+            return not try_lock(alive.fileno())
+
+    def closed_mark(self, key: str) -> Path:
+        """Return the file that, while it is there, keeps jobs from starting on a worker.
+
+        Whoever closes it by hand writes the reason into it; elastiq's own are empty.
+        """
+        return self.directory / "closed" / key
+
+    def closed_by_hand(self, key: str) -> bool:
+        """Return whether the mark is somebody else's than elastiq's."""
+        mark = self.closed_mark(key)
+        return mark.exists() and mark.stat().st_size > 0
+
+
+def private(name: str, flags: int) -> int:
+    """Open a file that its owner alone may read and that no command inherits."""
+    return os.open(name, flags | os.O_CLOEXEC, 0o600)
+
+
+def open_lock(path: Path) -> IO[str]:
+    """Open the lock file at `path`, made if it is missing; closing it gives the lock back."""
+    return open(path, "a", opener=private)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Take the lock on an open file, if nobody else has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def write_file(path: Path, text: str, durable: bool = True) -> None:
+    """Put `text` at `path` so that a reader sees all of it or nothing; if `durable`, also after a power failure."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w", opener=private) as file:
+        file.write(text)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+    temporary.rename(path)

@@ -1,0 +1,1 @@
+"""Faults, and the promises that must hold whatever befalls a cluster."""

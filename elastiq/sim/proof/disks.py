@@ -1,0 +1,122 @@
+"""State directories for the simulator: the real one, watched, and a quick one that keeps the same promises."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from elastiq.decisions import Decision, Outcome
+from elastiq.errors import StateError
+from elastiq.memory import Memory
+from elastiq.sim.proof.gate import Gate
+from elastiq.sim.world import World
+from elastiq.state import State
+
+
+class Disk:
+    """What outlives a process, if no real file is used."""
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+        self.features: dict[str, frozenset[str]] = {}
+        self.damaged_at: float | None = None
+
+
+class _NoDatabase:
+    """Takes the place of a database in `State.load`; `save` and the rest never reach it."""
+
+    def close(self) -> None:
+        pass
+
+
+class QuickState(State):
+    """A State on a `Disk`. What is not kept across restarts by the real one is not kept here either."""
+
+    def __init__(self, disk: Disk, directory: Path) -> None:
+        self.disk = disk
+        self.damaged = ""
+        self._path = directory / "none"
+        self._database: Any = _NoDatabase()
+
+    def _read(self, database: sqlite3.Connection) -> Memory:  # type: ignore[override]
+        memory = self.disk.memory
+        intents = tuple(replace(intent, unseen_since=None) for intent in memory.intents)
+        return replace(memory, waiting_since=None, intents=intents)
+
+    def save(self, memory: Memory) -> None:
+        self.disk.memory = memory
+
+    def damaged_at(self) -> float | None:
+        return self.disk.damaged_at
+
+    def refused_features(self, cloud: str) -> frozenset[str]:
+        return self.disk.features.get(cloud, frozenset())
+
+    def save_refused_features(self, cloud: str, features: frozenset[str]) -> None:
+        self.disk.features = {cloud: features}
+
+    def record(self, at: float, decision: Decision, outcome: Outcome | None) -> None:
+        pass
+
+    def save_report(self, report: Mapping[str, object]) -> None:
+        pass
+
+    def adopt_legacy(self, memory: Memory, now: float) -> Memory:
+        return memory
+
+
+class WatchedState:
+    """Stands before a State: kills around its calls, fills its disk, and hears what is recorded."""
+
+    def __init__(self, state: State, world: World, gate: Gate) -> None:
+        self.state, self._world, self._gate = state, world, gate
+        self.recorded: list[tuple[str, str, str, bool]] = []
+        """Kind, subject, reason and whether it was done, of this step."""
+        self.failed = False
+        """Whether a write failed in this step."""
+
+    def load(self, now: float) -> Memory:
+        return self.state.load(now)
+
+    def adopt_legacy(self, memory: Memory, now: float) -> Memory:
+        return self.state.adopt_legacy(memory, now)
+
+    def damaged_at(self) -> float | None:
+        return self.state.damaged_at()
+
+    def refused_features(self, cloud: str) -> frozenset[str]:
+        return self.state.refused_features(cloud)
+
+    def _full(self) -> None:
+        if self._world.faults.any and self._world.faults.strikes("disk full"):
+            self.failed = True
+            raise StateError("database or disk is full")
+
+    def save(self, memory: Memory) -> None:
+        self._gate.pass_through("state.save", lambda: self._save(memory))
+
+    def _save(self, memory: Memory) -> None:
+        self._full()
+        self.state.save(memory)
+        self._world.commit(memory.vms, self._world.last_served)
+
+    def save_refused_features(self, cloud: str, features: frozenset[str]) -> None:
+        self.state.save_refused_features(cloud, features)
+
+    def record(self, at: float, decision: Decision, outcome: Outcome | None) -> None:
+        if self._gate.dead:
+            return
+        self._full()
+        done = outcome is not None and outcome.done
+        self.recorded.append((decision.kind.value, decision.instance_id or decision.pool, decision.reason, done))
+        self.state.record(at, decision, outcome)
+
+    def save_report(self, report: Mapping[str, object]) -> None:
+        self._full()
+        self.state.save_report(report)
+
+    def close(self) -> None:
+        self.state.close()

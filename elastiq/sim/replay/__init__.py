@@ -1,0 +1,1 @@
+"""Recorded work, run through the simulator."""
