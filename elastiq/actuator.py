@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from elastiq.clock import Clock
-from elastiq.decisions import Decision, Kind, Outcome, Plan
+from elastiq.decisions import Decision, End, Kind, Outcome, Plan
 from elastiq.errors import BatchError, CloudError, StateError
 from elastiq.memory import Intent, Memory, VmRecord
 from elastiq.model import Pool, Worker
@@ -112,8 +112,8 @@ class Actuator:
         try:
             self.batch.reopen(_worker(memory.vms[decision.instance_id]))
         except BatchError as error:
-            return Outcome(decision, False, f"could not be reopened: {error}")
-        return Outcome(decision, True, "reopened")
+            return Outcome(decision, End.FAILED, f"could not be reopened: {error}")
+        return Outcome(decision, End.DONE, "reopened")
 
     def _launch(self, decision: Decision, memory: Memory, outcomes: list[Outcome]) -> Memory:
         token = self.new_token()
@@ -121,7 +121,7 @@ class Actuator:
         intent = Intent(token, decision.pool, decision.count, self.clock.now(), type_, self.image_id)
         journalled = replace(memory, intents=(*memory.intents, intent))
         if not self._save(journalled):
-            outcomes.append(Outcome(decision, False, f"not begun: {self._unsaved}"))
+            outcomes.append(Outcome(decision, End.FAILED, f"not begun: {self._unsaved}"))
             return memory
         return self._note(journalled, [self.launch(decision, token)], outcomes)
 
@@ -133,7 +133,11 @@ class Actuator:
                 continue
             reason = "the answer to this launch was lost, so it is asked for again with the same client token"
             outcome = self.launch(Decision(Kind.LAUNCH, reason, intent.pool, intent.count), intent.token)
-            memory = self._note(memory, [replace(outcome, uncertain=not outcome.done)], outcomes)
+            if outcome.end is End.REFUSED:
+                outcomes.append(outcome)  # a dry run settles nothing
+                continue
+            outcome = outcome if outcome.end is End.DONE else replace(outcome, end=End.UNCLEAR)
+            memory = self._note(memory, [outcome], outcomes)
         return memory
 
     def launch(self, decision: Decision, token: str) -> Outcome:
@@ -141,9 +145,9 @@ class Actuator:
         try:
             instances = self.cloud.launch(self.pools[decision.pool], decision.count, token)
         except CloudError as error:
-            return Outcome(decision, False, str(error), uncertain=error.uncertain, token=token)
+            return Outcome(decision, _failure(error), str(error), token=token)
         ids = tuple(instance.id for instance in instances)
-        return Outcome(decision, True, f"launched {', '.join(ids) or 'nothing'}", instance_ids=ids, token=token)
+        return Outcome(decision, End.DONE, f"launched {', '.join(ids) or 'nothing'}", instance_ids=ids, token=token)
 
     def _end(self, decisions: list[Decision], memory: Memory, outcomes: list[Outcome]) -> Memory:
         """Close the workers, then terminate the VMs of those that are closed."""
@@ -157,7 +161,7 @@ class Actuator:
         for decision in decisions:
             memory = _with(memory, replace(memory.vms[decision.instance_id], closing_at=now))
         if not self._save(memory):
-            outcomes += [Outcome(decision, False, f"not begun: {self._unsaved}") for decision in decisions]
+            outcomes += [Outcome(decision, End.FAILED, f"not begun: {self._unsaved}") for decision in decisions]
             return before
         closed: list[Decision] = []
         failed: list[Outcome] = []
@@ -166,7 +170,7 @@ class Actuator:
                 memory = _with(memory, before.vms[decision.instance_id])
                 continue
             failure = self.close(decision, memory)
-            if failure is not None and failure.refused:
+            if failure is not None and failure.end is End.REFUSED:
                 failed.append(failure)
                 continue
             decision = _explained(decision, consoles[decision.instance_id])
@@ -183,7 +187,7 @@ class Actuator:
         ended = self.terminate(closed)
         for outcome in ended:
             record = memory.vms[outcome.decision.instance_id]
-            if not outcome.done and not outcome.uncertain:
+            if outcome.end is End.FAILED:
                 memory = _with(memory, replace(record, doomed=before.vms[record.id].doomed))
         return self._note(memory, ended, outcomes)
 
@@ -193,9 +197,9 @@ class Actuator:
         try:
             answer = self.batch.close(_worker(record))
         except BatchError as error:
-            return Outcome(decision, False, f"its worker could not be closed, so it stays: {error}")
+            return Outcome(decision, End.FAILED, f"its worker could not be closed, so it stays: {error}")
         if answer is Closing.BUSY:
-            return Outcome(decision, False, "a job runs there, so it stays", refused=True)
+            return Outcome(decision, End.REFUSED, "a job runs there, so it stays")
         return None
 
     def _consoles(self, decisions: list[Decision], memory: Memory) -> dict[str, str | CloudError | None]:
@@ -224,12 +228,12 @@ class Actuator:
             accepted = set(self.cloud.terminate([decision.instance_id for decision in decisions]))
         except CloudError as error:
             detail = f"could not be terminated: {error}"
-            return [Outcome(decision, False, detail, uncertain=error.uncertain) for decision in decisions]
+            return [Outcome(decision, _failure(error), detail) for decision in decisions]
         return [
-            Outcome(decision, True, "terminated")
+            Outcome(decision, End.DONE, "terminated")
             if decision.instance_id in accepted
             # Refused, or left without an answer while others were accepted: which of the two is not known.
-            else Outcome(decision, False, "the cloud did not accept its termination", uncertain=True)
+            else Outcome(decision, End.UNCLEAR, "the cloud did not accept its termination")
             for decision in decisions
         ]
 
@@ -246,13 +250,13 @@ class DryRunActuator(Actuator):
         """Launch nothing if dry_run_boot_vms is set."""
         if not self.boot:
             return super().launch(decision, token)
-        return Outcome(decision, False, "dry run: not launched (dry_run_boot_vms)", refused=True, token=token)
+        return Outcome(decision, End.REFUSED, "dry run: not launched (dry_run_boot_vms)", token=token)
 
     def close(self, decision: Decision, memory: Memory) -> Outcome | None:
         """Close nothing if dry_run_shutdown_vms is set."""
         if not self.shutdown:
             return super().close(decision, memory)
-        return Outcome(decision, False, "dry run: not terminated (dry_run_shutdown_vms)", refused=True)
+        return Outcome(decision, End.REFUSED, "dry run: not terminated (dry_run_shutdown_vms)")
 
     def console(self, instance_id: str) -> str | CloudError | None:
         """Ask for no console if dry_run_shutdown_vms is set: nothing is terminated that it could explain."""
@@ -280,6 +284,10 @@ def _last_lines(text: str) -> str:
             break
         end = longer
     return end
+
+
+def _failure(error: CloudError) -> End:
+    return End.UNCLEAR if error.uncertain else End.FAILED
 
 
 def _worker(record: VmRecord) -> Worker:

@@ -75,6 +75,21 @@ class Core:
         }
         self._memory = replace(self._memory, breakers={**self._memory.breakers, **paused})
 
+    @property
+    def memory(self) -> Memory:
+        """What is remembered, as of the last pass."""
+        return self._memory
+
+    @property
+    def reading(self) -> Reading:
+        """The last answers of the batch system and the cloud."""
+        return self._observer.reading
+
+    @property
+    def vms_due_at(self) -> float:
+        """When workers and VMs are looked at again."""
+        return self._vms_due_at
+
     def stop(self) -> None:
         """Begin nothing new; safe in a signal handler."""
         self._actuator.stopping = self._observer.stopping = True

@@ -62,18 +62,27 @@ class Plan:
     """Client tokens of launches without an answer whose VMs are wanted and still within the quota."""
 
 
+class End(Enum):
+    """How an action ended."""
+
+    DONE = "done"
+    """It took effect."""
+    REFUSED = "refused"
+    """Nothing was done, and that is well: a busy worker refused to close, or this is a dry run."""
+    FAILED = "failed"
+    """It had no effect."""
+    UNCLEAR = "unclear"
+    """It failed, but may have taken effect."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a decision."""
 
     decision: Decision
-    done: bool
+    end: End
     detail: str = ""
     """What happened, in words."""
-    uncertain: bool = False
-    """True if it may have taken effect although it failed."""
-    refused: bool = False
-    """True if nothing was done and that is well: a busy worker refused to close, or this is a dry run."""
     instance_ids: tuple[str, ...] = ()
     """The VMs that were launched."""
     token: str = ""

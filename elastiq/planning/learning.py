@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from elastiq.decisions import Kind, Outcome
+from elastiq.decisions import End, Kind, Outcome
 from elastiq.memory import Breaker, Memory, VmRecord
 from elastiq.planning import patience
 from elastiq.planning.breaker import boot_failed
@@ -12,24 +12,24 @@ from elastiq.planning.breaker import boot_failed
 
 def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
     """Return `memory` after a launch, termination or reopening came to `outcome`."""
-    decision = outcome.decision
+    decision, end = outcome.decision, outcome.end
     if outcome.token:
         return _learn_launch(memory, outcome, now)
     record = memory.vms.get(decision.instance_id)
     if record is None:
         return memory
-    if decision.failed_boot and not (record.failed_boot or outcome.refused):
+    if decision.failed_boot and not (record.failed_boot or end is End.REFUSED):
         # Once: a termination that has no effect is asked for again and again.
         failure = boot_failed(memory.breakers.get(record.pool), now, decision.reason)
         memory = replace(memory, breakers={**memory.breakers, record.pool: failure})
         record = replace(record, failed_boot=True)
-    if outcome.done and decision.kind is Kind.TERMINATE:
+    if end is End.DONE and decision.kind is Kind.TERMINATE:
         record = replace(record, terminated_at=now, terminate_tries=0)
-    elif outcome.done or outcome.refused:
+    elif end in (End.DONE, End.REFUSED):
         # If the close took effect, that may be why the worker is out of sight: then patience with it begins anew.
         lost_since = None if record.closed else record.lost_since
         record = replace(record, closing_at=None, closed=False, terminate_tries=0, lost_since=lost_since)
-        if outcome.refused:
+        if end is End.REFUSED:
             record = replace(record, doomed=False, terminate_retry_at=now + patience.CLOSE_AGAIN_SECONDS)
     elif decision.kind is Kind.REOPEN:
         record = replace(record, reopen_retry_at=now + patience.REOPEN_AGAIN_SECONDS)
@@ -43,15 +43,15 @@ def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
     pool = outcome.decision.pool
     breaker = memory.breakers.get(pool, Breaker())
     asked = next((intent for intent in memory.intents if intent.token == outcome.token), None)
-    intents = tuple(intent for intent in memory.intents if intent is not asked or outcome.uncertain)
-    if outcome.done:
+    intents = tuple(intent for intent in memory.intents if intent is not asked or outcome.end is End.UNCLEAR)
+    if outcome.end is End.DONE:
         breaker = replace(breaker, refusals=0)
         vms = dict(memory.vms)
         type_ = asked.instance_type if asked else ""
         for id_ in outcome.instance_ids:
             vms.setdefault(id_, VmRecord(id_, pool, outcome.token, launched_at=now, type=type_))
         memory = replace(memory, vms=vms)
-    elif not (outcome.uncertain or outcome.refused):
+    elif outcome.end is End.FAILED:
         pause = patience.REFUSAL_PAUSES_SECONDS[min(breaker.refusals, len(patience.REFUSAL_PAUSES_SECONDS) - 1)]
         breaker = replace(
             breaker,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from elastiq.decisions import Kind, Outcome
+from elastiq.decisions import End, Kind, Outcome
 
 FILE_MODE = 0o644
 """node_exporter runs as another user, and nothing in the file is secret."""
@@ -49,8 +49,8 @@ class Totals:
     def count(self, outcome: Outcome) -> None:
         """Add what became of a decision."""
         kind = outcome.decision.kind
-        if not outcome.done:
-            self.failed[kind.value] += not outcome.refused
+        if outcome.end is not End.DONE:
+            self.failed[kind.value] += outcome.end is not End.REFUSED
         elif kind is Kind.LAUNCH:
             self.launched += len(outcome.instance_ids)
         elif kind is Kind.TERMINATE:

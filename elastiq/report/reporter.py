@@ -11,7 +11,7 @@ from typing import Any
 
 from elastiq.clock import Clock
 from elastiq.config import Settings
-from elastiq.decisions import Decision, Kind, Outcome, Plan
+from elastiq.decisions import Decision, End, Kind, Outcome, Plan
 from elastiq.errors import StateError
 from elastiq.report import metrics
 from elastiq.state import State
@@ -25,6 +25,13 @@ REPORT_EVERY_SECONDS = 60.0
 HOLDS_SAID = 10
 
 TOPICS_KEPT = 1000
+
+LEVELS = {
+    End.DONE: logging.INFO,
+    End.REFUSED: logging.INFO,
+    End.UNCLEAR: logging.WARNING,
+    End.FAILED: logging.ERROR,
+}
 
 
 class Reporter:
@@ -76,15 +83,14 @@ class Reporter:
     def _outcome(self, outcome: Outcome) -> None:
         decision = outcome.decision
         text = f"{_deed(decision)}: {decision.reason}; {outcome.detail}"
-        news = self._is_news(f"{decision.kind.value} {decision.instance_id}", text) or outcome.done
+        news = self._is_news(f"{decision.kind.value} {decision.instance_id}", text) or outcome.end is End.DONE
         self._totals.count(outcome)
-        if outcome.done:
+        if outcome.end is End.DONE:
             self._last_action = {"at": self._clock.now(), "text": text}
-        elif not outcome.refused:
+        elif outcome.end is not End.REFUSED:
             self._last_error = {"at": self._clock.now(), "text": text}
         if news:
-            well = outcome.done or outcome.refused
-            log.log(logging.INFO if well else logging.WARNING if outcome.uncertain else logging.ERROR, "%s", text)
+            log.log(LEVELS[outcome.end], "%s", text)
             self._state.record(self._clock.now(), decision, outcome)
 
     def _is_news(self, topic: str, text: str) -> bool:

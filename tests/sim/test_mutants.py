@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from elastiq import actuator, chores, core, observer, state
-from elastiq.decisions import Kind
+from elastiq.decisions import End, Kind, Outcome
 from elastiq.errors import BatchError, CloudError
 from elastiq.memory import Breaker, Memory
 from elastiq.planning import intents, learning, patience, tracking
@@ -43,7 +43,7 @@ def takes_busy_for_closed(patch: Patch) -> None:
         try:
             self.batch.close(actuator._worker(memory.vms[decision.instance_id]))
         except BatchError as error:
-            return actuator.Outcome(decision, False, str(error))  # type: ignore[return-value]
+            return Outcome(decision, End.FAILED, str(error))  # type: ignore[return-value]
         return None
 
     patch.setattr(actuator.Actuator, "close", close)
@@ -55,7 +55,7 @@ def takes_no_answer_for_closed(patch: Patch) -> None:
             answer = self.batch.close(actuator._worker(memory.vms[decision.instance_id]))
         except BatchError:
             return None
-        return actuator.Outcome(decision, False, "busy", refused=True) if answer is Closing.BUSY else None
+        return Outcome(decision, End.REFUSED, "busy") if answer is Closing.BUSY else None
 
     patch.setattr(actuator.Actuator, "close", close)
 

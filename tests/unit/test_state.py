@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from elastiq.decisions import Decision, Kind, Outcome
+from elastiq.decisions import Decision, End, Kind, Outcome
 from elastiq.errors import StateError
 from elastiq.memory import Breaker, Departed, Intent, Memory, VmRecord
 from elastiq.model import InstanceState, Shape
@@ -146,7 +146,7 @@ def test_decisions_are_kept_and_trimmed(tmp_path: Path, monkeypatch: pytest.Monk
     state = State(tmp_path, NOW)
     decision = Decision(Kind.LAUNCH, "8 jobs wait", count=2)
     for number in range(9):
-        state.record(NOW + number, decision, Outcome(decision, True, f"launched {number}"))
+        state.record(NOW + number, decision, Outcome(decision, End.DONE, f"launched {number}"))
     state.close()
     database = sqlite3.connect(tmp_path / "elastiq.db")
     rows = database.execute("SELECT kind, reason, detail FROM decisions ORDER BY number").fetchall()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from elastiq.decisions import Decision, Kind, Outcome
+from elastiq.decisions import Decision, End, Kind, Outcome
 from elastiq.memory import Breaker, Intent, Memory, VmRecord
 from elastiq.model import Instance, InstanceState, Observation, Policy, Pool, Shape, Worker
 from elastiq.planning import patience
@@ -97,7 +97,7 @@ def test_a_vm_whose_worker_elastiq_wants_to_close_is_given_up_no_sooner(closed: 
 
 def test_a_worker_that_is_reopened_has_all_its_time_to_be_seen_again() -> None:
     closed = replace(RECORD, joined_at=NOW - 4000, closing_at=NOW - 2000, closed=True, lost_since=NOW - 1900)
-    reopen = Outcome(replace(TERMINATE, kind=Kind.REOPEN), True)
+    reopen = Outcome(replace(TERMINATE, kind=Kind.REOPEN), End.DONE)
     assert learn(vms(closed), reopen, NOW).vms[RECORD.id].lost_since is None
     open_ = replace(closed, closed=False)
     assert learn(vms(open_), reopen, NOW).vms[RECORD.id].lost_since == NOW - 1900, "it had gone by itself"
@@ -107,7 +107,7 @@ def test_a_worker_that_is_reopened_has_all_its_time_to_be_seen_again() -> None:
 def test_a_job_that_keeps_a_lost_worker_gives_it_no_new_time_unless_it_had_been_closed(closed: bool) -> None:
     """Grid Engine believes in the job of a machine that hangs until somebody deletes it."""
     lost = replace(RECORD, joined_at=NOW - 9000, closing_at=NOW, closed=closed, lost_since=NOW - 3601)
-    after = learn(vms(lost), Outcome(TERMINATE, False, refused=True), NOW).vms[RECORD.id]
+    after = learn(vms(lost), Outcome(TERMINATE, End.REFUSED), NOW).vms[RECORD.id]
     assert after.lost_since == (None if closed else NOW - 3601)
 
 
@@ -236,7 +236,7 @@ def test_a_worker_teaches_only_what_vms_of_its_own_type_hold(type_: str, teaches
 def test_a_vm_is_of_the_type_that_was_asked_for_before_any_listing_says_so() -> None:
     """Found by the simulator: its worker joined while the cloud hung, and the type was changed meanwhile."""
     memory = Memory(intents=(Intent("t1", "default", 1, NOW, "small"),))
-    launch = Outcome(Decision(Kind.LAUNCH, "jobs wait", count=1), True, instance_ids=("i-1",), token="t1")
+    launch = Outcome(Decision(Kind.LAUNCH, "jobs wait", count=1), End.DONE, instance_ids=("i-1",), token="t1")
     launched = learn(memory, launch, NOW)
     assert launched.vms["i-1"].type == "small"
     policy = replace(POLICY, pools=(Pool(instance_type="large"),))
@@ -270,7 +270,7 @@ def test_the_breaker_pauses_for_5_10_20_and_30_minutes() -> None:
 def test_the_end_of_a_boot_is_kept_beside_the_reason_of_a_pause() -> None:
     breaker = boot_failed(None, NOW, "a broken image")
     memory = Memory(breakers={"default": breaker}, intents=(Intent("t", "default", 1, NOW),))
-    refused = Outcome(Decision(Kind.LAUNCH, "jobs wait", count=1), False, "no capacity", token="t")
+    refused = Outcome(Decision(Kind.LAUNCH, "jobs wait", count=1), End.FAILED, "no capacity", token="t")
     after = learn(memory, refused, NOW).breakers["default"]
     assert (after.reason, after.boot_reason) == ("no capacity", "a broken image")
 
@@ -287,20 +287,22 @@ def test_failed_terminations_back_off_and_a_refused_close_leaves_everything_as_i
     memory = vms(replace(RECORD, closing_at=NOW))
     pauses = []
     for _ in range(8):
-        memory = learn(memory, Outcome(TERMINATE, False, "no"), NOW)
+        memory = learn(memory, Outcome(TERMINATE, End.FAILED, "no"), NOW)
         pauses.append(memory.vms[RECORD.id].terminate_retry_at - NOW)
     assert pauses == [10, 20, 40, 80, 160, 320, 600, 600]
-    memory = learn(memory, Outcome(TERMINATE, False, refused=True), NOW)
+    memory = learn(memory, Outcome(TERMINATE, End.REFUSED), NOW)
     assert not memory.vms[RECORD.id].leaving
 
 
-@pytest.mark.parametrize(("uncertain", "left"), [(True, 1), (False, 0)])
-def test_a_failed_launch_stays_open_only_if_it_may_have_worked(uncertain: bool, left: int) -> None:
+@pytest.mark.parametrize(("end", "left"), [(End.UNCLEAR, 1), (End.FAILED, 0)])
+def test_a_failed_launch_stays_open_only_if_it_may_have_worked(end: End, left: int) -> None:
     memory = Memory(intents=(Intent("t", "default", 2, NOW),))
     launch = Decision(Kind.LAUNCH, "jobs wait", count=2)
-    after = learn(memory, Outcome(launch, False, "quota", uncertain=uncertain, token="t"), NOW)
+    after = learn(memory, Outcome(launch, end, "quota", token="t"), NOW)
     assert len(after.intents) == left
-    assert after.breakers["default"].paused_until == (0 if uncertain else NOW + 15), "the open intent holds it back"
+    assert after.breakers["default"].paused_until == (0 if end is End.UNCLEAR else NOW + 15), (
+        "the open intent holds it back"
+    )
 
 
 def test_a_vm_that_has_joined_keeps_its_worker_when_the_wall_clock_went_back() -> None:
@@ -320,12 +322,12 @@ def test_a_failed_boot_counts_whatever_became_of_its_termination() -> None:
     assert not track(listing(dead), vms(counted), POLICY).memory.breakers
 
 
-@pytest.mark.parametrize("outcome", [{"done": True}, {"done": False}, {"done": False, "uncertain": True}])
-def test_a_failed_boot_counts_once_however_often_its_termination_is_asked_for(outcome: dict[str, bool]) -> None:
+@pytest.mark.parametrize("end", [End.DONE, End.FAILED, End.UNCLEAR])
+def test_a_failed_boot_counts_once_however_often_its_termination_is_asked_for(end: End) -> None:
     decision = Decision(Kind.TERMINATE, "did not join", instance_id=RECORD.id, failed_boot=True)
     memory = vms(RECORD)
     for _ in range(4):
-        memory = learn(memory, Outcome(decision, **outcome), NOW)
+        memory = learn(memory, Outcome(decision, end), NOW)
     assert memory.breakers["default"].failed_boots == 1
     dead = Instance(RECORD.id, InstanceState.TERMINATED)
     assert track(listing(dead), memory, POLICY).memory.breakers["default"].failed_boots == 1
@@ -333,7 +335,7 @@ def test_a_failed_boot_counts_once_however_often_its_termination_is_asked_for(ou
 
 def test_a_termination_that_a_job_prevents_is_no_failed_boot() -> None:
     decision = Decision(Kind.TERMINATE, "did not join", instance_id=RECORD.id, failed_boot=True)
-    assert not learn(vms(RECORD), Outcome(decision, False, refused=True), NOW).breakers
+    assert not learn(vms(RECORD), Outcome(decision, End.REFUSED), NOW).breakers
 
 
 LOST = Intent("t1", "default", 3, NOW - 500, unseen_since=NOW - 301)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from elastiq.decisions import Decision, Outcome
+from elastiq.decisions import Decision, End, Outcome
 from elastiq.errors import StateError
 from elastiq.memory import Memory
 from elastiq.sim.proof.gate import Gate
@@ -110,7 +110,7 @@ class WatchedState:
         if self._gate.dead:
             return
         self._full()
-        done = outcome is not None and outcome.done
+        done = outcome is not None and outcome.end is End.DONE
         self.recorded.append((decision.kind.value, decision.instance_id or decision.pool, decision.reason, done))
         self.state.record(at, decision, outcome)
 
