@@ -72,7 +72,7 @@ def queue_check(repetitions: int, jobs: str) -> dict[str, Any]:
         rig.core.step()
         before = cloud.requests()
         measured = repeated(rig, repetitions, 15.0)
-        said = rig.core._observer.reading.demand
+        said = rig.core.reading.demand
         assert said is not None and sum(group.jobs for group in said) == int(jobs), said
         return {**measured, "requests": total(cloud.requests()) - total(before)}
 
@@ -81,10 +81,8 @@ def vm_check(repetitions: int, vms: str, slots: str, state: str) -> dict[str, An
     with commands(vms=int(vms), slots=int(slots)) as directory, ReplayedCloud(int(vms), state) as cloud:
         rig = CoreRig(directory, cloud, check_vms_every_s=20.0, check_queue_every_s=NEVER, max_vms=None)
         rig.core.step()
-        assert rig.owned() == int(vms), rig.core._observer.reading
-        assert len(rig.core._observer.reading.workers or ()) == min(int(vms), int(slots)), (
-            rig.core._observer.reading.workers_fault
-        )
+        assert rig.owned() == int(vms), rig.core.reading
+        assert len(rig.core.reading.workers or ()) == min(int(vms), int(slots)), rig.core.reading.workers_fault
         before = cloud.requests()
         measured = repeated(rig, repetitions, 20.0)
         made = {name: count - before.get(name, 0) for name, count in cloud.requests().items()}

@@ -13,7 +13,7 @@ from elastiq.ec2 import Ec2, Limits
 from tests.process.conftest import HeadNode, head, silent_cloud
 from tests.testbed.moto_server import MotoServer
 from tests.testbed.proxy import Ec2Endpoint
-from tests.unit.test_core import SETTINGS, Rig
+from tests.unit.rig import SETTINGS, Rig
 
 __all__ = ["HeadNode", "head", "silent_cloud"]
 

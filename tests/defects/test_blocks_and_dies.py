@@ -17,7 +17,7 @@ from elastiq.plugins.htcondor import HTCondor
 from tests.defects.conftest import HeadNode, settings_with
 from tests.process.conftest import LONG
 from tests.testbed.proxy import Ec2Endpoint
-from tests.unit.test_core import Rig
+from tests.unit.rig import Rig
 
 
 def test_api_refuses_connections(head: HeadNode) -> None:

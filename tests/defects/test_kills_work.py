@@ -13,7 +13,7 @@ from elastiq import clock
 from elastiq.model import Instance, InstanceState, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.htcondor_parse import parse_machines
-from tests.unit.test_core import Rig
+from tests.unit.rig import Rig
 from tests.unit.test_htcondor import slot
 
 

@@ -19,7 +19,7 @@ from elastiq.state import State, read_report
 from tests.defects.conftest import HeadNode, RigOnEc2, settings_with
 from tests.process.conftest import LONG
 from tests.testbed.proxy import Ec2Endpoint
-from tests.unit.test_core import Rig
+from tests.unit.rig import Rig
 
 
 def until(condition: Any, endpoint: Ec2Endpoint) -> None:
@@ -63,7 +63,7 @@ def test_answer_to_a_launch_lost_or_malformed_twice(
     rig.wait_for_jobs(100)
     rig.run(900)
     assert endpoint.max_alive == 4
-    assert set(rig.core._memory.vms) == {vm.id for vm in endpoint.alive()}
+    assert set(rig.core.memory.vms) == {vm.id for vm in endpoint.alive()}
     rig.state.close()
 
 
@@ -74,12 +74,12 @@ def test_one_empty_listing(rig: Rig) -> None:
     owned = set(rig.cloud.alive)
     rig.cloud.hidden = owned
     rig.run(50)
-    assert all(record.missing_since for record in rig.core._memory.vms.values())
+    assert all(record.missing_since for record in rig.core.memory.vms.values())
     rig.cloud.hidden = set()
     rig.start()
     rig.run(50)
-    assert set(rig.core._memory.vms) == owned
-    assert all(record.missing_since is None for record in rig.core._memory.vms.values())
+    assert set(rig.core.memory.vms) == owned
+    assert all(record.missing_since is None for record in rig.core.memory.vms.values())
 
 
 def test_api_error_during_the_check_for_vms_that_never_joined(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from elastiq.errors import CloudFault
 from elastiq.report import metrics
 from elastiq.report.metrics import Totals
 from elastiq.state import read_report
-from tests.unit.test_core import SETTINGS, Rig
+from tests.unit.rig import SETTINGS, Rig
 
 parser = pytest.importorskip("prometheus_client.parser", reason="pip install '.[metrics]'")
 

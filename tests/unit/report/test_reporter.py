@@ -1,0 +1,88 @@
+"""What is said in the log, in the last decisions, and in the report that `status` shows."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from elastiq.errors import CloudFault, StateError
+from elastiq.state import read_report
+from tests.unit.rig import SETTINGS, Rig
+
+
+def test_status_shows_the_end_of_the_console_while_launches_pause(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, estimated_vm_deploy_time_s=60))
+    rig.cloud.console_tail = lambda instance_id: "much before\n" * 50 + "\nroot not found\nkernel panic\n"  # type: ignore
+    rig.wait_for_jobs(100)
+    rig.run(300)
+    report = read_report(tmp_path)
+    assert report is not None
+    (hold,) = [hold for hold in report["holds"] if "launches pause" in hold]
+    assert hold.endswith("much before | root not found | kernel panic")
+    assert len(hold) < 500
+
+
+def test_everything_done_and_left_has_a_reason_in_log_report_and_database(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    rig.wait_for_jobs(100)
+    rig.run(100)
+    report = read_report(rig.directory)
+    assert report is not None
+    assert report["last_action"]["text"].startswith("launch 5 VMs: 100 jobs have found no room for more than 40 s")
+    assert report["holds"] == ["80 jobs have found no room for more than 40 s, but all of max_vms 5 are in use"]
+    assert (report["jobs_waiting"], report["vms_pending"], report["max_vms"]) == (100, 5, 5)
+    assert "launch 5 VMs" in caplog.text
+
+
+def test_every_minute_is_reported_however_seldom_anything_is_checked(tmp_path: Path) -> None:
+    """`status` and alarms take a daemon without a report for one that hangs."""
+    rig = Rig(tmp_path, replace(SETTINGS, check_queue_every_s=3600, check_vms_every_s=3600))
+    rig.run(1)
+    for _ in range(10):
+        rig.run(300)
+        report = read_report(tmp_path)
+        assert report and rig.clock.now() - report["updated_at"] <= 60 + rig.settings.sleep_s
+        assert report["monotonic_microseconds"] == int(report["updated_at"] * 1_000_000)
+    assert len(rig.batch.calls) == 2, "nobody was asked for that"
+
+
+def test_the_same_fault_is_logged_once_and_its_end_is_said(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    rig.cloud.fault = CloudFault.UNREACHABLE
+    rig.run(300)
+    assert [record.message for record in caplog.records if record.levelno == logging.ERROR] == [
+        "VM check failed: the cloud is out of order"
+    ]
+    rig.cloud.fault = None
+    rig.run(60)
+    assert "VM check works again" in caplog.text
+
+
+def test_half_a_fault_is_told_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    rig.batch.joined = None
+    rig.run(300)
+    assert caplog.text.count("the workers cannot be read") == 1
+
+
+def test_a_full_disk_keeps_no_outcome_out_of_the_log(
+    rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.wait_for_jobs(12)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+
+    def full(*arguments: object) -> None:
+        raise StateError("disk full")
+
+    monkeypatch.setattr(rig.state, "record", full)
+    with caplog.at_level(logging.INFO):
+        rig.run(60)
+    told = [record.getMessage() for record in caplog.records if "idle for" in record.getMessage()]
+    assert len([text for text in told if text.startswith("terminate VM")]) == 3

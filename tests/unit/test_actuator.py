@@ -1,0 +1,352 @@
+"""What is done, in which order, and what is known of it whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from elastiq.errors import BatchError, CloudError, CloudFault, StateError
+from elastiq.model import Instance, Pool, Worker
+from elastiq.plugins import Closing
+from tests.unit.rig import SETTINGS, Rig
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_where_the_token_is_a_lock_an_unclear_launch_is_settled_by_asking_again(rig: Rig, made: bool) -> None:
+    rig.cloud.token_is_lock = True
+    rig.wait_for_jobs(40)
+    launch = rig.cloud.launch
+    rig.cloud.hidden = {f"i-{number:08x}" for number in range(1, 9)}
+
+    def lose_answer(pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        rig.cloud.launch = launch  # type: ignore[method-assign]
+        if made:
+            launch(pool, count, token)
+        raise CloudError("no answer")
+
+    rig.cloud.launch = lose_answer  # type: ignore[method-assign]
+    rig.run(80)
+    assert len(rig.cloud.alive) == 5
+    assert not rig.core.memory.intents
+    assert len(rig.core.memory.vms) == 5
+
+
+@pytest.mark.parametrize("why_not", ["maximum lowered", "no listing"])
+def test_an_unclear_launch_is_not_asked_for_again_beyond_the_maximum_nor_in_doubt(rig: Rig, why_not: str) -> None:
+    """Found by the simulator: the maximum was lowered between the two requests."""
+    rig.cloud.token_is_lock = True
+    rig.wait_for_jobs(40)
+    launch = rig.cloud.launch
+
+    def lose_request(pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        rig.cloud.launch = launch  # type: ignore[method-assign]
+        raise CloudError("no answer")
+
+    rig.cloud.launch = lose_request  # type: ignore[method-assign]
+    while rig.cloud.launch != launch:
+        rig.run(1)
+    if why_not == "no listing":
+
+        def fail(**options: bool) -> tuple[Instance, ...]:
+            raise CloudError("no answer")
+
+        rig.cloud.list_instances = fail  # type: ignore[method-assign]
+        rig.core._vms_due_at = 0.0
+    else:
+        rig.settings = replace(SETTINGS, max_vms=2)
+        rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+    rig.run(60)
+    assert not rig.cloud.launches
+
+
+def test_a_busy_worker_refuses_to_close_and_its_vm_stays(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    close = rig.batch.close
+
+    def job_gets_in_first(worker: object) -> object:
+        rig.join_all(jobs=1)
+        return close(worker)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rig.batch, "close", job_gets_in_first)
+    rig.run(200)
+    assert not rig.cloud.terminations
+    assert len(rig.cloud.alive) == 1
+
+
+def test_nothing_is_terminated_without_a_close(rig: Rig) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    rig.batch.close_fails = True
+    rig.run(300)
+    assert not rig.cloud.terminations
+    rig.batch.close_fails = False
+    rig.run(400)
+    assert not rig.cloud.alive
+
+
+def test_a_refused_termination_is_retried_and_jobs_that_come_meanwhile_reopen_the_worker(rig: Rig) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    rig.cloud.refuse_terminate = True
+    rig.run(100)
+    assert 2 <= len(rig.cloud.terminations) <= 6
+    rig.wait_for_jobs(2)
+    rig.run(30)
+    assert "reopen" in [call for call, _ in rig.batch.calls]
+    assert rig.cloud.launches == [1]
+
+
+def test_a_worker_that_can_not_be_reopened_keeps_no_job_waiting(tmp_path: Path) -> None:
+    """Its machine hangs; the first request to terminate it was refused for a moment."""
+    rig = Rig(tmp_path, replace(SETTINGS, max_vms=1))
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    rig.cloud.refuse_terminate = True
+    while not rig.cloud.terminations:
+        rig.run(1)
+    rig.cloud.refuse_terminate = False
+    rig.batch.joined = {}
+    rig.wait_for_jobs(2)
+    rig.run(300)
+    assert "reopen" in [call for call, _ in rig.batch.calls]
+    assert rig.cloud.launches == [1, 1]
+
+
+def test_after_an_unclear_termination_the_worker_is_never_reopened(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    rig.cloud.fault = None
+    terminate = rig.cloud.terminate
+
+    def lose(ids: list[str]) -> tuple[str, ...]:
+        rig.cloud.fault = CloudFault.UNREACHABLE
+        try:
+            return terminate(ids)
+        finally:
+            rig.cloud.fault = None
+
+    monkeypatch.setattr(rig.cloud, "terminate", lose)
+    rig.run(60)
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    assert "reopen" not in [call for call, _ in rig.batch.calls]
+
+
+def test_a_vm_that_never_joins_is_replaced_and_its_console_is_shown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, min_vms=1, estimated_vm_deploy_time_s=120))
+    rig.run(5)
+    rig.cloud.run()
+    rig.run(200)
+    assert rig.cloud.terminations == [("i-00000001",)]
+    assert rig.cloud.launches == [1, 1]
+    assert "kernel panic" in caplog.text
+
+
+def test_a_dry_run_launches_and_terminates_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    rig = Rig(tmp_path, replace(SETTINGS, dry_run_boot_vms=True))
+    rig.wait_for_jobs(8)
+    rig.run(300)
+    assert not rig.cloud.launches
+    assert (
+        "launch 2 VMs: 8 jobs have found no room for more than 40 s; dry run: not launched (dry_run_boot_vms)"
+        in caplog.text
+    )
+    assert "launches pause" not in caplog.text
+    rig.settings = replace(SETTINGS, dry_run_shutdown_vms=True)
+    rig.start()
+    rig.run(60)
+    assert rig.cloud.launches == [2]
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    rig.run(200)
+    assert not rig.cloud.terminations
+    assert "close" not in [call for call, _ in rig.batch.calls]
+
+
+def test_without_a_journal_nothing_is_launched(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.wait_for_jobs(8)
+    rig.run(30)
+
+    def full(memory: object) -> None:
+        raise StateError("disk full")
+
+    monkeypatch.setattr(rig.state, "save", full)
+    rig.run(100)
+    assert not rig.cloud.launches
+
+
+def test_a_defect_after_a_launch_makes_no_vm_forgotten(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin installed beside elastiq raises what it must not; tags are put on later."""
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.join_all(idle_seconds=0)
+    rig.run(60)
+    launch = rig.cloud.launch
+
+    def launch_untagged(pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        made = launch(pool, count, token)
+        rig.cloud.vms.update({vm.id: replace(vm, client_token="", cluster="", pool="") for vm in made})
+        rig.join_all(idle_seconds=301)
+        return made
+
+    def close(worker: Worker) -> Closing:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(rig.cloud, "launch", launch_untagged)
+    monkeypatch.setattr(rig.batch, "close", close)
+    rig.join_all(idle_seconds=301)
+    rig.wait_for_jobs(8)
+    rig.run(120)
+    assert "i-00000002" in rig.cloud.vms
+    assert set(rig.core.memory.vms) == set(rig.cloud.vms)
+    rig.start()
+    assert set(rig.core.memory.vms) == set(rig.cloud.vms)
+
+
+def test_a_disk_that_fills_up_after_the_request_makes_no_vm_forgotten(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the simulator: the pass was given up, and the memory of the launch with it."""
+    rig.wait_for_jobs(100)
+    launch, save = rig.cloud.launch, rig.state.save
+
+    def full(memory: object) -> None:
+        raise StateError("disk full")
+
+    def launch_and_fill(*arguments: object) -> object:
+        monkeypatch.setattr(rig.state, "save", full)
+        rig.cloud.hidden = {f"i-{number:08x}" for number in range(1, 6)}
+        return launch(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rig.cloud, "launch", launch_and_fill)
+    rig.run(60)
+    monkeypatch.setattr(rig.cloud, "launch", launch)
+    monkeypatch.setattr(rig.state, "save", save)
+    rig.run(300)
+    assert rig.cloud.launches == [5]
+
+
+def test_the_console_of_a_vm_is_read_before_its_close_so_that_no_late_worker_has_time_for_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, min_vms=1, estimated_vm_deploy_time_s=120))
+
+    def late(id_: str) -> str:
+        rig.join_all(jobs=1)
+        return ""
+
+    monkeypatch.setattr(rig.cloud, "console_tail", late)
+    rig.run(300)
+    assert not rig.cloud.terminations
+
+
+def test_all_consoles_are_read_before_the_first_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, min_vms=2, estimated_vm_deploy_time_s=120))
+    read: list[str] = []
+
+    def late(id_: str) -> str:
+        read.append(id_)
+        if len(read) == 2:
+            rig.cloud.run()
+            rig.batch.join(read[0], jobs=1)
+        return ""
+
+    monkeypatch.setattr(rig.cloud, "console_tail", late)
+    rig.run(160)
+    assert len(read) == 2
+    assert rig.cloud.terminations == [(read[1],)]
+
+
+def test_a_stop_while_a_console_is_read_closes_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the simulator."""
+    rig.wait_for_jobs(4)
+    monkeypatch.setattr(rig.cloud, "console_tail", lambda id_: rig.core.stop() or "")
+    rig.run(rig.settings.estimated_vm_deploy_time_s + 200)
+    assert "close" not in [call for call, _ in rig.batch.calls]
+    assert not rig.core.memory.vms["i-00000001"].leaving
+
+
+def test_the_console_of_a_failed_boot_is_read_once_and_kept_even_if_its_close_fails(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    monkeypatch.setattr(rig.cloud, "console_tail", lambda id_: read.append(id_) or "no such command")
+    rig.batch.close_fails = True
+    rig.wait_for_jobs(4)
+    rig.run(rig.settings.estimated_vm_deploy_time_s + 600)
+    assert read == ["i-00000001"]
+    assert rig.core.memory.breakers["default"].boot_reason.endswith("its console ends with: no such command")
+
+
+def test_a_dry_run_asks_for_no_console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(tmp_path)
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.settings = replace(rig.settings, dry_run_shutdown_vms=True)
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+    read = []
+    monkeypatch.setattr(rig.cloud, "console_tail", lambda id_: read.append(id_) or "")
+    rig.run(rig.settings.estimated_vm_deploy_time_s + 200)
+    assert not read
+
+
+def test_a_vm_that_never_was_a_worker_is_closed_last(rig: Rig) -> None:
+    rig.wait_for_jobs(8)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.cloud.run()
+    never, idle = rig.cloud.alive
+    rig.batch.join(idle, idle_seconds=0.0)
+    while rig.clock.now() - rig.core.memory.vms[never].launched_at < rig.settings.estimated_vm_deploy_time_s:
+        rig.run(1)
+    rig.batch.join(idle, idle_seconds=301.0)
+    rig.run(60)
+    assert [id_ for call, id_ in rig.batch.calls if call == "close"] == [idle, never]
+    assert rig.cloud.terminations == [(idle, never)]
+
+
+def test_a_worker_that_can_not_be_reopened_keeps_no_other_one_from_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.wait_for_jobs(12)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    rig.cloud.refuse_terminate = True
+    rig.run(60)
+    first, *others = sorted(rig.cloud.alive)
+    reopen = rig.batch.reopen
+    asked: list[tuple[float, str]] = []
+
+    def slow(worker: Worker) -> None:
+        asked.append((rig.clock.now(), worker.instance_id or ""))
+        rig.clock.time += 6
+        if worker.instance_id == first:
+            raise BatchError("no answer")
+        reopen(worker)
+        rig.batch.join(worker.instance_id or "", jobs=4)
+
+    monkeypatch.setattr(rig.batch, "reopen", slow)
+    rig.wait_for_jobs(12)
+    rig.run(60)
+    assert {id_ for _, id_ in asked} >= set(others)
+    assert not any(rig.core.memory.vms[id_].leaving for id_ in others)
+    times = [at for at, _ in asked]
+    assert all(later - earlier > 6 for earlier, later in zip(times, times[1:], strict=False)), "one in a pass"

@@ -1,0 +1,202 @@
+"""Tags, what a cloud refuses, and workers whose VMs died."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from elastiq.errors import BatchError, CloudFault
+from elastiq.model import InstanceState, Worker
+from elastiq.state import read_report
+from tests.unit.fakes import FakeCloud
+from tests.unit.rig import SETTINGS, Rig
+
+
+def test_an_untagged_vm_of_ours_is_tagged_afterwards(rig: Rig) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], cluster="")
+    rig.run(200)
+    assert rig.cloud.vms["i-00000001"].cluster == "test"
+
+
+def test_what_a_cloud_refuses_is_remembered_of_that_cloud_alone(rig: Rig) -> None:
+    refused = frozenset({"TagSpecifications"})
+    first = rig.settings.cloud
+    rig.cloud.features = refused
+    rig.run(60)
+    assert rig.state.refused_features(first) == refused
+    rig.settings = replace(SETTINGS, api_url="https://another.cloud")
+    rig.cloud = FakeCloud()
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+    rig.run(60)
+    assert rig.state.refused_features(first) == refused, "the other one has refused nothing yet"
+    rig.cloud.features = refused
+    rig.run(60)
+    assert rig.state.refused_features(rig.settings.cloud) == refused
+    assert rig.state.refused_features(first) == frozenset()
+
+
+@pytest.mark.parametrize("jobs", [4, 0])
+def test_a_worker_that_is_there_is_not_forgotten_whatever_the_cloud_leaves_out(rig: Rig, jobs: int) -> None:
+    """Slurm and Grid Engine end the jobs of a node that is forgotten. A wrong region shows no VM at all."""
+    rig.wait_for_jobs(20)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=jobs)
+    rig.run(200)
+    rig.cloud.hidden = set(rig.cloud.vms)
+    rig.join_all(jobs=jobs, idle_seconds=5000.0)
+    rig.wait_for_jobs(20)
+    rig.run(2 * 3600)
+    assert rig.cloud.launches == [5]
+    assert not rig.cloud.terminations
+    assert {call for call, _ in rig.batch.calls} == {"demand", "workers"}
+    report = read_report(rig.directory)
+    assert report is not None
+    assert any("i-00000001" in hold and "check region" in hold for hold in report["holds"])
+    rig.batch.joined = {}
+    rig.run(800)
+    assert not any(record.joined_at for record in rig.core.memory.vms.values())
+    assert len([call for call, _ in rig.batch.calls if call == "forget"]) == 5
+
+
+def test_one_answer_without_workers_makes_no_vm_forgotten_that_the_cloud_leaves_out(rig: Rig) -> None:
+    """Nor do two wrong answers at once: a collector that has just started, and another region."""
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=4)
+    rig.run(200)
+    rig.cloud.hidden = set(rig.cloud.vms)
+    rig.run(3600)
+    workers, rig.batch.joined = rig.batch.joined, {}
+    rig.run(500)
+    rig.batch.joined = workers
+    rig.run(3600)
+    assert ("forget", "node-i-00000001") not in rig.batch.calls
+    assert "i-00000001" in rig.core.memory.vms
+
+
+def test_a_dead_vm_is_not_forgotten_by_the_name_of_its_successor(rig: Rig) -> None:
+    """Found by the simulator: the successor had got the address, and the batch system was told that it was gone."""
+    rig.wait_for_jobs(8)
+    rig.run(60)
+    rig.join_all(jobs=1)
+    for id_, vm in rig.cloud.vms.items():
+        rig.cloud.vms[id_] = replace(vm, address="10.0.0.9")
+    rig.run(60)
+    rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], state=InstanceState.TERMINATED)
+    rig.run(60)
+    assert "forget" not in [call for call, _ in rig.batch.calls]
+    rig.cloud.vms["i-00000002"] = replace(rig.cloud.vms["i-00000002"], state=InstanceState.TERMINATED)
+    rig.run(60)
+    assert ("forget", "node-i-00000002") in rig.batch.calls
+
+
+def die_while_the_batch_system_can_not_forget(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> str:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=4)
+    rig.run(60)
+    (dead,) = rig.cloud.alive
+
+    def fail(worker: Worker) -> None:
+        raise BatchError("the scheduler does not answer")
+
+    monkeypatch.setattr(rig.batch, "forget", fail)
+    rig.cloud.vms[dead] = replace(rig.cloud.vms[dead], state=InstanceState.TERMINATED)
+    rig.run(60)
+    monkeypatch.undo()
+    return f"node-{dead}"
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_dead_worker_is_forgotten_when_the_batch_system_is_back(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, restart: bool
+) -> None:
+    """Grid Engine takes the job of a dead host for running until somebody says otherwise."""
+    dead = die_while_the_batch_system_can_not_forget(rig, monkeypatch)
+    if restart:
+        rig.start()
+    rig.run(600)
+    assert rig.batch.calls.count(("forget", dead)) == 1
+
+
+def test_a_crash_before_a_dead_worker_is_forgotten_makes_no_difference(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(worker: Worker) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rig.batch, "forget", crash)
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=4)
+    rig.run(60)
+    rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], state=InstanceState.TERMINATED)
+    with pytest.raises(KeyboardInterrupt):
+        rig.run(60)
+    monkeypatch.undo()
+    rig.start()
+    rig.run(60)
+    assert ("forget", "node-i-00000001") in rig.batch.calls
+
+
+@pytest.mark.parametrize("address", ["10.0.0.5", None])
+def test_a_dead_worker_is_not_forgotten_late_by_what_may_be_its_successors_address(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
+    """The batch system may know its workers by address alone."""
+    dead = die_while_the_batch_system_can_not_forget(rig, monkeypatch)
+    gone = replace(rig.core.memory.to_forget["i-00000001"], address="10.0.0.5", retry_at=rig.clock.now() + 100)
+    rig.core._memory = replace(rig.core.memory, to_forget={"i-00000001": gone})
+    rig.wait_for_jobs(4)
+    while len(rig.cloud.vms) < 2:
+        rig.run(1)
+    rig.cloud.vms["i-00000002"] = replace(rig.cloud.vms["i-00000002"], address=address)
+    rig.run(400)
+    assert ("forget", dead) not in rig.batch.calls
+
+
+def test_a_vm_that_comes_back_is_not_forgotten(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead = die_while_the_batch_system_can_not_forget(rig, monkeypatch)
+    rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], state=InstanceState.RUNNING)
+    rig.run(600)
+    assert ("forget", dead) not in rig.batch.calls
+
+
+def test_a_worker_that_is_back_is_not_forgotten_though_listings_still_leave_out_its_vm(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=4)
+    rig.run(60)
+
+    def fail(worker: Worker) -> None:
+        raise BatchError("the scheduler does not answer")
+
+    monkeypatch.setattr(rig.batch, "forget", fail)
+    rig.cloud.hidden = set(rig.cloud.vms)
+    workers, rig.batch.joined = rig.batch.joined, {}
+    while not rig.core.memory.to_forget:
+        rig.run(1)
+    monkeypatch.undo()
+    rig.batch.joined = workers
+    rig.run(1200)
+    assert ("forget", "node-i-00000001") not in rig.batch.calls
+
+
+def test_a_worker_that_can_not_be_forgotten_for_an_hour_is_left_to_the_batch_system(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_while_the_batch_system_can_not_forget(rig, monkeypatch)
+    rig.batch.jobs = rig.batch.joined = None
+    rig.cloud.fault = CloudFault.UNREACHABLE
+    rig.run(3700)
+    assert not rig.core.memory.to_forget

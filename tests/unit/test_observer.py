@@ -1,0 +1,44 @@
+"""What is asked for is unknown until it is answered; what the tag cannot tell is asked of the whole account."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from elastiq.model import Instance
+from tests.unit.rig import SETTINGS, Rig
+
+
+def test_nothing_is_launched_on_what_was_known_before_a_defect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(tmp_path, replace(SETTINGS, check_queue_every_s=60))
+
+    def fail() -> NoReturn:
+        raise KeyError("a defect")
+
+    rig.wait_for_jobs(4)
+    rig.run(5)
+    monkeypatch.setattr(rig.batch, "demand", fail)
+    rig.run(300)
+    assert not rig.cloud.launches
+
+
+def test_a_vm_that_has_lost_its_tag_is_still_known_and_its_job_left_alone(rig: Rig) -> None:
+    """Listings are asked for by tag, and so they leave it out."""
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=4)
+    rig.run(200)
+
+    def by_tag(*, everything: bool) -> tuple[Instance, ...]:
+        return tuple(vm for vm in rig.cloud.vms.values() if everything or vm.cluster)
+
+    rig.cloud.list_instances = by_tag  # type: ignore[method-assign]
+    rig.cloud.vms = {id_: replace(vm, cluster="", client_token="") for id_, vm in rig.cloud.vms.items()}
+    rig.cloud.tag = lambda *arguments: None  # type: ignore[method-assign]
+    rig.run(3600)
+    assert list(rig.core.memory.vms) == ["i-00000001"]
+    assert "forget" not in [call for call, _ in rig.batch.calls]
