@@ -7,6 +7,17 @@ import select
 import signal
 import time
 import weakref
+from typing import Protocol
+
+
+class Time(Protocol):
+    """What those need who only ask what time it is."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch, never going back and never jumping."""
+
+    def monotonic_microseconds(self) -> int:
+        """Return the system's monotonic clock in microseconds."""
 
 
 class Clock:
@@ -44,6 +55,19 @@ class Clock:
         # A handler that writes to the pipe would be too late: Python runs none for a signal that comes just before the
         # system call, until that ends.
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
+
+
+class Budget:
+    """The time for things that are done one after the other: the next one is begun only while some of it is left."""
+
+    def __init__(self, clock: Time, seconds: float) -> None:
+        self._clock = clock
+        self._ends_at = clock.now() + seconds
+
+    @property
+    def is_left(self) -> bool:
+        """True while the next one may begin."""
+        return self._clock.now() <= self._ends_at
 
 
 def _close(*descriptors: int) -> None:

@@ -22,6 +22,7 @@ from elastiq.core import Core
 from elastiq.ec2 import Ec2, userdata
 from elastiq.errors import BatchError, ElastiqError
 from elastiq.plugins import loading
+from elastiq.ports import Ports
 from elastiq.process import logs
 from elastiq.process.lanes import BatchLane, CloudLane, Lane
 from elastiq.process.pidfile import PidFile
@@ -96,7 +97,7 @@ class Daemon:
         self._state = state = State(self._state_directory, self._clock.now())
         try:
             batch, cloud = self._ports(self._settings, state.refused_features(self._settings.cloud))
-            self._core = Core(self._settings, self._clock, batch, cloud, state)
+            self._core = Core(self._settings, Ports(self._clock, batch, cloud, state))
             log.info(
                 "elastiq %s has started: process %d, configuration %s, state in %s, batch system %s, cluster %s",
                 VERSION,

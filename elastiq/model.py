@@ -151,7 +151,6 @@ class Observation:
 
     now: float
     demand: tuple[Demand, ...] | None = None
-    demand_age_seconds: float = 0.0
     workers: tuple[Worker, ...] | None = None
     workers_age_seconds: float = 0.0
     instances: tuple[Instance, ...] | None = None

@@ -1,15 +1,22 @@
-"""What elastiq needs of a cloud; `elastiq.ec2` is the real one."""
+"""What elastiq needs of the world outside its loop, and the one object that holds it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from elastiq.clock import Time
+from elastiq.memory import Memory
 from elastiq.model import Instance, Pool, Shape
+from elastiq.plugins import BatchSystem
+from elastiq.report.reporter import Records
 
 
 class Cloud(Protocol):
-    """Every method ends within its own deadline and raises CloudError alone, with the right `fault`.
+    """`elastiq.ec2` is the real one.
+
+    Every method ends within its own deadline and raises CloudError alone, with the right `fault`.
 
     The text of a CloudError never holds keys, tokens or user data, and is at most a few hundred characters long.
     """
@@ -60,3 +67,35 @@ class Cloud(Protocol):
 
     def capacity(self, pool: Pool) -> Shape:
         """Return what one VM of `pool` holds, from its instance type. Raise CloudError if the cloud cannot say."""
+
+
+class State(Records, Protocol):
+    """`elastiq.state` is the real one. What is saved outlives the process: it is on disk when `save` returns.
+
+    Every method raises StateError alone.
+    """
+
+    def load(self, now: float) -> Memory:
+        """Return what was saved last. Times later than `now` (the wall clock went back) become `now`."""
+
+    def adopt_legacy(self, memory: Memory, now: float) -> Memory:
+        """Return `memory` with the VMs of the original elastiq, if it has left any."""
+
+    def save(self, memory: Memory) -> None:
+        """Write what changed since the last save."""
+
+    def damaged_at(self) -> float | None:
+        """Return when a damaged database was last replaced by an empty one."""
+
+    def save_refused_features(self, cloud: str, features: frozenset[str]) -> None:
+        """Keep what `cloud` was found to refuse, instead of what any other one does."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """All that the loop has to do with."""
+
+    clock: Time
+    batch: BatchSystem
+    cloud: Cloud
+    state: State

@@ -1,11 +1,15 @@
-"""Pauses of launches after boots that failed."""
+"""Pauses of launches: after boots that failed, and after what was known was lost."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from elastiq.memory import Breaker
+from elastiq.model import Pool
 from elastiq.planning import patience
+
+DAMAGED = "the state database was damaged, and VMs launched just before may not be listed yet"
 
 
 def boot_failed(breaker: Breaker | None, now: float, reason: str) -> Breaker:
@@ -16,3 +20,19 @@ def boot_failed(breaker: Breaker | None, now: float, reason: str) -> Breaker:
         return breaker
     pause = patience.BOOT_PAUSES_SECONDS[min(breaker.trips, len(patience.BOOT_PAUSES_SECONDS) - 1)]
     return replace(breaker, trips=breaker.trips + 1, paused_until=now + pause, reason=reason)
+
+
+def begin_anew(
+    breakers: Mapping[str, Breaker], pools: Iterable[Pool], damaged_at: float | None, now: float
+) -> Mapping[str, Breaker]:
+    """Return the breakers of a daemon that begins, or goes on with another configuration: somebody has probably mended
+    something, so launches go on. But not while listings may still leave out VMs of launches that only the database
+    knew of which was damaged at `damaged_at` (None: never)."""
+    going_on = {name: replace(breaker, paused_until=0.0) for name, breaker in breakers.items()}
+    until = 0.0 if damaged_at is None else min(now, damaged_at) + patience.SETTLE_SECONDS + patience.UNSEEN_SECONDS
+    if now >= until:
+        return going_on
+    paused = {
+        pool.name: replace(going_on.get(pool.name, Breaker()), paused_until=until, reason=DAMAGED) for pool in pools
+    }
+    return {**going_on, **paused}

@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from elastiq.clock import Clock
+from elastiq.clock import Time
 from elastiq.config import Settings
 from elastiq.decisions import Decision, End, Kind, Outcome, Plan
-from elastiq.errors import StateError
+from elastiq.errors import BatchError, CloudError, StateError
 from elastiq.report import metrics
-from elastiq.state import State
 from elastiq.text import shown_path
 from elastiq.version import VERSION
 
 log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 REPORT_EVERY_SECONDS = 60.0
 
@@ -34,11 +35,21 @@ LEVELS = {
 }
 
 
+class Records(Protocol):
+    """Where it is kept what was said. Every method raises StateError alone."""
+
+    def record(self, at: float, decision: Decision, outcome: Outcome | None) -> None:
+        """Add a decision and what became of it to the last decisions."""
+
+    def save_report(self, report: Mapping[str, object]) -> None:
+        """Write what `elastiqctl status` shows."""
+
+
 class Reporter:
     """Says everything once: a sentence that differs from the last one on its topic in numbers alone is no news."""
 
-    def __init__(self, clock: Clock, state: State) -> None:
-        self._clock, self._state = clock, state
+    def __init__(self, clock: Time, records: Records) -> None:
+        self._clock, self._records = clock, records
         self._started_at = clock.now()
         self._said: dict[str, str] = {}
         self._last_action: dict[str, object] | None = None
@@ -46,6 +57,23 @@ class Reporter:
         self._totals = metrics.Totals()
         self._reported = ""
         self._report_due_at = 0.0
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Take what is not answered from now on for no fault: it is abandoned, because the daemon is to end."""
+        self._stopping = True
+
+    def attempt(self, what: str, call: Callable[[], Answer]) -> tuple[Answer | None, str]:
+        """Return what `call` returns, or None and why there is no answer; say that, and when it works again."""
+        try:
+            answer = call()
+        except (BatchError, CloudError) as error:
+            fault = f"{what} failed: {error}"
+            if not self._stopping:
+                self.error(what, fault)
+            return None, fault
+        self.fine(what)
+        return answer, ""
 
     def error(self, topic: str, text: str) -> None:
         """Log a fault of `topic` the first time, and keep it for `status`."""
@@ -72,7 +100,7 @@ class Reporter:
         holds = [decision for decision in made.decisions if decision.kind is Kind.HOLD]
         for number, decision in enumerate(holds[:HOLDS_SAID]):
             if self._is_news(f"hold {number}", decision.reason):
-                self._state.record(self._clock.now(), decision, None)
+                self._records.record(self._clock.now(), decision, None)
         for number in range(len(holds), HOLDS_SAID):
             self._said.pop(f"hold {number}", None)
         level = logging.INFO if self._is_news("summary", made.summary) else logging.DEBUG
@@ -91,7 +119,7 @@ class Reporter:
             self._last_error = {"at": self._clock.now(), "text": text}
         if news:
             log.log(LEVELS[outcome.end], "%s", text)
-            self._state.record(self._clock.now(), decision, outcome)
+            self._records.record(self._clock.now(), decision, outcome)
 
     def _is_news(self, topic: str, text: str) -> bool:
         gist = re.sub(r"[0-9.]+", "", text)
@@ -132,7 +160,7 @@ class Reporter:
         self._reported, self._report_due_at = f"{settings.metrics_file} {report}", now + REPORT_EVERY_SECONDS
         # The time that `status` counts from: the wall clock may be set while the daemon runs.
         stamps = {"updated_at": now, "monotonic_microseconds": self._clock.monotonic_microseconds()}
-        self._state.save_report({**report, **stamps})
+        self._records.save_report({**report, **stamps})
 
     def _write_metrics(self, path: Path | None, report: Mapping[str, Any]) -> None:
         if path is None:

@@ -16,6 +16,7 @@ from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.ec2 import Ec2
 from elastiq.plugins.loading import load
+from elastiq.ports import Ports
 from elastiq.process.lanes import BatchLane, CloudLane, Lane
 from elastiq.state import State
 from tests.bench.replay import address, instance_id
@@ -122,7 +123,7 @@ class CoreRig:
         batch = BatchLane(load("htcondor", settings), Lane("batch system", self.clock))
         ec2 = CloudLane(Ec2(settings, user_data=b"#!/bin/sh\n" * 200), Lane("cloud", self.clock))
         self.state = State(directory, self.clock.now())
-        self.core = Core(settings, self.clock, batch, ec2, self.state)
+        self.core = Core(settings, Ports(self.clock, batch, ec2, self.state))
 
     def owned(self) -> int:
         """Return how many VMs elastiq has on record."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.model import Demand, Shape
+from elastiq.ports import Ports
 from elastiq.state import State
 from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud
 
@@ -25,7 +26,7 @@ def test_a_vm_that_is_listed_long_after_its_termination_is_terminated_again(tmp_
     clock, batch, cloud = FakeClock(), FakeBatch(), ForgetfulCloud()
     settings = Settings(cluster_name="test", n_jobs_per_vm=4, max_vms=1, waiting_jobs_time_s=0, idle_for_time_s=60)
     state = State(tmp_path, clock.now())
-    core = Core(settings, clock, batch, cloud, state)  # type: ignore[arg-type]
+    core = Core(settings, Ports(clock, batch, cloud, state))
 
     def run(seconds: float) -> None:
         end = clock.now() + seconds

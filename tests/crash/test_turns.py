@@ -8,6 +8,7 @@ from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.errors import CloudError
 from elastiq.model import Demand, Instance
+from elastiq.ports import Ports
 from elastiq.process.lanes import ASK_WAIT_SECONDS
 from elastiq.state import State
 from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud
@@ -43,7 +44,7 @@ def test_a_queue_check_that_falls_due_during_a_slow_vm_check_comes_next(tmp_path
     batch = TimedBatch(clock)
     settings = Settings(cluster_name="test", check_queue_every_s=4, check_vms_every_s=3)
     state = State(tmp_path, clock.now())
-    core = Core(settings, clock, batch, SlowCloud(clock), state)  # type: ignore[arg-type]
+    core = Core(settings, Ports(clock, batch, SlowCloud(clock), state))
     end = clock.now() + 600
     while clock.now() < end:
         core.step()

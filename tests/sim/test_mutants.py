@@ -35,13 +35,13 @@ def quiet() -> Iterator[None]:
 
 
 def closes_nothing(patch: Patch) -> None:
-    patch.setattr(actuator.Actuator, "close", lambda self, decision, memory: None)
+    patch.setattr(actuator.Actuator, "close", lambda self, decision: None)
 
 
 def takes_busy_for_closed(patch: Patch) -> None:
-    def close(self: Any, decision: Any, memory: Any) -> None:
+    def close(self: Any, decision: Any) -> None:
         try:
-            self.batch.close(actuator._worker(memory.vms[decision.instance_id]))
+            self._ports.batch.close(actuator._worker(self.memory.vms[decision.instance_id]))
         except BatchError as error:
             return Outcome(decision, End.FAILED, str(error))  # type: ignore[return-value]
         return None
@@ -50,9 +50,9 @@ def takes_busy_for_closed(patch: Patch) -> None:
 
 
 def takes_no_answer_for_closed(patch: Patch) -> None:
-    def close(self: Any, decision: Any, memory: Any) -> Any:
+    def close(self: Any, decision: Any) -> Any:
         try:
-            answer = self.batch.close(actuator._worker(memory.vms[decision.instance_id]))
+            answer = self._ports.batch.close(actuator._worker(self.memory.vms[decision.instance_id]))
         except BatchError:
             return None
         return Outcome(decision, End.REFUSED, "busy") if answer is Closing.BUSY else None
@@ -83,7 +83,7 @@ def finds_vms_by_record_alone(patch: Patch) -> None:
 
 
 def tags_nothing(patch: Patch) -> None:
-    patch.setattr(chores.Chores, "tag_untagged", lambda self, memory: None)
+    patch.setattr(chores.Chores, "tag_untagged", lambda self, memory, reading: None)
 
 
 def looks_for_vms_by_tag_alone(patch: Patch) -> None:
@@ -157,17 +157,17 @@ def overlooks_vms_that_look_like_a_lost_launch(patch: Patch) -> None:
 
 
 def takes_no_answer_for_none(patch: Patch) -> None:
-    def ask(self: Any, what: str, call: Callable[[], Any]) -> Any:
+    def attempt(self: Any, what: str, call: Callable[[], Any]) -> Any:
         try:
             return call(), ""
         except (BatchError, CloudError):
             return (), ""
 
-    patch.setattr(observer.Observer, "ask", ask)
+    patch.setattr(reporter.Reporter, "attempt", attempt)
 
 
 def goes_on_with_the_last_answer(patch: Patch) -> None:
-    def ask(self: Any, what: str, call: Callable[[], Any]) -> Any:
+    def attempt(self: Any, what: str, call: Callable[[], Any]) -> Any:
         last = self.__dict__.setdefault("last_answers", {})
         try:
             last[what] = call()
@@ -175,7 +175,7 @@ def goes_on_with_the_last_answer(patch: Patch) -> None:
             pass
         return last.get(what), ""
 
-    patch.setattr(observer.Observer, "ask", ask)
+    patch.setattr(reporter.Reporter, "attempt", attempt)
 
 
 def gives_up_lost_workers_at_once(patch: Patch) -> None:

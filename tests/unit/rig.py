@@ -7,6 +7,7 @@ from pathlib import Path
 from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.model import Demand, Shape
+from elastiq.ports import Ports
 from elastiq.state import State
 from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud
 
@@ -25,7 +26,7 @@ class Rig:
     def start(self) -> None:
         """Start, or start again after a crash: nothing is told to the old Core."""
         self.state = State(self.directory, self.clock.now())
-        self.core = Core(self.settings, self.clock, self.batch, self.cloud, self.state)  # type: ignore[arg-type]
+        self.core = Core(self.settings, Ports(self.clock, self.batch, self.cloud, self.state))
 
     def run(self, seconds: float) -> None:
         end = self.clock.now() + seconds

@@ -42,7 +42,7 @@ def see(records: list[VmRecord], *, demand: object = (), workers: object = (), *
         Instance(record.id, record.state, client_token=record.token, cluster="test", detail=record.detail)
         for record in records
     )
-    return replace(Observation(NOW, demand, 0.0, workers, 0.0, listed), **values)  # type: ignore[arg-type]
+    return replace(Observation(NOW, demand, workers, 0.0, listed), **values)  # type: ignore[arg-type]
 
 
 def remember(records: list[VmRecord], **values: object) -> Memory:

@@ -13,6 +13,7 @@ from elastiq.core import Core
 from elastiq.memory import Memory
 from elastiq.model import InstanceState, Shape
 from elastiq.planning import patience
+from elastiq.ports import Ports
 from elastiq.sim.batch import SimBatch
 from elastiq.sim.cloud import SimCloud
 from elastiq.sim.engine import Engine, SimClock
@@ -120,7 +121,7 @@ class Life:
         self.clock = SimClock(self.engine, self._offset_seconds)
         self.batch, self.cloud = SimBatch(world, self.gate), SimCloud(world, self.gate)
         self._state = WatchedState(self._open_state(), world, self.gate)
-        self.core = Core(self.settings, self.clock, self.batch, self.cloud, self._state, self._new_token)  # type: ignore[arg-type]
+        self.core = Core(self.settings, Ports(self.clock, self.batch, self.cloud, self._state), self._new_token)
         self.gate.stop = self.core.stop
         world.last_served = set()
         world.offset_seconds = self._offset_seconds
@@ -174,7 +175,7 @@ class Life:
 
     def _heed_reports(self) -> None:
         """Tag, as the administrator is told to, VMs that may be of a launch whose answer was lost."""
-        for intent in self.core._memory.intents:
+        for intent in self.core.memory.intents:
             for id_ in intent.lookalikes:
                 vm = self.world.vms[id_]
                 self.book.check("only its own", vm.own, f"{id_} is taken for a VM of elastiq")
@@ -268,7 +269,7 @@ class Life:
         own = world.own()
         joined = [vm for vm in own if vm.joined]
         # By what but its tag should the daemon know one of which it has not heard yet?
-        known = [vm for vm in own if vm.id in self.core._memory.vms]
+        known = [vm for vm in own if vm.id in self.core.memory.vms]
         if kind == "foreign VM with an own VM's address":
             vm = world.create(own=False, token="")
             vm.state = engine.random.choice((InstanceState.RUNNING, InstanceState.PENDING, InstanceState.STOPPED))
@@ -388,7 +389,7 @@ class Life:
         self._pass_began_at = self.clock.now()
         self.book.work["passes"] += 1
         self.book.work["passes in faults"] += self.faults.any
-        self._memory_before: Memory | None = self.core._memory
+        self._memory_before: Memory | None = self.core.memory
         if self._reload_wanted is not None:
             self.settings, self._reload_wanted = self._reload_wanted, None
             world.settings = self.settings
@@ -473,7 +474,7 @@ class Life:
     def _reckon(self) -> None:
         """See whether everything is in order again."""
         world, check, core = self.world, self.book.check, self.core
-        memory = core._memory
+        memory = core.memory
         now = self.engine.time
         own = [vm for vm in world.own() if not vm.excused or vm.id in memory.vms]
         for vm in own:
@@ -514,7 +515,7 @@ class Life:
         the next look at the VMs ends the quiet.
         """
         engine, core = self.engine, self.core
-        memory, reading = core._memory, core._observer.reading
+        memory, reading = core.memory, core.reading
         version = engine.version
         if (
             before is None
@@ -534,7 +535,7 @@ class Life:
         known = version == self.batch.workers_version == self.cloud.list_version
         if not known or unclear or memory.intents or memory.to_forget:
             timers = [at for at in self._timers() if at >= self._pass_began_at]
-            return min([engine.next_event_at, core._vms_due_at + ahead, *(at + ahead for at in timers)])
+            return min([engine.next_event_at, core.vms_due_at + ahead, *(at + ahead for at in timers)])
         # A limit that was passed after the last look will be noticed at the next one.
         looked_at = min(reading.demand_at, reading.workers_at, reading.instances_at)
         return min([engine.next_event_at, *(at + ahead for at in self._timers() if at >= looked_at)])
@@ -548,7 +549,7 @@ class Life:
             self._prove(moment)
             return
         self.book.work["seconds passed over"] += int(moment - self._next_step_at)
-        checks_due_at = self.core._vms_due_at + self.engine.time - self.clock.now()
+        checks_due_at = self.core.vms_due_at + self.engine.time - self.clock.now()
         # The daemon notices an event some time after it, at a check; a check is on time.
         late = 0.0 if moment == checks_due_at else self.engine.random.random() * self.settings.check_queue_every_s
         self._next_step_at = moment + late
@@ -560,11 +561,11 @@ class Life:
         engine = self.engine
         while self._next_step_at < moment:
             engine.run_until(self._next_step_at)
-            before, version = self.core._memory, engine.version
+            before, version = self.core.memory, engine.version
             self._step()
             if engine.version != version or engine.time >= moment:
                 return  # its calls took so long that the quiet was over
-            if self.gate.acts or self.core._memory != before:
+            if self.gate.acts or self.core.memory != before:
                 raise Violation(f"the simulator would have passed over something at {engine.time}")
             self.book.tested["time passed over is quiet"] += 1
             self._next_step_at = engine.time + max(0.1, self.core.seconds_to_next_check())
@@ -572,7 +573,7 @@ class Life:
     def _timers(self) -> Iterator[float]:
         """Yield every moment at which a plan for the same world may come out differently, by the daemon's clock."""
         core, settings = self.core, self.settings
-        memory, reading = core._memory, core._observer.reading
+        memory, reading = core.memory, core.reading
         for record in memory.vms.values():
             yield record.terminate_retry_at
             yield record.reopen_retry_at
