@@ -101,7 +101,7 @@ class Chores:
             if not _has_successor(id_, gone, memory, reading) and now - gone.gone_at <= FORGET_FOR_SECONDS:
                 if id_ in memory.once_own and not _is_out_of_sight(gone, reading, pass_began_at):
                     continue
-                pause = patience.RETRY_SECONDS[min(gone.tries, len(patience.RETRY_SECONDS) - 1)]
+                pause = patience.pause_seconds(patience.RETRY_SECONDS, gone.tries)
                 again = replace(gone, tries=gone.tries + 1, retry_at=now + pause)
                 memory = replace(memory, to_forget={**left, id_: again})
                 yield memory

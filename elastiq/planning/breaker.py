@@ -1,4 +1,4 @@
-"""Pauses of launches: after boots that failed, and after what was known was lost."""
+"""Pauses of launches: after boots that failed, launches that were refused, and the loss of what was known."""
 
 from __future__ import annotations
 
@@ -18,8 +18,15 @@ def boot_failed(breaker: Breaker | None, now: float, reason: str) -> Breaker:
     breaker = replace(breaker, failed_boots=breaker.failed_boots + 1, boot_reason=reason)
     if breaker.failed_boots < patience.BOOT_FAILURES_TO_TRIP or now < breaker.paused_until:
         return breaker
-    pause = patience.BOOT_PAUSES_SECONDS[min(breaker.trips, len(patience.BOOT_PAUSES_SECONDS) - 1)]
+    pause = patience.pause_seconds(patience.BOOT_PAUSES_SECONDS, breaker.trips)
     return replace(breaker, trips=breaker.trips + 1, paused_until=now + pause, reason=reason)
+
+
+def launch_refused(breaker: Breaker, now: float, reason: str) -> Breaker:
+    """Return the breaker after the cloud refused a launch; a longer pause goes on."""
+    until = now + patience.pause_seconds(patience.REFUSAL_PAUSES_SECONDS, breaker.refusals)
+    paused_until = max(breaker.paused_until, until)
+    return replace(breaker, refusals=breaker.refusals + 1, paused_until=paused_until, reason=reason)
 
 
 def begin_anew(

@@ -7,21 +7,21 @@ from dataclasses import replace
 from elastiq.decisions import End, Kind, Outcome
 from elastiq.memory import Breaker, Memory, VmRecord
 from elastiq.planning import patience
-from elastiq.planning.breaker import boot_failed
+from elastiq.planning.breaker import boot_failed, launch_refused
 
 
 def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
     """Return `memory` after a launch, termination or reopening came to `outcome`."""
-    decision, end = outcome.decision, outcome.end
     if outcome.token:
         return _learn_launch(memory, outcome, now)
+    decision, end = outcome.decision, outcome.end
     record = memory.vms.get(decision.instance_id)
     if record is None:
         return memory
     if decision.failed_boot and not (record.failed_boot or end is End.REFUSED):
         # Once: a termination that has no effect is asked for again and again.
-        failure = boot_failed(memory.breakers.get(record.pool), now, decision.reason)
-        memory = replace(memory, breakers={**memory.breakers, record.pool: failure})
+        breaker = boot_failed(memory.breakers.get(record.pool), now, decision.reason)
+        memory = replace(memory, breakers={**memory.breakers, record.pool: breaker})
         record = replace(record, failed_boot=True)
     if end is End.DONE and decision.kind is Kind.TERMINATE:
         record = replace(record, terminated_at=now, terminate_tries=0)
@@ -34,7 +34,7 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
     elif decision.kind is Kind.REOPEN:
         record = replace(record, reopen_retry_at=now + patience.REOPEN_AGAIN_SECONDS)
     else:
-        pause = patience.RETRY_SECONDS[min(record.terminate_tries, len(patience.RETRY_SECONDS) - 1)]
+        pause = patience.pause_seconds(patience.RETRY_SECONDS, record.terminate_tries)
         record = replace(record, terminate_tries=record.terminate_tries + 1, terminate_retry_at=now + pause)
     return replace(memory, vms={**memory.vms, record.id: record})
 
@@ -43,20 +43,13 @@ def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
     pool = outcome.decision.pool
     breaker = memory.breakers.get(pool, Breaker())
     asked = next((intent for intent in memory.intents if intent.token == outcome.token), None)
-    intents = tuple(intent for intent in memory.intents if intent is not asked or outcome.end is End.UNCLEAR)
     if outcome.end is End.DONE:
         breaker = replace(breaker, refusals=0)
-        vms = dict(memory.vms)
         type_ = asked.instance_type if asked else ""
-        for id_ in outcome.instance_ids:
-            vms.setdefault(id_, VmRecord(id_, pool, outcome.token, launched_at=now, type=type_))
-        memory = replace(memory, vms=vms)
+        new = [id_ for id_ in outcome.instance_ids if id_ not in memory.vms]
+        made = {id_: VmRecord(id_, pool, outcome.token, launched_at=now, type=type_) for id_ in new}
+        memory = replace(memory, vms={**memory.vms, **made})
     elif outcome.end is End.FAILED:
-        pause = patience.REFUSAL_PAUSES_SECONDS[min(breaker.refusals, len(patience.REFUSAL_PAUSES_SECONDS) - 1)]
-        breaker = replace(
-            breaker,
-            refusals=breaker.refusals + 1,
-            paused_until=max(breaker.paused_until, now + pause),
-            reason=outcome.detail,
-        )
+        breaker = launch_refused(breaker, now, outcome.detail)
+    intents = tuple(intent for intent in memory.intents if intent is not asked or outcome.end is End.UNCLEAR)
     return replace(memory, intents=intents, breakers={**memory.breakers, pool: breaker})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 MISSING_GRACE_SECONDS = 600.0
 """A VM that listings leave out counts for this long: listings are eventually consistent, and sometimes wrong. If the
 batch system shows its worker it counts for longer: until that has been gone for as long, too."""
@@ -42,3 +44,8 @@ get it: a fresh VM may be unknown by its id, and OpenStack forgets terminations 
 
 OUT_OF_SIGHT_SECONDS = 120.0
 """A worker that left the batch system without being closed still counts as room for so long."""
+
+
+def pause_seconds(pauses: Sequence[float], failures: int) -> float:
+    """Return the pause after one more failure than `failures` in a row: they grow up to the last of `pauses`."""
+    return pauses[min(failures, len(pauses) - 1)]

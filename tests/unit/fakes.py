@@ -1,10 +1,13 @@
-"""A batch system, a cloud and a clock that tests steer by hand."""
+"""A batch system, a cloud, a clock and a state that tests steer by hand."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from elastiq.decisions import Decision, Outcome
 from elastiq.errors import BatchError, CloudError, CloudFault
+from elastiq.memory import Memory
 from elastiq.model import Demand, Instance, InstanceState, Pool, Shape, Worker
 from elastiq.plugins import Closing
 
@@ -135,7 +138,7 @@ class FakeCloud:
             raise CloudError("no answer", CloudFault.UNREACHABLE)
         return tuple(made)
 
-    def terminate(self, instance_ids: list[str]) -> tuple[str, ...]:
+    def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
         self._trouble()
         self.terminations.append(tuple(instance_ids))
         if self.refuse_terminate:
@@ -144,7 +147,7 @@ class FakeCloud:
             self.vms[id_] = replace(self.vms[id_], state=InstanceState.TERMINATED)
         return tuple(instance_ids)
 
-    def tag(self, instance_ids: list[str], pool: Pool, token: str) -> None:
+    def tag(self, instance_ids: Sequence[str], pool: Pool, token: str) -> None:
         for id_ in instance_ids:
             self.vms[id_] = replace(self.vms[id_], cluster="test", pool=pool.name)
 
@@ -163,3 +166,28 @@ class FakeCloud:
     @property
     def alive(self) -> list[str]:
         return [vm.id for vm in self.vms.values() if vm.state.alive]
+
+
+class NoState:
+    """Keeps nothing, and fails at nothing."""
+
+    def load(self, now: float) -> Memory:
+        return Memory()
+
+    def adopt_legacy(self, memory: Memory, now: float) -> Memory:
+        return memory
+
+    def save(self, memory: Memory) -> None:
+        pass
+
+    def damaged_at(self) -> float | None:
+        return None
+
+    def save_refused_features(self, cloud: str, features: frozenset[str]) -> None:
+        pass
+
+    def record(self, at: float, decision: Decision, outcome: Outcome | None) -> None:
+        pass
+
+    def save_report(self, report: Mapping[str, object]) -> None:
+        pass

@@ -57,7 +57,7 @@ def test_an_unclear_launch_is_not_asked_for_again_beyond_the_maximum_nor_in_doub
         rig.core._vms_due_at = 0.0
     else:
         rig.settings = replace(SETTINGS, max_vms=2)
-        rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+        rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
     rig.run(60)
     assert not rig.cloud.launches
 
@@ -300,7 +300,7 @@ def test_a_dry_run_asks_for_no_console(tmp_path: Path, monkeypatch: pytest.Monke
     rig.wait_for_jobs(4)
     rig.run(60)
     rig.settings = replace(rig.settings, dry_run_shutdown_vms=True)
-    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
     read = []
     monkeypatch.setattr(rig.cloud, "console_tail", lambda id_: read.append(id_) or "")
     rig.run(rig.settings.estimated_vm_deploy_time_s + 200)
@@ -350,3 +350,50 @@ def test_a_worker_that_can_not_be_reopened_keeps_no_other_one_from_it(
     assert not any(rig.core.memory.vms[id_].leaving for id_ in others)
     times = [at for at, _ in asked]
     assert all(later - earlier > 6 for earlier, later in zip(times, times[1:], strict=False)), "one in a pass"
+
+
+def test_a_dry_run_settles_no_lost_launch(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.cloud.token_is_lock = rig.cloud.lose_answer = True
+    rig.cloud.hidden = {"i-00000001"}
+    rig.wait_for_jobs(4)
+    while not rig.cloud.launches:
+        rig.run(1)
+    rig.settings = replace(rig.settings, dry_run_boot_vms=True)
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
+    with caplog.at_level(logging.INFO):
+        rig.run(60)
+    assert rig.cloud.launches == [1]
+    assert [intent.count for intent in rig.core.memory.intents] == [1]
+    (told,) = [record for record in caplog.records if "asked for again" in record.getMessage()]
+    assert told.getMessage().endswith("dry run: not launched (dry_run_boot_vms)")
+    assert told.levelno == logging.INFO
+
+
+def test_what_was_begun_is_not_forgotten_when_a_defect_ends_the_closing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the first worker is closed is not known any more; that it may be, is."""
+    rig.wait_for_jobs(8)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    closed: list[str] = []
+
+    def close(worker: Worker) -> Closing:
+        if closed:
+            raise KeyError("a defect")
+        closed.append(worker.name)
+        return Closing.CLOSED
+
+    monkeypatch.setattr(rig.batch, "close", close)
+    while not closed:
+        rig.core.step()
+        rig.clock.time += 1
+    memory = rig.core.memory
+    assert all(record.closing_at for record in memory.vms.values())
+    assert not any(record.doomed for record in memory.vms.values())
+    rig.start()
+    assert {id_: vm.closing_at for id_, vm in rig.core.memory.vms.items()} == {
+        id_: vm.closing_at for id_, vm in memory.vms.items()
+    }
+    assert not rig.cloud.terminations

@@ -29,7 +29,7 @@ def test_what_a_cloud_refuses_is_remembered_of_that_cloud_alone(rig: Rig) -> Non
     assert rig.state.refused_features(first) == refused
     rig.settings = replace(SETTINGS, api_url="https://another.cloud")
     rig.cloud = FakeCloud()
-    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
     rig.run(60)
     assert rig.state.refused_features(first) == refused, "the other one has refused nothing yet"
     rig.cloud.features = refused
@@ -200,3 +200,57 @@ def test_a_worker_that_can_not_be_forgotten_for_an_hour_is_left_to_the_batch_sys
     rig.cloud.fault = CloudFault.UNREACHABLE
     rig.run(3700)
     assert not rig.core.memory.to_forget
+
+
+def make_two_die(rig: Rig) -> None:
+    rig.wait_for_jobs(8)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=4)
+    rig.run(60)
+    rig.cloud.vms = {id_: replace(vm, state=InstanceState.TERMINATED) for id_, vm in rig.cloud.vms.items()}
+
+
+def test_a_defect_in_forgetting_one_worker_keeps_no_other_one_from_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_two_die(rig)
+    forget = rig.batch.forget
+
+    def fail(worker: Worker) -> None:
+        if worker.instance_id == "i-00000001":
+            raise KeyError("a defect")
+        forget(worker)
+
+    monkeypatch.setattr(rig.batch, "forget", fail)
+    rig.run(100)
+    assert ("forget", "node-i-00000002") in rig.batch.calls
+    assert set(rig.core.memory.to_forget) == {"i-00000001"}
+
+
+def test_a_stop_ends_forgetting(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_two_die(rig)
+    asked: list[str | None] = []
+
+    def stop(worker: Worker) -> None:
+        asked.append(worker.instance_id)
+        rig.core.stop()
+
+    monkeypatch.setattr(rig.batch, "forget", stop)
+    rig.run(100)
+    assert asked == ["i-00000001"]
+
+
+def test_forgetting_leaves_the_pass_time_for_the_rest(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_two_die(rig)
+    asked: list[tuple[float, str | None]] = []
+
+    def slow(worker: Worker) -> None:
+        asked.append((rig.clock.now(), worker.instance_id))
+        rig.clock.time += 6
+
+    monkeypatch.setattr(rig.batch, "forget", slow)
+    rig.run(100)
+    (first_at, first), (second_at, second) = asked
+    assert (first, second) == ("i-00000001", "i-00000002")
+    assert second_at - first_at > 6, "one in a pass"

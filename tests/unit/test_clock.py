@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from elastiq.clock import Clock
+from elastiq.clock import Budget, Clock
+from tests.unit.fakes import FakeClock
 
 
 def test_clocks_that_are_gone_keep_no_descriptor() -> None:
@@ -58,3 +59,14 @@ def test_a_signal_that_comes_just_before_a_sleep_ends_it(handled: list[int], mon
     assert handled_before_select == 0
     assert readable
     assert handled == [signal.SIGUSR1]
+
+
+def test_a_budget_lets_begin_what_is_in_time_and_a_call_that_takes_long_ends_it() -> None:
+    clock = FakeClock()
+    budget = Budget(clock, 5)
+    begun = []
+    for seconds in (2, 2, 9, 1):
+        if budget.is_left:
+            begun.append(seconds)
+            clock.time += seconds
+    assert begun == [2, 2, 9]

@@ -252,7 +252,7 @@ def test_a_reload_changes_the_limits_between_passes(rig: Rig) -> None:
     rig.wait_for_jobs(100)
     rig.run(60)
     rig.settings = replace(SETTINGS, max_vms=7)
-    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
     rig.run(60)
     assert rig.cloud.launches == [5, 2]
 
@@ -275,7 +275,7 @@ def test_another_flavour_holds_jobs_that_were_too_large_for_the_one_before(
         rig.cloud.vms = {id_: replace(vm, state=InstanceState.TERMINATED) for id_, vm in rig.cloud.vms.items()}
     rig.settings = replace(rig.settings, flavour="large")
     if how == "reload":
-        rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+        rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
     else:
         rig.start()
     rig.run(200)
@@ -287,7 +287,7 @@ def test_a_defect_ends_a_pass_not_the_daemon(rig: Rig, caplog: pytest.LogCapture
     rig.run(60)
     assert "defect in elastiq" in caplog.text
     rig.batch = FakeBatch()
-    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
     rig.wait_for_jobs(4)
     rig.run(60)
     assert rig.cloud.launches == [1]

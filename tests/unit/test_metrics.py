@@ -191,7 +191,7 @@ def test_another_file_is_written_as_soon_as_the_configuration_names_it(rig: Rig,
     metrics_file(rig).parent.mkdir()
     rig.run(61)
     rig.settings = replace(rig.settings, metrics_file=tmp_path / "other.prom")
-    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
     rig.core.step()
     assert written(tmp_path / "other.prom")["elastiq_report_time_seconds"] == rig.clock.now()
 

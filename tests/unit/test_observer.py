@@ -8,7 +8,13 @@ from typing import NoReturn
 
 import pytest
 
+from elastiq.errors import CloudFault
+from elastiq.memory import Intent, Memory, VmRecord
 from elastiq.model import Instance
+from elastiq.observer import Observer, Reading
+from elastiq.ports import Ports
+from elastiq.report.reporter import Reporter
+from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud, NoState
 from tests.unit.rig import SETTINGS, Rig
 
 
@@ -42,3 +48,44 @@ def test_a_vm_that_has_lost_its_tag_is_still_known_and_its_job_left_alone(rig: R
     rig.run(3600)
     assert list(rig.core.memory.vms) == ["i-00000001"]
     assert "forget" not in [call for call, _ in rig.batch.calls]
+
+
+@pytest.mark.parametrize(
+    ("memory", "everything"),
+    [
+        (Memory(), False),
+        (Memory(vms={"i-1": VmRecord("i-1", tagged=True)}), False),
+        (Memory(vms={"i-1": VmRecord("i-1")}), True),
+        (Memory(vms={"i-1": VmRecord("i-1", tagged=True, missing_since=5.0)}), True),
+        (Memory(intents=(Intent("token", "default", 1, 5.0),)), True),
+        (Memory(once_own=("i-1",)), True),
+    ],
+)
+def test_the_whole_account_is_listed_where_the_tag_alone_does_not_tell(memory: Memory, everything: bool) -> None:
+    asked: list[bool] = []
+
+    class Cloud(FakeCloud):
+        def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
+            asked.append(everything)
+            return ()
+
+    ports = Ports(FakeClock(), FakeBatch(), Cloud(), NoState())
+    observer = Observer(ports, Reporter(ports.clock, ports.state), Reading())
+    observer.check_instances(memory)
+    assert asked == [everything]
+    assert observer.reading.instances == ()
+
+
+def test_what_fails_is_unknown_with_its_age_and_its_reason(rig: Rig) -> None:
+    rig.run(1)
+    rig.batch.joined = None
+    rig.cloud.fault = CloudFault.UNREACHABLE
+    rig.run(300)
+    seen = rig.core.reading.observation(rig.clock.now())
+    assert seen.demand == ()
+    assert (seen.workers, seen.instances) == (None, None)
+    assert seen.faults == (
+        "worker check failed: the collector does not answer",
+        "VM check failed: the cloud is out of order",
+    )
+    assert seen.workers_age_seconds == rig.clock.now() - rig.core.reading.workers_at

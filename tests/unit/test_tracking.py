@@ -1,4 +1,4 @@
-"""Which VMs are elastiq's own, which worker runs where, and what is learnt from outcomes."""
+"""Which VMs are elastiq's own, and which worker runs where."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from elastiq.decisions import Decision, End, Kind, Outcome
 from elastiq.memory import Breaker, Intent, Memory, VmRecord
 from elastiq.model import Instance, InstanceState, Observation, Policy, Pool, Shape, Worker
 from elastiq.planning import patience
-from elastiq.planning.breaker import boot_failed
 from elastiq.planning.learning import learn
 from elastiq.planning.matching import match_workers
 from elastiq.planning.tracking import track
@@ -93,22 +92,6 @@ def test_a_vm_whose_worker_elastiq_wants_to_close_is_given_up_no_sooner(closed: 
     later = replace(nobody, now=NOW + patience.MISSING_GRACE_SECONDS + 1)
     assert track(later, situation.memory, POLICY).departed
     assert track(nobody, vms(replace(leaving, doomed=True)), POLICY).departed
-
-
-def test_a_worker_that_is_reopened_has_all_its_time_to_be_seen_again() -> None:
-    closed = replace(RECORD, joined_at=NOW - 4000, closing_at=NOW - 2000, closed=True, lost_since=NOW - 1900)
-    reopen = Outcome(replace(TERMINATE, kind=Kind.REOPEN), End.DONE)
-    assert learn(vms(closed), reopen, NOW).vms[RECORD.id].lost_since is None
-    open_ = replace(closed, closed=False)
-    assert learn(vms(open_), reopen, NOW).vms[RECORD.id].lost_since == NOW - 1900, "it had gone by itself"
-
-
-@pytest.mark.parametrize("closed", [True, False])
-def test_a_job_that_keeps_a_lost_worker_gives_it_no_new_time_unless_it_had_been_closed(closed: bool) -> None:
-    """Grid Engine believes in the job of a machine that hangs until somebody deletes it."""
-    lost = replace(RECORD, joined_at=NOW - 9000, closing_at=NOW, closed=closed, lost_since=NOW - 3601)
-    after = learn(vms(lost), Outcome(TERMINATE, End.REFUSED), NOW).vms[RECORD.id]
-    assert after.lost_since == (None if closed else NOW - 3601)
 
 
 def test_a_vm_launched_after_the_listing_began_is_not_missing() -> None:
@@ -258,53 +241,6 @@ def test_an_unchanged_record_stays_the_same_object() -> None:
     assert track(listing(instance), vms(seen), POLICY).memory.vms[RECORD.id] is seen
 
 
-def test_the_breaker_pauses_for_5_10_20_and_30_minutes() -> None:
-    breaker, now, pauses = Breaker(), NOW, []
-    for _ in range(7):
-        breaker = boot_failed(breaker, now, "did not join")
-        pauses.append(round(max(0.0, breaker.paused_until - now)))
-        now = max(now, breaker.paused_until)
-    assert pauses == [0, 0, 300, 600, 1200, 1800, 1800]
-
-
-def test_the_end_of_a_boot_is_kept_beside_the_reason_of_a_pause() -> None:
-    breaker = boot_failed(None, NOW, "a broken image")
-    memory = Memory(breakers={"default": breaker}, intents=(Intent("t", "default", 1, NOW),))
-    refused = Outcome(Decision(Kind.LAUNCH, "jobs wait", count=1), End.FAILED, "no capacity", token="t")
-    after = learn(memory, refused, NOW).breakers["default"]
-    assert (after.reason, after.boot_reason) == ("no capacity", "a broken image")
-
-
-def test_failures_during_a_pause_do_not_prolong_it() -> None:
-    breaker = boot_failed(Breaker(failed_boots=2), NOW, "did not join")
-    assert boot_failed(breaker, NOW + 10, "did not join").paused_until == breaker.paused_until
-
-
-TERMINATE = Decision(Kind.TERMINATE, "idle", instance_id=RECORD.id)
-
-
-def test_failed_terminations_back_off_and_a_refused_close_leaves_everything_as_it_was() -> None:
-    memory = vms(replace(RECORD, closing_at=NOW))
-    pauses = []
-    for _ in range(8):
-        memory = learn(memory, Outcome(TERMINATE, End.FAILED, "no"), NOW)
-        pauses.append(memory.vms[RECORD.id].terminate_retry_at - NOW)
-    assert pauses == [10, 20, 40, 80, 160, 320, 600, 600]
-    memory = learn(memory, Outcome(TERMINATE, End.REFUSED), NOW)
-    assert not memory.vms[RECORD.id].leaving
-
-
-@pytest.mark.parametrize(("end", "left"), [(End.UNCLEAR, 1), (End.FAILED, 0)])
-def test_a_failed_launch_stays_open_only_if_it_may_have_worked(end: End, left: int) -> None:
-    memory = Memory(intents=(Intent("t", "default", 2, NOW),))
-    launch = Decision(Kind.LAUNCH, "jobs wait", count=2)
-    after = learn(memory, Outcome(launch, end, "quota", token="t"), NOW)
-    assert len(after.intents) == left
-    assert after.breakers["default"].paused_until == (0 if end is End.UNCLEAR else NOW + 15), (
-        "the open intent holds it back"
-    )
-
-
 def test_a_vm_that_has_joined_keeps_its_worker_when_the_wall_clock_went_back() -> None:
     """Found by the simulator: times in the future become now, so that the VM seemed younger than its worker."""
     idle = Worker("any", address="10.0.0.5", idle_seconds=9000.0)
@@ -320,22 +256,6 @@ def test_a_failed_boot_counts_whatever_became_of_its_termination() -> None:
     assert track(listing(), vms(vanished), POLICY).memory.breakers["default"].failed_boots == 1
     counted = replace(doomed, terminated_at=NOW - 5)
     assert not track(listing(dead), vms(counted), POLICY).memory.breakers
-
-
-@pytest.mark.parametrize("end", [End.DONE, End.FAILED, End.UNCLEAR])
-def test_a_failed_boot_counts_once_however_often_its_termination_is_asked_for(end: End) -> None:
-    decision = Decision(Kind.TERMINATE, "did not join", instance_id=RECORD.id, failed_boot=True)
-    memory = vms(RECORD)
-    for _ in range(4):
-        memory = learn(memory, Outcome(decision, end), NOW)
-    assert memory.breakers["default"].failed_boots == 1
-    dead = Instance(RECORD.id, InstanceState.TERMINATED)
-    assert track(listing(dead), memory, POLICY).memory.breakers["default"].failed_boots == 1
-
-
-def test_a_termination_that_a_job_prevents_is_no_failed_boot() -> None:
-    decision = Decision(Kind.TERMINATE, "did not join", instance_id=RECORD.id, failed_boot=True)
-    assert not learn(vms(RECORD), Outcome(decision, End.REFUSED), NOW).breakers
 
 
 LOST = Intent("t1", "default", 3, NOW - 500, unseen_since=NOW - 301)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from elastiq.errors import CloudFault, StateError
+from elastiq.errors import BatchError, CloudFault, StateError
+from elastiq.report.reporter import Reporter
 from elastiq.state import read_report
+from tests.unit.fakes import FakeClock, NoState
 from tests.unit.rig import SETTINGS, Rig
 
 
@@ -86,3 +89,15 @@ def test_a_full_disk_keeps_no_outcome_out_of_the_log(
         rig.run(60)
     told = [record.getMessage() for record in caplog.records if "idle for" in record.getMessage()]
     assert len([text for text in told if text.startswith("terminate VM")]) == 3
+
+
+def test_a_call_that_is_abandoned_because_the_daemon_ends_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    reporter = Reporter(FakeClock(), NoState())
+
+    def fail() -> NoReturn:
+        raise BatchError("the daemon is to end")
+
+    assert reporter.attempt("queue check", lambda: 5) == (5, "")
+    reporter.stop()
+    assert reporter.attempt("queue check", fail) == (None, "queue check failed: the daemon is to end")
+    assert not caplog.records

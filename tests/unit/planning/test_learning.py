@@ -1,0 +1,109 @@
+"""What the outcome of an action changes in what is remembered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from elastiq.decisions import Decision, End, Kind, Outcome
+from elastiq.memory import Intent, Memory, VmRecord
+from elastiq.model import Instance, InstanceState, Observation, Policy
+from elastiq.planning.breaker import boot_failed
+from elastiq.planning.learning import learn
+from elastiq.planning.tracking import track
+
+NOW = 1_000_000.0
+RECORD = VmRecord("i-00000001", launched_at=NOW - 5000, address="10.0.0.5", name="ip-10-0-0-5.cloud")
+TERMINATE = Decision(Kind.TERMINATE, "idle", instance_id=RECORD.id)
+
+
+def vms(*records: VmRecord) -> Memory:
+    return Memory(vms={record.id: record for record in records})
+
+
+def test_a_worker_that_is_reopened_has_all_its_time_to_be_seen_again() -> None:
+    closed = replace(RECORD, joined_at=NOW - 4000, closing_at=NOW - 2000, closed=True, lost_since=NOW - 1900)
+    reopen = Outcome(replace(TERMINATE, kind=Kind.REOPEN), End.DONE)
+    assert learn(vms(closed), reopen, NOW).vms[RECORD.id].lost_since is None
+    open_ = replace(closed, closed=False)
+    assert learn(vms(open_), reopen, NOW).vms[RECORD.id].lost_since == NOW - 1900, "it had gone by itself"
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_job_that_keeps_a_lost_worker_gives_it_no_new_time_unless_it_had_been_closed(closed: bool) -> None:
+    """Grid Engine believes in the job of a machine that hangs until somebody deletes it."""
+    lost = replace(RECORD, joined_at=NOW - 9000, closing_at=NOW, closed=closed, lost_since=NOW - 3601)
+    after = learn(vms(lost), Outcome(TERMINATE, End.REFUSED), NOW).vms[RECORD.id]
+    assert after.lost_since == (None if closed else NOW - 3601)
+
+
+def test_the_end_of_a_boot_is_kept_beside_the_reason_of_a_pause() -> None:
+    breaker = boot_failed(None, NOW, "a broken image")
+    memory = Memory(breakers={"default": breaker}, intents=(Intent("t", "default", 1, NOW),))
+    refused = Outcome(Decision(Kind.LAUNCH, "jobs wait", count=1), End.FAILED, "no capacity", token="t")
+    after = learn(memory, refused, NOW).breakers["default"]
+    assert (after.reason, after.boot_reason) == ("no capacity", "a broken image")
+
+
+def test_failed_terminations_back_off_and_a_refused_close_leaves_everything_as_it_was() -> None:
+    memory = vms(replace(RECORD, closing_at=NOW))
+    pauses = []
+    for _ in range(8):
+        memory = learn(memory, Outcome(TERMINATE, End.FAILED, "no"), NOW)
+        pauses.append(memory.vms[RECORD.id].terminate_retry_at - NOW)
+    assert pauses == [10, 20, 40, 80, 160, 320, 600, 600]
+    memory = learn(memory, Outcome(TERMINATE, End.REFUSED), NOW)
+    assert not memory.vms[RECORD.id].leaving
+
+
+@pytest.mark.parametrize(("end", "left"), [(End.UNCLEAR, 1), (End.FAILED, 0)])
+def test_a_failed_launch_stays_open_only_if_it_may_have_worked(end: End, left: int) -> None:
+    memory = Memory(intents=(Intent("t", "default", 2, NOW),))
+    launch = Decision(Kind.LAUNCH, "jobs wait", count=2)
+    after = learn(memory, Outcome(launch, end, "quota", token="t"), NOW)
+    assert len(after.intents) == left
+    assert after.breakers["default"].paused_until == (0 if end is End.UNCLEAR else NOW + 15), (
+        "the open intent holds it back"
+    )
+
+
+@pytest.mark.parametrize("end", [End.DONE, End.FAILED, End.UNCLEAR])
+def test_a_failed_boot_counts_once_however_often_its_termination_is_asked_for(end: End) -> None:
+    decision = Decision(Kind.TERMINATE, "did not join", instance_id=RECORD.id, failed_boot=True)
+    memory = vms(RECORD)
+    for _ in range(4):
+        memory = learn(memory, Outcome(decision, end), NOW)
+    assert memory.breakers["default"].failed_boots == 1
+    dead = Instance(RECORD.id, InstanceState.TERMINATED)
+    assert (
+        track(Observation(NOW, instances=(dead,)), memory, Policy(cluster="test"))
+        .memory.breakers["default"]
+        .failed_boots
+        == 1
+    )
+
+
+def test_a_termination_that_a_job_prevents_is_no_failed_boot() -> None:
+    decision = Decision(Kind.TERMINATE, "did not join", instance_id=RECORD.id, failed_boot=True)
+    assert not learn(vms(RECORD), Outcome(decision, End.REFUSED), NOW).breakers
+
+
+def test_what_was_launched_is_remembered_with_what_was_asked_for_and_ends_the_row_of_refusals() -> None:
+    known = VmRecord("i-2", launched_at=NOW - 5, state=InstanceState.RUNNING)
+    launch = Decision(Kind.LAUNCH, "jobs wait", count=2)
+    memory = Memory(vms={"i-2": known}, intents=(Intent("t", "default", 2, NOW - 5, instance_type="m1.small"),))
+    for _ in range(2):
+        refused = learn(memory, Outcome(launch, End.FAILED, "quota", token="other"), NOW)
+    after = learn(refused, Outcome(launch, End.DONE, instance_ids=("i-1", "i-2"), token="t"), NOW)
+    assert (after.vms["i-1"].token, after.vms["i-1"].type) == ("t", "m1.small")
+    assert after.vms["i-2"] is known, "the listing was faster"
+    assert not after.intents
+    assert (refused.breakers["default"].refusals, after.breakers["default"].refusals) == (1, 0)
+
+
+def test_a_dry_run_of_a_launch_leaves_nothing_open_and_pauses_nothing() -> None:
+    memory = Memory(intents=(Intent("t", "default", 2, NOW),))
+    after = learn(memory, Outcome(Decision(Kind.LAUNCH, "jobs wait", count=2), End.REFUSED, token="t"), NOW)
+    assert not after.intents
+    assert after.breakers["default"].paused_until == 0
