@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from elastiq.errors import BatchError
+from elastiq.text import one_line
 
 OUTPUT_LIMIT_BYTES = 16 * 1024 * 1024
 """More output than this is an error: the daemon has to stay small, and half an answer is no answer."""
@@ -47,7 +48,7 @@ class Result:
     @property
     def excerpt(self) -> str:
         """What the command said about its failure, in one short line."""
-        return _one_line(self.error_output) or _one_line(self.output)
+        return one_line(self.error_output, _EXCERPT_CHARACTERS) or one_line(self.output, _EXCERPT_CHARACTERS)
 
 
 def run(
@@ -321,8 +322,3 @@ def _ending(status: int) -> str:
         return f"was killed by {signal.Signals(-status).name}"
     except ValueError:
         return f"was killed by signal {-status}"
-
-
-def _one_line(text: str) -> str:
-    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-    return line if len(line) <= _EXCERPT_CHARACTERS else line[: _EXCERPT_CHARACTERS - 4] + " ..."

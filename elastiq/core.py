@@ -18,6 +18,7 @@ from elastiq.planning.breaker import begin_anew
 from elastiq.planning.plan import plan
 from elastiq.plugins import BatchSystem
 from elastiq.ports import Cloud, Ports
+from elastiq.redaction import Redactor
 from elastiq.report.reporter import Reporter
 
 log = logging.getLogger(__name__)
@@ -27,13 +28,17 @@ class Core:
     """Ties the ports together; it decides nothing and never waits on its own."""
 
     def __init__(
-        self, settings: Settings, ports: Ports, new_token: Callable[[], str] = lambda: f"elastiq-{uuid.uuid4()}"
+        self,
+        settings: Settings,
+        ports: Ports,
+        new_token: Callable[[], str] = lambda: f"elastiq-{uuid.uuid4()}",
+        redactor: Redactor | None = None,
     ) -> None:
         """Load what was remembered. Raise StateError if that cannot be read."""
         self._ports, self._clock, self._new_token = ports, ports.clock, new_token
         now = self._clock.now()
         self._memory = ports.state.adopt_legacy(ports.state.load(now), now)
-        self._reporter = Reporter(ports.clock, ports.state)
+        self._reporter = Reporter(ports.clock, ports.state, redactor or Redactor())
         self._observer = Observer(ports, self._reporter, Reading())
         self._stopping = False
         self._last_plan: Plan | None = None

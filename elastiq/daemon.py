@@ -26,6 +26,7 @@ from elastiq.ports import Ports
 from elastiq.process import logs
 from elastiq.process.lanes import BatchLane, CloudLane, Lane
 from elastiq.process.pidfile import PidFile
+from elastiq.redaction import Redactor
 from elastiq.report.reporter import REPORT_EVERY_SECONDS
 from elastiq.state import State
 from elastiq.version import VERSION
@@ -69,7 +70,7 @@ class ServiceManager:
 class Daemon:
     """Runs the loop until SIGTERM, SIGINT or SIGQUIT; SIGHUP reads the configuration again."""
 
-    def __init__(self, settings: Settings, state_directory: Path, redactor: logs.Redactor) -> None:
+    def __init__(self, settings: Settings, state_directory: Path, redactor: Redactor) -> None:
         self._settings = settings
         self._state_directory = state_directory
         self._redactor = redactor
@@ -97,7 +98,7 @@ class Daemon:
         self._state = state = State(self._state_directory, self._clock.now())
         try:
             batch, cloud = self._ports(self._settings, state.refused_features(self._settings.cloud))
-            self._core = Core(self._settings, Ports(self._clock, batch, cloud, state))
+            self._core = Core(self._settings, Ports(self._clock, batch, cloud, state), redactor=self._redactor)
             log.info(
                 "elastiq %s has started: process %d, configuration %s, state in %s, batch system %s, cluster %s",
                 VERSION,
@@ -146,12 +147,11 @@ class Daemon:
     def _ports(self, settings: Settings, refused_features: frozenset[str]) -> tuple[BatchLane, CloudLane]:
         """Return the two outside systems, each in a lane of its own. Raise ConfigError."""
         user_data, warnings = userdata.rendered(settings)
-        keys = (settings.aws_secret_access_key, settings.aws_access_key_id)
-        self._redactor.add(keys, (settings.user_data, user_data))
+        _hide_secrets(self._redactor, settings)
         for warning in warnings:
             log.warning("%s", warning)
         batch = loading.load(settings.batch_plugin, settings)
-        cloud = Ec2(settings, refused_features, user_data=user_data)
+        cloud = Ec2(settings, refused_features, user_data=user_data, redactor=self._redactor)
         batch_lane, cloud_lane = Lane("batch system", self._clock), Lane("cloud", self._clock)
         for lane in self._lanes:
             lane.retire()
@@ -202,8 +202,8 @@ def run(settings: Settings, state_directory: Path, log_directory: Path | None, r
 
     Raise AlreadyRunningError, ConfigError, StateError, or OSError if the log cannot be written.
     """
-    redactor = logs.Redactor()
-    redactor.add((settings.aws_secret_access_key, settings.aws_access_key_id), (settings.user_data,))
+    redactor = Redactor()
+    _hide_secrets(redactor, settings)
     process = Daemon(settings, state_directory, redactor)
     # Before the pid file tells others whom to signal.
     process.listen()
@@ -224,6 +224,11 @@ def background(keep_open: int) -> DaemonContext:
         files_preserve=[keep_open],
         signal_map={signal.SIGTTIN: None, signal.SIGTTOU: None, signal.SIGTSTP: None},
     )
+
+
+def _hide_secrets(redactor: Redactor, settings: Settings) -> None:
+    """Hide keys and user data as the file has them; what the user data becomes for the VMs, Ec2 hides."""
+    redactor.add((settings.aws_secret_access_key, settings.aws_access_key_id), (settings.user_data,))
 
 
 def _log_crash(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

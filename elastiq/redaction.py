@@ -1,8 +1,22 @@
-"""What of the user data may not be shown."""
+"""What may not be shown, and the one that takes it out: keys, user data, and what looks like either."""
 
 from __future__ import annotations
 
+import base64
 import re
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from elastiq.text import one_line
+
+HIDDEN = "(hidden)"
+"""What is shown in place of a secret."""
+
+SHORTEST_LINE = 8
+"""Shorter lines of user data (`fi`, `exit 0`) are no secret and would garble the words of elastiq itself."""
+
+SHORTEST_FOREIGN_LINE = 6
+"""The same where only others speak: a cloud that refuses a request, the console of a VM."""
 
 SHORTEST_VALUE = 8
 """Shorter values (`yes`, `0755`) are no secret and would garble what is shown."""
@@ -16,6 +30,91 @@ _IPV6 = r"[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}"
 _HARMLESS = re.compile(rf"(?:https?://)?(?:{_HOST}|{_IPV6}|\[{_IPV6}\])(?::\d{{1,5}}|/\d{{1,3}})?(?:/|{_PATH})?")
 """Words, names of hosts, addresses: what tells why a VM did not join mostly has one of them."""
 _SECRET_NAME = re.compile(r"pass|pw|secret|token|key|cred|auth", re.IGNORECASE)
+
+
+_ENCODED = re.compile(r"[A-Za-z0-9+/]{10,}={0,2}")
+"""What may be a part of the user data in base64, cut or in lines."""
+
+_BLOB = re.compile(r"[A-Za-z0-9+/=_-]{40,}")
+_LONGEST_READABLE = 200
+_READABLE = re.compile(
+    r"[A-Za-z0-9]{0,8}|[a-z]{0,30}(?:[A-Z][a-z]+){0,5}\d{0,6}|[A-Z]{1,30}\d{0,6}|[a-z]{0,4}[0-9a-f]{1,17}"
+)
+"""The pieces of a path, of a name or of an id; encoded bytes have digits and capitals in the middle."""
+
+_ACCESS_KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b")
+_USER_IN_URL = re.compile(r"//[^/@\s]*@")
+
+_MARKS = re.compile(r"(?:{0}\W*?)+{0}".format(re.escape(HIDDEN)))
+
+_LONGEST_WITHOUT_ECHO = 2000
+_ECHO_SHOWN = 80
+"""A cloud that refuses a request may echo its parameters: OpenStack sends back the whole user data. So much is shown of
+a text of more than _LONGEST_WITHOUT_ECHO characters."""
+
+
+class Redactor:
+    """Takes secrets out of text. The daemon has one, at two doors: what is logged, and what is recorded or shown
+    (report, decisions, metrics). What the cloud says goes through it on its way in as well.
+
+    It may be used in several threads.
+    """
+
+    def __init__(self) -> None:
+        self._longest_first: tuple[str, ...] = ()
+        self._foreign_lines: tuple[str, ...] = ()
+        self._encoded: tuple[str, ...] = ()
+
+    def add(self, keys: Iterable[str], user_data: Iterable[bytes]) -> None:
+        """From now on hide `keys`, and the lines, values and base64 form of each of `user_data`, also in part."""
+        secrets, short, encoded = set(self._longest_first), set(self._foreign_lines), set(self._encoded)
+        for key in filter(None, keys):
+            secrets |= {key, quote(key, safe=""), base64.b64encode(key.encode()).decode()}
+        for data in filter(None, user_data):
+            whole = base64.b64encode(data).decode()
+            encoded.add(whole)
+            secrets.add(quote(whole, safe=""))
+            for text in secret_texts(data, SHORTEST_FOREIGN_LINE):
+                # An exception often shows a value as Python would write it, a request one as it is in an address.
+                spelled = {text, repr(text)[1:-1], repr(text.encode())[2:-1], quote(text, safe="")}
+                if len(text) < SHORTEST_LINE:
+                    short |= spelled
+                else:
+                    secrets |= spelled
+        self._longest_first = tuple(sorted(secrets, key=len, reverse=True))
+        self._foreign_lines = tuple(sorted(short, key=len, reverse=True))
+        self._encoded = tuple(encoded)
+
+    def clean(self, text: str, *, foreign: bool = False) -> str:
+        """Return `text` without the secrets, encoded blobs, access keys, and users and passwords in addresses.
+
+        If `foreign`, none of it is elastiq's own, and shorter lines of the user data go as well.
+        """
+        for secret in (*self._longest_first, *(self._foreign_lines if foreign else ())):
+            if secret in text:
+                text = text.replace(secret, HIDDEN)
+        text = _ENCODED.sub(self._without_user_data, text)
+        text = _BLOB.sub(_without_blob, text)
+        text = _ACCESS_KEY_ID.sub(HIDDEN, text)
+        return _USER_IN_URL.sub("//", text)
+
+    def brief(self, text: str, most: int) -> str:
+        """Return a foreign text, clean, in one line of at most `most` characters; of a long one only the beginning,
+        for it may echo what was sent.
+        """
+        if len(text) > _LONGEST_WITHOUT_ECHO:
+            most = min(most, _ECHO_SHOWN)
+        return one_line(_MARKS.sub(HIDDEN, self.clean(text, foreign=True)), most)
+
+    def _without_user_data(self, run: re.Match[str]) -> str:
+        part = run.group().rstrip("=")
+        return HIDDEN if any(part in encoded for encoded in self._encoded) else run.group()
+
+
+def _without_blob(run: re.Match[str]) -> str:
+    pieces = re.split("[+/=_-]", run.group())
+    readable = sum(map(len, pieces)) <= _LONGEST_READABLE and all(map(_READABLE.fullmatch, pieces))
+    return run.group() if readable else HIDDEN
 
 
 def secret_texts(user_data: bytes, shortest_line: int) -> set[str]:

@@ -1,24 +1,32 @@
-"""What others wrote, made fit to be shown: in one line, short, and free of control characters."""
+"""What others wrote, made fit to be shown: free of control characters, short where it need not be whole."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-
-def shown(text: str) -> str:
-    """Return `text` as it may stand in a message: short and free of control characters."""
-    printable = "".join(character if character.isprintable() else "?" for character in text)
-    return printable if len(printable) <= 40 else printable[:37] + "..."
-
-
-def shown_path(path: Path) -> str:
-    """Return `path` as it may stand in a message: whole, but free of control characters."""
-    return "".join(character if character.isprintable() else "?" for character in str(path))
-
+_SHOWN_CHARACTERS = 40
 
 _EXCERPT_CHARACTERS = 200
 
 
+def printable(text: str, instead: str = "?") -> str:
+    """Return `text` whole, with `instead` of each character that is not printable (line ends are not)."""
+    return "".join(character if character.isprintable() else instead for character in text)
+
+
+def cut(text: str, most: int) -> str:
+    """Return `text`, or its beginning and "..." if it has more than `most` characters."""
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def one_line(text: str, most: int) -> str:
+    """Return `text`, which may have many lines, in one of at most `most` characters, with single spaces."""
+    return cut(" ".join(printable(text, " ").split()), most)
+
+
+def shown(text: str) -> str:
+    """Return a word of a message, such as a name or a value: short, and each character counts."""
+    return cut(printable(text), _SHOWN_CHARACTERS)
+
+
 def excerpt(text: str) -> str:
-    """Return the beginning of a foreign text as it may stand in a message: short, quoted, in one line."""
+    """Return the beginning of an answer that was not understood, in quotes, as Python would write it."""
     return repr(text.strip()[:_EXCERPT_CHARACTERS])

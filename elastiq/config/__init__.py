@@ -26,7 +26,7 @@ from elastiq.config.options import MAX_USER_DATA_AWS, OPTIONS, SECTIONS, Kind, O
 from elastiq.errors import ConfigError
 from elastiq.model import Policy, Pool
 from elastiq.report import metrics
-from elastiq.text import shown, shown_path
+from elastiq.text import printable, shown
 
 __all__ = [
     "Settings",
@@ -135,10 +135,10 @@ def load(path: Path) -> Settings:
     try:
         content, status = read_limited(path, MAX_FILE_BYTES)
     except ValueError as error:
-        raise ConfigError([f"{shown_path(path)}: {error}"]) from None
+        raise ConfigError([f"{printable(str(path))}: {error}"]) from None
     if b"\0" in content:
         line = content[: content.index(b"\0")].count(b"\n") + 1
-        raise ConfigError([f"{shown_path(path)}:{line}: holds a NUL byte; this is not a text file"])
+        raise ConfigError([f"{printable(str(path))}:{line}: holds a NUL byte; this is not a text file"])
     reading = _Reading(path, content)
     reading.check_settings()
     reading.check_access(status.st_mode)
@@ -155,7 +155,7 @@ def check(path: Path) -> tuple[bool, str]:
         settings = load(path)
     except ConfigError as error:
         return False, str(error)
-    return True, "\n".join([*settings.warnings, f"{shown_path(path)}: the configuration is good"])
+    return True, "\n".join([*settings.warnings, f"{printable(str(path))}: the configuration is good"])
 
 
 def default_state_dir() -> Path:
@@ -197,7 +197,7 @@ def _machine_id() -> str:
 
 def _in_order(path: Path, problems: Sequence[ini.Problem]) -> list[str]:
     """Return problems as people read them, from the top of the file down."""
-    name = shown_path(path)
+    name = printable(str(path))
     ordered = sorted(problems, key=lambda problem: problem.line)
     lines = [
         f"{name}:{problem.line}: {problem.text}" if problem.line else f"{name}: {problem.text}" for problem in ordered
@@ -266,7 +266,7 @@ class _Reading:
         """Warn of user data that too many people may read or write."""
         if not file.mode & (stat.S_IROTH | stat.S_IWOTH) or not _is_reachable(file.path):
             return
-        name = shown_path(file.path)
+        name = printable(str(file.path))
         if file.mode & stat.S_IWOTH:
             text = f"write to {name}, and VMs run it as root"
         else:

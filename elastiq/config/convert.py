@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from elastiq.config.ini import Line
 from elastiq.config.options import DAY, MAX_USER_DATA, MAX_USER_DATA_AWS, Kind, Option, Value
-from elastiq.text import shown, shown_path
+from elastiq.text import printable, shown
 
 MAX_CA_BUNDLE = 16 * 1024 * 1024
 
@@ -235,7 +235,7 @@ def _read_named(path: Path, limit: int) -> FileContent:
         content, status = read_limited(path, limit)
         return FileContent(content, path, status.st_mode)
     except ValueError as error:
-        raise ValueError(f"{shown_path(path)} {error}") from None
+        raise ValueError(f"{printable(str(path))} {error}") from None
 
 
 def _user_data(pieces: Sequence[Line]) -> bytes | None:

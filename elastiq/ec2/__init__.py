@@ -7,24 +7,20 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, TypeVar
 
 from elastiq.config import Settings
+from elastiq.ec2 import answers
 from elastiq.ec2.client import ClientMaker, is_aws
-from elastiq.ec2.errors import OUTAGE_CODES, REQUEST_ERRORS, RequestError, Scrubber, explain
+from elastiq.ec2.errors import REQUEST_ERRORS, RequestError, explain
+from elastiq.ec2.features import INSTANCE_TYPES, Features, Offered, named, parameters
 from elastiq.errors import CloudError, CloudFault
-from elastiq.model import Instance, InstanceState, Pool, Shape
+from elastiq.model import Instance, Pool, Shape
+from elastiq.redaction import Redactor
 
 logger = logging.getLogger("elastiq.ec2")
-
-CLUSTER_TAG = "elastiq:cluster"
-
-POOL_TAG = "elastiq:pool"
-
-TOKEN_TAG = "elastiq:token"  # noqa: S105 (a name, not a secret)
 
 PAGE_SIZE = 200
 """Instances in a page of DescribeInstances; EC2 gives 1,000 at most. A page of 1,000 costs 40 MB for the moment of its
@@ -37,36 +33,8 @@ IDS_PER_REQUEST = 1000
 MAX_REQUESTS_FOR_ALL = 64
 """So many requests may be spent on finding out which VMs keep the others from being terminated or tagged."""
 
-CONSOLE_LINES = 20
-
-CONSOLE_LINE_CHARACTERS = 200
-
 MAX_STUCK_REQUESTS = 4
 """So many requests may hang beyond their deadline before no further one is sent."""
-
-# Names of what a cloud may refuse, as `refused_features` gives them, and the words that a complaint about it has.
-_FEATURE_WORDS = {
-    "TagSpecifications": ("tagspecification",),
-    "MetadataOptions": ("metadataoption", "httptokens"),
-    "InstanceInitiatedShutdownBehavior": ("shutdownbehavior",),
-    "MaxResults": ("maxresult",),
-    "Filter:tag": ("filter",),
-    "Filter:client-token": ("filter",),
-}
-
-_INSTANCE_TYPES = "DescribeInstanceTypes"
-
-_STATES = {
-    "pending": InstanceState.PENDING,
-    "running": InstanceState.RUNNING,
-    "shutting-down": InstanceState.STOPPING,
-    "stopping": InstanceState.STOPPING,
-    "stopped": InstanceState.STOPPED,
-    "terminated": InstanceState.TERMINATED,
-    "error": InstanceState.ERROR,
-}
-
-_INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 
 Result = TypeVar("Result")
 
@@ -100,13 +68,14 @@ class Ec2:
         *,
         user_data: bytes = b"",
         limits: Limits | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self._settings = settings
         self._user_data = user_data
         self._limits = limits or Limits()
-        self._refused = set(refused_features)
-        self._suspected: set[str] = set()
-        self._scrub = Scrubber((settings.aws_secret_access_key, settings.aws_access_key_id), user_data)
+        self._features = Features(refused_features, takes_all=is_aws(settings))
+        self._redactor = redactor or Redactor()
+        self._redactor.add((settings.aws_secret_access_key, settings.aws_access_key_id), (user_data,))
         self._clients = ClientMaker(settings, self._limits.connect_seconds)
         self._client: Any = None
         self._stuck: list[threading.Thread] = []
@@ -115,7 +84,7 @@ class Ec2:
     @property
     def refused_features(self) -> frozenset[str]:
         """What this cloud was found to refuse."""
-        return frozenset(self._refused)
+        return self._features.refused
 
     @property
     def token_is_lock(self) -> bool:
@@ -126,24 +95,24 @@ class Ec2:
         """See Cloud. Without the tag filter, refused or not wanted, the whole account is returned."""
         if everything or not self._settings.cluster_name:
             return self._list()
-        return self._list(f"tag:{CLUSTER_TAG}", self._settings.cluster_name)
+        return self._list(f"tag:{answers.CLUSTER_TAG}", self._settings.cluster_name)
 
     def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
         """See Cloud. A parameter that the cloud refuses is left out after a look that nothing was launched."""
         required = self._launch_parameters(pool, count, token)
         tags = [{"ResourceType": "instance", "Tags": self._tags(pool, token)}]
-        offered: dict[str, dict[str, Any]] = {"TagSpecifications": {"TagSpecifications": tags}}
+        offered: Offered = {"TagSpecifications": {"TagSpecifications": tags}}
         # A worker that powers itself off would otherwise stay, stopped, and be paid for.
         offered["InstanceInitiatedShutdownBehavior"] = {"InstanceInitiatedShutdownBehavior": "terminate"}
         if self._settings.require_imdsv2:
             offered["MetadataOptions"] = {"MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"}}
-        offered = self._offerable(offered)
+        offered = self._features.offerable(offered)
         try:
-            answer = self._run_instances({**required, **_merged(offered)}, count)
-            self._suspected.difference_update(offered)
+            answer = self._run_instances({**required, **parameters(offered)}, count)
+            self._features.took(offered)
             repeated = False
         except RequestError as failure:
-            suspects = self._suspects(failure, offered)
+            suspects = self._features.suspects(failure, offered)
             if not suspects:
                 raise
             if failure.status >= 500 and self._launched(token):
@@ -151,9 +120,9 @@ class Ec2:
                     "RunInstances: failed and launched VMs nevertheless; will be looked at again"
                 ) from failure
             offered = {name: value for name, value in offered.items() if name not in suspects}
-            answer = self._run_instances({**required, **_merged(offered)}, count)
+            answer = self._run_instances({**required, **parameters(offered)}, count)
             repeated = True
-            self._learn(suspects, sure=failure.status < 500 or failure.code == "TypeError")
+            self._features.learn(suspects, sure=failure.status < 500 or failure.code == "TypeError")
         instances = {instance.id: instance for instance in self._parsed_launch(answer, token)}
         if repeated or not instances:
             # OpenStack's client token is a look-up, not a lock: an earlier try may have launched as well.
@@ -180,8 +149,7 @@ class Ec2:
             if failure.status == 409 or failure.code in ("IncorrectInstanceState", "UnsupportedOperation"):
                 return ""
             raise
-        # cloud-init prints the commands that it runs. Before long lines are cut, which would spoil the match.
-        return _tail(self._scrub.hide(str(answer.get("Output") or "")))
+        return answers.console_tail(str(answer.get("Output") or ""), self._redactor)
 
     def capacity(self, pool: Pool) -> Shape:
         """Return vCPUs, memory, instance storage (0 where there is none) and GPUs. Raise CloudError, at once for a
@@ -190,19 +158,19 @@ class Ec2:
         name = pool.instance_type or self._settings.flavour
         if name in self._shapes:
             return self._shapes[name]
-        if not name or _INSTANCE_TYPES in self._refused:
+        if not name or INSTANCE_TYPES in self._features.refused:
             reason = "this cloud describes no instance types" if name else "no flavour is given"
             raise CloudError(f"capacity of a VM of pool {pool.name}: {reason}", CloudFault.CONFIGURATION)
         try:
-            answer = self._request(_INSTANCE_TYPES, {"InstanceTypes": [name]})
+            answer = self._request(INSTANCE_TYPES, {"InstanceTypes": [name]})
         except RequestError as failure:
             if failure.code in ("InvalidRequest", "InvalidAction", "UnknownOperation", "UnsupportedOperation"):
-                self._learn({_INSTANCE_TYPES}, sure=True)
+                self._features.learn({INSTANCE_TYPES}, sure=True)
             raise
         found = [item for item in answer.get("InstanceTypes") or () if item.get("InstanceType", name) == name]
         if not found or not (found[0].get("VCpuInfo") or {}).get("DefaultVCpus"):
             raise CloudError(f"DescribeInstanceTypes: nothing was said of {name}", CloudFault.CONFIGURATION)
-        self._shapes[name] = _shape(found[0])
+        self._shapes[name] = answers.shape(found[0])
         return self._shapes[name]
 
     def _launch_parameters(self, pool: Pool, count: int, token: str) -> dict[str, Any]:
@@ -232,9 +200,9 @@ class Ec2:
 
     def _tags(self, pool: Pool, token: str) -> list[dict[str, str]]:
         tags = {
-            CLUSTER_TAG: self._settings.cluster_name,
-            POOL_TAG: pool.name,
-            TOKEN_TAG: token,
+            answers.CLUSTER_TAG: self._settings.cluster_name,
+            answers.POOL_TAG: pool.name,
+            answers.TOKEN_TAG: token,
             "Name": f"elastiq-{pool.name}",
         }
         return [{"Key": key, "Value": value} for key, value in tags.items()]
@@ -255,7 +223,7 @@ class Ec2:
         return self._within(seconds + 2 * self._limits.connect_seconds, "RunInstances", run)
 
     def _parsed_launch(self, answer: Mapping[str, Any], token: str) -> tuple[Instance, ...]:
-        made = tuple(_instance(item) for item in answer.get("Instances") or ())
+        made = tuple(answers.instance_of(item, self._redactor) for item in answer.get("Instances") or ())
         return tuple(replace(instance, client_token=instance.client_token or token) for instance in made)
 
     def _launched(self, token: str) -> tuple[Instance, ...]:
@@ -274,29 +242,29 @@ class Ec2:
 
     def _list(self, filter_name: str = "", filter_value: str = "") -> tuple[Instance, ...]:
         """Return the whole listing; a filter that the cloud refuses is left out."""
-        offered: dict[str, dict[str, Any]] = {"MaxResults": {"MaxResults": PAGE_SIZE}}
+        offered: Offered = {"MaxResults": {"MaxResults": PAGE_SIZE}}
         if filter_name:
             value = re.sub(r"([*?\\])", r"\\\1", filter_value)
             filters = {"Filters": [{"Name": filter_name, "Values": [value]}]}
             offered[f"Filter:{filter_name.split(':')[0]}"] = filters
-        offered = self._offerable(offered)
+        offered = self._features.offerable(offered)
         try:
-            return self._pages(_merged(offered))
+            return self._pages(parameters(offered))
         except RequestError as failure:
             if failure.fault is not CloudFault.CONFIGURATION and failure.code != "TypeError":
                 raise
-            named = {name for name in offered if failure.names_parameter(_FEATURE_WORDS[name])}
+            suspects = named(failure, offered)
             first_failure = failure
         # The refused parameter is not always named: then each is left out alone, and at last all of them.
-        trials = [named] if named else [{name} for name in offered] + ([set(offered)] if len(offered) > 1 else [])
+        trials = [suspects] if suspects else [{name} for name in offered] + ([set(offered)] if len(offered) > 1 else [])
         for refused in trials:
             try:
-                instances = self._pages(_merged({n: value for n, value in offered.items() if n not in refused}))
+                instances = self._pages(parameters({n: value for n, value in offered.items() if n not in refused}))
             except RequestError as failure:
                 if failure.uncertain and failure.code != "TypeError":
                     raise
                 continue
-            self._learn(refused, sure=True)
+            self._features.learn(refused, sure=True)
             return instances
         raise first_failure
 
@@ -308,7 +276,7 @@ class Ec2:
             more: dict[str, str] = {}
             while not abandoned.is_set():
                 answer = client.describe_instances(**parameters, **more)
-                for instance in _listed(answer):
+                for instance in answers.listed(answer, self._redactor):
                     instances[instance.id] = instance
                 page = answer.get("NextToken") or ""
                 if not page:
@@ -342,10 +310,10 @@ class Ec2:
                 continue
             except RequestError as failure:
                 failures.append(failure)
-                if failure.retryable or (failure.fault is CloudFault.CREDENTIALS and not _for_one(failure)):
+                if failure.retryable or (failure.fault is CloudFault.CREDENTIALS and not failure.may_be_of_one_vm):
                     break
                 named = [name for name in batch if failure.names_instance(name)]
-                gone = [name for name in named or (batch if len(batch) == 1 else ()) if _is_gone(failure, name)]
+                gone = [name for name in named or (batch if len(batch) == 1 else ()) if failure.says_gone(name)]
             accepted += gone
             rest = [name for name in batch if name not in named and name not in gone]
             if named:
@@ -398,7 +366,7 @@ class Ec2:
             except CloudError as error:
                 errors.append(error)
             except REQUEST_ERRORS as error:
-                errors.append(explain(operation, error, self._scrub))
+                errors.append(explain(operation, error, self._redactor))
 
         thread = threading.Thread(target=run, name=f"elastiq-{operation}", daemon=True)
         thread.start()
@@ -415,107 +383,3 @@ class Ec2:
             raise CloudError(f"{operation}: ended without an answer; will be tried again")
         self._stuck.append(thread)
         raise CloudError(f"{operation}: no whole answer within {seconds:.0f} s; will be tried again")
-
-    def _offerable(self, offered: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        return {name: value for name, value in offered.items() if name not in self._refused}
-
-    def _suspects(self, failure: RequestError, offered: Iterable[str]) -> set[str]:
-        """Return which of the offered features a launch may have failed for."""
-        if is_aws(self._settings) or (failure.retryable and failure.status != 500) or failure.code in OUTAGE_CODES:
-            return set()
-        named = {name for name in offered if failure.names_parameter(_FEATURE_WORDS[name])}
-        if named or failure.fault is CloudFault.CAPACITY or failure.fault is CloudFault.THROTTLED:
-            return named
-        vague = failure.status == 500 or failure.code in ("UnknownParameter", "UnsupportedOperation", "InvalidRequest")
-        return set(offered) if vague else set()
-
-    def _learn(self, refused: Iterable[str], *, sure: bool) -> None:
-        """Remember what the cloud refused; what is not sure only when it happens for the second time, with no launch
-        that took it in between, since the first may have been a passing failure.
-        """
-        for name in refused:
-            if name in self._refused:
-                continue
-            if sure or name in self._suspected:
-                self._refused.add(name)
-                logger.warning("this cloud refuses %s: it is served without from now on", name)
-            self._suspected.add(name)
-
-
-def _merged(offered: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    return {name: value for parameters in offered.values() for name, value in parameters.items()}
-
-
-def _listed(answer: Mapping[str, Any]) -> tuple[Instance, ...]:
-    """Return the instances of one page. Raise CloudError if it is none: an answer without a list is no empty list."""
-    if "Reservations" not in answer:
-        raise CloudError("DescribeInstances: the answer has no list of reservations; will be tried again")
-    instances = []
-    for reservation in answer["Reservations"]:
-        if "Instances" not in reservation:
-            raise CloudError("DescribeInstances: a reservation has no list of instances; will be tried again")
-        instances += [_instance(item) for item in reservation["Instances"]]
-    return tuple(instances)
-
-
-def _instance(item: Mapping[str, Any]) -> Instance:
-    """Return an instance as botocore gives it. Raise CloudError if it has no id."""
-    if not item.get("InstanceId"):
-        raise CloudError("an answer names a VM without an id; will be tried again")
-    tags = {tag.get("Key"): tag.get("Value") or "" for tag in item.get("Tags") or ()}
-    reason = item.get("StateReason") or {}
-    # By name, for OpenStack gives a VM in error the code of a pending one. A state that nobody has heard of is alive.
-    state = _STATES.get((item.get("State") or {}).get("Name") or "", InstanceState.RUNNING)
-    return Instance(
-        id=item["InstanceId"],
-        state=state,
-        address=item.get("PrivateIpAddress") or None,
-        name=item.get("PrivateDnsName") or "",
-        type=item.get("InstanceType") or "",
-        launched_at=_epoch(item.get("LaunchTime") or ""),
-        client_token=item.get("ClientToken") or "",
-        cluster=tags.get(CLUSTER_TAG, ""),
-        pool=tags.get(POOL_TAG, ""),
-        detail=_printable(reason.get("Message") or reason.get("Code") or "")[:CONSOLE_LINE_CHARACTERS],
-        image_id=item.get("ImageId") or "",
-    )
-
-
-def _epoch(timestamp: str) -> float | None:
-    """Return seconds since the epoch of an ISO 8601 time, or None if it is none."""
-    try:
-        return datetime.fromisoformat(re.sub(r"(?:\.\d*)?Z?$", "+00:00", timestamp, count=1)).timestamp()
-    except ValueError:
-        return None
-
-
-def _shape(item: Mapping[str, Any]) -> Shape:
-    return Shape(
-        cpus=int(item["VCpuInfo"]["DefaultVCpus"]),
-        memory_mb=int((item.get("MemoryInfo") or {}).get("SizeInMiB") or 0),
-        disk_mb=int((item.get("InstanceStorageInfo") or {}).get("TotalSizeInGB") or 0) * 1000,
-        gpus=sum(int(gpu.get("Count") or 0) for gpu in (item.get("GpuInfo") or {}).get("Gpus") or ()),
-    )
-
-
-def _for_one(failure: RequestError) -> bool:
-    """Return whether one VM can be the reason of a refused right: rights may depend on the tags of a VM."""
-    return failure.code in ("UnauthorizedOperation", "OperationNotPermitted", "AccessDenied", "Forbidden")
-
-
-def _is_gone(failure: RequestError, instance_id: str) -> bool:
-    """Return whether the cloud said of this VM that it does not exist, or that its id cannot exist."""
-    if failure.fault is CloudFault.NOT_FOUND:
-        return True
-    malformed = failure.code == "InvalidInstanceID.Malformed" or failure.code == "InvalidParameterValue"
-    return malformed and not _INSTANCE_ID.fullmatch(instance_id)
-
-
-def _tail(output: str) -> str:
-    without_colours = re.sub(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])", "", output)
-    lines = [_printable(line).rstrip()[-CONSOLE_LINE_CHARACTERS:] for line in re.split(r"[\r\n]+", without_colours)]
-    return "\n".join([line for line in lines if line][-CONSOLE_LINES:])
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable
 from http.client import HTTPException
@@ -11,12 +10,11 @@ from botocore import exceptions
 from botocore.parsers import ResponseParserError
 
 from elastiq.errors import CloudError, CloudFault
-from elastiq.redaction import secret_texts
+from elastiq.redaction import Redactor
 
 MAX_MESSAGE_CHARACTERS = 300
 
-_SHORTEST_LINE = 6
-"""Of user data that is hidden. Shorter than in the log, where the words of elastiq itself must stay readable."""
+_INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 
 REQUEST_ERRORS = (
     exceptions.ClientError,
@@ -164,39 +162,6 @@ _OPTION_BY_CODE = (
 )
 
 
-class Scrubber:
-    """Removes secrets, user data and long encoded blobs from a text that somebody else wrote."""
-
-    def __init__(self, secrets: Iterable[str] = (), user_data: bytes = b"") -> None:
-        self._secrets = tuple(secret for secret in secrets if secret)
-        self._texts = sorted(secret_texts(user_data, _SHORTEST_LINE), key=len, reverse=True)
-        self._encoded = base64.b64encode(user_data).decode("ascii")
-
-    def __call__(self, text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:
-        """Return `text` in one line of at most `limit` characters, without anything secret."""
-        # A cloud that refuses a request may echo its parameters: OpenStack sends back the whole user data.
-        echo = len(text) > 2000
-        text = self.hide(text)
-        text = re.sub(r"[A-Za-z0-9+/=_-]{40,}", "[...]", text)
-        text = re.sub(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b", "[...]", text)
-        text = re.sub(r"//[^/@\s]*@", "//", text)
-        text = re.sub(r"(?:\[\.\.\.\]\W*){2,}", "[...] ", text)
-        text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-        limit = min(limit, 80) if echo else limit
-        return text if len(text) <= limit else text[: limit - 3] + "..."
-
-    def hide(self, text: str) -> str:
-        """Return `text` without the secrets and the lines and values of the user data, as they stand or in base64."""
-        for secret in self._secrets:
-            text = text.replace(secret, "[...]")
-        for secret in self._texts:
-            text = text.replace(secret, "[...]")
-        return re.sub(r"[A-Za-z0-9+/=]{10,}", self._without_user_data, text)
-
-    def _without_user_data(self, run: re.Match[str]) -> str:
-        return "[...]" if run.group().rstrip("=") in self._encoded else run.group()
-
-
 class RequestError(CloudError):
     """A CloudError that still knows the cloud's own words, to tell which parameter or VM it complains of."""
 
@@ -217,8 +182,20 @@ class RequestError(CloudError):
         text = re.sub(r"[^a-z]", "", (self.code + self._cloud_message[:2000]).lower())
         return any(word in text for word in words)
 
+    @property
+    def may_be_of_one_vm(self) -> bool:
+        """Whether one VM can be the reason of a refused right: rights may depend on the tags of a VM."""
+        return self.code in ("UnauthorizedOperation", "OperationNotPermitted", "AccessDenied", "Forbidden")
 
-def explain(operation: str, error: BaseException, scrub: Scrubber) -> RequestError:
+    def says_gone(self, instance_id: str) -> bool:
+        """Return whether the cloud said of this VM that it does not exist, or that its id cannot exist."""
+        if self.fault is CloudFault.NOT_FOUND:
+            return True
+        malformed = self.code in ("InvalidInstanceID.Malformed", "InvalidParameterValue")
+        return malformed and not _INSTANCE_ID.fullmatch(instance_id)
+
+
+def explain(operation: str, error: BaseException, redactor: Redactor) -> RequestError:
     """Given what a request raised, return it as an error with the right fault and a short text without secrets."""
     code, status, cloud_message = "", 0, str(error)
     if isinstance(error, exceptions.ClientError):
@@ -236,10 +213,10 @@ def explain(operation: str, error: BaseException, scrub: Scrubber) -> RequestErr
         what_to_do = "check the clock of this machine"
     elif isinstance(error, exceptions.SSLError):
         what_to_do = "check ca_bundle and verify in the section [ec2]"
-    what = scrub(code, 60) or type(error).__name__
+    what = redactor.brief(code, 60) or type(error).__name__
     start = f"{operation}: {what}{f' (HTTP {status})' if status else ''}: "
     end = f"; {what_to_do}"
-    text = scrub(cloud_message, MAX_MESSAGE_CHARACTERS - len(start) - len(end))
+    text = redactor.brief(cloud_message, MAX_MESSAGE_CHARACTERS - len(start) - len(end))
     return RequestError(start + (text or "no message") + end, fault, code, status, cloud_message)
 
 

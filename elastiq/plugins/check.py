@@ -29,7 +29,7 @@ from elastiq.model import Demand, Shape, Worker
 from elastiq.plugins import BatchSystem, Closing
 from elastiq.plugins.kit import LARGEST, ipv4, is_same, label
 from elastiq.plugins.loading import error_text, load
-from elastiq.text import excerpt
+from elastiq.text import excerpt, printable
 
 Answer = TypeVar("Answer")
 
@@ -417,8 +417,7 @@ class _Report:
         self._stream = stream
 
     def tell(self, finding: Finding) -> None:
-        text = "".join(character if character.isprintable() else "?" for character in finding.text)
-        self.say(f"{finding.verdict.value:9}  {finding.what:7}  {text}")
+        self.say(f"{finding.verdict.value:9}  {finding.what:7}  {printable(finding.text)}")
 
     def say(self, line: str) -> None:
         try:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import os
-import re
-from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import quote
 
-from elastiq.redaction import secret_texts
+from elastiq.redaction import Redactor
 
 LOG_FILE = "elastiq.log"
 
@@ -22,52 +18,8 @@ _LINE = "%(asctime)s %(levelname)s %(message)s"
 
 _TIME = "%Y-%m-%d %H:%M:%S%z"
 
-_HIDDEN = "(hidden)"
-
-_SHORTEST_SECRET_LINE = 8
-"""Shorter lines of user data (`fi`, `exit 0`) are no secret and would garble the log."""
-
-_BASE64_RUN = re.compile(r"[A-Za-z0-9+/]{20,}")
-
 # Their debug messages hold whole requests, with user data and signatures.
 _FOREIGN_LOGGERS = ("boto3", "botocore", "s3transfer", "urllib3", "htcondor2")
-
-
-class Redactor:
-    """Takes secrets out of text."""
-
-    def __init__(self) -> None:
-        self._secrets: set[str] = set()
-        self._longest_first: list[str] = []
-        self._encoded: set[str] = set()
-
-    def add(self, keys: Iterable[str], user_data: Iterable[bytes]) -> None:
-        """From now on hide `keys` and the lines, values and base64 form of each of `user_data`, also in part."""
-        for key in keys:
-            if key:
-                self._secrets |= {key, quote(key, safe=""), base64.b64encode(key.encode()).decode()}
-        for data in user_data:
-            encoded = base64.b64encode(data).decode()
-            if encoded:
-                self._encoded.add(encoded)
-                self._secrets.add(quote(encoded, safe=""))
-            for text in secret_texts(data, _SHORTEST_SECRET_LINE):
-                # An exception often shows a value as Python would write it.
-                self._secrets |= {text, repr(text)[1:-1], repr(text.encode())[2:-1]}
-        self._longest_first = sorted(self._secrets, key=len, reverse=True)
-
-    def clean(self, text: str) -> str:
-        """Return `text` without the secrets."""
-        for secret in self._longest_first:
-            if secret in text:
-                text = text.replace(secret, _HIDDEN)
-        if self._encoded:
-            text = _BASE64_RUN.sub(self._hide_encoded, text)
-        return text
-
-    def _hide_encoded(self, match: re.Match[str]) -> str:
-        run = match.group()
-        return _HIDDEN if any(run in encoded for encoded in self._encoded) else run
 
 
 class _RedactingFormatter(logging.Formatter):

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -13,8 +14,9 @@ from elastiq.clock import Time
 from elastiq.config import Settings
 from elastiq.decisions import Decision, End, Kind, Outcome, Plan
 from elastiq.errors import BatchError, CloudError, StateError
+from elastiq.redaction import Redactor
 from elastiq.report import metrics
-from elastiq.text import shown_path
+from elastiq.text import printable
 from elastiq.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -48,8 +50,9 @@ class Records(Protocol):
 class Reporter:
     """Says everything once: a sentence that differs from the last one on its topic in numbers alone is no news."""
 
-    def __init__(self, clock: Time, records: Records) -> None:
-        self._clock, self._records = clock, records
+    def __init__(self, clock: Time, records: Records, redactor: Redactor) -> None:
+        """`redactor` cleans all that is recorded or shown: the batch system's own words may hold secrets."""
+        self._clock, self._records, self._clean = clock, records, redactor.clean
         self._started_at = clock.now()
         self._said: dict[str, str] = {}
         self._last_action: dict[str, object] | None = None
@@ -77,6 +80,7 @@ class Reporter:
 
     def error(self, topic: str, text: str) -> None:
         """Log a fault of `topic` the first time, and keep it for `status`."""
+        text = self._clean(text)
         self._last_error = {"at": self._clock.now(), "text": text}
         self._totals.failed[topic] += 1
         if self._is_news(topic, text):
@@ -100,7 +104,7 @@ class Reporter:
         holds = [decision for decision in made.decisions if decision.kind is Kind.HOLD]
         for number, decision in enumerate(holds[:HOLDS_SAID]):
             if self._is_news(f"hold {number}", decision.reason):
-                self._records.record(self._clock.now(), decision, None)
+                self._record(decision, None)
         for number in range(len(holds), HOLDS_SAID):
             self._said.pop(f"hold {number}", None)
         level = logging.INFO if self._is_news("summary", made.summary) else logging.DEBUG
@@ -110,7 +114,7 @@ class Reporter:
 
     def _outcome(self, outcome: Outcome) -> None:
         decision = outcome.decision
-        text = f"{_deed(decision)}: {decision.reason}; {outcome.detail}"
+        text = self._clean(f"{_deed(decision)}: {decision.reason}; {outcome.detail}")
         news = self._is_news(f"{decision.kind.value} {decision.instance_id}", text) or outcome.end is End.DONE
         self._totals.count(outcome)
         if outcome.end is End.DONE:
@@ -119,7 +123,12 @@ class Reporter:
             self._last_error = {"at": self._clock.now(), "text": text}
         if news:
             log.log(LEVELS[outcome.end], "%s", text)
-            self._records.record(self._clock.now(), decision, outcome)
+            self._record(decision, outcome)
+
+    def _record(self, decision: Decision, outcome: Outcome | None) -> None:
+        clean = replace(decision, reason=self._clean(decision.reason))
+        became = outcome and replace(outcome, decision=clean, detail=self._clean(outcome.detail))
+        self._records.record(self._clock.now(), clean, became)
 
     def _is_news(self, topic: str, text: str) -> bool:
         gist = re.sub(r"[0-9.]+", "", text)
@@ -131,7 +140,7 @@ class Reporter:
     def report(self, made: Plan, settings: Settings) -> None:
         """Write what `elastiqctl status` shows, and metrics, when it is news and every minute. Raise StateError."""
         now = self._clock.now()
-        holds = [decision.reason for decision in made.decisions if decision.kind is Kind.HOLD]
+        holds = [self._clean(decision.reason) for decision in made.decisions if decision.kind is Kind.HOLD]
         figures = made.figures
         report: dict[str, object] = {
             "pid": os.getpid(),
@@ -139,7 +148,7 @@ class Reporter:
             "started_at": self._started_at,
             "batch_plugin": settings.batch_plugin,
             "cluster": settings.cluster_name,
-            "summary": made.summary,
+            "summary": self._clean(made.summary),
             "jobs_waiting": figures.jobs_waiting,
             "workers_busy": figures.workers_busy,
             "workers_idle": figures.workers_idle,
@@ -168,7 +177,7 @@ class Reporter:
         try:
             metrics.write(path, report, self._totals)
         except OSError as error:
-            self.error("metrics file", f"metrics_file {shown_path(path)} cannot be written: {error.strerror}")
+            self.error("metrics file", f"metrics_file {printable(str(path))} cannot be written: {error.strerror}")
         else:
             self.fine("metrics file")
 

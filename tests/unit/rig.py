@@ -8,6 +8,7 @@ from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.model import Demand, Shape
 from elastiq.ports import Ports
+from elastiq.redaction import Redactor
 from elastiq.state import State
 from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud
 
@@ -17,8 +18,8 @@ SETTINGS = Settings(n_jobs_per_vm=4, max_vms=5, idle_for_time_s=300, cluster_nam
 class Rig:
     """A Core on fakes. `run` moves the time on as the daemon's loop does."""
 
-    def __init__(self, directory: Path, settings: Settings = SETTINGS) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, settings: Settings = SETTINGS, redactor: Redactor | None = None) -> None:
+        self.directory, self.redactor = directory, redactor
         self.clock, self.batch, self.cloud = FakeClock(), FakeBatch(), FakeCloud()
         self.settings = settings
         self.start()
@@ -26,7 +27,7 @@ class Rig:
     def start(self) -> None:
         """Start, or start again after a crash: nothing is told to the old Core."""
         self.state = State(self.directory, self.clock.now())
-        self.core = Core(self.settings, Ports(self.clock, self.batch, self.cloud, self.state))
+        self.core = Core(self.settings, Ports(self.clock, self.batch, self.cloud, self.state), redactor=self.redactor)
 
     def run(self, seconds: float) -> None:
         end = self.clock.now() + seconds

@@ -11,7 +11,7 @@ from elastiq import config
 from elastiq.config import Settings
 from elastiq.daemon import Daemon
 from elastiq.ports import Cloud
-from elastiq.process.logs import Redactor
+from elastiq.redaction import Redactor
 from elastiq.state import State
 
 

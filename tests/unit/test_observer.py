@@ -13,6 +13,7 @@ from elastiq.memory import Intent, Memory, VmRecord
 from elastiq.model import Instance
 from elastiq.observer import Observer, Reading
 from elastiq.ports import Ports
+from elastiq.redaction import Redactor
 from elastiq.report.reporter import Reporter
 from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud, NoState
 from tests.unit.rig import SETTINGS, Rig
@@ -70,7 +71,7 @@ def test_the_whole_account_is_listed_where_the_tag_alone_does_not_tell(memory: M
             return ()
 
     ports = Ports(FakeClock(), FakeBatch(), Cloud(), NoState())
-    observer = Observer(ports, Reporter(ports.clock, ports.state), Reading())
+    observer = Observer(ports, Reporter(ports.clock, ports.state, Redactor()), Reading())
     observer.check_instances(memory)
     assert asked == [everything]
     assert observer.reading.instances == ()

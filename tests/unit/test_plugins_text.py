@@ -145,12 +145,6 @@ def test_total() -> None:
     assert text.total([Shape(1, 2, 3, 4), Shape(10, 20, 30, 40)]) == Shape(11, 22, 33, 44)
 
 
-def test_an_excerpt_is_one_short_harmless_line() -> None:
-    said = text.excerpt("\n bad\x1b[31m\nnews" + "x" * 10_000)
-    assert said.startswith("'bad\\x1b[31m\\nnewsx")
-    assert len(said) < 250
-
-
 numbers_and_garbage = st.text() | st.from_regex(r"[0-9.]{1,20}[A-Za-z]{0,3}", fullmatch=True)
 
 

@@ -1,12 +1,67 @@
-"""What of the user data is secret: a shell shows values without the lines that they came from."""
+"""What is secret and what is not: a shell shows values without their lines, a cloud sends back what it was sent."""
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from elastiq.ec2.errors import Scrubber
-from elastiq.process.logs import Redactor
-from elastiq.redaction import secret_texts
+from elastiq.redaction import Redactor, secret_texts
+from tests.unit.leaks import ENCODED, LEAKS, SECRET, USER_DATA, leaked, redactor
+
+
+def redactor_of(user_data: bytes) -> Redactor:
+    made = Redactor()
+    made.add((), (user_data,))
+    return made
+
+
+@pytest.mark.parametrize("text", LEAKS.values(), ids=LEAKS)
+def test_every_way_out_is_closed_whoever_speaks(text: str) -> None:
+    assert leaked(text)
+    for cleaned in (redactor().clean(text), redactor().clean(text, foreign=True), redactor().brief(text, 300)):
+        assert not leaked(cleaned)
+    assert redactor().clean(redactor().clean(text)) == redactor().clean(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "exit 0; fi; i-0123456789abcdef0; /usr/lib/python3/distpackages/elastiq/abcdefghijklmnop",
+        '  File "/usr/lib/python3/dist-packages/elastiq/planning/tracking.py", line 12, in _merged_with_all_known',
+        "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0 is missing",
+        "elastiq-a1b2c3d4-0000-1111-2222-333344445555 has no answer yet",
+        "tests/unit/ec2/test_DescribeInstances/InsufficientInstanceCapacity/UnauthorizedOperation",
+        "slot1@ip-10-0-0-1.example.org, <10.0.0.1:9618?addrs=10.0.0.1-9618&alias=ip-10-0-0-1>, https://example.org/@",
+        "-" * 300,
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redactor().clean(text) == text
+
+
+def test_the_longer_secret_is_hidden_whole() -> None:
+    made = Redactor()
+    made.add(("password", "password-and-more"), ())
+    assert made.clean("password-and-more") == "(hidden)"
+
+
+def test_short_lines_of_the_user_data_are_hidden_only_where_others_speak() -> None:
+    assert USER_DATA.endswith(b"exit 0\n")
+    assert redactor().clean("exit 0", foreign=True) == "(hidden)"
+    assert redactor().clean("exit 0") == "exit 0"
+
+
+def test_of_an_echo_the_beginning_alone_is_shown() -> None:
+    """Pieces that are too short to be known are not shown either."""
+    echo = "user_data is too long: " + " ".join(re.findall(".{1,7}", ENCODED)) * 20
+    assert len(redactor().brief(echo, 300)) == 80
+    assert len(redactor().brief(echo[:2000], 300)) == 300
+
+
+def test_marks_in_a_row_are_one() -> None:
+    assert redactor().brief(f"{SECRET}, {SECRET}\n{SECRET} is wrong", 300) == "(hidden) is wrong"
+
 
 SECRETS = [
     ("POOL_PASSWORD='s3cret-pool-word'", "+ POOL_PASSWORD=s3cret-pool-word", "s3cret-pool-word"),
@@ -27,11 +82,9 @@ SECRETS = [
 
 @pytest.mark.parametrize(("line", "shown", "secret"), SECRETS)
 def test_a_value_is_hidden_without_its_line(line: str, shown: str, secret: str) -> None:
-    user_data = f"#!/bin/sh -x\n{line}\n".encode()
-    redactor = Redactor()
-    redactor.add((), (user_data,))
+    made = redactor_of(f"#!/bin/sh -x\n{line}\n".encode())
     assert secret in shown
-    for text in (Scrubber((), user_data).hide(shown), Scrubber((), user_data)(shown), redactor.clean(shown)):
+    for text in (made.clean(shown, foreign=True), made.brief(shown, 300), made.clean(shown)):
         assert secret not in text
 
 
@@ -74,10 +127,9 @@ x=y
     ],
 )
 def test_what_helps_to_find_faults_stays_readable(text: str) -> None:
-    redactor = Redactor()
-    redactor.add((), (HARMLESS.encode(),))
-    assert redactor.clean(text) == text
-    assert Scrubber((), HARMLESS.encode()).hide(text) == text
+    made = redactor_of(HARMLESS.encode())
+    assert made.clean(text) == text
+    assert made.clean(text, foreign=True) == text
 
 
 def test_lines_are_hidden_from_the_given_length_on() -> None:

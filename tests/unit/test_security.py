@@ -7,21 +7,24 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from elastiq.config import Settings
 from elastiq.config.options import OPTIONS
-from elastiq.ec2 import CLUSTER_TAG, Ec2, Limits
+from elastiq.ec2 import Ec2, Limits
+from elastiq.ec2.answers import CLUSTER_TAG
 from elastiq.ec2.client import OPERATIONS, ClientMaker
 from elastiq.errors import CloudError
 from elastiq.model import Pool
@@ -49,6 +52,8 @@ CANARIES = (
     base64.b64encode(USER_DATA).decode()[20:80],
     base64.b64encode(RENDERED).decode()[20:],
     base64.b64encode(SECRET.encode()).decode(),
+    quote(SECRET, safe="")[:-3],
+    base64.b64encode(USER_DATA).decode()[-30:-5],
 )
 
 CONDOR = """#!/bin/sh
@@ -72,6 +77,8 @@ class Run:
     modes: dict[str, int] = field(default_factory=dict)
     command_lines: list[bytes] = field(default_factory=list)
     user_data: set[bytes] = field(default_factory=set)
+    decisions: list[str] = field(default_factory=list)
+    """Reasons and outcomes in the table of decisions."""
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +127,15 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
     endpoint.inject("DescribeInstances", status=401, code="AuthFailure", message=echo)
     endpoint.inject("DescribeInstances", status=500, body=f"<html>{echo}</html>")
     endpoint.inject("RunInstances", status=400, code="InvalidUserData.Malformed", message=echo)
-    (head.home / "fail").write_text("SECMAN: no token\n")
+    (head.home / "fail").write_text(f"SECMAN: {SECRET} {quote(SECRET, safe='')} {encoded[-40:]} {RENDERED[10:]!r}\n")
 
     code, output, errors = head.ctl("start")
     made.written["output of start"] = (output + errors).encode()
     assert code == 0, output + errors
     head.wait_for("AuthFailure")
     head.wait_for("queue check failed: condor_q")
+    _, output, errors = head.ctl("status")
+    made.written["output of status, queue unknown"] = (output + errors).encode()
     (head.home / "fail").unlink()
     for _ in range(5):
         # Each SIGHUP ends the pause after a refused launch.
@@ -150,6 +159,10 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
     made.written["output of check"] = "".join(map(str, head.real(f"--config={head.config}", "--check"))).encode()
     for path in [*head.state.rglob("*"), *head.logs.rglob("*"), head.home / "children"]:
         made.written[path.name] = path.read_bytes()
+    with closing(sqlite3.connect(head.state / "elastiq.db")) as database:
+        made.decisions = [
+            f"{reason} {detail}" for reason, detail in database.execute("SELECT reason, detail FROM decisions")
+        ]
     made.user_data = {vm.user_data for vm in endpoint.vms.values()}
     return made
 
@@ -160,6 +173,8 @@ def test_the_run_did_what_could_betray_a_secret(run: Run) -> None:
     assert "InvalidUserData.Malformed" in log
     assert b"condor_q" in run.written["children"]
     assert b"PATH=" in run.written["children"]
+    said = [run.written["output of status, queue unknown"].decode(), *run.decisions]
+    assert len([text for text in said if re.search(r"condor_q.*SECMAN: \(hidden\) \(hidden\)", text)]) > 1
     assert len(run.user_data) == 1
     assert b"canary-pool-password" in next(iter(run.user_data)), "the VMs do get their user data"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -10,9 +12,11 @@ from typing import NoReturn
 import pytest
 
 from elastiq.errors import BatchError, CloudFault, StateError
+from elastiq.redaction import Redactor
 from elastiq.report.reporter import Reporter
 from elastiq.state import read_report
 from tests.unit.fakes import FakeClock, NoState
+from tests.unit.leaks import LEAKS, leaked, redactor
 from tests.unit.rig import SETTINGS, Rig
 
 
@@ -92,7 +96,7 @@ def test_a_full_disk_keeps_no_outcome_out_of_the_log(
 
 
 def test_a_call_that_is_abandoned_because_the_daemon_ends_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
-    reporter = Reporter(FakeClock(), NoState())
+    reporter = Reporter(FakeClock(), NoState(), Redactor())
 
     def fail() -> NoReturn:
         raise BatchError("the daemon is to end")
@@ -101,3 +105,34 @@ def test_a_call_that_is_abandoned_because_the_daemon_ends_is_no_fault(caplog: py
     reporter.stop()
     assert reporter.attempt("queue check", fail) == (None, "queue check failed: the daemon is to end")
     assert not caplog.records
+
+
+@pytest.mark.parametrize("text", LEAKS.values(), ids=LEAKS)
+def test_no_secret_of_a_batch_error_gets_into_report_decisions_or_metrics(tmp_path: Path, text: str) -> None:
+    metrics_file = tmp_path / "elastiq.prom"
+    rig = Rig(tmp_path / "state", replace(SETTINGS, metrics_file=metrics_file, min_vms=1), redactor())
+
+    def fail(*_: object) -> None:
+        raise BatchError(f"condor_drain: {text}")
+
+    rig.run(30)
+    rig.join_all(idle_seconds=0)
+    rig.run(60)
+    reports = []
+    for name in ("close", "demand", "workers"):
+        setattr(rig.batch, name, fail)
+        if name == "close":
+            rig.core.reconfigure(replace(rig.settings, min_vms=0), rig.batch, rig.cloud)  # type: ignore[arg-type]
+            rig.join_all(idle_seconds=301)
+        rig.run(200)
+        reports.append(json.dumps(read_report(tmp_path / "state"), ensure_ascii=False))
+    rows = sqlite3.connect(tmp_path / "state" / "elastiq.db").execute("SELECT * FROM decisions").fetchall()
+    decisions = "\n".join(str(value) for row in rows for value in row)
+    for reason in ("its worker could not be closed, so it stays", "queue check failed", "worker check failed"):
+        assert f"{reason}: condor_drain: " in decisions
+    for reason, report in (("queue check failed", reports[1]), ("worker check failed", reports[2])):
+        assert f"{reason}: condor_drain: " in report
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 1
+    for shown in (*reports, decisions, *(data.decode("utf-8", "replace") for data in files)):
+        assert not leaked(shown)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import errno
 import logging
 import os
@@ -15,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from elastiq.process import logs
-
-SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"  # the example of the AWS documentation
-USER_DATA = b"#!/bin/sh\nTOKEN='geheim-4711'\ncondor_store_cred -p s3cr3t-p4ss add\nexit 0\n"
+from elastiq.redaction import Redactor
+from tests.unit.leaks import LEAKS, leaked, redactor
 
 
 @pytest.fixture(autouse=True)
@@ -37,19 +35,12 @@ def restored_logging() -> Iterator[None]:
         logging.getLogger(name).setLevel(levels[name])
 
 
-@pytest.fixture
-def redactor() -> logs.Redactor:
-    made = logs.Redactor()
-    made.add((SECRET, ""), (USER_DATA,))
-    return made
-
-
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def start(directory: Path, level: int = 0, redactor: logs.Redactor | None = None) -> logging.Logger:
-    logs.start(directory, level, redactor or logs.Redactor())
+def start(directory: Path, level: int = 0, redactor: Redactor | None = None) -> logging.Logger:
+    logs.start(directory, level, redactor or Redactor())
     return logging.getLogger("elastiq.test")
 
 
@@ -201,40 +192,14 @@ def test_requests_of_boto3_are_never_logged(tmp_path: Path) -> None:
     assert (tmp_path / "elastiq.log").read_text() == ""
 
 
-LEAKS = {
-    "key": SECRET,
-    "key in an address": "Signature=" + SECRET.replace("/", "%2F").replace("+", "%2B"),
-    "user data": USER_DATA.decode(),
-    "a line of it": "line 3: condor_store_cred -p s3cr3t-p4ss add: not found",
-    "shown by Python": f"Invalid value: {USER_DATA!r}",
-    "shown as text": repr(USER_DATA.decode()),
-    "base64": f"UserData={base64.b64encode(USER_DATA).decode()}&Version=2016",
-    "a part of the base64": base64.b64encode(USER_DATA).decode()[7:50] + "...",
-}
-
-
 @pytest.mark.parametrize("text", LEAKS.values(), ids=LEAKS)
-def test_no_secret_gets_through(tmp_path: Path, redactor: logs.Redactor, text: str) -> None:
-    log = start(tmp_path, logging.DEBUG, redactor)
+def test_no_secret_gets_through(tmp_path: Path, text: str) -> None:
+    log = start(tmp_path, logging.DEBUG, redactor())
     log.info("a message: %s", text)
     try:
         raise ValueError(text)
     except ValueError:
         log.exception("an error")
     written = (tmp_path / "elastiq.log").read_text()
-    assert written.count("(hidden)") >= 2
-    for part in (SECRET, "MDENG", "geheim-4711", "s3cr3t-p4ss", base64.b64encode(USER_DATA).decode()[10:40]):
-        assert part not in written
-
-
-def test_what_is_no_secret_stays(redactor: logs.Redactor) -> None:
-    text = (
-        "exit 0; fi; i-0123456789abcdef0; /usr/lib/python3/distpackages/elastiq/abcdefghijklmnop; AKIAIOSFODNN7EXAMPLE"
-    )
-    assert redactor.clean(text) == text
-
-
-def test_the_longer_secret_is_hidden_whole() -> None:
-    redactor = logs.Redactor()
-    redactor.add(("password", "password-and-more"), ())
-    assert redactor.clean("password-and-more") == "(hidden)"
+    assert written.count("(hidden)") >= 2 or "//proxy.example.org" in written
+    assert not leaked(written)

@@ -1,0 +1,57 @@
+"""How answers are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from elastiq.ec2.answers import _epoch, instance_of, listed
+from elastiq.errors import CloudError
+from elastiq.model import InstanceState
+from elastiq.redaction import Redactor
+
+
+def test_an_instance_with_hardly_anything_in_it() -> None:
+    instance = instance_of({"InstanceId": "i-1"}, Redactor())
+    assert (instance.state, instance.address, instance.launched_at) == (InstanceState.RUNNING, None, None)
+    empty = {"InstanceId": "i-1", "PrivateIpAddress": "", "Tags": [], "StateReason": {}}
+    assert instance_of(empty, Redactor()).address is None
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        ("pending", InstanceState.PENDING),
+        ("running", InstanceState.RUNNING),
+        ("shutting-down", InstanceState.STOPPING),
+        ("stopping", InstanceState.STOPPING),
+        ("stopped", InstanceState.STOPPED),
+        ("terminated", InstanceState.TERMINATED),
+        ("error", InstanceState.ERROR),
+        ("rescued", InstanceState.RUNNING),
+        ("", InstanceState.RUNNING),
+    ],
+)
+def test_states_go_by_name(name: str, state: InstanceState) -> None:
+    assert instance_of({"InstanceId": "i-1", "State": {"Code": 0, "Name": name}}, Redactor()).state is state
+
+
+def test_an_answer_without_a_list_is_no_empty_list() -> None:
+    assert listed({"Reservations": []}, Redactor()) == ()
+    for answer in ({}, {"Reservations": [{}]}, {"Reservations": [{"Instances": [{}]}]}):
+        with pytest.raises(CloudError):
+            listed(answer, Redactor())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-02T00:00:00.000Z", 86400.0),
+        ("1970-01-02T00:00:00Z", 86400.0),
+        ("1970-01-02T00:00:00", 86400.0),
+        ("1970-01-02T00:00:00.123456", 86400.0),
+        ("", None),
+        ("yesterday", None),
+    ],
+)
+def test_times(text: str, seconds: float | None) -> None:
+    assert _epoch(text) == seconds
