@@ -26,7 +26,7 @@ from elastiq.errors import BatchError, CloudError, ConfigError, StateError
 from elastiq.memory import Memory
 from elastiq.model import Demand, Observation, Policy, Pool, Worker
 from elastiq.planning.plan import plan
-from elastiq.plugins.loading import htcondor, htcondor_parse, slurm_parse
+from elastiq.plugins import htcondor, htcondor_parse, slurm_parse
 from elastiq.plugins.sandbox import SandboxBatch
 from elastiq.sandbox.spool import FOLDERS, Spool
 from elastiq.state import State, read_decisions, read_report
