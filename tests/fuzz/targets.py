@@ -22,6 +22,7 @@ from elastiq import cli, config
 from elastiq.config import Settings, ini
 from elastiq.ec2 import Ec2, Limits
 from elastiq.ec2.client import ClientMaker
+from elastiq.ec2.features import Features
 from elastiq.errors import BatchError, CloudError, ConfigError, StateError
 from elastiq.memory import Memory
 from elastiq.model import Demand, Observation, Policy, Pool, Worker
@@ -299,8 +300,7 @@ def ec2(data: bytes) -> None:
     """The body of any answer of EC2; the first byte chooses the HTTP status."""
     CLIENTS.status = STATUSES[data[0] % len(STATUSES)] if data else 200
     CLIENTS.body = data[1:]
-    CLOUD._refused.clear()
-    CLOUD._suspected.clear()
+    CLOUD._features = Features(frozenset(), takes_all=False)
     CLOUD._shapes.clear()
     try:
         instances = CLOUD.list_instances(everything=True)
