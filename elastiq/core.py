@@ -95,10 +95,13 @@ class Core:
 
     def _pass(self) -> None:
         began_at = self._clock.now()
-        checked = self._check_what_is_due()
+        due = self.seconds_to_next_check() <= 0
+        if due:
+            self._last_plan = None
+            self._check_what_is_due()
         if self._stopping:
             return
-        if checked:
+        if due:
             made = self._plan()
             if any(decision.kind is Kind.LAUNCH for decision in made.decisions) and self._look_again(began_at):
                 made = self._plan()
@@ -106,12 +109,12 @@ class Core:
             self._last_plan = made
         if self._last_plan is not None:
             self._reporter.report(self._last_plan, self._settings)
-        if checked:
+        if due:
             self._chores.keep_features()
             self._schedule()
 
     def _plan(self) -> Plan:
-        return plan(self._observer.reading.observation(self._clock.now()), self._memory, self._policy)
+        return plan(self.reading.observation(self._clock.now()), self._memory, self._policy)
 
     def _carry_out(self, made: Plan, pass_began_at: float) -> None:
         """Do what is planned, and keep what came of it."""
@@ -119,7 +122,7 @@ class Core:
         self._memory = made.memory
         for record in made.departed:
             log.warning("VM %s is gone and elastiq did not terminate it: %s", record.id, record.detail or "no reason")
-        for memory in self._chores.forget_departed(self._memory, self._observer.reading, pass_began_at):
+        for memory in self._chores.forget_departed(self._memory, self.reading, pass_began_at):
             self._memory = memory
         try:
             self._actuator.act(made, self._memory)
@@ -129,35 +132,29 @@ class Core:
             self._reporter.cycle(made, self._actuator.outcomes)
         self._ports.state.save(self._memory)
 
-    def _check_what_is_due(self) -> bool:
-        """Return whether anything was due."""
-        vms_due = self._clock.now() >= self._vms_due_at
-        if vms_due:
-            self._last_plan = None
+    def _check_what_is_due(self) -> None:
+        if self._clock.now() >= self._vms_due_at:
             self._check_vms()
-        queue_due = self._clock.now() >= self._queue_due_at
-        if queue_due:
-            self._last_plan = None
+        if self._clock.now() >= self._queue_due_at:
             self._check_queue()
-        return vms_due or queue_due
 
     def _check_queue(self) -> None:
         self._queue_due_at = self._clock.now() + max(self._settings.check_queue_every_s, self._settings.sleep_s)
         self._observer.check_queue()
 
     def _check_vms(self) -> None:
-        now, settings, observer = self._clock.now(), self._settings, self._observer
+        now, settings = self._clock.now(), self._settings
         booting = any(record.joined_at is None for record in self._memory.vms.values())
         pause = min(settings.check_vms_every_s, settings.check_vms_in_error_every_s if booting else float("inf"))
         # If they cannot be read, or a defect ends the pass meanwhile, they are asked for again one poll later.
         self._vms_due_at = now + max(min(pause, settings.check_queue_every_s), settings.sleep_s)
-        observer.check_workers()
-        observer.check_instances(self._memory)
-        if observer.reading.instances is None:
+        self._observer.check_workers()
+        self._observer.check_instances(self._memory)
+        if self.reading.instances is None:
             return
-        if observer.reading.workers is not None:
+        if self.reading.workers is not None:
             self._vms_due_at = now + max(pause, settings.sleep_s)
-        self._chores.tag_untagged(self._memory, observer.reading)
+        self._chores.tag_untagged(self._memory, self.reading)
         self._memory = self._chores.learn_capacity(self._memory)
 
     def _look_again(self, pass_began_at: float) -> bool:
@@ -166,12 +163,12 @@ class Core:
         The queue has to be read after the workers: a job that started in between would count as waiting, and as one
         that leaves no room for others.
         """
-        observer, settings = self._observer, self._settings
-        if observer.reading.workers_at < pass_began_at - settings.check_queue_every_s:
-            observer.check_workers()
-            if observer.reading.workers is None:
-                self._vms_due_at = min(self._vms_due_at, pass_began_at + settings.check_queue_every_s)
-        elif observer.reading.demand_at >= observer.reading.workers_at:
+        poll_seconds = self._settings.check_queue_every_s
+        if self.reading.workers_at < pass_began_at - poll_seconds:
+            self._observer.check_workers()
+            if self.reading.workers is None:
+                self._vms_due_at = min(self._vms_due_at, pass_began_at + poll_seconds)
+        elif self.reading.demand_at >= self.reading.workers_at:
             return False
         self._check_queue()
         return True
