@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,7 +97,8 @@ def counts_no_possible_vms(patch: Patch) -> None:
 
 
 def forgets_vms_that_one_listing_leaves_out(patch: Patch) -> None:
-    patch.setattr(patience, "MISSING_GRACE_SECONDS", -1e9)
+    # Of the daemon alone: the simulator judges it by the patience that it should have.
+    patch.setattr(tracking, "patience", SimpleNamespace(**{**vars(patience), "MISSING_GRACE_SECONDS": -1e9}))
     track = tracking._track_instances
 
     def twice(observation: Any, instances: Any, memory: Any, policy: Any) -> Any:
