@@ -41,6 +41,7 @@ setup(
         ("share/doc/elastiq", ["elastiq.conf.example"]),
     ],
     python_requires=">=3.9",
+    # boto3 for the botocore that comes with it: elastiq/ec2 imports no more than that.
     install_requires=["boto3>=1.26", "python-daemon>=2.3", "lockfile>=0.12"],
     extras_require={
         "htcondor": ["htcondor>=24"],

@@ -1,5 +1,9 @@
 """The real Cloud: EC2 of AWS, and clouds that speak its dialects. What OpenStack does differently was measured on
 ec2-api 17.0.0; the comments below name those differences.
+
+This room alone knows botocore, some of its inner parts included (see client.py). boto3 is what elastiq requires, for
+that is the package that brings botocore, and never imported: it is a layer of objects over botocore that nothing here
+needs, and it would load the whole description of EC2.
 """
 
 from __future__ import annotations
@@ -349,6 +353,11 @@ class Ec2:
 
         Timeouts of sockets count from byte to byte: only another thread can end a wait for an answer that drips. The
         event tells `work` that nobody waits for it any more.
+
+        The lane's own thread is not enough. A lane knows of calls and not of their requests: a launch may be two of
+        RunInstances, three listings and a tagging, so the lane would have to grant it 450 s, in which a dripping answer
+        keeps every VM from being terminated (44 s this way), and a call that it left behind would go on with its next
+        request, such as another RunInstances, whenever the answer came after all.
         """
         self._stuck = [thread for thread in self._stuck if thread.is_alive()]
         if len(self._stuck) >= MAX_STUCK_REQUESTS:

@@ -272,12 +272,35 @@ def _serve(calls: SimpleQueue[_Call | None], news: SimpleQueue[None]) -> None:
         news.put(None)
 
 
-class BatchLane:
-    """A BatchSystem whose every call goes through a lane."""
+class _Laned:
+    """A port whose every call goes through a lane; what the lane itself raises becomes an error of the port.
+
+    Its methods are written out, for in a table of names, words and keys their arguments would have no types (ParamSpec
+    is not in Python 3.9).
+    """
+
+    def __init__(self, lane: Lane, error: Callable[[LaneBusyError], ElastiqError]) -> None:
+        self._lane, self._error = lane, error
+
+    def _ask(self, what: str, function: Callable[[], Answer], key: str) -> Answer:
+        try:
+            return self._lane.ask(what, function, key)
+        except LaneBusyError as error:
+            raise self._error(error) from None
+
+    def _act(self, what: str, function: Callable[[], Answer], key: str = "", extra_seconds: float = 0.0) -> Answer:
+        try:
+            return self._lane.act(what, function, key, extra_seconds=extra_seconds)
+        except LaneBusyError as error:
+            raise self._error(error) from None
+
+
+class BatchLane(_Laned):
+    """A BatchSystem in a lane."""
 
     def __init__(self, batch: BatchSystem, lane: Lane) -> None:
+        super().__init__(lane, lambda error: BatchError(str(error)))
         self._batch = batch
-        self._lane = lane
 
     def demand(self) -> tuple[Demand, ...]:
         return self._ask("the queue check", self._batch.demand, "demand")
@@ -297,25 +320,14 @@ class BatchLane:
     def check(self) -> str:
         return self._ask("the check of the batch system", self._batch.check, "check")
 
-    def _ask(self, what: str, function: Callable[[], Answer], key: str) -> Answer:
-        try:
-            return self._lane.ask(what, function, key)
-        except LaneBusyError as error:
-            raise BatchError(str(error)) from None
 
-    def _act(self, what: str, function: Callable[[], Answer]) -> Answer:
-        try:
-            return self._lane.act(what, function)
-        except LaneBusyError as error:
-            raise BatchError(str(error)) from None
-
-
-class CloudLane:
-    """A Cloud whose every call goes through a lane."""
+class CloudLane(_Laned):
+    """A Cloud in a lane. A call that never left did nothing; one without an answer may have done it all."""
 
     def __init__(self, cloud: Cloud, lane: Lane) -> None:
+        fault = {True: CloudFault.UNREACHABLE, False: CloudFault.UNSENT}
+        super().__init__(lane, lambda error: CloudError(str(error), fault[error.asked]))
         self._cloud = cloud
-        self._lane = lane
 
     @property
     def refused_features(self) -> frozenset[str]:
@@ -326,15 +338,11 @@ class CloudLane:
         return self._cloud.token_is_lock
 
     def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
-        return self._ask(
-            "the list of VMs",
-            lambda: self._cloud.list_instances(everything=everything),
-            "list everything" if everything else "list",
-        )
+        key = "list everything" if everything else "list"
+        return self._ask("the list of VMs", lambda: self._cloud.list_instances(everything=everything), key)
 
     def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
-        what = f"launching {count} VM{'' if count == 1 else 's'}"
-        extra_seconds = LAUNCH_SECONDS_PER_VM * count
+        what, extra_seconds = f"launching {count} VM{'' if count == 1 else 's'}", LAUNCH_SECONDS_PER_VM * count
         return self._act(what, lambda: self._cloud.launch(pool, count, token), f"launch {token}", extra_seconds)
 
     def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
@@ -346,35 +354,12 @@ class CloudLane:
         return self._act(f"tagging {_some(ids)}", lambda: self._cloud.tag(ids, pool, token))
 
     def console_tail(self, instance_id: str) -> str:
-        return self._ask(
-            f"the console of {instance_id}",
-            lambda: self._cloud.console_tail(instance_id),
-            f"console {instance_id}",
-        )
+        what, key = f"the console of {instance_id}", f"console {instance_id}"
+        return self._ask(what, lambda: self._cloud.console_tail(instance_id), key)
 
     def capacity(self, pool: Pool) -> Shape:
-        return self._ask(
-            f"the size of {pool.instance_type or pool.name}",
-            lambda: self._cloud.capacity(pool),
-            f"capacity {pool.name} {pool.instance_type}",
-        )
-
-    def _ask(self, what: str, function: Callable[[], Answer], key: str) -> Answer:
-        try:
-            return self._lane.ask(what, function, key)
-        except LaneBusyError as error:
-            raise _cloud_error(error) from None
-
-    def _act(self, what: str, function: Callable[[], Answer], key: str = "", extra_seconds: float = 0.0) -> Answer:
-        try:
-            return self._lane.act(what, function, key, extra_seconds=extra_seconds)
-        except LaneBusyError as error:
-            raise _cloud_error(error) from None
-
-
-def _cloud_error(error: LaneBusyError) -> CloudError:
-    """A call that never left did nothing; one without an answer may have done it all."""
-    return CloudError(str(error), CloudFault.UNREACHABLE if error.asked else CloudFault.UNSENT)
+        what, key = f"the size of {pool.instance_type or pool.name}", f"capacity {pool.name} {pool.instance_type}"
+        return self._ask(what, lambda: self._cloud.capacity(pool), key)
 
 
 def _name(worker: Worker) -> str:

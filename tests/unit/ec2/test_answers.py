@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from elastiq.ec2.answers import _epoch, instance_of, listed
+from elastiq.ec2.answers import _epoch, console_tail, instance_of, listed
 from elastiq.errors import CloudError
 from elastiq.model import InstanceState
 from elastiq.redaction import Redactor
@@ -55,3 +55,22 @@ def test_an_answer_without_a_list_is_no_empty_list() -> None:
 )
 def test_times(text: str, seconds: float | None) -> None:
     assert _epoch(text) == seconds
+
+
+def test_what_the_cloud_says_of_a_vm_is_short_printable_and_clean() -> None:
+    redactor = Redactor()
+    redactor.add(("s3cret-key",), ())
+    reason = {"Message": f"cannot sign\nwith s3cret-key at http://me:pw@host {'x ' * 200}", "Code": "X"}
+    detail = instance_of({"InstanceId": "i-1", "StateReason": reason}, redactor).detail
+    assert detail.startswith("cannot sign with (hidden) at http://host x x")
+    assert len(detail) == 200
+    assert instance_of({"InstanceId": "i-1", "StateReason": {"Code": "Server.X"}}, redactor).detail == "Server.X"
+
+
+def test_a_console_is_cleaned_before_its_long_lines_are_cut() -> None:
+    redactor = Redactor()
+    redactor.add((), (f"join {'x ' * 200} s3cret".encode(),))
+    tail = console_tail(f"\x1b[31mred\x1b[0m\r\n+ join {'x ' * 200} s3cret\n\n{'y.' * 150}\n", redactor)
+    assert tail.splitlines() == ["red", "+ (hidden)", "y." * 100]
+    assert console_tail("line\n" * 30, redactor).splitlines() == ["line"] * 20
+    assert console_tail("", redactor) == ""
