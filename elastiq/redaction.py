@@ -32,8 +32,8 @@ _HARMLESS = re.compile(rf"(?:https?://)?(?:{_HOST}|{_IPV6}|\[{_IPV6}\])(?::\d{{1
 _SECRET_NAME = re.compile(r"pass|pw|secret|token|key|cred|auth", re.IGNORECASE)
 
 
-_ENCODED = re.compile(r"[A-Za-z0-9+/]{10,}={0,2}")
-"""What may be a part of the user data in base64, cut or in lines."""
+_PART = re.compile(r"[A-Za-z0-9+/]{10,}={0,2}")
+"""What may be a part of a key, or of the user data in base64: messages are cut, and lines end."""
 
 _BLOB = re.compile(r"[A-Za-z0-9+/=_-]{40,}")
 _LONGEST_READABLE = 200
@@ -63,17 +63,20 @@ class Redactor:
     def __init__(self) -> None:
         self._longest_first: tuple[str, ...] = ()
         self._foreign_lines: tuple[str, ...] = ()
-        self._encoded: tuple[str, ...] = ()
+        self._wholes: tuple[str, ...] = ()
+        """What is hidden in part, too."""
 
     def add(self, keys: Iterable[str], user_data: Iterable[bytes]) -> None:
-        """From now on hide `keys`, and the lines, values and base64 form of each of `user_data`, also in part."""
-        secrets, short, encoded = set(self._longest_first), set(self._foreign_lines), set(self._encoded)
+        """From now on hide `keys` and the base64 form of each `user_data`, also in part, and its lines and values."""
+        secrets, short, wholes = set(self._longest_first), set(self._foreign_lines), set(self._wholes)
         for key in filter(None, keys):
-            secrets |= {key, quote(key, safe=""), base64.b64encode(key.encode()).decode()}
+            coded = base64.b64encode(key.encode()).decode()
+            secrets |= {key, quote(key, safe=""), coded}
+            wholes |= {key, coded}
         for data in filter(None, user_data):
-            whole = base64.b64encode(data).decode()
-            encoded.add(whole)
-            secrets.add(quote(whole, safe=""))
+            coded = base64.b64encode(data).decode()
+            secrets.add(quote(coded, safe=""))
+            wholes.add(coded)
             for text in secret_texts(data, SHORTEST_FOREIGN_LINE):
                 # An exception often shows a value as Python would write it, a request one as it is in an address.
                 spelled = {text, repr(text)[1:-1], repr(text.encode())[2:-1], quote(text, safe="")}
@@ -83,7 +86,7 @@ class Redactor:
                     secrets |= spelled
         self._longest_first = tuple(sorted(secrets, key=len, reverse=True))
         self._foreign_lines = tuple(sorted(short, key=len, reverse=True))
-        self._encoded = tuple(encoded)
+        self._wholes = tuple(wholes)
 
     def clean(self, text: str, *, foreign: bool = False) -> str:
         """Return `text` without the secrets, encoded blobs, access keys, and users and passwords in addresses.
@@ -93,7 +96,7 @@ class Redactor:
         for secret in (*self._longest_first, *(self._foreign_lines if foreign else ())):
             if secret in text:
                 text = text.replace(secret, HIDDEN)
-        text = _ENCODED.sub(self._without_user_data, text)
+        text = _PART.sub(self._without_part, text)
         text = _BLOB.sub(_without_blob, text)
         text = _ACCESS_KEY_ID.sub(HIDDEN, text)
         return _USER_IN_URL.sub("//", text)
@@ -106,9 +109,9 @@ class Redactor:
             most = min(most, _ECHO_SHOWN)
         return one_line(_MARKS.sub(HIDDEN, self.clean(text, foreign=True)), most)
 
-    def _without_user_data(self, run: re.Match[str]) -> str:
+    def _without_part(self, run: re.Match[str]) -> str:
         part = run.group().rstrip("=")
-        return HIDDEN if any(part in encoded for encoded in self._encoded) else run.group()
+        return HIDDEN if any(part in whole for whole in self._wholes) else run.group()
 
 
 def _without_blob(run: re.Match[str]) -> str:

@@ -15,6 +15,8 @@ BLOB = "qR_-x" * 20 + "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4"
 LEAKS = {
     "key": SECRET,
     "key in an address": "Signature=" + quote(SECRET, safe=""),
+    "beginning of the key": f"cannot sign with {SECRET[:18]}...",
+    "end of the key": f"...{SECRET[-12:]} is wrong",
     "key in base64": base64.b64encode(SECRET.encode()).decode(),
     "key shown by Python": repr({"key": SECRET}),
     "another access key": "signed by ASIAIOSFODNN7EXAMPLE",
@@ -34,7 +36,9 @@ LEAKS = {
 
 SECRET_PARTS = (
     SECRET,
+    SECRET[:12],
     "MDENG",
+    SECRET[-10:],
     base64.b64encode(SECRET.encode()).decode()[10:30],
     "IOSFODNN7",
     "pr0xy-w0rd",
