@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from elastiq.clock import Budget
 from elastiq.config import Settings
-from elastiq.decisions import Decision, End, Kind, Outcome, Plan
+from elastiq.decisions import Decision, End, Kind, Outcome, Plan, Reason, Token
 from elastiq.errors import BatchError, CloudError, StateError
 from elastiq.memory import Intent, Memory, VmRecord
 from elastiq.model import Policy, Worker
@@ -100,7 +100,8 @@ class Actuator:
         self._save(self.memory)
 
     def _not_begun(self, decisions: Iterable[Decision]) -> None:
-        self.outcomes += [Outcome(decision, End.FAILED, f"not begun: {self._unsaved}") for decision in decisions]
+        text, cause = f"not begun: {self._unsaved}", Token.NOT_JOURNALLED
+        self.outcomes += [Outcome(decision, End.FAILED, text, cause=cause) for decision in decisions]
 
     def _record(self, decision: Decision) -> VmRecord:
         return self.memory.vms[decision.instance_id]
@@ -110,7 +111,7 @@ class Actuator:
         try:
             self._ports.batch.reopen(_worker(self._record(decision)))
         except BatchError as error:
-            return Outcome(decision, End.FAILED, f"could not be reopened: {error}")
+            return Outcome(decision, End.FAILED, f"could not be reopened: {error}", cause=Token.BATCH_ERROR)
         return Outcome(decision, End.DONE, "reopened")
 
     def _launch(self, decision: Decision) -> None:
@@ -127,7 +128,8 @@ class Actuator:
         for intent in self.memory.intents:
             if intent.token not in tokens or now - intent.requested_at < ASK_AGAIN_SECONDS or not self._may_begin():
                 continue
-            reason = "the answer to this launch was lost, so it is asked for again with the same client token"
+            text = "the answer to this launch was lost, so it is asked for again with the same client token"
+            reason = Reason(Token.ASKED_AGAIN, text, intent.pool)
             outcome = self.launch(Decision(Kind.LAUNCH, reason, intent.pool, intent.count), intent.token)
             if outcome.end is End.REFUSED:
                 self.outcomes.append(outcome)  # a dry run: nothing was learnt
@@ -139,7 +141,7 @@ class Actuator:
         try:
             instances = self._ports.cloud.launch(self._pools[decision.pool], decision.count, token)
         except CloudError as error:
-            return Outcome(decision, _failure(error), str(error), token=token)
+            return Outcome(decision, _failure(error), str(error), token=token, cause=_cause(error))
         ids = tuple(instance.id for instance in instances)
         return Outcome(decision, End.DONE, f"launched {', '.join(ids) or 'nothing'}", instance_ids=ids, token=token)
 
@@ -183,9 +185,11 @@ class Actuator:
         try:
             answer = self._ports.batch.close(_worker(self._record(decision)))
         except BatchError as error:
-            return Outcome(decision, End.FAILED, f"its worker could not be closed, so it stays: {error}")
+            return Outcome(
+                decision, End.FAILED, f"its worker could not be closed, so it stays: {error}", cause=Token.BATCH_ERROR
+            )
         if answer is Closing.BUSY:
-            return Outcome(decision, End.REFUSED, "a job runs there, so it stays")
+            return Outcome(decision, End.REFUSED, "a job runs there, so it stays", cause=Token.JOB_GOT_IN)
         return None
 
     def _consoles(self, decisions: Iterable[Decision]) -> dict[str, str | CloudError | None]:
@@ -214,12 +218,12 @@ class Actuator:
             accepted = set(self._ports.cloud.terminate([decision.instance_id for decision in decisions]))
         except CloudError as error:
             detail = f"could not be terminated: {error}"
-            return [Outcome(decision, _failure(error), detail) for decision in decisions]
+            return [Outcome(decision, _failure(error), detail, cause=_cause(error)) for decision in decisions]
         return [
             Outcome(decision, End.DONE, "terminated")
             if decision.instance_id in accepted
             # Refused, or left without an answer while others were accepted: which of the two is not known.
-            else Outcome(decision, End.UNCLEAR, "the cloud did not accept its termination")
+            else Outcome(decision, End.UNCLEAR, "the cloud did not accept its termination", cause=Token.NOT_ACCEPTED)
             for decision in decisions
         ]
 
@@ -238,13 +242,15 @@ class DryRunActuator(Actuator):
         """Launch nothing if dry_run_boot_vms is set."""
         if not self._boot:
             return super().launch(decision, token)
-        return Outcome(decision, End.REFUSED, "dry run: not launched (dry_run_boot_vms)", token=token)
+        return Outcome(
+            decision, End.REFUSED, "dry run: not launched (dry_run_boot_vms)", token=token, cause=Token.DRY_RUN
+        )
 
     def close(self, decision: Decision) -> Outcome | None:
         """Close nothing if dry_run_shutdown_vms is set."""
         if not self._shutdown:
             return super().close(decision)
-        return Outcome(decision, End.REFUSED, "dry run: not terminated (dry_run_shutdown_vms)")
+        return Outcome(decision, End.REFUSED, "dry run: not terminated (dry_run_shutdown_vms)", cause=Token.DRY_RUN)
 
     def console(self, instance_id: str) -> str | CloudError | None:
         """Ask for no console if dry_run_shutdown_vms is set: nothing is terminated that it could explain."""
@@ -260,7 +266,9 @@ def _explained(decision: Decision, console: str | CloudError | None) -> Decision
         return decision
     log.warning("VM %s never became a worker; the end of its console:\n%s", decision.instance_id, console or "(empty)")
     end = _last_lines(console)
-    return replace(decision, reason=f"{decision.reason}; its console ends with: {end}") if end else decision
+    if not end:
+        return decision
+    return replace(decision, reason=replace(decision.reason, text=f"{decision.reason}; its console ends with: {end}"))
 
 
 def _last_lines(text: str) -> str:
@@ -276,6 +284,10 @@ def _last_lines(text: str) -> str:
 
 def _failure(error: CloudError) -> End:
     return End.UNCLEAR if error.uncertain else End.FAILED
+
+
+def _cause(error: CloudError) -> Token:
+    return Token[f"CLOUD_{error.fault.name}"]
 
 
 def _worker(record: VmRecord) -> Worker:

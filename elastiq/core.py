@@ -23,6 +23,9 @@ from elastiq.report.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
+JUST_AFTER_SECONDS = 0.01
+"""A limit is over when it is passed, not when it is reached."""
+
 
 class Core:
     """Ties the ports together; it decides nothing and never waits on its own."""
@@ -106,12 +109,12 @@ class Core:
             if any(decision.kind is Kind.LAUNCH for decision in made.decisions) and self._look_again(began_at):
                 made = self._plan()
             self._carry_out(made, began_at)
+            self._schedule(made)
             self._last_plan = made
         if self._last_plan is not None:
             self._reporter.report(self._last_plan, self._settings)
         if due:
             self._chores.keep_features()
-            self._schedule()
 
     def _plan(self) -> Plan:
         return plan(self.reading.observation(self._clock.now()), self._memory, self._policy)
@@ -173,9 +176,9 @@ class Core:
         self._check_queue()
         return True
 
-    def _schedule(self) -> None:
-        """See to it that the queue is read again the moment the waiting time is over."""
-        if self._memory.waiting_since is not None:
-            over_at = self._memory.waiting_since + self._settings.waiting_jobs_time_s + 0.01
-            if self._clock.now() < over_at < self._queue_due_at:
-                self._queue_due_at = over_at
+    def _schedule(self, made: Plan) -> None:
+        """See to it that the queue is read again the moment a plan comes out differently, as when the waiting time is
+        over."""
+        change_at = made.wake_at + JUST_AFTER_SECONDS
+        if self._clock.now() < change_at < self._queue_due_at:
+            self._queue_due_at = change_at

@@ -2,10 +2,94 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from elastiq.memory import Memory, VmRecord
+from elastiq.model import Demand
+
+
+class Token(Enum):
+    """Why something is done, or not: one stable name for each cause, and what it means. docs/reasons.md lists them."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Token:
+        token = object.__new__(cls)
+        token._value_ = value
+        token.meaning = meaning
+        return token
+
+    # What becomes of waiting jobs.
+    UNREADABLE = "unreadable", "The queue, the workers or the VMs cannot be read, so nothing is launched."
+    HAS_ROOM = "has-room", "Workers that are present have room; the batch system has not started the jobs yet."
+    ROOM_BOOTING = "room-booting", "VMs that are on their way will have room."
+    FOREIGN_ROOM = "foreign-room", "A worker that is not elastiq's has room; believed for estimated_vm_deploy_time_s."
+    REOPENED = "reopened", "A worker that was closed for a termination is opened again for waiting jobs."
+    BELOW_THRESHOLD = "below-threshold", "Fewer jobs lack room than waiting_jobs_threshold."
+    WAITING_TIME = "waiting-time", "Jobs lack room, but not yet for waiting_jobs_time_s."
+    NO_ROOM = "no-room", "Jobs have lacked room for waiting_jobs_time_s, so VMs are launched."
+    BELOW_MINIMUM = "below-minimum", "Fewer VMs than min_vms are at work, so VMs are launched."
+    TRIAL = "trial", "The last VMs never became workers, so one is launched to try."
+    TRIAL_BOOTING = "trial-booting", "The last VMs never became workers, so the one that is booting must join first."
+    LAUNCHES_PAUSED = "launches-paused", "Launches pause after refusals or failed boots."
+    QUOTA_FULL = "quota-full", "More VMs are wanted than max_vms leaves."
+    QUOTA_LEAVES_TOO_FEW = "quota-leaves-too-few", "A job of several machines lacks more VMs than max_vms leaves now."
+    WIDER_THAN_QUOTA = "wider-than-quota", "A job needs more machines at once than max_vms allows; it is no demand."
+    LARGER_THAN_VM = "larger-than-vm", "A job asks for more than any VM holds; it is no demand."
+    # Why a VM goes.
+    IDLE = "idle", "It has had no job for longer than idle_for_time_s."
+    IN_THE_WAY = "in-the-way", "It is idle, of an earlier type, and in the place of a VM for jobs that need another."
+    UNFINISHED = "unfinished", "Its worker was closed for a termination that has not succeeded yet."
+    VM_IN_ERROR = "vm-in-error", "The cloud says that it is in error."
+    NEVER_JOINED = "never-joined", "It has not joined the batch system in estimated_vm_deploy_time_s."
+    WORKER_LOST = "worker-lost", "Its worker left the batch system and was not back in lost_worker_time_s."
+    CLOSED_AND_IDLE = "closed-and-idle", "Its worker is closed, nobody says why, and it has been idle for long."
+    # Why a VM stays.
+    AT_WORK = "at-work", "Jobs run on its worker, or may: the batch system does not say that it is idle."
+    IDLE_YET_SHORT = "idle-yet-short", "It is idle, but not yet for idle_for_time_s."
+    KEPT_FOR_MINIMUM = "kept-for-minimum", "It is idle, and kept because of min_vms."
+    STILL_BOOTING = "still-booting", "It may yet join the batch system."
+    WORKER_OUT_OF_SIGHT = "worker-out-of-sight", "Its worker is given lost_worker_time_s to come back."
+    CLOSED_BY_OTHER = "closed-by-other", "Somebody else closed its worker in the batch system, and may open it again."
+    CLOSED_BY_SOMEBODY = "closed-by-somebody", "Its worker is closed, and the batch system does not say by whom."
+    NOT_LISTED = "not-listed", "The cloud's listings leave it out; it counts, and nothing is done to it."
+    LOOKALIKE = "lookalike", "It may be of a launch whose answer was lost, but nothing tells whose it is."
+    GOING = "going", "The cloud has accepted its termination."
+    RETRY_LATER = "retry-later", "The last try to close or terminate it failed; the next one is due later."
+    WORLD_UNKNOWN = "world-unknown", "The workers or the VMs cannot be read, so nothing is terminated."
+    # Launches without an answer.
+    ASKED_AGAIN = "asked-again", "The answer to a launch was lost, so it is asked for again with the same client token."
+    # How an action ended.
+    DONE = "done", "It took effect."
+    JOB_GOT_IN = "job-got-in", "A job runs on the worker, so its VM stays."
+    DRY_RUN = "dry-run", "The configuration says not to do it."
+    BATCH_ERROR = "batch-error", "The batch system could not do it."
+    NOT_JOURNALLED = "not-journalled", "It could not be written down first, so it was not begun."
+    NOT_ACCEPTED = "not-accepted", "The cloud did not accept the termination of this VM."
+    CLOUD_UNREACHABLE = "cloud-unreachable", "The cloud gave no answer, a broken one, or a server error."
+    CLOUD_UNSENT = "cloud-unsent", "The request never left: no connection, or an earlier one is still unanswered."
+    CLOUD_THROTTLED = "cloud-throttled", "The cloud refuses requests for now, because they are too many."
+    CLOUD_CAPACITY = "cloud-capacity", "The cloud has no room, or a quota of the cloud is used up."
+    CLOUD_CONFIGURATION = "cloud-configuration", "The cloud refuses what the configuration asks for."
+    CLOUD_CREDENTIALS = "cloud-credentials", "The keys are missing, wrong, or lack a right."
+    CLOUD_NOT_FOUND = "cloud-not-found", "The cloud does not know the VM any more."
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why: the cause, what it is about, its figures, and all of that in one sentence."""
+
+    token: Token
+    text: str
+    subject: str = ""
+    """What it is about, if there may be several at a time: a VM, a pool, a size of jobs."""
+    numbers: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Kind(Enum):
@@ -20,10 +104,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Decision:
-    """One thing to do, or deliberately not to do, and the reason in words."""
+    """One thing to do, or deliberately not to do, and the reason."""
 
     kind: Kind
-    reason: str
+    reason: Reason
     pool: str = "default"
     count: int = 0
     """How many VMs to launch."""
@@ -31,6 +115,18 @@ class Decision:
     """The VM to terminate or whose worker to reopen."""
     failed_boot: bool = False
     """True for the termination of a VM that never became a worker."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of some jobs of a group, or of one VM, by a plan, and why."""
+
+    reason: Reason
+    group: Demand | None = None
+    """The group of waiting jobs as the batch system tells it; None: it is about a VM."""
+    jobs: int = 0
+    """How many jobs of the group this is about; the verdicts on a group add up to all of them."""
+    instance_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +156,12 @@ class Plan:
     figures: Figures = field(default_factory=Figures)
     ask_again: tuple[str, ...] = ()
     """Client tokens of launches without an answer whose VMs are wanted and still within the quota."""
+    verdicts: tuple[Verdict, ...] = ()
+    """On every group of waiting jobs, then on every VM of elastiq."""
+    wake_at: float = math.inf
+    """From when on the same answers of the world give another plan, by time alone."""
+    look_at: float = math.inf
+    """From when on a new look at a world that is still the same would give another plan."""
 
 
 class End(Enum):
@@ -87,3 +189,5 @@ class Outcome:
     """The VMs that were launched."""
     token: str = ""
     """Client token of the launch."""
+    cause: Token = Token.DONE
+    """Why it ended so."""

@@ -4,8 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from elastiq.model import InstanceState, Shape
+
+
+class Stage(Enum):
+    """Where a VM is in its life, as far as elastiq knows."""
+
+    BOOTING = "booting"
+    """Launched; its worker has not joined the batch system yet."""
+    WORKING = "working"
+    """Its worker has joined."""
+    OUT_OF_SIGHT = "out of sight"
+    """Its worker had joined, and the batch system does not show it now."""
+    UNLISTED = "unlisted"
+    """The cloud's listings leave it out."""
+    BROKEN = "broken"
+    """The cloud says that it is stopped or in error."""
+    LEAVING = "leaving"
+    """Its worker is closed, or was to be, for a termination that the cloud has not accepted yet."""
+    GOING = "going"
+    """The cloud has accepted its termination."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,41 @@ class VmRecord:
     def leaving(self) -> bool:
         """True if its worker takes no new job because elastiq wants to terminate it, or may have."""
         return self.closing_at is not None or self.closed or self.doomed or self.terminated_at is not None
+
+    @property
+    def works(self) -> bool:
+        """True if it is, or is expected to become, a worker that takes jobs."""
+        return self.state in (InstanceState.PENDING, InstanceState.RUNNING) and not self.leaving
+
+    @property
+    def counts(self) -> bool:
+        """True if it counts against the quota: all do but those that the cloud says are on their way out."""
+        return not (self.terminated_at is not None and self.state is InstanceState.STOPPING)
+
+    @property
+    def may_yet_join(self) -> bool:
+        """True if it is not known yet how its boot ends."""
+        return self.joined_at is None and not self.failed_boot and self.counts
+
+    @property
+    def may_reopen(self) -> bool:
+        """True unless no job must start there any more, because it is going, or may be."""
+        return not self.doomed and self.terminated_at is None and self.state is InstanceState.RUNNING
+
+    @property
+    def stage(self) -> Stage:
+        """Return where it is in its life."""
+        if self.terminated_at is not None:
+            return Stage.GOING
+        if self.leaving:
+            return Stage.LEAVING
+        if self.missing_since is not None:
+            return Stage.UNLISTED
+        if not self.works:
+            return Stage.BROKEN
+        if self.joined_at is None:
+            return Stage.BOOTING
+        return Stage.WORKING if self.lost_since is None else Stage.OUT_OF_SIGHT
 
 
 @dataclass(frozen=True)
@@ -139,3 +194,7 @@ class Memory:
     """Workers that the batch system is still to forget, by the ids of their VMs."""
     tokens_shown: bool = False
     """True once the cloud's listings have shown a client token: then no VM without one is elastiq's."""
+
+    def unseen(self, intent: Intent) -> int:
+        """Return how many VMs of a launch have not turned up yet."""
+        return max(0, intent.count - sum(record.token == intent.token for record in self.vms.values()))

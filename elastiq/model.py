@@ -119,6 +119,10 @@ class Pool:
         """Return under what it is kept how much its VMs hold: another type than today's may hold something else."""
         return self.instance_type or self.name
 
+    def takes(self, type_: str) -> bool:
+        """Return whether a VM of `type_` may be one that it launches now; either may not say its type."""
+        return not (type_ and self.instance_type) or type_ == self.instance_type
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -140,6 +144,10 @@ class Policy:
     image_id: str = ""
     """Of which image VMs are launched."""
 
+    def pool(self, name: str) -> Pool | None:
+        """Return the pool of that name, or None if there is none any more."""
+        return next((pool for pool in self.pools if pool.name == name), None)
+
 
 DEFAULT_JOBS_PER_VM = 4
 """The original's n_jobs_per_vm, used where nothing better is known."""
@@ -151,6 +159,7 @@ class Observation:
 
     now: float
     demand: tuple[Demand, ...] | None = None
+    demand_age_seconds: float = 0.0
     workers: tuple[Worker, ...] | None = None
     workers_age_seconds: float = 0.0
     instances: tuple[Instance, ...] | None = None

@@ -29,6 +29,7 @@ class Reading:
         return Observation(
             now,
             demand=self.demand,
+            demand_age_seconds=now - self.demand_at,
             workers=self.workers,
             workers_age_seconds=now - self.workers_at,
             instances=self.instances,

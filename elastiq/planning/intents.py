@@ -66,13 +66,8 @@ def _looks_like(instance: Instance, intent: Intent, policy: Policy) -> bool:
     image_id = intent.image_id or policy.image_id
     if intent.image_id:
         pools = [Pool(intent.pool, instance_type=intent.instance_type)]
-    of_type = all(same_type(instance.type, pool) for pool in pools)
+    of_type = all(pool.takes(instance.type) for pool in pools)
     if not image_id or instance.image_id != image_id or not of_type or instance.launched_at is None:
         return False
     late_seconds = instance.launched_at - intent.requested_at
     return -patience.CLOCKS_APART_SECONDS <= late_seconds <= settle_seconds(intent) + patience.CLOCKS_APART_SECONDS
-
-
-def same_type(type_: str, pool: Pool) -> bool:
-    """Return whether a VM of `type_` may be one that `pool` launches now; either may not say its type."""
-    return not (type_ and pool.instance_type) or type_ == pool.instance_type

@@ -10,7 +10,7 @@ from elastiq.model import Worker
 from elastiq.planning import patience
 
 
-def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], now: float) -> dict[str, Worker]:
+def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], seen_at: float) -> dict[str, Worker]:
     """Return which worker runs on which VM, by instance id.
 
     A worker is matched by the instance id that it advertises, else by its address, else by its name. Whoever
@@ -31,7 +31,7 @@ def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], now: f
             if (
                 record is not None
                 and record.joined_at is None
-                and (worker.idle_seconds or 0.0) > now - record.launched_at + patience.STALE_WORKER_SLACK_SECONDS
+                and (worker.idle_seconds or 0.0) > seen_at - record.launched_at + patience.STALE_WORKER_SLACK_SECONDS
             ):
                 record = None
         if record is None:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from elastiq.model import Demand, Shape
+from elastiq.decisions import Token
+from elastiq.model import Shape
 
 UNLIMITED = 10**9
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What of a group of waiting jobs has found no room yet."""
+
+    number: int
+    """Of the group, in the order of the batch system's answer: jobs keep their identity through a plan."""
+    shape: Shape
+    jobs: int
+    machines: int
+    """How many machines each of these jobs lacks at the same time."""
 
 
 @dataclass
@@ -17,6 +31,8 @@ class Room:
     free: Shape | None
     """None: not known, only `jobs` counts."""
     jobs: int
+    kind: Token = Token.HAS_ROOM
+    """What becomes of a job that goes here."""
 
     def holds(self, shape: Shape) -> bool:
         """Return whether one more job of `shape` has room here."""
@@ -51,36 +67,41 @@ def _minus(free: Shape, shape: Shape, jobs: int) -> Shape:
     )
 
 
-def place(demand: Sequence[Demand], rooms: Iterable[Room]) -> list[Demand]:
-    """Return what is left of `demand` after putting it into `rooms`.
+def place(rests: Iterable[Rest], rooms: Iterable[Room], placed: Counter[tuple[int, Token]]) -> list[Rest]:
+    """Return what is left of `rests` after putting them into `rooms`; `placed` is told how many jobs went where.
 
     A job that needs several machines at once keeps what room there is; what is left of it are the machines it lacks.
     """
     rooms = list(rooms)
     left = []
-    for group in demand:
-        if group.vms_per_job > 1:
-            left += _place_wide(group, rooms)
+    for rest in rests:
+        if rest.machines > 1:
+            left += _place_wide(rest, rooms, placed)
             continue
-        jobs = group.jobs
+        jobs = rest.jobs
         for room in rooms:
             if not jobs:
                 break
-            jobs -= room.take(group.shape, jobs)
+            taken = room.take(rest.shape, jobs)
+            if taken:
+                placed[rest.number, room.kind] += taken
+                jobs -= taken
         if jobs:
-            left.append(replace(group, jobs=jobs))
+            left.append(replace(rest, jobs=jobs))
     return left
 
 
-def _place_wide(group: Demand, rooms: Iterable[Room]) -> list[Demand]:
-    shape, machines = group.shape, group.vms_per_job
+def _place_wide(rest: Rest, rooms: Iterable[Room], placed: Counter[tuple[int, Token]]) -> list[Rest]:
+    shape, machines = rest.shape, rest.machines
     able = [room for room in rooms if room.holds(shape)]
-    for number in range(group.jobs):
+    for number in range(rest.jobs):
         if len(able) < machines:
             take_one_each(able, shape)
-            partly = [replace(group, jobs=1, vms_per_job=machines - len(able))] if able else []
-            rest = group.jobs - number - len(partly)
-            return [*partly, *([replace(group, jobs=rest)] if rest else [])]
+            partly = [replace(rest, jobs=1, machines=machines - len(able))] if able else []
+            others = rest.jobs - number - len(partly)
+            return [*partly, *([replace(rest, jobs=others)] if others else [])]
+        kinds = {room.kind for room in able[:machines]}
+        placed[rest.number, kinds.pop() if len(kinds) == 1 else Token.ROOM_BOOTING] += 1
         able = take_one_each(able[:machines], shape) + able[machines:]
     return []
 
@@ -92,10 +113,15 @@ def take_one_each(rooms: list[Room], shape: Shape) -> list[Room]:
     return [room for room in rooms if room.holds(shape)]
 
 
-def largest_first(demand: Iterable[Demand]) -> list[Demand]:
-    """Return `demand` in the order in which it is best packed."""
+def count(rests: Iterable[Rest]) -> int:
+    """Return how many jobs there are."""
+    return sum(rest.jobs for rest in rests)
 
-    def size(group: Demand) -> tuple[int, ...]:
-        return group.vms_per_job, group.shape.gpus, group.shape.cpus, group.shape.memory_mb
 
-    return sorted(demand, key=size, reverse=True)
+def largest_first(rests: Iterable[Rest]) -> list[Rest]:
+    """Return `rests` in the order in which they are best packed."""
+
+    def size(rest: Rest) -> tuple[int, ...]:
+        return rest.machines, rest.shape.gpus, rest.shape.cpus, rest.shape.memory_mb
+
+    return sorted(rests, key=size, reverse=True)

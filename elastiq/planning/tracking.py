@@ -124,7 +124,11 @@ def _track_unlisted(
     if not missing:
         return []
     workers = observation.workers
-    shown = None if workers is None else match_workers(workers, memory.vms.values(), observation.now)
+    shown = (
+        None
+        if workers is None
+        else match_workers(workers, memory.vms.values(), observation.now - observation.workers_age_seconds)
+    )
     vanished = [record for record in missing if record.doomed or not _in_sight(record, shown, listed_at)]
     for record in vanished:
         del vms[record.id]
@@ -202,18 +206,16 @@ def _changed(record: VmRecord, values: Mapping[str, object]) -> VmRecord:
 def _track_workers(
     observation: Observation, workers: tuple[Worker, ...], memory: Memory, policy: Policy
 ) -> tuple[Memory, dict[str, Worker], tuple[Worker, ...]]:
-    now = observation.now
-    seen_at = now - observation.workers_age_seconds
+    seen_at = observation.now - observation.workers_age_seconds
     vms = dict(memory.vms)
     breakers = dict(memory.breakers)
     capacities = dict(memory.capacities)
-    pools = {pool.name: pool for pool in policy.pools}
-    own = match_workers(workers, vms.values(), now)
+    own = match_workers(workers, vms.values(), seen_at)
     for id_, record in memory.vms.items():
         worker = own.get(id_)
         if worker is not None:
             vms[id_] = _seen(record, worker, seen_at)
-            pool = pools.get(record.pool)
+            pool = policy.pool(record.pool)
             # A VM launched before the type was changed does not tell what the next ones will hold.
             teaches = pool.capacity_key if pool and pool.instance_type in ("", record.type) else ""
             if teaches and _differs(worker.capacity, capacities.get(teaches)):

@@ -102,11 +102,12 @@ class Reporter:
         if unrecorded is not None:
             raise unrecorded
         holds = [decision for decision in made.decisions if decision.kind is Kind.HOLD]
-        for number, decision in enumerate(holds[:HOLDS_SAID]):
-            if self._is_news(f"hold {number}", decision.reason):
+        topics = {f"hold {one.reason.token.value} {one.reason.subject}": one for one in holds[:HOLDS_SAID]}
+        for topic in [topic for topic in self._said if topic.startswith("hold ") and topic not in topics]:
+            del self._said[topic]
+        for topic, decision in topics.items():
+            if self._is_news(topic, str(decision.reason)):
                 self._record(decision, None)
-        for number in range(len(holds), HOLDS_SAID):
-            self._said.pop(f"hold {number}", None)
         level = logging.INFO if self._is_news("summary", made.summary) else logging.DEBUG
         log.log(level, "%s", made.summary)
         if len(self._said) > TOPICS_KEPT:
@@ -115,7 +116,10 @@ class Reporter:
     def _outcome(self, outcome: Outcome) -> None:
         decision = outcome.decision
         text = self._clean(f"{_deed(decision)}: {decision.reason}; {outcome.detail}")
-        news = self._is_news(f"{decision.kind.value} {decision.instance_id}", text) or outcome.end is End.DONE
+        news = (
+            self._is_news(f"{decision.kind.value} {decision.instance_id or decision.pool}", text)
+            or outcome.end is End.DONE
+        )
         self._totals.count(outcome)
         if outcome.end is End.DONE:
             self._last_action = {"at": self._clock.now(), "text": text}
@@ -126,7 +130,7 @@ class Reporter:
             self._record(decision, outcome)
 
     def _record(self, decision: Decision, outcome: Outcome | None) -> None:
-        clean = replace(decision, reason=self._clean(decision.reason))
+        clean = replace(decision, reason=replace(decision.reason, text=self._clean(str(decision.reason))))
         became = outcome and replace(outcome, decision=clean, detail=self._clean(outcome.detail))
         self._records.record(self._clock.now(), clean, became)
 
@@ -140,7 +144,7 @@ class Reporter:
     def report(self, made: Plan, settings: Settings) -> None:
         """Write what `elastiqctl status` shows, and metrics, when it is news and every minute. Raise StateError."""
         now = self._clock.now()
-        holds = [self._clean(decision.reason) for decision in made.decisions if decision.kind is Kind.HOLD]
+        reasons = [decision.reason for decision in made.decisions if decision.kind is Kind.HOLD]
         figures = made.figures
         report: dict[str, object] = {
             "pid": os.getpid(),
@@ -159,7 +163,11 @@ class Reporter:
             "max_vms": settings.max_vms,
             "last_action": self._last_action,
             "last_error": self._last_error,
-            "holds": holds,
+            "holds": [self._clean(str(reason)) for reason in reasons],
+            "reasons": [
+                {"token": reason.token.value, "subject": self._clean(reason.subject), "numbers": dict(reason.numbers)}
+                for reason in reasons
+            ],
         }
         if f"{settings.metrics_file} {report}" == self._reported and now < self._report_due_at:
             return

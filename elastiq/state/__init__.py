@@ -42,7 +42,8 @@ CREATE TABLE IF NOT EXISTS intents (token TEXT PRIMARY KEY, pool TEXT NOT NULL, 
                                     requested_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS decisions (number INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL,
-                                      subject TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL);
+                                      subject TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL,
+                                      token TEXT NOT NULL DEFAULT '', cause TEXT NOT NULL DEFAULT '');
 """
 
 Row = TypeVar("Row")
@@ -99,6 +100,9 @@ class State:
             if found != ("ok",):
                 raise sqlite3.DatabaseError(f"malformed: {found and found[0]}")
             database.executescript(SCHEMA)
+            columns = {row[1] for row in database.execute("PRAGMA table_info(decisions)")}
+            for column in sorted({"token", "cause"} - columns):  # of a database of an earlier version
+                database.execute(f"ALTER TABLE decisions ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
             self._read(database)
             database.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000:.0f}")
         except sqlite3.DatabaseError:
@@ -241,11 +245,12 @@ class State:
     def record(self, at: float, decision: Decision, outcome: Outcome | None) -> None:
         """Add a decision and what became of it to the last decisions. Raise StateError."""
         detail = "" if outcome is None else outcome.detail
+        cause = "" if outcome is None else outcome.cause.value
         subject = decision.instance_id or decision.pool
         with self._transaction():
             self._database.execute(
-                "INSERT INTO decisions (at, kind, subject, reason, detail) VALUES (?, ?, ?, ?, ?)",
-                (at, decision.kind.value, subject, decision.reason, detail),
+                "INSERT INTO decisions (at, kind, subject, reason, detail, token, cause) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (at, decision.kind.value, subject, str(decision.reason), detail, decision.reason.token.value, cause),
             )
             self._database.execute(
                 "DELETE FROM decisions WHERE number <= (SELECT max(number) FROM decisions) - ?", (DECISIONS_KEPT,)
@@ -306,7 +311,7 @@ def read_report(directory: Path) -> dict[str, Any] | None:
 def read_decisions(directory: Path, after: int) -> list[dict[str, Any]]:
     """Return the decisions recorded since the one numbered `after`, oldest first; none if they cannot be read."""
     path = directory / DATABASE
-    names = ("number", "at", "kind", "subject", "reason", "detail")
+    names = ("number", "at", "kind", "subject", "reason", "detail", "token", "cause")
     query = f"SELECT {', '.join(names)} FROM decisions WHERE number > ? ORDER BY number"  # noqa: S608 (fixed names)
     try:
         if not path.exists():

@@ -103,7 +103,7 @@ EXAMPLES = {
 
 def words(decision: Decision) -> str:
     if decision.kind is Kind.HOLD:
-        return decision.reason
+        return str(decision.reason)
     if decision.kind is Kind.LAUNCH:
         return f"launch {decision.count} VM{'s' if decision.count > 1 else ''}: {decision.reason}"
     return f"{decision.kind.value} VM {decision.instance_id}: {decision.reason}"

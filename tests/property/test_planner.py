@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elastiq.decisions import Kind, Plan
+from elastiq.decisions import Kind, Plan, Token, Verdict
 from elastiq.memory import Breaker, Intent, Memory, VmRecord
 from elastiq.model import Demand, Instance, InstanceState, Observation, Policy, Pool, Shape, Worker
 from elastiq.planning.plan import plan
@@ -127,7 +128,7 @@ def test_every_plan_keeps_the_promises(seen: Observation, memory: Memory, policy
     ending = of(made, Kind.TERMINATE)
     own = set(made.memory.vms)
 
-    assert all(decision.reason for decision in made.decisions), "everything has a reason"
+    assert all(decision.reason.text for decision in made.decisions), "everything has a reason"
     assert all(decision.count > 0 for decision in made.decisions if decision.kind is Kind.LAUNCH)
     if policy.max_vms is not None and launched:
         assert counted(made) + launched <= policy.max_vms, "never too many"
@@ -165,7 +166,7 @@ def test_vms_that_look_like_a_lost_launch_are_counted_and_never_ended(
     assert len(alike) == len(set(alike)), "none counts twice"
     assert not set(alike) & {*of(made, Kind.TERMINATE), *of(made, Kind.REOPEN), *made.memory.vms}
     for id_ in alike:
-        assert any(id_ in decision.reason for decision in made.decisions if decision.kind is Kind.HOLD)
+        assert any(id_ in decision.reason.text for decision in made.decisions if decision.kind is Kind.HOLD)
 
 
 @settings(max_examples=500)
@@ -182,7 +183,7 @@ def test_no_vm_is_forgotten_that_the_cloud_still_shows(seen: Observation, memory
 @given(observations, memories, policies)
 def test_the_minimum_is_never_undercut_by_ending_idle_vms(seen: Observation, memory: Memory, policy: Policy) -> None:
     made = plan(seen, memory, policy)
-    idle = [decision for decision in made.decisions if decision.reason.startswith("idle for")]
+    idle = [decision for decision in made.decisions if decision.reason.token is Token.IDLE]
     ending = set(of(made, Kind.TERMINATE))
     if idle:
         left = [
@@ -193,3 +194,91 @@ def test_the_minimum_is_never_undercut_by_ending_idle_vms(seen: Observation, mem
             and record.id not in ending
         ]
         assert len(left) >= policy.min_vms
+
+
+@settings(max_examples=1000)
+@given(observations, memories, policies)
+def test_every_job_and_every_vm_has_its_verdict(seen: Observation, memory: Memory, policy: Policy) -> None:
+    made = plan(seen, memory, policy)
+    on_jobs = [verdict for verdict in made.verdicts if verdict.group is not None]
+    told: Counter[Demand] = Counter()
+    for group in seen.demand or ():
+        told[group] += group.jobs
+    assert all(verdict.jobs > 0 for verdict in on_jobs)
+    assert Counter({group: 0 for group in told}) + _jobs_of(on_jobs) == told, "the verdicts on a group add up"
+    on_vms = {verdict.instance_id: verdict.reason for verdict in made.verdicts if verdict.group is None}
+    assert sorted(on_vms) == sorted(made.memory.vms)
+    assert len(on_vms) == len(made.verdicts) - len(on_jobs), "one verdict on each VM"
+    for decision in made.decisions:
+        if decision.kind is Kind.TERMINATE:
+            assert on_vms[decision.instance_id] == decision.reason
+        elif decision.kind is Kind.REOPEN:
+            assert on_vms[decision.instance_id].token is Token.REOPENED
+        elif decision.kind is Kind.LAUNCH and decision.reason.token is Token.NO_ROOM:
+            assert any(verdict.reason == decision.reason for verdict in on_jobs)
+    assert {verdict.reason.token for verdict in made.verdicts if verdict.instance_id in of(made, Kind.TERMINATE)} <= {
+        Token.IDLE, Token.IN_THE_WAY, Token.UNFINISHED, Token.VM_IN_ERROR, Token.NEVER_JOINED, Token.WORKER_LOST,
+        Token.CLOSED_AND_IDLE,
+    } | {verdict.reason.token for verdict in on_jobs}  # fmt: skip
+
+
+def _jobs_of(verdicts: list[Verdict]) -> Counter[Demand]:
+    jobs: Counter[Demand] = Counter()
+    for verdict in verdicts:
+        assert verdict.group is not None
+        jobs[verdict.group] += verdict.jobs
+    return jobs
+
+
+def _gist(made: Plan) -> tuple[object, ...]:
+    """What a plan does, and why, but for figures."""
+    decisions = [(one.kind, one.reason.token, one.instance_id, one.pool, one.count) for one in made.decisions]
+    verdicts = [(one.reason.token, one.group and one.group.shape, one.jobs, one.instance_id) for one in made.verdicts]
+    return decisions, verdicts
+
+
+def _later(seen: Observation, seconds: float) -> Observation:
+    """Return the same answers of the world, so much older."""
+    return replace(
+        seen,
+        now=seen.now + seconds,
+        demand_age_seconds=seen.demand_age_seconds + seconds,
+        workers_age_seconds=seen.workers_age_seconds + seconds,
+        instances_age_seconds=seen.instances_age_seconds + seconds,
+    )
+
+
+def _looked_at_again(seen: Observation, seconds: float) -> Observation:
+    """Return new answers of a world in which nothing but time has changed."""
+    workers = seen.workers and tuple(
+        replace(one, idle_seconds=None if one.idle_seconds is None else one.idle_seconds + seconds)
+        for one in seen.workers
+    )
+    demand = seen.demand and tuple(
+        replace(one, oldest_wait_seconds=None if one.oldest_wait_seconds is None else one.oldest_wait_seconds + seconds)
+        for one in seen.demand
+    )
+    return Observation(seen.now + seconds, demand, 0.0, workers, 0.0, seen.instances, 0.0)
+
+
+SHARES = st.sampled_from([0.0, 0.001, 0.3, 0.7, 0.999])
+
+
+@settings(max_examples=1500)
+@given(observations, memories, policies, SHARES)
+def test_nothing_changes_before_the_plan_says_so(
+    seen: Observation, memory: Memory, policy: Policy, share: float
+) -> None:
+    """Neither by time alone, nor at a new look at a world that is still the same."""
+    memory = plan(seen, memory, policy).memory
+    first = plan(seen, memory, policy)
+    assert first.wake_at >= seen.now
+    seconds = share * min(first.wake_at - seen.now, 1e6)
+    assert _gist(plan(_later(seen, seconds), first.memory, policy)) == _gist(first)
+
+    fresh = _looked_at_again(seen, 0.0)
+    memory = plan(fresh, first.memory, policy).memory
+    first = plan(fresh, memory, policy)
+    seconds = share * min(first.wake_at - seen.now, first.look_at - seen.now, 1e6)
+    assert seconds >= 0
+    assert _gist(plan(_looked_at_again(fresh, seconds), first.memory, policy)) == _gist(first)

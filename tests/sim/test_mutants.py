@@ -13,8 +13,8 @@ import pytest
 from elastiq import actuator, chores, core, observer, state
 from elastiq.decisions import End, Kind, Outcome
 from elastiq.errors import BatchError, CloudError
-from elastiq.memory import Breaker, Memory
-from elastiq.planning import intents, learning, patience, tracking
+from elastiq.memory import Breaker, Memory, VmRecord
+from elastiq.planning import down, fleet, intents, learning, patience, tracking
 from elastiq.planning import plan as planner
 from elastiq.plugins import Closing
 from elastiq.report import reporter
@@ -62,7 +62,7 @@ def takes_no_answer_for_closed(patch: Patch) -> None:
 
 
 def reopens_what_may_be_going(patch: Patch) -> None:
-    patch.setattr(planner, "_never_reopen", lambda record: False)
+    patch.setattr(VmRecord, "may_reopen", True)
 
 
 def keeps_no_intents(patch: Patch) -> None:
@@ -93,7 +93,7 @@ def looks_for_vms_by_tag_alone(patch: Patch) -> None:
 
 
 def counts_no_possible_vms(patch: Patch) -> None:
-    patch.setattr(planner, "_possible", lambda memory, pool: 0)
+    patch.setattr(fleet.Fleet, "possible", lambda self, pool: 0)
 
 
 def forgets_vms_that_one_listing_leaves_out(patch: Patch) -> None:
@@ -132,7 +132,7 @@ def forgets_what_a_pass_did_that_a_defect_ended(patch: Patch) -> None:
 
 
 def ignores_the_maximum(patch: Patch) -> None:
-    patch.setattr(planner, "_quota_room", lambda memory, policy, pool: 1)
+    patch.setattr(fleet.Fleet, "quota_room", lambda self, pool: 1)
 
 
 def takes_every_vm_for_its_own(patch: Patch) -> None:
@@ -144,14 +144,7 @@ def takes_any_clusters_tag_for_its_own(patch: Patch) -> None:
 
 
 def ends_what_somebody_else_closed(patch: Patch) -> None:
-    reason = planner._reason_to_end
-    patch.setattr(
-        planner,
-        "_reason_to_end",
-        lambda at, record, worker, policy: reason(
-            at, record, worker and replace(worker, closed_by_other=False), policy
-        ),
-    )
+    patch.setattr(down, "RULES", tuple(rule for rule in down.RULES if rule.__name__ != "_closed_by_other"))
 
 
 def overlooks_vms_that_look_like_a_lost_launch(patch: Patch) -> None:
@@ -181,12 +174,13 @@ def goes_on_with_the_last_answer(patch: Patch) -> None:
 
 
 def gives_up_lost_workers_at_once(patch: Patch) -> None:
-    reason = planner._reason_to_end
-    patch.setattr(
-        planner,
-        "_reason_to_end",
-        lambda at, record, worker, policy: reason(at, record, worker, replace(policy, lost_worker_time_s=0.0)),
-    )
+    def impatient(rule: Callable[..., Any]) -> Callable[..., Any]:
+        def lost(at: Any, record: Any, worker: Any) -> Any:
+            return rule(replace(at, policy=replace(at.policy, lost_worker_time_s=0.0)), record, worker)
+
+        return lost if rule.__name__ == "_worker_lost" else rule
+
+    patch.setattr(down, "RULES", tuple(map(impatient, down.RULES)))
 
 
 def never_trips(patch: Patch) -> None:

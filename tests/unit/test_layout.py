@@ -96,7 +96,7 @@ def test_no_private_name_leaves_its_file(path: Path) -> None:
     own = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_self(node.value)}
     own |= {node.target.id for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and is_name(node.target)}
-    own |= {"_replace", "_asdict", "_exit"}
+    own |= {"_replace", "_asdict", "_exit", "_value_"}
     reached = [
         f"line {node.lineno}: {ast.unparse(node)}"
         for node in ast.walk(tree)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from elastiq.decisions import Decision, End, Kind, Outcome
+from elastiq.decisions import Decision, End, Kind, Outcome, Reason, Token
 from elastiq.errors import CloudFault
 from elastiq.report import metrics
 from elastiq.report.metrics import Totals
@@ -99,13 +99,16 @@ def test_no_maximum_is_infinite(tmp_path: Path) -> None:
 
 def test_outcomes_are_counted(tmp_path: Path) -> None:
     totals = Totals()
-    launch, terminate = Decision(Kind.LAUNCH, "jobs wait", count=3), Decision(Kind.TERMINATE, "idle", instance_id="i-1")
+    launch, terminate = (
+        Decision(Kind.LAUNCH, Reason(Token.NO_ROOM, "jobs wait"), count=3),
+        Decision(Kind.TERMINATE, Reason(Token.IDLE, "idle"), instance_id="i-1"),
+    )
     totals.count(Outcome(launch, End.DONE, instance_ids=("i-1", "i-2")))
     totals.count(Outcome(launch, End.UNCLEAR))
     totals.count(Outcome(launch, End.REFUSED))
     totals.count(Outcome(terminate, End.DONE))
     totals.count(Outcome(terminate, End.FAILED))
-    totals.count(Outcome(Decision(Kind.REOPEN, "jobs wait", instance_id="i-1"), End.DONE))
+    totals.count(Outcome(Decision(Kind.REOPEN, Reason(Token.NO_ROOM, "jobs wait"), instance_id="i-1"), End.DONE))
     found = samples(tmp_path, totals)
     assert (found["elastiq_vms_launched_total"], found["elastiq_vms_terminated_total"]) == (2, 1)
     failed = {name.partition(" ")[2]: value for name, value in found.items() if name.startswith("elastiq_failures")}

@@ -42,7 +42,7 @@ def see(records: list[VmRecord], *, demand: object = (), workers: object = (), *
         Instance(record.id, record.state, client_token=record.token, cluster="test", detail=record.detail)
         for record in records
     )
-    return replace(Observation(NOW, demand, workers, 0.0, listed), **values)  # type: ignore[arg-type]
+    return replace(Observation(NOW, demand, 0.0, workers, 0.0, listed), **values)  # type: ignore[arg-type]
 
 
 def remember(records: list[VmRecord], **values: object) -> Memory:
@@ -101,7 +101,7 @@ def test_nothing_is_launched_in_doubt(part: str) -> None:
     seen = see([], demand=(jobs(8),), faults=("condor_q: exit 1",))
     made = plan(replace(seen, **{part: None}), Memory(waiting_since=NOW - 100), replace(PLAIN, min_vms=2))
     assert not launched(made)
-    assert "condor_q: exit 1" in of(made, Kind.HOLD)[0].reason
+    assert "condor_q: exit 1" in of(made, Kind.HOLD)[0].reason.text
 
 
 @pytest.mark.parametrize("part", ["workers", "instances"])
@@ -131,7 +131,7 @@ def test_by_shape(demand: tuple[Demand, ...], expected: int) -> None:
 
 def test_a_job_too_large_is_reported() -> None:
     made = plan(see([], demand=(jobs(2, 8),)), Memory(waiting_since=NOW - 100, capacities=HOLDS_4), BY_SHAPE)
-    assert [hold.reason for hold in of(made, Kind.HOLD)] == [
+    assert [str(hold.reason) for hold in of(made, Kind.HOLD)] == [
         "2 jobs of 8 CPUs can never run: a VM holds 4 CPUs, 4000 MB memory; not counted as demand"
     ]
 
@@ -250,7 +250,7 @@ def test_the_longest_idle_goes_first_and_the_minimum_stays() -> None:
     workers = tuple(worker(number, idle_seconds=seconds) for number, seconds in ((1, 4000), (2, 6000), (3, 5000)))
     made = plan(see(records, workers=workers), remember(records), replace(PLAIN, min_vms=1))
     assert ended(made) == [records[1].id, records[2].id]
-    assert [hold.reason for hold in of(made, Kind.HOLD)] == ["1 idle VM kept: min_vms is 1"]
+    assert [str(hold.reason) for hold in of(made, Kind.HOLD)] == ["1 idle VM kept: min_vms is 1"]
 
 
 def test_a_booting_vm_keeps_no_idle_worker_from_being_the_minimum() -> None:
@@ -279,7 +279,7 @@ def test_one_request_takes_only_so_many_vms_and_says_so() -> None:
     policy = replace(PLAIN, pools=(Pool("default", 0, None),), max_vms=None)
     made = plan(see([], demand=(jobs(8000),)), Memory(waiting_since=NOW - 100), policy)
     assert launched(made) == 1000
-    assert of(made, Kind.LAUNCH)[0].reason.endswith("; one request takes no more than 1000")
+    assert of(made, Kind.LAUNCH)[0].reason.text.endswith("; one request takes no more than 1000")
 
 
 def test_the_breaker_stops_launches_and_says_why() -> None:
@@ -287,7 +287,7 @@ def test_the_breaker_stops_launches_and_says_why() -> None:
     memory = Memory(waiting_since=NOW - 100, breakers={"default": breaker})
     made = plan(see([], demand=(jobs(8),)), memory, PLAIN)
     assert not launched(made)
-    assert "launches pause for 200 s more: VM i-1 did not join" in of(made, Kind.HOLD)[-1].reason
+    assert "launches pause for 200 s more: VM i-1 did not join" in of(made, Kind.HOLD)[-1].reason.text
 
 
 def test_after_a_pause_one_vm_is_tried() -> None:
@@ -464,7 +464,7 @@ def test_a_worker_that_somebody_closed_does_not_fill_the_minimum_in_place_of_an_
 def test_a_worker_is_called_closed_only_if_it_is(closed: bool, said: str) -> None:
     record = joined(1, closing_at=NOW - 9, closed=closed)
     made = plan(see([record], workers=(worker(1),)), remember([record]), PLAIN)
-    assert [decision.reason for decision in of(made, Kind.TERMINATE)] == [
+    assert [str(decision.reason) for decision in of(made, Kind.TERMINATE)] == [
         f"its worker {said} for a termination that has not succeeded yet"
     ]
 
@@ -474,4 +474,4 @@ def test_what_became_of_the_last_boots_is_said_whatever_was_refused_since() -> N
     memory = remember([vm(1)], waiting_since=NOW - 100, breakers={"default": broken})
     made = plan(see([vm(1)], demand=(jobs(20),)), memory, PLAIN)
     assert launched(made) == 0
-    assert any(hold.reason.endswith("must join first: no such command") for hold in of(made, Kind.HOLD))
+    assert any(hold.reason.text.endswith("must join first: no such command") for hold in of(made, Kind.HOLD))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from elastiq.decisions import Decision, End, Kind, Outcome
+from elastiq.decisions import Decision, End, Kind, Outcome, Reason, Token
 from elastiq.errors import StateError
 from elastiq.memory import Breaker, Departed, Intent, Memory, VmRecord
 from elastiq.model import InstanceState, Shape
@@ -144,7 +144,7 @@ def test_a_failed_save_changes_nothing_and_is_tried_again(tmp_path: Path) -> Non
 def test_decisions_are_kept_and_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("elastiq.state.DECISIONS_KEPT", 5)
     state = State(tmp_path, NOW)
-    decision = Decision(Kind.LAUNCH, "8 jobs wait", count=2)
+    decision = Decision(Kind.LAUNCH, Reason(Token.NO_ROOM, "8 jobs wait"), count=2)
     for number in range(9):
         state.record(NOW + number, decision, Outcome(decision, End.DONE, f"launched {number}"))
     state.close()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from elastiq.decisions import Decision, End, Kind, Outcome
+from elastiq.decisions import Decision, End, Kind, Outcome, Reason, Token
 from elastiq.memory import Breaker, Intent, Memory, VmRecord
 from elastiq.model import Instance, InstanceState, Observation, Policy, Pool, Shape, Worker
 from elastiq.planning import patience
@@ -219,7 +219,9 @@ def test_a_worker_teaches_only_what_vms_of_its_own_type_hold(type_: str, teaches
 def test_a_vm_is_of_the_type_that_was_asked_for_before_any_listing_says_so() -> None:
     """Found by the simulator: its worker joined while the cloud hung, and the type was changed meanwhile."""
     memory = Memory(intents=(Intent("t1", "default", 1, NOW, "small"),))
-    launch = Outcome(Decision(Kind.LAUNCH, "jobs wait", count=1), End.DONE, instance_ids=("i-1",), token="t1")
+    launch = Outcome(
+        Decision(Kind.LAUNCH, Reason(Token.NO_ROOM, "jobs wait"), count=1), End.DONE, instance_ids=("i-1",), token="t1"
+    )
     launched = learn(memory, launch, NOW)
     assert launched.vms["i-1"].type == "small"
     policy = replace(POLICY, pools=(Pool(instance_type="large"),))

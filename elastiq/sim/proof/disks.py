@@ -111,7 +111,7 @@ class WatchedState:
             return
         self._full()
         done = outcome is not None and outcome.end is End.DONE
-        self.recorded.append((decision.kind.value, decision.instance_id or decision.pool, decision.reason, done))
+        self.recorded.append((decision.kind.value, decision.instance_id or decision.pool, str(decision.reason), done))
         self.state.record(at, decision, outcome)
 
     def save_report(self, report: Mapping[str, object]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from elastiq.decisions import Decision, End, Kind, Outcome
+from elastiq.decisions import Decision, End, Kind, Outcome, Reason, Token
 from elastiq.memory import Intent, Memory, VmRecord
 from elastiq.model import Instance, InstanceState, Observation, Policy
 from elastiq.planning.breaker import boot_failed
@@ -15,7 +15,8 @@ from elastiq.planning.tracking import track
 
 NOW = 1_000_000.0
 RECORD = VmRecord("i-00000001", launched_at=NOW - 5000, address="10.0.0.5", name="ip-10-0-0-5.cloud")
-TERMINATE = Decision(Kind.TERMINATE, "idle", instance_id=RECORD.id)
+JOBS_WAIT, DID_NOT_JOIN = Reason(Token.NO_ROOM, "jobs wait"), Reason(Token.NEVER_JOINED, "did not join")
+TERMINATE = Decision(Kind.TERMINATE, Reason(Token.IDLE, "idle"), instance_id=RECORD.id)
 
 
 def vms(*records: VmRecord) -> Memory:
@@ -41,7 +42,7 @@ def test_a_job_that_keeps_a_lost_worker_gives_it_no_new_time_unless_it_had_been_
 def test_the_end_of_a_boot_is_kept_beside_the_reason_of_a_pause() -> None:
     breaker = boot_failed(None, NOW, "a broken image")
     memory = Memory(breakers={"default": breaker}, intents=(Intent("t", "default", 1, NOW),))
-    refused = Outcome(Decision(Kind.LAUNCH, "jobs wait", count=1), End.FAILED, "no capacity", token="t")
+    refused = Outcome(Decision(Kind.LAUNCH, JOBS_WAIT, count=1), End.FAILED, "no capacity", token="t")
     after = learn(memory, refused, NOW).breakers["default"]
     assert (after.reason, after.boot_reason) == ("no capacity", "a broken image")
 
@@ -60,7 +61,7 @@ def test_failed_terminations_back_off_and_a_refused_close_leaves_everything_as_i
 @pytest.mark.parametrize(("end", "left"), [(End.UNCLEAR, 1), (End.FAILED, 0)])
 def test_a_failed_launch_stays_open_only_if_it_may_have_worked(end: End, left: int) -> None:
     memory = Memory(intents=(Intent("t", "default", 2, NOW),))
-    launch = Decision(Kind.LAUNCH, "jobs wait", count=2)
+    launch = Decision(Kind.LAUNCH, JOBS_WAIT, count=2)
     after = learn(memory, Outcome(launch, end, "quota", token="t"), NOW)
     assert len(after.intents) == left
     assert after.breakers["default"].paused_until == (0 if end is End.UNCLEAR else NOW + 15), (
@@ -70,7 +71,7 @@ def test_a_failed_launch_stays_open_only_if_it_may_have_worked(end: End, left: i
 
 @pytest.mark.parametrize("end", [End.DONE, End.FAILED, End.UNCLEAR])
 def test_a_failed_boot_counts_once_however_often_its_termination_is_asked_for(end: End) -> None:
-    decision = Decision(Kind.TERMINATE, "did not join", instance_id=RECORD.id, failed_boot=True)
+    decision = Decision(Kind.TERMINATE, DID_NOT_JOIN, instance_id=RECORD.id, failed_boot=True)
     memory = vms(RECORD)
     for _ in range(4):
         memory = learn(memory, Outcome(decision, end), NOW)
@@ -85,13 +86,13 @@ def test_a_failed_boot_counts_once_however_often_its_termination_is_asked_for(en
 
 
 def test_a_termination_that_a_job_prevents_is_no_failed_boot() -> None:
-    decision = Decision(Kind.TERMINATE, "did not join", instance_id=RECORD.id, failed_boot=True)
+    decision = Decision(Kind.TERMINATE, DID_NOT_JOIN, instance_id=RECORD.id, failed_boot=True)
     assert not learn(vms(RECORD), Outcome(decision, End.REFUSED), NOW).breakers
 
 
 def test_what_was_launched_is_remembered_with_what_was_asked_for_and_ends_the_row_of_refusals() -> None:
     known = VmRecord("i-2", launched_at=NOW - 5, state=InstanceState.RUNNING)
-    launch = Decision(Kind.LAUNCH, "jobs wait", count=2)
+    launch = Decision(Kind.LAUNCH, JOBS_WAIT, count=2)
     memory = Memory(vms={"i-2": known}, intents=(Intent("t", "default", 2, NOW - 5, instance_type="m1.small"),))
     for _ in range(2):
         refused = learn(memory, Outcome(launch, End.FAILED, "quota", token="other"), NOW)
@@ -104,6 +105,6 @@ def test_what_was_launched_is_remembered_with_what_was_asked_for_and_ends_the_ro
 
 def test_a_dry_run_of_a_launch_leaves_nothing_open_and_pauses_nothing() -> None:
     memory = Memory(intents=(Intent("t", "default", 2, NOW),))
-    after = learn(memory, Outcome(Decision(Kind.LAUNCH, "jobs wait", count=2), End.REFUSED, token="t"), NOW)
+    after = learn(memory, Outcome(Decision(Kind.LAUNCH, JOBS_WAIT, count=2), End.REFUSED, token="t"), NOW)
     assert not after.intents
     assert after.breakers["default"].paused_until == 0

@@ -15,7 +15,7 @@ from elastiq.clock import Clock
 from elastiq.ec2 import Limits
 from elastiq.errors import BatchError, CloudError, CloudFault
 from elastiq.model import Pool, Worker
-from elastiq.planning.plan import MOST_VMS_AT_ONCE
+from elastiq.planning.up import MOST_VMS_AT_ONCE
 from elastiq.plugins import Closing
 from elastiq.process.lanes import (
     GIVE_UP_SECONDS,

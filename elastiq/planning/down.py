@@ -1,0 +1,227 @@
+"""Which VMs go, and why each of the others stays.
+
+The rules for idle time and deployment time are the original elastiq's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+
+from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
+from elastiq.memory import VmRecord
+from elastiq.model import InstanceState, Worker
+from elastiq.planning import patience, words
+from elastiq.planning.fleet import Fleet
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a rule says of a VM."""
+
+    reason: Reason
+    goes: bool = False
+    is_failed_boot: bool = False
+    """True if it never became a worker."""
+
+
+@dataclass
+class Down:
+    """What is decided for VMs, while it is being decided."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    def answer(self, record: VmRecord, answer: Answer) -> None:
+        """Let a VM go or stay."""
+        self.verdicts.append(Verdict(answer.reason, instance_id=record.id))
+        if answer.goes:
+            self.decisions.append(
+                Decision(
+                    Kind.TERMINATE,
+                    answer.reason,
+                    record.pool,
+                    instance_id=record.id,
+                    failed_boot=answer.is_failed_boot,
+                )
+            )
+
+    @property
+    def going(self) -> set[str]:
+        return {decision.instance_id for decision in self.decisions if decision.kind is Kind.TERMINATE}
+
+
+def plan_down(fleet: Fleet, reopened: Collection[str], *, is_lacking: bool) -> Down:
+    """Return which VMs go; `is_lacking` tells that jobs lack room."""
+    down = Down()
+    idle: list[tuple[float, VmRecord]] = []
+    for record in fleet.records:
+        worker = fleet.worker(record)
+        if record.id in reopened:
+            down.answer(record, _stays(Token.REOPENED, record, worker))
+            continue
+        answer = next((found for found in (rule(fleet, record, worker) for rule in RULES) if found), None)
+        if answer is not None:
+            down.answer(record, answer)
+        elif worker is not None:
+            idle.append((worker.idle_seconds or 0.0, record))
+    for seconds, record in idle:
+        if seconds <= fleet.policy.idle_for_time_s:
+            down.answer(record, _stays(Token.IDLE_YET_SHORT, record, fleet.worker(record)))
+    idle = [entry for entry in idle if entry[0] > fleet.policy.idle_for_time_s]
+    in_the_way = _in_the_way(idle, down.going, fleet) if is_lacking else None
+    if in_the_way is not None:
+        down.answer(in_the_way, Answer(words.in_the_way(in_the_way), goes=True))
+        idle = [entry for entry in idle if entry[1] is not in_the_way]
+    _end_idle(down, idle, fleet)
+    return down
+
+
+def left_alone(fleet: Fleet) -> list[Decision]:
+    """Say which VMs are counted, and why elastiq does nothing about them."""
+    reasons = []
+    alike = [id_ for intent in fleet.memory.intents for id_ in intent.lookalikes]
+    if alike:
+        reasons.append(words.lookalikes(alike, fleet.policy))
+    missing = [
+        id_
+        for id_ in fleet.own_workers
+        if fleet.now - (fleet.memory.vms[id_].missing_since or fleet.now) > patience.MISSING_GRACE_SECONDS
+    ]
+    if missing:
+        reasons.append(words.not_listed(missing))
+    drained = [id_ for id_, worker in fleet.own_workers.items() if worker.closed_by_other]
+    if drained:
+        reasons.append(words.closed_by_other(drained))
+    return [Decision(Kind.HOLD, reason) for reason in reasons]
+
+
+def nothing_is_known(records: Iterable[VmRecord]) -> Down:
+    """Return that every VM stays, because workers or VMs cannot be read."""
+    reason = words.world_unknown()
+    return Down(verdicts=[Verdict(reason, instance_id=record.id) for record in records])
+
+
+def _stays(token: Token, record: VmRecord, worker: Worker | None) -> Answer:
+    return Answer(words.stays(token, record, worker))
+
+
+def _going(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    return None if record.terminated_at is None else _stays(Token.GOING, record, worker)
+
+
+def _retry_later(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    return _stays(Token.RETRY_LATER, record, worker) if fleet.now < record.terminate_retry_at else None
+
+
+def _closed_by_other(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    if not fleet.is_closed_by_other(record) or record.doomed or record.state is InstanceState.ERROR:
+        return None
+    return _stays(Token.CLOSED_BY_OTHER, record, worker)
+
+
+def _unfinished(_fleet: Fleet, record: VmRecord, _worker: Worker | None) -> Answer | None:
+    if not record.leaving:
+        return None
+    return Answer(words.unfinished(record), goes=True, is_failed_boot=record.joined_at is None)
+
+
+def _in_error(_fleet: Fleet, record: VmRecord, _worker: Worker | None) -> Answer | None:
+    if record.state is not InstanceState.ERROR:
+        return None
+    return Answer(words.in_error(record), goes=True, is_failed_boot=record.joined_at is None)
+
+
+def _not_listed(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    return None if record.missing_since is None else _stays(Token.NOT_LISTED, record, worker)
+
+
+def _closed_for_long(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    """A VM whose worker is closed although elastiq knows of no termination.
+
+    Where the batch system does not tell who closed it, somebody else may have a reason; but so may elastiq have had,
+    before its records were lost.
+    """
+    if worker is None or not worker.closed or worker.jobs:
+        return None
+    idle_seconds = worker.idle_seconds or 0.0
+    if idle_seconds <= fleet.policy.idle_for_time_s + fleet.policy.lost_worker_time_s:
+        return _stays(Token.CLOSED_BY_SOMEBODY, record, worker)
+    return Answer(words.closed_and_idle(record, idle_seconds), goes=True)
+
+
+def _at_work(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    if worker is None or (record.works and not worker.jobs):
+        return None
+    return _stays(Token.AT_WORK, record, worker)
+
+
+def _never_joined(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    # Patience is counted up to when the workers were last looked at: one may have joined since.
+    late = fleet.seen_at - record.awaited_since > fleet.policy.estimated_vm_deploy_time_s
+    if worker is not None or record.joined_at is not None:
+        return None
+    if late:
+        return Answer(words.never_joined(record, fleet.policy), goes=True, is_failed_boot=True)
+    return _stays(Token.STILL_BOOTING, record, worker)
+
+
+def _worker_lost(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    if worker is not None:
+        return None
+    if record.lost_since is not None and fleet.seen_at - record.lost_since > fleet.policy.lost_worker_time_s:
+        return Answer(words.worker_lost(record, fleet.policy), goes=True)
+    return _stays(Token.WORKER_OUT_OF_SIGHT, record, worker)
+
+
+RULES: tuple[Callable[[Fleet, VmRecord, Worker | None], Answer | None], ...] = (
+    _going,
+    _retry_later,
+    _closed_by_other,
+    _unfinished,
+    _in_error,
+    _not_listed,
+    _closed_for_long,
+    _at_work,
+    _never_joined,
+    _worker_lost,
+)
+"""In this order: the first one that answers decides. A VM on which none does has an idle worker."""
+
+
+def _in_the_way(idle: Iterable[tuple[float, VmRecord]], going: Collection[str], fleet: Fleet) -> VmRecord | None:
+    """Return the VM of an earlier type that has idled for long while jobs lack room and the quota leaves none.
+
+    The minimum would keep it, and none of the type that is launched now could come: those jobs may need just that.
+    """
+    if going or any(record.leaving for record in fleet.records):
+        return None
+    for _, record in sorted(idle, key=lambda entry: -entry[0]):
+        pool = fleet.policy.pool(record.pool)
+        if pool is not None and not pool.takes(record.type) and not fleet.quota_room(pool):
+            return record
+    return None
+
+
+def _end_idle(down: Down, idle: Iterable[tuple[float, VmRecord]], fleet: Fleet) -> None:
+    """Let the longest idle VMs go, down to the minimum.
+
+    VMs that are still booting, or whose worker somebody else closed, keep nobody alive.
+    """
+    policy, going = fleet.policy, down.going
+    open_workers = {id_ for id_, worker in fleet.own_workers.items() if not worker.closed}
+    joined = [one for one in fleet.records if one.works and one.id in open_workers and one.id not in going]
+    spare = len(joined) - policy.min_vms
+    pool_spare = {pool.name: sum(one.pool == pool.name for one in joined) - pool.min_vms for pool in policy.pools}
+    kept = []
+    for seconds, record in sorted(idle, key=lambda entry: -entry[0]):
+        if spare > 0 and pool_spare.get(record.pool, 1) > 0:
+            spare -= 1
+            pool_spare[record.pool] = pool_spare.get(record.pool, 1) - 1
+            down.answer(record, Answer(words.idle(record, seconds, policy), goes=True))
+        else:
+            kept.append(record)
+    if kept:
+        down.decisions.append(Decision(Kind.HOLD, words.kept_for_minimum(len(kept), policy)))
+    for record in kept:
+        down.answer(record, _stays(Token.KEPT_FOR_MINIMUM, record, fleet.worker(record)))

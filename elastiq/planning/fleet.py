@@ -1,0 +1,133 @@
+"""elastiq's VMs and workers at one moment: what room they have, what counts, and what is left of the quota."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from elastiq.decisions import Figures, Token
+from elastiq.memory import Memory, VmRecord
+from elastiq.model import DEFAULT_JOBS_PER_VM, InstanceState, Observation, Policy, Pool, Worker
+from elastiq.planning import patience
+from elastiq.planning.packing import UNLIMITED, Room
+from elastiq.planning.tracking import Situation
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What the rules of a plan ask about. Nothing of it changes while a plan is made."""
+
+    now: float
+    memory: Memory
+    policy: Policy
+    own_workers: Mapping[str, Worker]
+    """Workers on VMs of elastiq, by instance id."""
+    foreign_workers: tuple[Worker, ...]
+    seen_at: float
+    """When the workers were last looked at."""
+
+    @staticmethod
+    def of(observation: Observation, situation: Situation, policy: Policy) -> Fleet:
+        """Return the fleet as `observation` shows it."""
+        seen_at = observation.now - observation.workers_age_seconds
+        own, foreign = situation.own_workers, situation.foreign_workers
+        return Fleet(observation.now, situation.memory, policy, own, foreign, seen_at)
+
+    @property
+    def records(self) -> Iterable[VmRecord]:
+        return self.memory.vms.values()
+
+    def worker(self, record: VmRecord) -> Worker | None:
+        """Return the live worker of a VM."""
+        return self.own_workers.get(record.id)
+
+    def is_closed_by_other(self, record: VmRecord) -> bool:
+        worker = self.worker(record)
+        return worker is not None and worker.closed_by_other
+
+    def is_on_its_way(self, record: VmRecord) -> bool:
+        """Return whether it is expected to join yet."""
+        late = self.now - record.awaited_since > self.policy.estimated_vm_deploy_time_s
+        return record.works and record.joined_at is None and not late
+
+    def is_just_out_of_sight(self, record: VmRecord) -> bool:
+        """Return whether its worker is probably coming back: just reopened, or the batch system was restarted."""
+        unseen = record.lost_since is None or self.now - record.lost_since <= patience.OUT_OF_SIGHT_SECONDS
+        return record.works and record.joined_at is not None and unseen
+
+    def pool_of(self, record: VmRecord) -> Pool:
+        """Return the pool of a VM; the first one if its own is not configured any more."""
+        return self.policy.pool(record.pool) or self.policy.pools[0]
+
+    def new_room(self, pool: Pool, type_: str = "") -> Room:
+        """Return what one VM of `pool` takes: a new one, or one of an earlier `type_`."""
+        capacity = self.memory.capacities.get(type_ if type_ and pool.instance_type else pool.capacity_key)
+        if self.policy.n_jobs_per_vm is not None:
+            return Room(None, self.policy.n_jobs_per_vm, Token.ROOM_BOOTING)
+        if capacity is None:
+            return Room(None, DEFAULT_JOBS_PER_VM, Token.ROOM_BOOTING)
+        return Room(capacity, UNLIMITED, Token.ROOM_BOOTING)
+
+    def rooms(self) -> list[Room]:
+        """Return the room on elastiq's workers that take jobs, and on VMs that are on their way.
+
+        A free worker of elastiq is as good as a new VM, so what fits there needs no launch, however long it waits.
+        """
+        jobs_per_vm = self.policy.n_jobs_per_vm
+        rooms = []
+        for record in self.records:
+            worker = self.worker(record)
+            if worker is not None and record.works and not worker.closed:
+                jobs = UNLIMITED if jobs_per_vm is None else max(0, jobs_per_vm - worker.jobs)
+                rooms.append(Room(worker.free, jobs, Token.HAS_ROOM))
+            elif worker is None and (self.is_on_its_way(record) or self.is_just_out_of_sight(record)):
+                rooms.append(self.new_room(self.pool_of(record), record.type))
+        for intent in self.memory.intents:
+            pool = self.policy.pool(intent.pool)
+            if pool is not None and not intent.needs_people:
+                rooms += [self.new_room(pool, intent.instance_type) for _ in range(self.memory.unseen(intent))]
+        return rooms
+
+    def foreign_rooms(self) -> list[Room]:
+        """Return the room on workers that are not elastiq's."""
+        return [Room(one.free, UNLIMITED, Token.FOREIGN_ROOM) for one in self.foreign_workers if not one.closed]
+
+    def possible(self, pool: str) -> int:
+        """Return how many VMs may exist that elastiq does not know for its own."""
+        return self.awaited(pool) + sum(
+            len(intent.lookalikes) for intent in self.memory.intents if intent.pool == pool and intent.needs_people
+        )
+
+    def awaited(self, pool: str) -> int:
+        """Return how many VMs may still turn up as elastiq's own."""
+        intents = (intent for intent in self.memory.intents if intent.pool == pool and not intent.needs_people)
+        return sum(map(self.memory.unseen, intents))
+
+    def quota_left(self, pool: Pool) -> int:
+        """Return what is left of the quota for `pool`; less than nothing if the quota was lowered."""
+        of_pool = sum(record.counts for record in self.records if record.pool == pool.name) + self.possible(pool.name)
+        of_cluster = sum(record.counts for record in self.records)
+        of_cluster += sum(self.possible(name) for name in {intent.pool for intent in self.memory.intents})
+        return min(
+            UNLIMITED if pool.max_vms is None else pool.max_vms - of_pool,
+            UNLIMITED if self.policy.max_vms is None else self.policy.max_vms - of_cluster,
+        )
+
+    def quota_room(self, pool: Pool) -> int:
+        """Return how many more VMs of `pool` may be launched."""
+        return max(0, self.quota_left(pool))
+
+    def figures(self, observation: Observation) -> Figures:
+        """Return the cluster in numbers, for people."""
+        pending = sum(record.state is InstanceState.PENDING for record in self.records)
+        gone = sum(not record.counts for record in self.records)
+        demand, workers = observation.demand, observation.workers
+        busy = None if workers is None else sum(worker.jobs > 0 for worker in workers)
+        return Figures(
+            None if demand is None else sum(group.jobs for group in demand),
+            busy,
+            None if workers is None or busy is None else len(workers) - busy,
+            pending,
+            len(self.memory.vms) - pending - gone,
+            sum(self.possible(pool.name) for pool in self.policy.pools),
+        )

@@ -1,0 +1,84 @@
+"""When something would change by itself: moments at which a limit of patience is over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from elastiq.memory import Memory, VmRecord
+from elastiq.model import Observation, Policy
+from elastiq.planning import patience
+from elastiq.planning.intents import settle_seconds
+
+
+def wake_at(observation: Observation, memory: Memory, policy: Policy) -> float:
+    """Return from when on a plan for the same answers of the world comes out differently; infinity: never."""
+    return _first(_of_the_plan(observation, memory, policy), observation.now)
+
+
+def look_at(observation: Observation, memory: Memory, policy: Policy) -> float:
+    """Return from when on a new look at a world that has not changed leads to another plan, or to a try to have a
+    dead worker forgotten; infinity: never.
+
+    A limit that was passed after the last look is noticed at the next one, so this may lie in the past.
+    """
+    ages = (observation.demand_age_seconds, observation.workers_age_seconds, observation.instances_age_seconds)
+    return _first(_of_a_look(observation, memory, policy), observation.now - max(ages))
+
+
+def _first(moments: Iterable[float], since: float) -> float:
+    return min((moment for moment in moments if moment >= since), default=math.inf)
+
+
+def _of_the_plan(observation: Observation, memory: Memory, policy: Policy) -> Iterator[float]:
+    for record in memory.vms.values():
+        yield record.terminate_retry_at
+        yield record.reopen_retry_at
+        if record.joined_at is None:
+            yield record.awaited_since + policy.estimated_vm_deploy_time_s
+        if record.lost_since is not None:
+            yield record.lost_since + patience.OUT_OF_SIGHT_SECONDS
+        if record.missing_since is not None:
+            yield record.missing_since + patience.MISSING_GRACE_SECONDS
+    for breaker in memory.breakers.values():
+        yield breaker.paused_until
+    if memory.waiting_since is not None:
+        yield memory.waiting_since + policy.waiting_jobs_time_s
+        yield memory.waiting_since + policy.estimated_vm_deploy_time_s
+
+
+def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iterator[float]:
+    for record in memory.vms.values():
+        yield from _of_a_vm(record, policy)
+    workers_at = observation.now - observation.workers_age_seconds
+    for worker in observation.workers or ():
+        if worker.idle_seconds is not None:
+            idle_since = workers_at - worker.idle_seconds
+            yield idle_since + policy.idle_for_time_s
+            yield idle_since + policy.idle_for_time_s + policy.lost_worker_time_s
+    demand_at = observation.now - observation.demand_age_seconds
+    for group in observation.demand or ():
+        if group.oldest_wait_seconds is not None:
+            yield demand_at - group.oldest_wait_seconds + policy.estimated_vm_deploy_time_s
+    for gone in memory.to_forget.values():
+        yield gone.retry_at
+    for intent in memory.intents:
+        yield intent.waiting_since + settle_seconds(intent)
+        if intent.unseen_since is not None:
+            yield intent.unseen_since + patience.UNSEEN_SECONDS
+
+
+def _of_a_vm(record: VmRecord, policy: Policy) -> Iterator[float]:
+    yield record.launched_at  # a listing that began before cannot show it
+    if record.joined_at is None:
+        yield record.awaited_since + policy.estimated_vm_deploy_time_s
+    if record.lost_since is not None:
+        yield record.lost_since + policy.lost_worker_time_s
+        yield record.lost_since + patience.MISSING_GRACE_SECONDS
+    if record.missing_since is not None:
+        yield record.missing_since + patience.MISSING_GRACE_SECONDS
+    if record.terminated_at is not None:
+        yield record.terminated_at
+        yield record.terminated_at + patience.TERMINATE_AGAIN_SECONDS
+    if record.closing_at is not None:
+        yield record.closing_at + patience.CLOSE_AGAIN_SECONDS

@@ -1,0 +1,247 @@
+"""Every sentence of a plan, with its token and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from elastiq.decisions import Decision, Figures, Kind, Reason, Token
+from elastiq.memory import Breaker, VmRecord
+from elastiq.model import Demand, Observation, Policy, Pool, Shape, Worker
+
+NAMES_SHOWN = 5
+"""Of VMs, in one reason."""
+
+GROUPS_SHOWN = 3
+"""Of jobs, in one reason."""
+
+
+def unreadable(observation: Observation) -> Reason | None:
+    """Return why nothing is launched, or None if queue, workers and VMs are all known."""
+    parts = {
+        "the queue": observation.demand,
+        "the workers": observation.workers,
+        "the VMs": observation.instances,
+    }
+    what = " and ".join(name for name, part in parts.items() if part is None)
+    faults = f" ({'; '.join(observation.faults)})" if observation.faults else ""
+    return Reason(Token.UNREADABLE, f"{what} cannot be read, so nothing is launched{faults}", what) if what else None
+
+
+def world_unknown() -> Reason:
+    return Reason(Token.WORLD_UNKNOWN, "the workers or the VMs cannot be read, so nothing is terminated")
+
+
+def room_for(jobs: int) -> Reason:
+    text = f"workers present or booting have room for {_jobs(jobs)} still waiting"
+    return Reason(Token.HAS_ROOM, text, numbers={"jobs": jobs})
+
+
+def room_booting(jobs: int) -> Reason:
+    text = f"VMs that are booting will have room for {_jobs(jobs)}"
+    return Reason(Token.ROOM_BOOTING, text, numbers={"jobs": jobs})
+
+
+def foreign_room(jobs: int, policy: Policy) -> Reason:
+    seconds = policy.estimated_vm_deploy_time_s
+    text = f"a worker that is not elastiq's has room for {_jobs(jobs)}; believed for {seconds:g} s"
+    return Reason(Token.FOREIGN_ROOM, text, numbers={"jobs": jobs, "seconds": seconds})
+
+
+def below_threshold(jobs: int, policy: Policy) -> Reason:
+    threshold = policy.waiting_jobs_threshold
+    text = f"{_without_room(jobs)}, fewer than waiting_jobs_threshold {threshold}"
+    return Reason(Token.BELOW_THRESHOLD, text, numbers={"jobs": jobs, "threshold": threshold})
+
+
+def waiting_time(jobs: int, waited_seconds: float, policy: Policy) -> Reason:
+    limit = policy.waiting_jobs_time_s
+    text = f"{_without_room(jobs)} for {waited_seconds:.0f} s; VMs are launched after waiting_jobs_time_s {limit:g}"
+    return Reason(Token.WAITING_TIME, text, numbers={"jobs": jobs, "seconds": waited_seconds, "limit": limit})
+
+
+def no_room(jobs: int, pool: Pool, policy: Policy) -> Reason:
+    seconds = policy.waiting_jobs_time_s
+    text = f"{_without_room(jobs)} for more than {seconds:g} s"
+    return Reason(Token.NO_ROOM, text, pool.name, {"jobs": jobs, "seconds": seconds})
+
+
+def below_minimum(pool: Pool, policy: Policy) -> Reason:
+    minimum = max(pool.min_vms, policy.min_vms)
+    text = f"fewer VMs than min_vms {minimum} are at work"
+    return Reason(Token.BELOW_MINIMUM, text, pool.name, {"min_vms": minimum})
+
+
+def reopened(jobs: int, record: VmRecord) -> Reason:
+    state = "is closed but not terminated" if record.closed else "may be closed for a termination"
+    text = f"{_without_room(jobs)} and the worker of this VM {state}"
+    return Reason(Token.REOPENED, text, record.id, {"jobs": jobs})
+
+
+def paused(why: Reason, breaker: Breaker, now: float) -> Reason:
+    seconds = breaker.paused_until - now
+    text = f"{why}, but launches pause for {seconds:.0f} s more: {breaker.reason}"
+    return Reason(Token.LAUNCHES_PAUSED, text, why.subject, {**why.numbers, "pause_seconds": seconds})
+
+
+def quota_full(why: Reason, maximum: int | None) -> Reason:
+    return Reason(Token.QUOTA_FULL, f"{why}, but all of max_vms {maximum} are in use", why.subject, why.numbers)
+
+
+def quota_leaves(why: Reason, room: int, maximum: int | None) -> Reason:
+    text = f"{why}; max_vms {maximum} leaves {room}"
+    return Reason(why.token, text, why.subject, {**why.numbers, "room": room})
+
+
+def request_takes(why: Reason, room: int) -> Reason:
+    text = f"{why}; one request takes no more than {room}"
+    return Reason(why.token, text, why.subject, {**why.numbers, "room": room})
+
+
+def trial_booting(why: Reason, breaker: Breaker) -> Reason:
+    text = f"{why}, but {_never_joined(breaker)}, so the one that is booting must join first: {breaker.boot_reason}"
+    return Reason(Token.TRIAL_BOOTING, text, why.subject, {"failed_boots": breaker.failed_boots})
+
+
+def trial(why: Reason, breaker: Breaker) -> Reason:
+    text = f"{why}; one VM to try, since {_never_joined(breaker)}"
+    return Reason(Token.TRIAL, text, why.subject, {**why.numbers, "failed_boots": breaker.failed_boots})
+
+
+def quota_leaves_too_few(jobs: int, machines: int, room: int, policy: Policy) -> Reason:
+    what = f"{_jobs(jobs)} {'lacks' if jobs == 1 else 'lack'} {machines} VMs at once"
+    text = f"{what}, but max_vms {policy.max_vms} leaves {room}, so none is launched for that"
+    return Reason(Token.QUOTA_LEAVES_TOO_FEW, text, numbers={"jobs": jobs, "machines": machines, "room": room})
+
+
+def wider_than_quota(groups: Sequence[Demand], policy: Policy) -> Reason:
+    shown = groups[:GROUPS_SHOWN]
+    what = "; ".join(f"{_jobs(group.jobs)} of {group.vms_per_job} machines at once" for group in shown)
+    sizes = " ".join(str(group.vms_per_job) for group in shown)
+    text = f"{what} can never run: max_vms is {policy.max_vms}; not counted as demand"
+    return Reason(Token.WIDER_THAN_QUOTA, text, sizes)
+
+
+def larger_than_vm(groups: Sequence[Demand], largest: Shape) -> Reason:
+    shown = groups[:GROUPS_SHOWN]
+    what = "; ".join(f"{_jobs(group.jobs)} of {_describe(group.shape)}" for group in shown)
+    sizes = "; ".join(_describe(group.shape) for group in shown)
+    text = f"{what} can never run: a VM holds {_describe(largest)}; not counted as demand"
+    return Reason(Token.LARGER_THAN_VM, text, sizes)
+
+
+def unfinished(record: VmRecord) -> Reason:
+    done = "was closed" if record.closed or record.doomed else "was to be closed"
+    text = f"its worker {done} for a termination that has not succeeded yet"
+    return Reason(Token.UNFINISHED, text, record.id)
+
+
+def in_error(record: VmRecord) -> Reason:
+    detail = f": {record.detail}" if record.detail else ""
+    return Reason(Token.VM_IN_ERROR, f"the cloud says it is in error{detail}", record.id)
+
+
+def never_joined(record: VmRecord, policy: Policy) -> Reason:
+    limit = policy.estimated_vm_deploy_time_s
+    text = f"it has not joined the batch system in {limit:g} s (estimated_vm_deploy_time_s)"
+    return Reason(Token.NEVER_JOINED, text, record.id, {"limit": limit})
+
+
+def worker_lost(record: VmRecord, policy: Policy) -> Reason:
+    limit = policy.lost_worker_time_s
+    text = f"its worker left the batch system and was not back in {limit:g} s (lost_worker_time_s)"
+    return Reason(Token.WORKER_LOST, text, record.id, {"limit": limit})
+
+
+def closed_and_idle(record: VmRecord, idle_seconds: float) -> Reason:
+    text = f"its worker is closed and has been idle for {idle_seconds:.0f} s, so it serves nobody"
+    return Reason(Token.CLOSED_AND_IDLE, text, record.id, {"seconds": idle_seconds})
+
+
+def in_the_way(record: VmRecord) -> Reason:
+    text = f"idle, of the earlier type {record.type}, and in the place of a VM for jobs that it does not hold"
+    return Reason(Token.IN_THE_WAY, text, record.id)
+
+
+def idle(record: VmRecord, seconds: float, policy: Policy) -> Reason:
+    limit = policy.idle_for_time_s
+    text = f"idle for {seconds:.0f} s, more than idle_for_time_s {limit:g}"
+    return Reason(Token.IDLE, text, record.id, {"seconds": seconds, "limit": limit})
+
+
+def kept_for_minimum(kept: int, policy: Policy) -> Reason:
+    text = f"{kept} idle VM{'s' if kept > 1 else ''} kept: min_vms is {policy.min_vms}"
+    return Reason(Token.KEPT_FOR_MINIMUM, text, numbers={"vms": kept, "min_vms": policy.min_vms})
+
+
+def lookalikes(ids: Sequence[str], policy: Policy) -> Reason:
+    names = ", ".join(ids[:NAMES_SHOWN])
+    text = (
+        f"VM {names} may be of a launch whose answer was lost, but has neither its client token nor a tag: it counts "
+        f"and is left alone; give it the tag elastiq:cluster={policy.cluster}, or terminate it"
+    )
+    return Reason(Token.LOOKALIKE, text, names, {"vms": len(ids)})
+
+
+def not_listed(ids: Sequence[str]) -> Reason:
+    names = ", ".join(ids[:NAMES_SHOWN])
+    text = (
+        f"the cloud does not list VM {names}, but the batch system shows its worker: it counts and is left alone; "
+        "check region, api_url and the keys"
+    )
+    return Reason(Token.NOT_LISTED, text, names, {"vms": len(ids)})
+
+
+def closed_by_other(ids: Sequence[str]) -> Reason:
+    names = ", ".join(ids[:NAMES_SHOWN])
+    text = f"VM {names} is left alone: somebody else closed its worker in the batch system"
+    return Reason(Token.CLOSED_BY_OTHER, text, names, {"vms": len(ids)})
+
+
+def stays(token: Token, record: VmRecord, worker: Worker | None) -> Reason:
+    """Return why a VM stays, in the words of the token's meaning, with how long its worker has been idle."""
+    idle_seconds = worker.idle_seconds if worker else None
+    numbers = {} if idle_seconds is None else {"idle_seconds": idle_seconds}
+    return Reason(token, token.meaning[0].lower() + token.meaning[1:].rstrip("."), record.id, numbers)
+
+
+def summary(figures: Figures, policy: Policy, decisions: Iterable[Decision]) -> str:
+    """Return a pass in one sentence."""
+    decisions = tuple(decisions)
+    counts = {
+        "reopen": sum(decision.kind is Kind.REOPEN for decision in decisions),
+        "launch": sum(decision.count for decision in decisions if decision.kind is Kind.LAUNCH),
+        "terminate": sum(decision.kind is Kind.TERMINATE for decision in decisions),
+    }
+    actions = [f"{verb} {count}" for verb, count in counts.items() if count]
+    holds = [str(decision.reason) for decision in decisions if decision.kind is Kind.HOLD]
+    maximum = "unlimited" if policy.max_vms is None else policy.max_vms
+    unconfirmed = f", {figures.vms_unconfirmed} unconfirmed" if figures.vms_unconfirmed else ""
+    return (
+        f"jobs {_number(figures.jobs_waiting)} waiting; workers {_number(figures.workers_busy)} busy, "
+        f"{_number(figures.workers_idle)} idle; VMs {figures.vms_pending} pending, {figures.vms_running} running"
+        f"{unconfirmed} of {policy.min_vms}..{maximum}: {'; '.join([*actions, *holds]) or 'nothing to do'}"
+    )
+
+
+def _number(value: int | None) -> str:
+    return "?" if value is None else str(value)
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'s' if count != 1 else ''}"
+
+
+def _without_room(count: int) -> str:
+    return f"{_jobs(count)} {'has' if count == 1 else 'have'} found no room"
+
+
+def _never_joined(breaker: Breaker) -> str:
+    return f"the last {breaker.failed_boots} VMs never became workers"
+
+
+def _describe(shape: Shape) -> str:
+    parts = [f"{shape.cpus} CPU{'s' if shape.cpus != 1 else ''}"]
+    parts += [f"{shape.memory_mb} MB memory"] if shape.memory_mb else []
+    parts += [f"{shape.disk_mb} MB disk"] if shape.disk_mb else []
+    parts += [f"{shape.gpus} GPU{'s' if shape.gpus != 1 else ''}"] if shape.gpus else []
+    return ", ".join(parts)
