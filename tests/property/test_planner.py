@@ -94,6 +94,7 @@ observations = st.builds(
     Observation,
     st.just(NOW),
     st.none() | demands,
+    st.just(0.0),
     st.none() | workers,
     st.sampled_from([0.0, 40.0]),
     st.none() | instances,
