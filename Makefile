@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 # Of the tests; most of them wait most of the time.
 PROCESSES ?= 3
 
-.PHONY: demo test packages lint format bench sim fuzz race clean
+.PHONY: demo test quick packages lint format bench sim fuzz race clean
 
 demo: $(VENV)/.sandbox
 	$(BIN)/python -m elastiq.sandbox demo
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup tests
+
+# What needs no other program and waits for nothing, in under half a minute.
+quick: $(VENV)/.ready
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) tests/unit
 
 # sdist, wheel, deb and rpm of the last commit in dist/; the same commit gives the same bytes.
 packages: $(VENV)/.package

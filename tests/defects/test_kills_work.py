@@ -13,8 +13,8 @@ from elastiq import clock
 from elastiq.model import Instance, InstanceState, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.htcondor_parse import parse_machines
+from tests.unit.plugins.condor import slot
 from tests.unit.rig import Rig
-from tests.unit.test_htcondor import slot
 
 
 def joined(rig: Rig, vms: int, jobs: int = 0, idle_seconds: float = 0.0) -> None:

@@ -21,7 +21,7 @@ from elastiq.sandbox.spool import Job, WorkerRecord, parse
 from tests.fuzz.targets import SEEDS, TARGETS
 
 FUZZED_ELSEWHERE = {"configuration", "htcondor_total"}
-"""By tests/unit/test_config.py and tests/unit/test_htcondor.py; here only with the seeds, and by atheris."""
+"""By tests/unit (configuration, HTCondor's parsers); here only with the seeds, and by atheris."""
 
 NESTED = b"[" * 200_000
 

@@ -4,6 +4,7 @@ everything. docs/architecture.md shows the same rooms to people."""
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,15 @@ def floor(name: str) -> int:
     return found[0]
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
+@cache
 def imports(path: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -90,16 +97,15 @@ def test_imports_run_downwards(path: Path) -> None:
 @each_source
 def test_no_private_name_leaves_its_file(path: Path) -> None:
     """Neither by an import nor as an attribute of something that is not the file's own."""
-    tree = ast.parse(path.read_text())
     taken = [name for name in imports(path) if name.startswith("elastiq") and any(map(is_private, name.split(".")))]
     assert not taken, f"{path.name} imports {taken}"
-    own = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_self(node.value)}
-    own |= {node.target.id for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and is_name(node.target)}
+    own = {node.name for node in nodes(path) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    own |= {node.attr for node in nodes(path) if isinstance(node, ast.Attribute) and is_self(node.value)}
+    own |= {node.target.id for node in nodes(path) if isinstance(node, ast.AnnAssign) and is_name(node.target)}
     own |= {"_replace", "_asdict", "_exit", "_value_"}
     reached = [
         f"line {node.lineno}: {ast.unparse(node)}"
-        for node in ast.walk(tree)
+        for node in nodes(path)
         if isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr not in own
     ]
     assert not reached, f"{path.name} reaches into private parts: {reached}"
@@ -121,7 +127,7 @@ def is_name(node: ast.AST) -> bool:
 def test_files_and_functions_are_short_enough_to_read(path: Path) -> None:
     text = path.read_text()
     assert len(text.splitlines()) <= MOST_LINES_OF_FILE, f"{path.name} is several things: give each a file"
-    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in nodes(path) if isinstance(node, ast.FunctionDef)]
     long = [f"{node.name}: {lines_of(node)} lines" for node in functions if lines_of(node) > MOST_LINES_OF_FUNCTION]
     assert not long, f"{path.name}: {long}"
 
@@ -157,7 +163,7 @@ CLOCK_CALLS = {("time", "time"), ("time", "monotonic"), ("time", "sleep"), ("dat
 def test_only_the_clock_reads_time(path: Path) -> None:
     calls = {
         (node.func.value.id, node.func.attr)
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name)
     }
     assert path.name == "clock.py" or not calls & CLOCK_CALLS
@@ -167,7 +173,7 @@ def test_only_the_clock_reads_time(path: Path) -> None:
 def test_only_the_core_catches_everything(path: Path) -> None:
     broad = [
         node.lineno
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id == "Exception"))
     ]

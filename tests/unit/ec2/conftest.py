@@ -1,20 +1,8 @@
-"""Endpoints that speak the dialects of EC2, through real HTTP to moto behind a proxy."""
-
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import ClassVar
 
 import pytest
-
-from tests.testbed.moto_server import MotoServer
-from tests.testbed.proxy import Ec2Endpoint
-from tests.unit.ec2.rig import wait_for
-
-MakeEndpoint = Callable[..., Ec2Endpoint]
 
 
 @pytest.fixture
@@ -25,57 +13,3 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture(scope="session")
-def moto() -> Iterator[MotoServer]:
-    with MotoServer() as server:
-        yield server
-
-
-@pytest.fixture
-def make_endpoint(moto: MotoServer) -> Iterator[MakeEndpoint]:
-    endpoints: list[Ec2Endpoint] = []
-
-    def make(**settings: object) -> Ec2Endpoint:
-        endpoints.append(Ec2Endpoint(moto_url=moto.url, **settings))  # type: ignore[arg-type]
-        return endpoints[-1]
-
-    yield make
-    for endpoint in endpoints:
-        endpoint.stop()
-
-
-@pytest.fixture
-def aws(make_endpoint: MakeEndpoint) -> Ec2Endpoint:
-    return make_endpoint(dialect="aws")
-
-
-@pytest.fixture
-def openstack(make_endpoint: MakeEndpoint) -> Ec2Endpoint:
-    return make_endpoint(dialect="openstack", terminated_listed_seconds=0)
-
-
-@pytest.fixture(params=["aws", "openstack"])
-def either(request: pytest.FixtureRequest, make_endpoint: MakeEndpoint) -> Ec2Endpoint:
-    return make_endpoint(dialect=request.param)
-
-
-class AskedThread(threading.Thread):
-    """The thread of a request. Its deadline begins when the endpoint has been asked."""
-
-    endpoint: ClassVar[Ec2Endpoint]
-
-    def start(self) -> None:
-        self.asked_before = len(self.endpoint.requests)
-        super().start()
-
-    def join(self, timeout: float | None = None) -> None:
-        wait_for(lambda: len(self.endpoint.requests) > self.asked_before or not self.is_alive())
-        super().join(timeout)
-
-
-@pytest.fixture
-def deadlines_begin_when_asked(monkeypatch: pytest.MonkeyPatch, aws: Ec2Endpoint) -> None:
-    monkeypatch.setattr(AskedThread, "endpoint", aws, raising=False)
-    monkeypatch.setattr("elastiq.ec2.threading", SimpleNamespace(Thread=AskedThread, Event=threading.Event))

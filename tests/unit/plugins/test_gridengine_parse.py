@@ -1,18 +1,11 @@
-"""What Grid Engine prints and what it means: recorded from Grid Engine 8.1.9, and garbage."""
+"""The parsers of the Grid Engine plugin, on recorded output and on garbage."""
 
 from __future__ import annotations
 
-import io
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Shape
@@ -28,10 +21,8 @@ from elastiq.plugins.gridengine_parse import (
     parse_resources,
     parse_rule,
 )
-from elastiq.plugins.gridengine_query import AnswerError, Count, Job, JobReader, LimitReader, read, tasks_of
 
 RECORDED = Path(__file__).parent / "recorded" / "gridengine"
-ROOT = Path(__file__).parents[2]
 RULES = {"smp": "$pe_slots", "mpi": "$fill_up", "rr": "$round_robin", "two": "2"}
 RESOURCES = {
     "slots": Resource("YES", "1"),
@@ -41,37 +32,10 @@ RESOURCES = {
     "ram": Resource("JOB", "0"),
     "gpu": Resource("YES", "0"),
 }
-FAKE_QSTAT = """#!{python} -IS
-import pathlib, sys
-kind = "future" if "ha" in sys.argv else "arrays" if "-j" in sys.argv else "jobs"
-directory = pathlib.Path({directory!r})
-sys.stdout.write((directory / kind).read_text())
-status = directory / (kind + "-status")
-if status.exists():
-    sys.exit("error: commlib error")
-"""
 
 
 def recorded(name: str) -> str:
     return (RECORDED / name).read_text()
-
-
-def jobs_in(text: str | bytes) -> list[Job]:
-    found: list[Job] = []
-    read(io.BytesIO(text.encode() if isinstance(text, str) else text), JobReader(found.append))
-    return found
-
-
-def job_list(*jobs: str) -> str:
-    inner = "".join(f"<job_list>{job}</job_list>" for job in jobs)
-    return f"<?xml version='1.0'?><job_info><queue_info></queue_info><job_info>{inner}</job_info></job_info>"
-
-
-def counted(*jobs: Job, future: tuple[str, ...] = (), limits: dict[str, int] | None = None) -> int:
-    count = Count(future)
-    for job in jobs:
-        count.take(job)
-    return sum(group[3] for group in count.groups(limits or {}))  # type: ignore[misc]
 
 
 def group(environment: str = "", slots: int = 1, jobs: int = 1, **requests: str) -> Group:
@@ -84,194 +48,6 @@ def demand(*groups: Group) -> list[tuple[Shape, int, int]]:
 
 def host(state: str = "", used: int = 0, **values: Any) -> Host:
     return Host("ip-10-77-1-1.pool.example", (QueueInstance("all.q", 8, used, 0, state),), **values)
-
-
-class TestRecordedJobs:
-    """3454 runs; 3459 is an array with -tc 4 of which two tasks run; 3461 and 3464 are held, 3463 is not yet due; 3465
-    and 3466 ask for a host by name."""
-
-    def count(self) -> Count:
-        count = Count(job.number for job in jobs_in(recorded("qstat-future.xml")))
-        for job in jobs_in(recorded("qstat.xml")):
-            count.take(job)
-        return count
-
-    def limits(self) -> dict[str, int]:
-        limits = LimitReader()
-        read(io.BytesIO(recorded("qstat-arrays.xml").encode()), limits)
-        return limits.limits
-
-    def test_limits_of_arrays(self) -> None:
-        assert self.count().arrays == ("3459", "3460")
-        assert self.limits() == {"3459": 4, "3460": 0, "3464": 0}
-
-    def test_groups(self) -> None:
-        when = "2026-11-22T22:52:22"
-        assert sorted(self.count().groups(self.limits()), key=repr) == [
-            ["", 1, {"gpu": "1"}, 10, when],
-            ["", 1, {"h_vmem": "1M"}, 1, "2026-11-22T22:52:23"],
-            ["", 1, {}, 4, when],
-            ["m*", 3, {}, 1, when],
-            ["mpi", 6, {"h_vmem": "512M"}, 1, when],
-            ["smp", 3, {"gpu": "1", "h_vmem": "1G"}, 1, "2026-11-22T22:52:17"],
-            ["two", 8, {"gpu": "1", "h_vmem": "1G"}, 1, when],
-        ]
-
-    def test_jobs_that_ended_meanwhile_have_no_limit(self) -> None:
-        limits = LimitReader()
-        read(io.BytesIO(recorded("qstat-gone.xml").encode()), limits)
-        assert limits.limits == {}
-
-    def test_demand(self) -> None:
-        groups = parse_groups(json.dumps({"groups": self.count().groups(self.limits())}))
-        found = demand_of(groups, RULES, parse_resources(recorded("complexes")), 4e9)
-        assert [(each.shape, each.jobs, each.vms_per_job) for each in found] == [
-            (Shape(1, gpus=1), 10, 1),
-            (Shape(1), 7, 1),
-            (Shape(1, 512), 6, 1),
-            (Shape(1, 1), 1, 1),
-            (Shape(3, 3072, gpus=3), 1, 1),
-            (Shape(2, 2048, gpus=2), 1, 4),
-        ]
-        assert all(each.oldest_wait_seconds and each.oldest_wait_seconds > 0 for each in found)
-
-
-class TestJobs:
-    @pytest.mark.parametrize("state", ["qw", "Rq", "Rqw"])
-    def test_that_wait(self, state: str) -> None:
-        assert counted(Job("1", state, "1")) == 1
-
-    @pytest.mark.parametrize(
-        "state", ["hqw", "hRq", "hRwq", "Eqw", "EhRqw", "dRq", "r", "t", "Rr", "s", "S", "T", "dr"]
-    )
-    def test_that_do_not(self, state: str) -> None:
-        assert counted(Job("1", state, "1")) == 0
-
-    def test_not_yet_due(self) -> None:
-        assert counted(Job("1", "qw", "1"), Job("2", "qw", "1"), future=("1",)) == 1
-
-    def test_limit_counts_tasks_that_run_or_are_suspended(self) -> None:
-        running = [Job("1", state, "1", tasks="7") for state in ("r", "s", "t")]
-        assert counted(Job("1", "qw", "1", tasks="8-200:1"), *running, limits={"1": 4}) == 1
-        assert counted(Job("1", "qw", "1", tasks="8-200:1"), *running, limits={"1": 3}) == 0
-        assert counted(Job("1", "qw", "1", tasks="8-200:1"), *running, limits={"1": 0}) == 193
-
-    def test_limit_holds_for_new_and_rescheduled_tasks_together(self) -> None:
-        tasks = [Job("1", "qw", "1", tasks="5-9:1"), Job("1", "Rq", "1", tasks="1,3")]
-        assert counted(*tasks, limits={"1": 6}) == 6
-        assert counted(*tasks) == 7
-
-    @pytest.mark.parametrize(
-        ("queues", "bound"),
-        [
-            (["all.q@node1"], True),
-            (["all.q@node1", "b.q@node2"], True),
-            (["all.q@node*"], False),
-            (["all.q@@workers"], False),
-            (["all.q"], False),
-            (["all.q@node1", "b.q"], False),
-        ],
-    )
-    def test_bound_to_a_queue_on_a_host(self, queues: list[str], bound: bool) -> None:
-        assert counted(Job("1", "qw", "1", queues=queues)) == 1 - bound
-
-    @pytest.mark.parametrize(("name", "bound"), [("node1", True), ("node*", False), ("a|b", False), ("!node1", False)])
-    def test_bound_to_a_host(self, name: str, bound: bool) -> None:
-        assert counted(Job("1", "qw", "1", requests={"hostname": name})) == 1 - bound
-
-    @pytest.mark.parametrize(
-        ("text", "tasks"), [("", 1), ("7", 1), ("3,4", 2), ("1-100:3", 34), ("1-5:1,7,9-20:2", 12), ("2-5", 4)]
-    )
-    def test_tasks(self, text: str, tasks: int) -> None:
-        assert tasks_of(text) == tasks
-
-    @pytest.mark.parametrize("text", ["x", "1-", "5-1:1", "1-5:0", "1,,2", "-3", "1-5:1:1", "9999999999"])
-    def test_what_are_no_tasks(self, text: str) -> None:
-        with pytest.raises(AnswerError):
-            tasks_of(text)
-
-
-class TestReading:
-    def test_names_that_users_give_to_jobs(self) -> None:
-        raw = job_list("<JB_job_number>1</JB_job_number><JB_name>@</JB_name><state>qw</state><slots>1</slots>").encode()
-        for name in (b"\xff\xfe", b"\x01\x1b[0m", "é".encode("latin-1"), b"%lt;&amp;&gt;", "\uffff".encode()):
-            assert [job.number for job in jobs_in(raw.replace(b"@", name))] == ["1"]
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "",
-            "error: commlib error: got select error\n",
-            "<?xml version='1.0'?>\n",
-            job_list()[:-5],
-            recorded("qstat.xml")[:4000],
-            recorded("qhost.xml"),
-            "<unknown_jobs></unknown_jobs>",
-            job_list("<state>qw</state><slots>1</slots>"),
-            job_list("<JB_job_number>1</JB_job_number><slots>1</slots>"),
-            job_list("<JB_job_number>1</JB_job_number><state>qw</state>"),
-            job_list("<JB_job_number>x</JB_job_number><state>qw</state><slots>1</slots>"),
-            job_list("<JB_job_number>1</JB_job_number><state>qw</state><slots>-1</slots>"),
-            '<!DOCTYPE job_info [<!ENTITY a "b">]>' + job_list(),
-        ],
-    )
-    def test_what_is_no_complete_list_is_an_error(self, text: str) -> None:
-        with pytest.raises(AnswerError):
-            jobs_in(text)
-
-    def test_nothing_waits(self) -> None:
-        assert jobs_in(job_list()) == []
-
-    @given(st.binary(max_size=200))
-    def test_no_bytes_are_taken_for_an_empty_queue(self, garbage: bytes) -> None:
-        with pytest.raises(AnswerError):
-            jobs_in(garbage)
-
-
-class TestChild:
-    """`python -m elastiq.plugins.gridengine_query` with a qstat that prints files."""
-
-    @pytest.fixture
-    def directory(self, tmp_path: Path) -> Path:
-        script = tmp_path / "qstat"
-        script.write_text(FAKE_QSTAT.format(python=sys.executable, directory=str(tmp_path)))
-        script.chmod(0o755)
-        for name, source in (("future", "qstat-future.xml"), ("jobs", "qstat.xml"), ("arrays", "qstat-arrays.xml")):
-            (tmp_path / name).write_text(recorded(source))
-        return tmp_path
-
-    def ask(self, directory: Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "elastiq.plugins.gridengine_query"],
-            env={**os.environ, "PATH": str(directory)},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    def test_it_answers(self, directory: Path) -> None:
-        assert sum(each.jobs for each in parse_groups(self.ask(directory).stdout)) == 19
-
-    @pytest.mark.parametrize("kind", ["future", "jobs", "arrays"])
-    def test_every_answer_has_to_be_complete(self, directory: Path, kind: str) -> None:
-        (directory / kind).write_text((directory / kind).read_text()[:300])
-        result = self.ask(directory)
-        assert (result.returncode, result.stdout) == (1, "")
-        assert "no XML" in result.stderr
-
-    @pytest.mark.parametrize("kind", ["future", "jobs", "arrays"])
-    def test_a_failure_is_one_also_after_a_whole_answer(self, directory: Path, kind: str) -> None:
-        (directory / f"{kind}-status").touch()
-        result = self.ask(directory)
-        assert (result.returncode, result.stdout) == (1, "")
-        assert "exit status 1" in result.stderr
-
-    def test_no_qstat(self, directory: Path) -> None:
-        (directory / "qstat").unlink()
-        result = self.ask(directory)
-        assert result.returncode == 1
-        assert "qstat was not found" in result.stderr
 
 
 class TestGroups:

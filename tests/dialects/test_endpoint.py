@@ -7,14 +7,14 @@ import urllib.request
 
 import pytest
 
-from tests.testbed.proxy import Ec2Endpoint
-from tests.unit.ec2.conftest import MakeEndpoint
-from tests.unit.ec2.rig import (
+from tests.dialects.conftest import MakeEndpoint
+from tests.dialects.rig import (
     LONG,
     POOL,
     cloud,
     wait_for,
 )
+from tests.testbed.proxy import Ec2Endpoint
 
 pytestmark = pytest.mark.xdist_group("dialects")
 

@@ -8,14 +8,14 @@ import pytest
 
 from elastiq.errors import CloudError, CloudFault
 from elastiq.model import InstanceState, Pool
-from tests.testbed.proxy import Ec2Endpoint
-from tests.unit.ec2.conftest import MakeEndpoint
-from tests.unit.ec2.rig import (
+from tests.dialects.conftest import MakeEndpoint
+from tests.dialects.rig import (
     POOL,
     REFUSED,
     asked,
     cloud,
 )
+from tests.testbed.proxy import Ec2Endpoint
 
 pytestmark = pytest.mark.xdist_group("dialects")
 

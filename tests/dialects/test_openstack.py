@@ -11,9 +11,8 @@ import pytest
 
 from elastiq.errors import CloudError, CloudFault
 from elastiq.model import InstanceState
-from tests.testbed.proxy import Ec2Endpoint, Vm
-from tests.unit.ec2.conftest import MakeEndpoint
-from tests.unit.ec2.rig import (
+from tests.dialects.conftest import MakeEndpoint
+from tests.dialects.rig import (
     IMPATIENT,
     KEYS,
     LONG,
@@ -26,6 +25,7 @@ from tests.unit.ec2.rig import (
     ids,
     wait_for,
 )
+from tests.testbed.proxy import Ec2Endpoint, Vm
 
 pytestmark = pytest.mark.xdist_group("dialects")
 

@@ -14,9 +14,8 @@ import pytest
 from elastiq.config import Settings
 from elastiq.ec2 import MAX_STUCK_REQUESTS, PAGE_SIZE, Ec2
 from elastiq.errors import CloudError, CloudFault
-from tests.testbed.proxy import Ec2Endpoint
-from tests.unit.ec2.conftest import MakeEndpoint
-from tests.unit.ec2.rig import (
+from tests.dialects.conftest import MakeEndpoint
+from tests.dialects.rig import (
     IMPATIENT,
     LONG,
     PATIENT,
@@ -29,6 +28,7 @@ from tests.unit.ec2.rig import (
     ids,
     wait_for,
 )
+from tests.testbed.proxy import Ec2Endpoint
 
 pytestmark = pytest.mark.xdist_group("dialects")
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,48 +15,7 @@ from elastiq.plugins import METHODS, BatchSystem
 from elastiq.plugins import loading as plugins
 from elastiq.plugins.loading import load
 from elastiq.plugins.sandbox import SandboxBatch
-
-ROOT = Path(__file__).parents[2]
-GOOD = """
-class Batch:
-    def __init__(self, settings): self.name = settings.batch_plugin
-    def demand(self): return ()
-    def workers(self): return ()
-    def close(self, worker): raise NotImplementedError
-    def reopen(self, worker): pass
-    def forget(self, worker): pass
-    def check(self): return "here"
-def create(settings): return Batch(settings)
-"""
-CONFIGURATION = """
-[elastiq]
-batch_plugin = {plugin}
-[ec2]
-api_url = https://ec2.example.com/
-aws_access_key_id = KEY
-aws_secret_access_key = SECRET
-image_id = ami-00000001
-key_name = key
-flavour = m1.large
-user_data_b64 = IyEvYmluL3NoCg==
-"""
-
-
-class Packages:
-    """A directory of installed packages, on the path of this test alone."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    def module(self, name: str, text: str) -> None:
-        (self.directory / f"{name}.py").write_text(text)
-
-    def install(self, distribution: str, entry_points: str) -> None:
-        """Write what pip writes when it installs a wheel."""
-        information = self.directory / f"{distribution.replace('-', '_')}-1.0.dist-info"
-        information.mkdir()
-        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
-        (information / "entry_points.txt").write_text(entry_points)
+from tests.unit.plugins.packages import BROKEN, GOOD, Packages
 
 
 @pytest.fixture
@@ -95,28 +52,6 @@ def test_an_entry_point_of_an_installed_distribution(packages: Packages) -> None
     assert load("toy2", Settings(batch_plugin="toy2")).name == "toy2"  # type: ignore[attr-defined]
 
 
-def test_a_wheel_that_pip_installed(tmp_path: Path) -> None:
-    """Built and installed by the very tools that an author uses, and loaded by the real program."""
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "elastiq_toy.py").write_text(GOOD)
-    (project / "setup.py").write_text(
-        "from setuptools import setup\nsetup(name='elastiq-toy', version='1.0', py_modules=['elastiq_toy'], "
-        "entry_points={'elastiq.plugins': ['toy = elastiq_toy']})\n"
-    )
-    target = tmp_path / "site"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-build-isolation", "--no-deps"]
-    built = subprocess.run([*command, f"--target={target}", str(project)], capture_output=True, text=True)
-    if built.returncode:
-        pytest.skip(f"pip cannot build a wheel here: {built.stderr.strip()[-300:]}")
-    result = check_configuration(tmp_path, "toy", target)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert "the configuration is good" in result.stdout
-    assert check_configuration(tmp_path, "tow", target).stderr == (
-        "[elastiq] batch_plugin: no plugin tow, did you mean toy?\n"
-    )
-
-
 def test_a_module_path(packages: Packages) -> None:
     package = packages.directory / "elastiq_site"
     package.mkdir()
@@ -141,22 +76,6 @@ def test_no_such_module() -> None:
 @pytest.mark.parametrize("name", ["..", ".x", "x.", "a..b", "a b.c", "a/b.c", "\0.x"])
 def test_names_that_no_module_can_have(name: str) -> None:
     problem(name)
-
-
-BROKEN = {
-    "syntax": ("def create(:\n", r"SyntaxError .*\(.*toy\.py, line 1\)"),
-    "import": ("import no_such_library\n", r"ModuleNotFoundError .*no_such_library.*toy\.py, line 1\)"),
-    "name": ("\nimport os\nfrom os import nonsense\n", r"ImportError .*nonsense.*toy\.py, line 3\)"),
-    "raise": ("class Odd(Exception): pass\nraise Odd('two\\nlines')\n", r"Odd .*toy\.py, line 2\)"),
-    "exit": ("import sys\nsys.exit('no')\n", r"SystemExit 'no' .*toy\.py, line 2\)"),
-    "unprintable": (
-        "class Odd(Exception):\n    def __str__(self): raise ValueError\nraise Odd()\n",
-        r"Odd .*toy\.py, line 3\)",
-    ),
-    "long": ("raise ValueError('x' * 100_000)\n", r"ValueError 'x{100,200}' \("),
-    "recursion": ("def f(): f()\nf()\n", r"RecursionError"),
-    "assertion": ("assert 1 == 2\n", r"AssertionError \("),
-}
 
 
 @pytest.mark.parametrize("case", BROKEN)
@@ -248,26 +167,3 @@ def test_entry_points_that_can_not_be_read(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(plugins.metadata, "entry_points", fail)
     assert "plugin toy cannot be looked for in the packages: UnicodeDecodeError" in problem("toy")
-
-
-def check_configuration(directory: Path, plugin: str, site: Path) -> subprocess.CompletedProcess[str]:
-    configuration = directory / "elastiq.conf"
-    configuration.write_text(CONFIGURATION.format(plugin=plugin))
-    configuration.chmod(0o600)
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "elastiq-real.py"), f"--config={configuration}", "--check"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-
-
-@pytest.mark.parametrize("case", ["syntax", "raise", "exit", "unprintable"])
-def test_the_program_refuses_a_broken_plugin_in_one_line(packages: Packages, tmp_path: Path, case: str) -> None:
-    packages.module("elastiq_toy", BROKEN[case][0])
-    packages.install("elastiq-toy", "[elastiq.plugins]\ntoy = elastiq_toy\n")
-    result = check_configuration(tmp_path, "toy", tmp_path)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("[elastiq] batch_plugin: plugin toy cannot be imported: ")
-    assert len(result.stderr.splitlines()) == 1

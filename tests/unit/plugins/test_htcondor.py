@@ -1,0 +1,349 @@
+"""The conversations of the HTCondor plugin, with commands whose answers were recorded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from elastiq.config import Settings
+from elastiq.errors import BatchError
+from elastiq.model import Demand, Shape, Worker
+from elastiq.plugins import Closing
+from elastiq.plugins.htcondor import NO_JOB_CHECK, HTCondor
+from elastiq.plugins.htcondor_parse import (
+    OWN_DRAIN,
+)
+from elastiq.plugins.htcondor_query import SHAPE_EXPRESSIONS
+from elastiq.plugins.loading import load
+from tests.unit.plugins.condor import (
+    DRAIN_SENT,
+    NO_SLOT,
+    NONE_RUNNING,
+    SCHEDDS,
+    Answer,
+    Pool,
+    partitionable,
+    slot,
+    slots,
+)
+
+RECORDED = Path(__file__).parent / "recorded" / "htcondor"
+TIMEOUT_SECONDS = 120.0
+
+
+def recorded(name: str) -> str:
+    return (RECORDED / name).read_text()
+
+
+@pytest.fixture
+def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pool:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return Pool(tmp_path)
+
+
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> HTCondor:
+    plugin = HTCondor("cli", TIMEOUT_SECONDS)
+    # No waiting in tests: every sleep is as long as what the clock then shows.
+    passed = [0.0]
+    monkeypatch.setattr(plugin._clock, "now", lambda: passed[0])
+    monkeypatch.setattr(plugin._clock, "sleep", lambda seconds: passed.__setitem__(0, passed[0] + seconds))
+    return plugin
+
+
+NODE = Worker("node1.pool.test", "i-1", "10.77.0.11")
+STARTD = slot()["Name"]
+
+
+class TestDemandByCommands:
+    def test_all_schedds_are_asked(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(
+            ("condor_status -schedd", [(0, "schedd-a@\nschedd-b@\n", "")]),
+            ("schedd-a@", [(0, "1 100 5 undefined 1\n" * 3 + "2 100 5 undefined 1\n", "")]),
+            ("schedd-b@", [(0, "1 100 5 0 1\n" * 2, "")]),
+        )
+        assert plugin.demand() == (Demand(Shape(1, 100, 5, 0), 5), Demand(Shape(2, 100, 5, 0), 1))
+        asked = pool.asked("condor_q")
+        assert [words[words.index("-name") + 1] for words in asked] == ["schedd-a@", "schedd-b@"]
+        assert all("-allusers" in words and words[-5:] == list(SHAPE_EXPRESSIONS) for words in asked)
+
+    def test_none_is_believed_if_the_schedd_says_so(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, NONE_RUNNING, ("condor_q", [NO_SLOT]))
+        assert plugin.demand() == ()
+
+    def test_silence_is_not_none(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, ("condor_q", [NO_SLOT]))
+        with pytest.raises(BatchError, match="did not say how many"):
+            plugin.demand()
+
+    def test_silence_about_jobs_that_are_counted(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, ("-totals", [(0, recorded("totals-some.txt"), "")]), ("condor_q", [NO_SLOT]))
+        with pytest.raises(BatchError, match="counts waiting jobs"):
+            plugin.demand()
+
+    def test_no_schedd_is_not_none(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_status", [NO_SLOT]), ("condor_q", [(0, "All queues are empty\n", "")]))
+        with pytest.raises(BatchError, match="knows no schedd"):
+            plugin.demand()
+
+    def test_one_schedd_that_fails_makes_all_unknown(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(
+            ("condor_status -schedd", [(0, "schedd-a@\nschedd-b@\n", "")]),
+            ("schedd-a@", [(0, "1 100 5 0 1\n", "")]),
+            ("schedd-b@", [(1, "", recorded("failed-to-fetch.txt"))]),
+        )
+        with pytest.raises(BatchError, match="Failed to fetch ads from"):
+            plugin.demand()
+
+    def test_error_text_with_exit_status_0(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, ("condor_q", [(0, "All queues are empty\n", "")]))
+        with pytest.raises(BatchError, match="no list of jobs"):
+            plugin.demand()
+
+    def test_collector_that_can_not_be_reached(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(TestCheck.VERSION, ("condor_status", [(1, "", "Error: communication error")]))
+        for question in (plugin.demand, plugin.workers, plugin.check, lambda: plugin.close(NODE)):
+            with pytest.raises(BatchError, match="communication error"):
+                question()
+
+    def test_missing_commands(self, plugin: HTCondor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr("elastiq.command._SYSTEM_PATH", (str(tmp_path),))
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(BatchError, match="condor_status was not found"):
+            plugin.demand()
+
+
+class TestWorkersByCommands:
+    def test_no_worker_is_believed_of_a_collector_that_knows_a_schedd(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, ("condor_status", [NO_SLOT]))
+        assert plugin.workers() == ()
+
+    def test_no_worker_is_not_believed_of_a_collector_that_knows_nothing(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_status", [NO_SLOT]))
+        with pytest.raises(BatchError, match="knows no schedd"):
+            plugin.workers()
+
+    def test_recorded(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_status", [(0, recorded("slots-busy.json"), "")]))
+        assert len(plugin.workers()) == 3
+
+
+class TestClose:
+    def test_drain_with_the_startds_own_check(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, DRAIN_SENT, ("condor_status", [slots(slot()), slots(slot()), NO_SLOT]))
+        assert plugin.close(NODE) is Closing.CLOSED
+        (asked,) = pool.asked("condor_drain")
+        assert asked[asked.index("-check") + 1] == NO_JOB_CHECK
+        assert {"-graceful", "-exit-on-completion"} < set(asked)
+        assert asked[asked.index("-reason") + 1].startswith(OWN_DRAIN)
+        assert asked[-1] == STARTD
+
+    def test_drained_ad_is_as_good_as_none(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(DRAIN_SENT, ("condor_status", [slots(slot()), slots(slot(State="Drained"))]))
+        assert plugin.close(NODE) is Closing.CLOSED
+
+    def test_busy_worker_is_left_alone(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_status", [slots(partitionable(NumDynamicSlots=1))]))
+        assert plugin.close(NODE) is Closing.BUSY
+        assert not pool.asked("condor_drain")
+
+    def test_job_that_got_in_first(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(
+            ("condor_drain", [(1, "", recorded("drain-refused.txt"))]), ("condor_status", [slots(partitionable())])
+        )
+        assert plugin.close(NODE) is Closing.BUSY
+        assert len(pool.asked("condor_drain")) == 1
+
+    def test_missing_right(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_drain", [(1, "", recorded("drain-denied.txt"))]), ("condor_status", [slots(slot())]))
+        with pytest.raises(BatchError, match="Failed to start DRAIN_JOBS command"):
+            plugin.close(NODE)
+
+    def test_accepted_drain_that_never_shows(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(DRAIN_SENT, ("condor_status", [slots(slot())]))
+        with pytest.raises(BatchError, match="still shows it open"):
+            plugin.close(NODE)
+
+    def test_job_on_a_drained_worker_is_not_closed(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(DRAIN_SENT, ("condor_status", [slots(slot()), slots(slot(Draining=True, State="Claimed"))]))
+        with pytest.raises(BatchError, match="still shows it open"):
+            plugin.close(NODE)
+
+    def test_closed_worker_is_closed(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_status", [slots(slot(State="Drained"))]))
+        assert plugin.close(NODE) is Closing.CLOSED
+        assert not pool.asked("condor_drain")
+
+    def test_worker_drained_by_somebody_else_is_left_alone(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_status", [slots(slot(Draining=True, State="Drained", DrainReason="kernel update"))]))
+        for call in (plugin.close, plugin.reopen):
+            with pytest.raises(BatchError, match=r"worker node1\.pool\.test is drained by somebody else"):
+                call(NODE)
+        assert not pool.asked("condor_drain")
+
+    def test_old_condor_drain_that_takes_no_reason(self, pool: Pool, plugin: HTCondor) -> None:
+        refused = ("condor_drain .*-reason", [(2, "", "ERROR: unexpected argument: -reason\n")])
+        pool.answers(SCHEDDS, refused, DRAIN_SENT, ("condor_status", [slots(slot()), NO_SLOT, slots(slot()), NO_SLOT]))
+        assert [plugin.close(NODE), plugin.close(NODE)] == [Closing.CLOSED] * 2
+        asked = pool.asked("condor_drain")
+        assert ["-reason" in words for words in asked] == [True, False, False]
+        assert all(words[words.index("-check") + 1] == NO_JOB_CHECK and words[-1] == STARTD for words in asked)
+
+    def test_worker_without_a_name_of_its_startd(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_status", [slots(slot(Name=None))]))
+        with pytest.raises(BatchError, match="advertises 0 startds"):
+            plugin.close(NODE)
+
+    def test_other_vm_of_the_same_address_is_not_drained(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, NONE_RUNNING, ("condor_status", [slots(slot(EC2InstanceId="i-2"))]))
+        assert plugin.close(NODE) is Closing.CLOSED
+        assert not pool.asked("condor_drain")
+
+    def test_worker_that_was_unlisted_but_is_there(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, DRAIN_SENT, ("condor_status", [slots(slot()), NO_SLOT]))
+        assert plugin.close(Worker("", "i-1", "10.77.0.11")) is Closing.CLOSED
+        assert pool.asked("condor_drain")
+
+    def test_machine_with_two_startds(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_status", [slots(slot(), slot(Name="slot2@node1", MyAddress="<10.77.0.11:9999>"))]))
+        with pytest.raises(BatchError, match="advertises 2 startds"):
+            plugin.close(NODE)
+        assert not pool.asked("condor_drain")
+
+    def test_unlisted_worker_with_a_running_job(self, pool: Pool, plugin: HTCondor) -> None:
+        running: tuple[str, list[Answer]] = ("condor_q .*-totals", [(0, recorded("totals-some.txt"), "")])
+        pool.answers(SCHEDDS, running, ("condor_status", [NO_SLOT]))
+        assert plugin.close(NODE) is Closing.BUSY
+
+    def test_unlisted_worker_without_a_job(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, NONE_RUNNING, ("condor_status", [NO_SLOT]))
+        assert plugin.close(NODE) is Closing.CLOSED
+        (asked,) = pool.asked("condor_q")
+        constraint = asked[asked.index("-constraint") + 1]
+        assert '"node1.pool.test"' in constraint
+        assert '"<10.77.0.11:"' in constraint
+
+    @pytest.mark.parametrize(
+        "answer",
+        [(0, "", ""), (1, "", "timeout"), (0, "All queues are empty\n", "")],
+        ids=["silent", "failed", "empty"],
+    )
+    def test_unlisted_worker_of_which_the_schedd_says_nothing(
+        self, pool: Pool, plugin: HTCondor, answer: Answer
+    ) -> None:
+        pool.answers(SCHEDDS, ("condor_q", [answer]), ("condor_status", [NO_SLOT]))
+        with pytest.raises(BatchError):
+            plugin.close(NODE)
+
+    def test_unlisted_worker_while_a_schedd_is_missing(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(
+            ("condor_status -schedd", [(0, "schedd-a@\nschedd-b@\n", ""), (0, "schedd-a@\n", "")]),
+            NONE_RUNNING,
+            ("condor_", [NO_SLOT]),
+        )
+        assert plugin.demand() == ()
+        with pytest.raises(BatchError, match="schedd-b@, which may run jobs there, does not answer"):
+            plugin.close(NODE)
+
+    def test_vm_that_never_had_an_address(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, ("condor_status", [NO_SLOT]))
+        assert plugin.close(Worker("", "i-1")) is Closing.CLOSED
+
+    def test_vm_of_which_nothing_is_known(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, ("condor_status", [NO_SLOT]))
+        assert plugin.close(Worker("")) is Closing.CLOSED
+
+    def test_names_are_quoted(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, NONE_RUNNING, ("condor_status", [NO_SLOT]))
+        assert plugin.close(Worker('x" || true || "\\')) is Closing.CLOSED
+        (asked,) = pool.asked("condor_q")
+        assert '== "x\\" || true || \\"\\\\")' in asked[asked.index("-constraint") + 1]
+
+    def test_names_that_no_string_can_carry(self, pool: Pool, plugin: HTCondor) -> None:
+        with pytest.raises(BatchError, match="cannot be the name"):
+            plugin.close(Worker("a\nb"))
+
+
+class TestReopen:
+    def test_open_worker(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_status", [slots(slot())]))
+        plugin.reopen(NODE)
+        assert not pool.asked("condor_on")
+        assert not pool.asked("condor_drain")
+
+    def test_startd_that_has_ended_is_started(self, pool: Pool, plugin: HTCondor) -> None:
+        # The first request is forgotten by a master whose startd has not ended yet.
+        pool.answers(SCHEDDS, ("condor_on", [NO_SLOT]), ("condor_status", [NO_SLOT, NO_SLOT, slots(slot())]))
+        plugin.reopen(NODE)
+        assert pool.asked("condor_on") == [["condor_on", "-daemon", "startd", "node1.pool.test"]] * 2
+
+    def test_drain_is_cancelled(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_drain", [NO_SLOT]), ("condor_status", [slots(slot(State="Drained")), slots(slot())]))
+        plugin.reopen(NODE)
+        assert pool.asked("condor_drain") == [["condor_drain", "-cancel", STARTD]]
+
+    def test_name_is_found_by_the_master(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(
+            SCHEDDS,
+            ("condor_status -master", [(0, "node1.pool.test\n", "")]),
+            ("condor_on", [NO_SLOT]),
+            ("condor_status", [NO_SLOT, slots(slot())]),
+        )
+        plugin.reopen(Worker("", "i-1", "10.77.0.11"))
+        assert pool.asked("condor_on")[0][-1] == "node1.pool.test"
+
+    def test_worker_that_stays_closed(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, ("condor_on", [(1, "", "Can't find address for master")]), ("condor_status", [NO_SLOT]))
+        with pytest.raises(BatchError, match="cannot be opened again: Can't find address for master"):
+            plugin.reopen(NODE)
+
+    def test_worker_that_is_gone(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, ("condor_status", [NO_SLOT]))
+        with pytest.raises(BatchError, match="condor_master is not in the collector"):
+            plugin.reopen(Worker("", "i-1"))
+
+
+class TestForget:
+    def test_ads_are_invalidated_but_not_those_of_the_next_vm(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_advertise", [NO_SLOT]))
+        plugin.forget(NODE)
+        asked = pool.asked("condor_advertise")
+        assert [words[1] for words in asked] == ["INVALIDATE_STARTD_ADS", "INVALIDATE_MASTER_ADS"]
+        for words in asked:
+            assert 'EC2InstanceId =?= "i-1" || EC2InstanceId =?= undefined' in words[-1]
+            assert '"<10.77.0.11:"' in words[-1]
+
+    def test_failure(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_advertise", [(1, "", "ERROR: can't connect")]))
+        with pytest.raises(BatchError, match="can't connect"):
+            plugin.forget(NODE)
+
+
+class TestCheck:
+    VERSION = ("condor_version", [(0, "$CondorVersion: 23.9.6 2026-07-12 PackageID: 23.9.6 $\n", "")])
+
+    @pytest.mark.parametrize(
+        ("probe", "said"),
+        [("drain-refused.txt", "may drain them"), ("drain-denied.txt", "may NOT drain them: Attempt to send DRAIN")],
+    )
+    def test_one_line(self, pool: Pool, plugin: HTCondor, probe: str, said: str) -> None:
+        pool.answers(
+            self.VERSION,
+            SCHEDDS,
+            ("condor_drain -graceful -check false", [(1, "", recorded(probe))]),
+            ("condor_status", [slots(slot())]),
+        )
+        line = plugin.check()
+        assert line.startswith("HTCondor 23.9.6, asked by commands, schedds: schedd-a@, 1 workers, ")
+        assert said in line
+        assert "\n" not in line
+
+    def test_empty_pool(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(self.VERSION, SCHEDDS, ("condor_status", [NO_SLOT]))
+        assert "right to drain not known yet" in plugin.check()
+
+
+def test_the_loader_finds_it() -> None:
+    assert isinstance(load("htcondor", Settings()), HTCondor)

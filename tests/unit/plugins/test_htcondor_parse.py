@@ -1,0 +1,370 @@
+"""The parsers of the HTCondor plugin, on recorded output and on garbage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elastiq.errors import BatchError
+from elastiq.model import Demand, Shape, Worker
+from elastiq.plugins.htcondor_parse import (
+    demand_of,
+    parse_bindings_groups,
+    parse_groups,
+    parse_machines,
+    parse_schedds,
+    parse_total,
+)
+from elastiq.plugins.htcondor_query import SLOT_ATTRIBUTES
+from tests.unit.plugins.condor import (
+    partitionable,
+    slot,
+)
+
+RECORDED = Path(__file__).parent / "recorded" / "htcondor"
+TIMEOUT_SECONDS = 120.0
+
+
+def recorded(name: str) -> str:
+    return (RECORDED / name).read_text()
+
+
+def recorded_workers(name: str) -> dict[str, Worker]:
+    return {machine.worker.name.partition(".")[0]: machine.worker for machine in parse_machines(recorded(name))}
+
+
+def worker_of(*slots: dict[str, Any]) -> Worker:
+    (machine,) = parse_machines(json.dumps(slots))
+    return machine.worker
+
+
+class TestMachinesOfARealPool:
+    """i-…11 has one partitionable slot, 10.77.0.12 two static ones, 10.77.0.13 one of each."""
+
+    def test_idle(self) -> None:
+        workers = recorded_workers("slots-idle.json")
+        assert sorted(workers) == ["10-77-0-11", "10-77-0-12", "10-77-0-13"]
+        one = workers["10-77-0-11"]
+        assert one.instance_id == "i-0000000000000011"
+        assert one.address == "10.77.0.11"
+        assert (one.capacity.cpus, one.capacity.memory_mb, one.capacity.gpus) == (4, 8192, 0)
+        assert one.capacity.disk_mb > 1000
+        assert one.free == one.capacity
+        assert workers["10-77-0-12"].capacity.cpus == 2
+        assert workers["10-77-0-13"].capacity.cpus == 3
+        assert workers["10-77-0-13"].address == "10.77.0.13"
+        for worker in workers.values():
+            assert worker.jobs == 0
+            assert not worker.closed
+            assert worker.idle_seconds is not None
+            assert worker.idle_seconds > 0
+
+    def test_busy(self) -> None:
+        workers = recorded_workers("slots-busy.json")
+        assert {name: worker.jobs for name, worker in workers.items()} == {
+            "10-77-0-11": 1,
+            "10-77-0-12": 1,
+            "10-77-0-13": 1,
+        }
+        assert all(worker.idle_seconds is None for worker in workers.values())
+        assert workers["10-77-0-11"].free.cpus == 3
+        assert workers["10-77-0-11"].capacity.cpus == 4
+        assert workers["10-77-0-12"].free.cpus == 1
+
+    def test_drained(self) -> None:
+        workers = recorded_workers("slots-drained.json")
+        assert {name: worker.closed for name, worker in workers.items()} == {
+            "10-77-0-11": True,
+            "10-77-0-12": True,
+            "10-77-0-13": False,
+        }
+        assert workers["10-77-0-11"].jobs == 0
+        assert workers["10-77-0-11"].free == workers["10-77-0-11"].capacity
+        assert workers["10-77-0-12"].free == workers["10-77-0-12"].capacity
+
+    def test_the_bindings_print_the_same(self) -> None:
+        assert parse_machines(recorded("slots-busy-bindings.json")) == parse_machines(recorded("slots-busy.json"))
+
+
+class TestMachines:
+    def test_partitionable_slot_is_idle_since_its_last_dynamic_slot_went(self) -> None:
+        assert worker_of(partitionable()).idle_seconds == 1_000
+
+    def test_fresh_partitionable_slot_is_idle_since_its_start(self) -> None:
+        assert worker_of(partitionable(NumDynamicSlotsTime=None)).idle_seconds == 5_000
+        assert worker_of(partitionable(NumDynamicSlotsTime=0)).idle_seconds == 5_000
+
+    @pytest.mark.parametrize("count", [None, "many", -1, 1.5, True])
+    def test_partitionable_slot_that_does_not_say_how_many_jobs_it_has_is_busy(self, count: Any) -> None:
+        worker = worker_of(partitionable(NumDynamicSlots=count))
+        assert worker.jobs == 1
+        assert worker.idle_seconds is None
+
+    def test_claimed_partitionable_slot_is_busy(self) -> None:
+        assert worker_of(partitionable(State="Claimed")).jobs == 1
+
+    @pytest.mark.parametrize("state", ["Claimed", "Matched", "Preempting", "Backfill", "Delete", "Unheard-of", None, 7])
+    def test_state_that_may_be_a_jobs_is_busy(self, state: Any) -> None:
+        worker = worker_of(slot(State=state))
+        assert worker.jobs == 1
+        assert worker.idle_seconds is None
+        assert worker.free == Shape(0)
+
+    def test_owner_has_no_job_but_takes_none_either(self) -> None:
+        worker = worker_of(slot(State="Owner"))
+        assert worker.jobs == 0
+        assert worker.idle_seconds == 100
+        assert worker.free == Shape(0)
+
+    def test_idle_time_is_that_of_the_slot_that_was_last_busy(self) -> None:
+        slots = [slot(Name=f"slot{n}@node1", EnteredCurrentState=9_000 + n) for n in (1, 999, 2)]
+        assert worker_of(*slots).idle_seconds == 1
+
+    @pytest.mark.parametrize("now", [None, "soon", -1, 0])
+    def test_idle_time_is_unknown_without_the_startds_clock(self, now: Any) -> None:
+        assert worker_of(slot(), slot(Name="slot2@node1", MyCurrentTime=now)).idle_seconds is None
+
+    def test_state_entered_in_the_future_is_idle_since_now(self) -> None:
+        assert worker_of(slot(EnteredCurrentState=11_000)).idle_seconds == 0
+
+    def test_restart_of_the_startd_restarts_the_idle_time(self) -> None:
+        assert worker_of(slot(DaemonStartTime=9_990)).idle_seconds == 10
+
+    def test_sums_of_several_slots(self) -> None:
+        worker = worker_of(slot(), slot(Name="slot2@node1", State="Claimed", GPUs=1, TotalSlotGPUs=1))
+        assert worker.capacity == Shape(8, 16000, 20, 1)
+        assert worker.free == Shape(4, 8000, 10, 0)
+        assert worker.jobs == 1
+
+    def test_half_drained_is_not_closed(self) -> None:
+        assert not worker_of(slot(State="Drained"), slot(Name="slot2@node1")).closed
+        assert worker_of(slot(Draining=True), slot(Name="slot2@node1", State="Drained")).closed
+
+    @pytest.mark.parametrize(
+        ("drained", "by_other"),
+        [
+            ({"Draining": True, "DrainReason": "elastiq: idle"}, False),
+            ({"Draining": True, "DrainReason": "by root"}, True),
+            ({"Draining": True, "DrainReason": "kernel update, then elastiq"}, True),
+            ({"State": "Drained", "DrainReason": "by elastiq"}, True),
+            ({"Draining": True}, False),
+            ({"Draining": True, "DrainReason": 5}, False),
+            ({"DrainReason": "by root"}, False),
+        ],
+    )
+    def test_who_drained(self, drained: dict[str, Any], by_other: bool) -> None:
+        worker = worker_of(slot(**drained))
+        assert worker.closed_by_other is by_other
+        assert worker.closed is ("Draining" in drained or "State" in drained)
+
+    @pytest.mark.parametrize(
+        ("attributes", "address"),
+        [
+            ({"EC2PrivateIp": "10.1.2.3"}, "10.1.2.3"),
+            ({"EC2PrivateIp": "unknown"}, "10.77.0.11"),
+            ({"MyAddress": None}, None),
+            ({"MyAddress": "10.77.0.11:9618"}, None),
+            ({"MyAddress": "<10.77.0.11:9618"}, None),
+            ({"MyAddress": "<node1:9618>"}, None),
+            ({"MyAddress": "<[2001:db8::1]:9618?addrs=[2001-db8--1]-9618+10.77.0.12-9618>"}, "10.77.0.12"),
+            ({"MyAddress": "<999.1.1.1:9618>"}, None),
+            ({"MyAddress": 5}, None),
+        ],
+    )
+    def test_address(self, attributes: dict[str, Any], address: str | None) -> None:
+        assert worker_of(slot(**attributes)).address == address
+
+    def test_attribute_names_know_no_case(self) -> None:
+        worker = worker_of(slot(EC2InstanceID="i-1", ec2privateip="10.9.9.9"))
+        assert (worker.instance_id, worker.address) == ("i-1", "10.9.9.9")
+
+    @pytest.mark.parametrize("instance_id", ["", "-x", "i 1", 'i"1', "/Expr(Foo)/", "x" * 101, 5.5])
+    def test_instance_id_that_is_none(self, instance_id: Any) -> None:
+        assert worker_of(slot(EC2InstanceId=instance_id)).instance_id is None
+
+    def test_instance_id_claimed_by_two_machines_is_believed_of_neither(self) -> None:
+        one = slot(EC2InstanceId="i-1")
+        two = slot(EC2InstanceId="i-1", Machine="node2", MyAddress="<10.77.0.12:9618>")
+        assert [machine.worker.instance_id for machine in parse_machines(json.dumps([one, two]))] == [None, None]
+
+    def test_machines_of_one_name_are_kept_apart_by_their_addresses(self) -> None:
+        ads = [slot(Machine="localhost"), slot(Machine="localhost", MyAddress="<10.77.0.12:9618>", State="Claimed")]
+        machines = parse_machines(json.dumps(ads))
+        assert [(machine.worker.address, machine.worker.jobs) for machine in machines] == [
+            ("10.77.0.11", 0),
+            ("10.77.0.12", 1),
+        ]
+
+    def test_name_of_the_slot_names_the_machine_if_need_be(self) -> None:
+        assert worker_of(slot(Machine=None)).name == "node1.pool.test"
+
+    def test_ad_without_a_usable_name_is_left_out(self) -> None:
+        bad = [slot(Machine=None, Name=None), slot(Machine="-x"), slot(Machine='a" || true'), slot(Machine="a\nb")]
+        assert worker_of(slot(), *bad).name == "node1.pool.test"
+        with pytest.raises(BatchError, match="name no machine"):
+            parse_machines(json.dumps(bad))
+
+    def test_ad_with_a_name_and_nothing_else_is_a_busy_worker(self) -> None:
+        worker = worker_of({"Machine": "node1"})
+        assert (worker.jobs, worker.idle_seconds, worker.closed, worker.capacity) == (1, None, False, Shape(0))
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", " ", "null", "{}", "[1]", '{"Machine": "x"}', "Error: communication error", "[{]", "[" * 5000, '["a"]'],
+    )
+    def test_what_is_no_list_of_ads(self, text: str) -> None:
+        with pytest.raises(BatchError):
+            parse_machines(text)
+
+    def test_truncated_answer_at_any_place(self) -> None:
+        text = recorded("slots-idle.json").strip()
+        for end in range(len(text) - 1):
+            with pytest.raises(BatchError):
+                parse_machines(text[:end])
+
+
+class TestDemand:
+    def test_recorded(self) -> None:
+        assert demand_of(parse_groups(recorded("waiting-groups.txt"))) == (
+            Demand(Shape(1, 1, 1, 0), 12),
+            Demand(Shape(1, 0, 0, 0), 2),
+            Demand(Shape(2, 3000, 4883, 0), 2),
+            Demand(Shape(3, 100, 4883, 1), 2),
+            Demand(Shape(3, 100, 4883, 0), 1),
+        )
+
+    def test_the_bindings_print_the_same(self) -> None:
+        rows, schedds = parse_bindings_groups(recorded("waiting-bindings.json"))
+        assert schedds == ("schedd-a@",)
+        assert demand_of(rows) == demand_of(parse_groups(recorded("waiting-groups.txt")))
+
+    def test_what_a_job_does_not_say_or_says_wrongly(self) -> None:
+        rows = parse_groups("3 undefined error -9223372036854775808 -1 0\n")
+        assert demand_of(rows) == (Demand(Shape(1, 0, 0, 0), 3),)
+
+    def test_parallel_job_counts_for_every_slot_that_it_needs(self) -> None:
+        assert demand_of([(2, 1, 0, 0, 0, 4), (1, 1, 0, 0, 0, 1)]) == (Demand(Shape(1), 9),)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "All queues are empty\n",
+            "      3 1 1 1 0 1\n-- Failed to fetch ads from: <10.77.0.2:37387>\n",
+            "3 1 1 1 0\n",
+            "3 1 1 1 0 1 1\n",
+            "x 1 1 1 0 1\n",
+            "-3 1 1 1 0 1\n",
+            "3 1 one 1 0 1\n",
+            "3 1 1.5 1 0 1\n",
+            "\n",
+        ],
+    )
+    def test_what_is_no_list_of_jobs(self, text: str) -> None:
+        with pytest.raises(BatchError, match="no list of jobs"):
+            parse_groups(text)
+
+    def test_group_of_no_jobs(self) -> None:
+        with pytest.raises(BatchError, match="group of 0 jobs"):
+            demand_of(parse_groups("0 1 1 1 0 1"))
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            "",
+            "[]",
+            "{}",
+            '{"groups": []}',
+            '{"groups": [], "schedds": []}',
+            '{"groups": [[1]], "schedds": ["a"]}',
+            '{"groups": [1], "schedds": ["a"]}',
+            '{"groups": [[null,1,1,1,1,1]], "schedds": ["a"]}',
+            '{"groups": [[true,1,1,1,1,1]], "schedds": ["a"]}',
+            '{"groups": [[1,1,1,1,1,"1"]], "schedds": ["a"]}',
+            '{"groups": [], "schedds": [1]}',
+            '{"groups": [], "schedds": 1}',
+        ],
+    )
+    def test_what_is_no_answer_of_the_bindings(self, answer: str) -> None:
+        with pytest.raises(BatchError):
+            parse_bindings_groups(answer)
+
+    def test_truncated_answer_of_the_bindings(self) -> None:
+        text = recorded("waiting-bindings.json").strip()
+        for end in range(len(text)):
+            with pytest.raises(BatchError):
+                parse_bindings_groups(text[:end])
+
+    def test_total(self) -> None:
+        assert parse_total(recorded("totals-none.txt")) == 0
+        assert parse_total(recorded("totals-some.txt")) == 23
+
+    @pytest.mark.parametrize("name", ["all-queues-are-empty.txt", "failed-to-fetch.txt"])
+    def test_total_that_no_schedd_has_said(self, name: str) -> None:
+        with pytest.raises(BatchError, match="did not say"):
+            parse_total(recorded(name))
+
+    def test_schedds(self) -> None:
+        assert parse_schedds("schedd-b@\nnode1.pool.test\nschedd-b@\n") == ("node1.pool.test", "schedd-b@")
+        for text in ("", "\n", "-debug", "Error: no", "Error no", recorded("all-queues-are-empty.txt")):
+            with pytest.raises(BatchError):
+                parse_schedds(text)
+
+
+@given(st.text())
+def test_no_text_is_taken_for_jobs_by_mistake(text: str) -> None:
+    parsers: tuple[Callable[[str], Any], ...] = (parse_bindings_groups, parse_total, parse_schedds)
+    for parser in parsers:
+        try:
+            answer = parser(text)
+        except BatchError:
+            continue
+        assert parser is parse_schedds
+        assert answer
+
+
+@given(st.text())
+def test_no_line_is_dropped(text: str) -> None:
+    try:
+        rows = parse_groups(text)
+    except BatchError:
+        return
+    assert len(rows) == len(text.splitlines())
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner), max_leaves=3
+)
+ads = st.dictionaries(st.sampled_from(SLOT_ATTRIBUTES) | st.text(), json_values) | st.builds(
+    lambda changes: slot(**changes), st.dictionaries(st.sampled_from(SLOT_ATTRIBUTES), json_values)
+)
+
+
+@given(st.lists(ads) | json_values)
+def test_every_answer_is_an_error_or_valid(answer: Any) -> None:
+    try:
+        machines = parse_machines(json.dumps(answer))
+    except BatchError:
+        return
+    assert isinstance(answer, list)
+    assert bool(machines) == bool(answer)
+    for machine in machines:
+        worker = machine.worker
+        assert worker.name
+        assert worker.jobs >= 0
+        assert min(worker.capacity.cpus, worker.capacity.memory_mb, worker.free.cpus, worker.free.disk_mb) >= 0
+        assert worker.idle_seconds is None or (worker.idle_seconds >= 0 and worker.jobs == 0)
+
+
+@given(st.text())
+def test_no_text_is_taken_for_machines_by_mistake(text: str) -> None:
+    try:
+        assert parse_machines(text) == ()
+    except BatchError:
+        return
+    assert json.loads(text) == []
