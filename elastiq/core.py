@@ -45,7 +45,6 @@ class Core:
         self._observer = Observer(ports, self._reporter, Reading())
         self._stopping = False
         self._last_plan: Plan | None = None
-        """The plan of the last pass with a check; None if it was given up, as its figures are not true any more."""
         self.reconfigure(settings, ports.batch, ports.cloud)
 
     def reconfigure(self, settings: Settings, batch: BatchSystem, cloud: Cloud) -> None:
@@ -69,6 +68,11 @@ class Core:
     def reading(self) -> Reading:
         """The last answers of the batch system and the cloud."""
         return self._observer.reading
+
+    @property
+    def last_plan(self) -> Plan | None:
+        """The plan of the last pass with a check; None if that was given up, as its figures are not true any more."""
+        return self._last_plan
 
     @property
     def vms_due_at(self) -> float:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from functools import partial
 
 from elastiq.clock import Clock
+from elastiq.sim.engine import DAY, YEAR
 from elastiq.sim.proof.book import INVARIANTS, Book
 from elastiq.sim.proof.faults import AT_RESTART, ONE_OFF, PROBABILITIES
-from elastiq.sim.proof.life import DAY, LIFE_SECONDS, YEAR, Options, Result, live
+from elastiq.sim.proof.life import LIFE_SECONDS, Options, Result, live
 
 VIOLATIONS_SHOWN = 20
 PROGRESS_SECONDS = 15.0

@@ -8,7 +8,8 @@ from elastiq.errors import BatchError
 from elastiq.model import Demand, InstanceState, Shape, Worker
 from elastiq.plugins import Closing
 from elastiq.sim.proof.gate import Answer, Gate
-from elastiq.sim.world import Ad, Vm, World
+from elastiq.sim.things import Ad, Vm
+from elastiq.sim.world import World
 
 HANG_SECONDS = 5.0
 """How long the daemon's lane waits for a batch system that hangs."""
@@ -26,20 +27,20 @@ class SimBatch:
     def demand(self) -> tuple[Demand, ...]:
         world = self._world
         # A pass that a defect has ended is made up for in time.
-        pause = world.engine.time - max(self.asked_at, world.defect_at)
+        pause = world.engine.time - max(self.asked_at, world.witness.defect_at)
         limit = world.settings.check_queue_every_s + 120.0
         world.book.check("nothing blocks", pause <= limit, f"the queue was read {pause:.0f} s after the last time")
         self.asked_at = world.engine.time
-        self._world.demand_known = False
+        self._world.witness.demand_known = False
         answer = self._gate.pass_through("demand", self._demand)
-        self._world.demand_known = True
+        self._world.witness.demand_known = True
         return answer
 
     def workers(self) -> tuple[Worker, ...]:
-        self._world.workers_known = False
-        self._world.last_served = set()
+        self._world.witness.workers_known = False
+        self._world.witness.last_served = set()
         answer = self._gate.pass_through("workers", self._workers)
-        self._world.workers_known = True
+        self._world.witness.workers_known = True
         return answer
 
     def close(self, worker: Worker) -> Closing:
@@ -64,7 +65,7 @@ class SimBatch:
         raise self._defect()
 
     def _defect(self) -> Exception:
-        self._world.defect_at = self._world.engine.time
+        self._world.witness.defect_at = self._world.engine.time
         return LookupError("a defect in the plugin")
 
     def _trouble(self) -> None:
@@ -103,9 +104,9 @@ class SimBatch:
                 ads = []
             if world.faults.strikes("workers: ads out of date"):
                 self._freeze_some()
-        world.last_served = {ad.vm.id for ad in ads}
+        world.witness.last_served = {ad.vm.id for ad in ads}
         for ad in ads:
-            ad.vm.drain_shown = (ad.frozen or world.picture(ad.vm))[-1] and world.can_be_told(ad.vm)
+            ad.vm.seen.drain_shown = (ad.frozen or world.picture(ad.vm))[-1] and world.witness.can_be_told(ad.vm)
         self.workers_version = world.engine.version
         now = world.engine.time
         return tuple(self._worker(ad, now) for ad in ads)
@@ -154,8 +155,8 @@ class SimBatch:
         world, engine, faults = self._world, self._world.engine, self._world.faults
         ad = self._ad(worker)
         vm = ad.vm if ad is not None else world.vms.get(worker.instance_id or "")
-        if vm is not None and vm.id in world.last_served:
-            vm.wished_gone = True
+        if vm is not None and vm.id in world.witness.last_served:
+            vm.seen.wished_gone = True
         self._check_left_alone(vm)
         if faults.any:
             if vm is not None and vm.takes_jobs and faults.strikes("job lands before the close"):
@@ -164,7 +165,7 @@ class SimBatch:
             if faults.strikes("close: answer lost, not done"):
                 raise BatchError("no answer to the close")
             if vm is not None and vm.takes_jobs and faults.strikes("close: refused"):
-                vm.wished_gone = False
+                vm.seen.wished_gone = False
                 return Closing.BUSY
         answer = self._really_close(ad, vm)
         if answer is Closing.CLOSED and faults.strikes("job wants in after the close"):
@@ -180,9 +181,9 @@ class SimBatch:
 
     def _check_left_alone(self, vm: Vm | None) -> None:
         """Measure the request to close or open a worker against what the daemon saw of it last."""
-        if vm is None or vm.id not in self._world.last_served:
+        if vm is None or vm.id not in self._world.witness.last_served:
             return
-        touched = vm.drain_shown and vm.drained and not vm.end_requested and vm.state is InstanceState.RUNNING
+        touched = vm.seen.drain_shown and vm.drained and not vm.end_requested and vm.state is InstanceState.RUNNING
         self._world.book.check("drains left alone", not touched, f"{vm.id} touched, which an administrator has drained")
 
     def _really_close(self, ad: Ad | None, vm: Vm | None) -> Closing:
@@ -198,10 +199,10 @@ class SimBatch:
         if vm.drained:
             raise BatchError("an administrator has drained it")
         if vm.jobs:
-            vm.wished_gone = False
+            vm.seen.wished_gone = False
             return Closing.BUSY
         if not vm.joined:
-            vm.found_absent_at = world.engine.time
+            vm.seen.found_absent_at = world.engine.time
             return Closing.CLOSED
         vm.closed = True
         if ad is not None and world.traits.exits_when_closed:
@@ -223,7 +224,7 @@ class SimBatch:
         if vm.drained:
             raise BatchError("an administrator has drained it")
         world.book.check("no job killed", not vm.end_requested, f"{vm.id} opened although its termination was sent")
-        vm.wished_gone = False
+        vm.seen.wished_gone = False
         world.open(vm)
         if faults.strikes("reopen: answer lost, done"):
             raise BatchError("no answer to the reopening")
@@ -237,10 +238,10 @@ class SimBatch:
         vm = ad.vm if ad is not None else None
         if ad is None or vm is None:
             return
-        in_sight = vm.joined and vm.state.alive and world.is_in_sight(vm)
+        in_sight = vm.joined and vm.state.alive and world.witness.is_in_sight(vm)
         world.book.check("no harm in doubt", not in_sight, f"{vm.id} forgotten though its worker is in sight")
         # Nobody can know better if cloud and batch system have said for ten minutes that it is gone.
-        is_killed = vm.joined and vm.jobs and not vm.given_up
+        is_killed = vm.joined and vm.jobs and not vm.seen.given_up
         world.book.check("no job killed", not is_killed, f"{vm.id} forgotten while jobs run there")
         world.drop_ad(ad)
         if vm.joined:

@@ -8,7 +8,8 @@ from elastiq.errors import CloudError, CloudFault
 from elastiq.model import Instance, InstanceState, Pool, Shape
 from elastiq.planning import patience
 from elastiq.sim.proof.gate import Gate
-from elastiq.sim.world import ABSENT_SECONDS, CLUSTER, IMAGE, SMALL, Vm, World
+from elastiq.sim.things import ABSENT_SECONDS, CLUSTER, IMAGE, SMALL, Vm
+from elastiq.sim.world import World
 
 HANG_SECONDS = 5.0
 """How long the daemon's lane waits for a cloud that hangs."""
@@ -62,7 +63,7 @@ class SimCloud:
     def _on_time(self, what: str) -> None:
         """Notice if the daemon has let the VM check rest for too long."""
         world = self._world
-        pause = world.engine.time - max(self.listed_at, world.defect_at)
+        pause = world.engine.time - max(self.listed_at, world.witness.defect_at)
         limit = world.settings.check_vms_every_s + 120.0
         world.book.check("nothing blocks", pause <= limit, f"{what} came {pause:.0f} s after the last one")
         self.listed_at = world.engine.time
@@ -107,13 +108,13 @@ class SimCloud:
         world = self._world
         for instance in found:
             if instance.address:
-                world.vms[instance.id].shown_address = True
+                world.vms[instance.id].seen.shown_address = True
         ids = {instance.id for instance in found}
         for vm in world.vms.values():
             if vm.id in ids:
-                world.note_listed(vm)
+                world.witness.note_listed(vm)
             else:
-                world.note_unlisted(vm)
+                world.witness.note_unlisted(vm)
 
     def _instance(self, vm: Vm, now: float) -> Instance:
         state = vm.state
@@ -136,9 +137,10 @@ class SimCloud:
 
     def _launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
         engine, faults = self._world.engine, self._world.faults
-        self._world.book.check("no harm in doubt", self.listed_well, "launched after a listing that failed")
-        self._world.book.check("no harm in doubt", self._world.workers_known, "launched when no workers were known")
-        self._world.book.check("no harm in doubt", self._world.demand_known, "launched when the queue was not known")
+        check, witness = self._world.book.check, self._world.witness
+        check("no harm in doubt", self.listed_well, "launched after a listing that failed")
+        check("no harm in doubt", witness.workers_known, "launched when no workers were known")
+        check("no harm in doubt", witness.demand_known, "launched when the queue was not known")
         if self.token_is_lock and token in self._world.requests:
             return self._launch_again(pool, token)
         self._check_quota(count)
@@ -183,7 +185,7 @@ class SimCloud:
         world = self._world
         maximum = world.settings.max_vms
         coming = sum(world.coming.values())
-        there = sum(map(world.counts, world.own())) + coming
+        there = sum(map(world.witness.counts, world.own())) + coming
         world.book.check(
             "never above max",
             maximum is None or there + count <= maximum,
@@ -199,7 +201,7 @@ class SimCloud:
             world.requests.setdefault(token, []).append(vm)
             if not (answered or world.traits.shows_tokens):
                 # Only the time of its launch can tell, and that only if the clocks agree.
-                vm.excused = abs(world.offset_seconds) > patience.CLOCKS_APART_SECONDS
+                vm.seen.excused = abs(world.witness.offset_seconds) > patience.CLOCKS_APART_SECONDS
                 continue
             if world.traits.dialect == "openstack" and world.faults.strikes("tagging fails"):
                 continue
@@ -262,17 +264,17 @@ class SimCloud:
         vm = world.vms.get(id_)
         check = world.book.check
         check("no harm in doubt", self.listed_well, f"{id_} terminated after a listing that failed")
-        check("no harm in doubt", world.workers_known, f"{id_} terminated after the workers could not be read")
+        check("no harm in doubt", world.witness.workers_known, f"{id_} terminated after the workers could not be read")
         if vm is None:
             return
         check("only its own", vm.own, f"{id_} terminated, which is not elastiq's")
         if not vm.exists:
             return
-        risk = vm.joins_at_own_risk = world.engine.time - vm.found_absent_at <= ABSENT_SECONDS
+        risk = vm.seen.joins_at_own_risk = world.engine.time - vm.seen.found_absent_at <= ABSENT_SECONDS
         jobs = vm.joined and not risk and list(vm.jobs)
         check("no job killed", not jobs, f"{id_} terminated while jobs {jobs} run there")
         check("no job killed", risk or not vm.takes_jobs, f"{id_} terminated while its worker takes jobs")
-        world.check_patience(vm)
+        world.witness.check_patience(vm, world.ads)
 
     def _tag(self, ids: tuple[str, ...], pool: Pool) -> None:
         world = self._world
@@ -290,7 +292,9 @@ class SimCloud:
     def _console(self, id_: str) -> str:
         vm = self._world.vms.get(id_)
         for other in self._world.vms.values():
-            other.found_absent_at = -ABSENT_SECONDS  # nothing that can wait comes between a close and a termination
+            other.seen.found_absent_at = (
+                -ABSENT_SECONDS
+            )  # nothing that can wait comes between a close and a termination
         self._world.book.check("only its own", vm is None or vm.own, f"console of {id_} read, which is not elastiq's")
         self._trouble()
         if self._world.faults.strikes("console fails"):

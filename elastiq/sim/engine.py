@@ -6,6 +6,8 @@ import heapq
 from collections.abc import Callable
 from random import Random
 
+HOUR, DAY, YEAR = 3600.0, 86400.0, 365.25 * 86400.0
+
 
 class Engine:
     """True time and what is to happen. One seed gives one history: ties are settled by the order of scheduling."""

@@ -52,12 +52,13 @@ Row = TypeVar("Row")
 class State:
     """The state directory. Every `save` is one transaction that is on disk when it returns."""
 
-    def __init__(self, directory: Path, now: float) -> None:
+    def __init__(self, directory: Path, now: float, *, is_durable: bool = True) -> None:
         """Open or create the database in `directory`; a damaged one is moved aside and said loudly.
 
         Raise StateError if the directory cannot be used.
         """
         self._path = directory / DATABASE
+        self._synchronous = "FULL" if is_durable else "OFF"
         self._saved = Memory()
         self.damaged = ""
         """Where a damaged database was moved to, if that happened now."""
@@ -95,7 +96,7 @@ class State:
         database = sqlite3.connect(self._path, timeout=OPENING_TIMEOUT_SECONDS, isolation_level=None)
         try:
             database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=FULL")
+            database.execute(f"PRAGMA synchronous={self._synchronous}")
             found = database.execute("PRAGMA quick_check(1)").fetchone()
             if found != ("ok",):
                 raise sqlite3.DatabaseError(f"malformed: {found and found[0]}")
@@ -137,24 +138,10 @@ class State:
                         self._database.execute("ROLLBACK")
 
     def load(self, now: float) -> Memory:
-        """Return what was saved last. Times later than `now` (the wall clock went back) become `now`.
-
-        Patience with what is out of sight begins anew: nobody looked while the daemon was down, and the wall clock
-        may have gone forward.
-        """
+        """Return what was saved last, as it is to be seen after a restart. Raise StateError."""
         with self._errors():
-            memory = self._read(self._database)
-        self._saved = memory
-        vms = {id_: _patient(_not_after(record, now), now) for id_, record in memory.vms.items()}
-        intents = tuple(
-            replace(intent, requested_at=min(intent.requested_at, now), restarted_at=now) for intent in memory.intents
-        )
-        # Whoever restarts the daemon has probably mended something: one VM may be tried at once.
-        breakers = {name: replace(breaker, paused_until=0.0) for name, breaker in memory.breakers.items()}
-        unforgotten = {
-            id_: replace(gone, gone_at=min(gone.gone_at, now), retry_at=0.0) for id_, gone in memory.to_forget.items()
-        }
-        return replace(memory, vms=vms, intents=intents, breakers=breakers, to_forget=unforgotten)
+            self._saved = self._read(self._database)
+        return after_restart(self._saved, now)
 
     @staticmethod
     def _read(database: sqlite3.Connection) -> Memory:
@@ -292,6 +279,24 @@ class State:
         """Close the database; nothing is lost without it."""
         with contextlib.suppress(sqlite3.Error):
             self._database.close()
+
+
+def after_restart(memory: Memory, now: float) -> Memory:
+    """Return `memory` as a daemon that starts `now` has to see it.
+
+    Times later than `now` (the wall clock went back) become `now`. Patience with what is out of sight begins afresh:
+    nobody looked while the daemon was down, and the wall clock may have gone forward. Whoever restarts the daemon has
+    probably mended something, so that no pause of launches goes on.
+    """
+    vms = {id_: _patient(_not_after(record, now), now) for id_, record in memory.vms.items()}
+    intents = tuple(
+        replace(intent, requested_at=min(intent.requested_at, now), restarted_at=now) for intent in memory.intents
+    )
+    breakers = {name: replace(breaker, paused_until=0.0) for name, breaker in memory.breakers.items()}
+    to_forget = {
+        id_: replace(gone, gone_at=min(gone.gone_at, now), retry_at=0.0) for id_, gone in memory.to_forget.items()
+    }
+    return replace(memory, vms=vms, intents=intents, breakers=breakers, to_forget=to_forget)
 
 
 def read_report(directory: Path) -> dict[str, Any] | None:

@@ -12,7 +12,8 @@ from elastiq.sim.engine import Engine
 from elastiq.sim.proof.book import Book
 from elastiq.sim.proof.faults import Faults
 from elastiq.sim.proof.gate import Gate
-from elastiq.sim.world import START, Job, Traits, Vm, World
+from elastiq.sim.things import START, Job, Traits, Vm
+from elastiq.sim.world import World
 
 from .harness import Harness
 

@@ -18,7 +18,8 @@ from elastiq.planning import down, fleet, intents, learning, patience, tracking
 from elastiq.planning import plan as planner
 from elastiq.plugins import Closing
 from elastiq.report import reporter
-from elastiq.sim.proof.life import DAY, Options, live
+from elastiq.sim.engine import DAY
+from elastiq.sim.proof.life import Options, live
 
 LIVES = 200
 """A break must be noticed within so many lives of LIFE_DAYS."""

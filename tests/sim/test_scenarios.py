@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, find, given, settings
 from hypothesis import strategies as st
 
+from elastiq.sim.engine import DAY
 from elastiq.sim.proof.faults import ONE_OFF, PROBABILITIES
-from elastiq.sim.proof.life import DAY, Options, live
+from elastiq.sim.proof.life import Options, live
 from tests.sim.test_mutants import takes_no_answer_for_closed
 
 LIVES = 8

@@ -11,10 +11,12 @@ import pytest
 
 from elastiq.model import Shape
 from elastiq.sim.__main__ import main
+from elastiq.sim.engine import DAY, HOUR
 from elastiq.sim.proof.book import INVARIANTS, Book, Violation
 from elastiq.sim.proof.faults import AT_RESTART, ONE_OFF, PROBABILITIES
-from elastiq.sim.proof.life import DAY, HOUR, START, Life, Options, live
+from elastiq.sim.proof.life import Life, Options, live
 from elastiq.sim.replay import traces as workload
+from elastiq.sim.things import START
 
 
 @pytest.fixture(autouse=True)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from elastiq.decisions import Decision, End, Outcome
 from elastiq.errors import StateError
 from elastiq.memory import Memory
 from elastiq.sim.proof.gate import Gate
 from elastiq.sim.world import World
-from elastiq.state import State
+from elastiq.state import State, after_restart
 
 
 class Disk:
@@ -25,26 +22,19 @@ class Disk:
         self.damaged_at: float | None = None
 
 
-class _NoDatabase:
-    """Takes the place of a database in `State.load`; `save` and the rest never reach it."""
+class QuickState:
+    """A `ports.State` on a `Disk`. What is not kept across restarts by the real one is not kept here either."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+
+    def load(self, now: float) -> Memory:
+        memory = self.disk.memory
+        intents = tuple(replace(intent, unseen_since=None) for intent in memory.intents)
+        return after_restart(replace(memory, waiting_since=None, intents=intents), now)
 
     def close(self) -> None:
         pass
-
-
-class QuickState(State):
-    """A State on a `Disk`. What is not kept across restarts by the real one is not kept here either."""
-
-    def __init__(self, disk: Disk, directory: Path) -> None:
-        self.disk = disk
-        self.damaged = ""
-        self._path = directory / "none"
-        self._database: Any = _NoDatabase()
-
-    def _read(self, database: sqlite3.Connection) -> Memory:  # type: ignore[override]
-        memory = self.disk.memory
-        intents = tuple(replace(intent, unseen_since=None) for intent in memory.intents)
-        return replace(memory, waiting_since=None, intents=intents)
 
     def save(self, memory: Memory) -> None:
         self.disk.memory = memory
@@ -71,7 +61,7 @@ class QuickState(State):
 class WatchedState:
     """Stands before a State: kills around its calls, fills its disk, and hears what is recorded."""
 
-    def __init__(self, state: State, world: World, gate: Gate) -> None:
+    def __init__(self, state: State | QuickState, world: World, gate: Gate) -> None:
         self.state, self._world, self._gate = state, world, gate
         self.recorded: list[tuple[str, str, str, bool]] = []
         """Kind, subject, reason and whether it was done, of this step."""
@@ -101,7 +91,7 @@ class WatchedState:
     def _save(self, memory: Memory) -> None:
         self._full()
         self.state.save(memory)
-        self._world.commit(memory.vms, self._world.last_served)
+        self._world.witness.commit(self._world.vms, memory.vms)
 
     def save_refused_features(self, cloud: str, features: frozenset[str]) -> None:
         self.state.save_refused_features(cloud, features)

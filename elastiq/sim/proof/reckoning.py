@@ -1,0 +1,72 @@
+"""Whether everything is in order again some time after the faults have ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from elastiq.planning import patience
+from elastiq.sim.engine import HOUR
+
+if TYPE_CHECKING:
+    from elastiq.sim.proof.life import Life
+
+
+class Reckoning:
+    """Looks at a cluster in calm."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+
+    def reckon(self) -> None:
+        """See whether everything is in order again."""
+        life = self._life
+        world, check, core = life.world, life.book.check, life.core
+        memory = core.memory
+        now = life.engine.time
+        own = [vm for vm in world.own() if not vm.seen.excused or vm.id in memory.vms]
+        for vm in own:
+            check("no VM lost", vm.id in memory.vms, f"{vm.id} ({vm.state.value}) is not known")
+            check("no VM lost", bool(vm.cluster), f"{vm.id} has no tag by which it could be found again")
+        noticed_by = now - 3 * life.settings.check_vms_every_s - 300.0
+        for id_ in memory.vms:
+            gone_at = world.gone_at.get(id_, now)
+            check("no ghost", gone_at > noticed_by, f"{id_} has been gone for {now - gone_at:.0f} s and still counts")
+        settings = life.settings
+        # elastiq can do no more about a VM that the cloud keeps than to ask for its end again and again.
+        grace = patience.TERMINATE_AGAIN_SECONDS + 3 * settings.check_vms_every_s + 60.0
+        kept = [vm for vm in own if vm.kept and vm.end_requested and now - vm.end_asked_at <= grace]
+        own = [vm for vm in own if vm not in kept]
+        slack = settings.check_vms_every_s * 3 + settings.idle_for_time_s + settings.lost_worker_time_s + 1800.0
+        idle = [vm for vm in own if not vm.jobs and now - max(vm.idle_since, vm.created_at) > slack]
+        check("no VM idle for good", len(idle) <= settings.min_vms, f"idle: {', '.join(vm.id for vm in idle)}")
+        working = [vm for vm in own if vm.joined and not vm.closed]
+        minimum = min(settings.min_vms, (settings.max_vms or 0) - len(kept))
+        check("minimum reached", len(own) >= minimum, f"{len(own)} of {minimum} VMs")
+        waiting = [job for job in world.waiting if world.is_feasible(job)]
+        if len(waiting) < settings.waiting_jobs_threshold:
+            waiting = []
+        # One that has idled for long is in the way of jobs that it does not hold.
+        in_use = [vm for vm in working if vm not in idle]
+        full = settings.max_vms is not None and len(in_use) + len(kept) >= settings.max_vms
+        roomy = [] if world.negotiating else working
+        stuck = [job for job in waiting if not full or any(world.has_room(job, vm) for vm in roomy)]
+        check("no job stuck", not stuck, f"{len(stuck)} of {len(world.waiting)} jobs wait")
+        # Those that cannot run any more are taken out by their owners.
+        world.waiting = [job for job in world.waiting if world.is_feasible(job)]
+
+    def recovery_seconds(self) -> float:
+        """Return how long the daemon may take to put everything right after the last fault.
+
+        The sum of the longest pauses that it may have to sit out one after the other.
+        """
+        settings, traits = self._life.settings, self._life.traits
+        checks = settings.check_queue_every_s + settings.check_vms_every_s
+        pauses = (
+            patience.BOOT_PAUSES_SECONDS[-1]
+            + patience.MISSING_GRACE_SECONDS
+            + 2 * patience.RETRY_SECONDS[-1]
+            + patience.SETTLE_SECONDS
+        )
+        life = 2 * settings.estimated_vm_deploy_time_s + settings.lost_worker_time_s + settings.idle_for_time_s
+        batch = traits.lease_seconds + traits.ad_lifetime_seconds + traits.advertise_seconds
+        return pauses + life + batch + settings.waiting_jobs_time_s + 8 * checks + HOUR

@@ -1,0 +1,83 @@
+"""Passes over time in which nothing can change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from elastiq.memory import Memory
+from elastiq.sim.proof.book import Violation
+
+if TYPE_CHECKING:
+    from elastiq.sim.proof.life import Life
+
+
+class Skipping:
+    """Knows until when a cluster is quiet, by the events of the world and what the daemon's own plan says."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+
+    def _quiet_until(self, before: Memory | None) -> float:
+        """Return until when the daemon, asked again, would do the same nothing; now, if that is not sure.
+
+        The pass that has just ended changed nothing, and every part of what it saw is as it was: so only an event of
+        the world or one of the daemon's own limits can make a difference. If the queue alone is known to be as it was,
+        the next look at the VMs ends the quiet.
+        """
+        life, engine, core = self._life, self._life.engine, self._life.core
+        memory, reading = core.memory, core.reading
+        version = engine.version
+        if (
+            before is None
+            or life.faults.any
+            or life.gate.acts
+            or life.restart_wanted
+            or life.reload_wanted is not None
+            or version != life.batch.demand_version
+            or None in (reading.demand, reading.workers, reading.instances)
+            or memory != before
+        ):
+            return engine.time
+        unclear = any(
+            record.leaving or record.missing_since is not None or not record.tagged for record in memory.vms.values()
+        )
+        ahead = engine.time - life.clock.now()
+        known = version == life.batch.workers_version == life.cloud.list_version
+        made = core.last_plan
+        wakes_at, looks_at = (made.wake_at, made.look_at) if made is not None else (0.0, 0.0)
+        if not known or unclear or memory.intents or memory.to_forget:
+            return min(engine.next_event_at, core.vms_due_at + ahead, wakes_at + ahead)
+        return min(engine.next_event_at, wakes_at + ahead, looks_at + ahead)
+
+    def skip(self, until: float) -> None:
+        """Pass over the time in which nothing can change."""
+        life = self._life
+        moment = min(until, self._quiet_until(life.memory_before))
+        if moment <= life.next_step_at:
+            return
+        if life.options.prove_skips:
+            self._prove(moment)
+            return
+        life.book.work["seconds passed over"] += int(moment - life.next_step_at)
+        checks_due_at = life.core.vms_due_at + life.engine.time - life.clock.now()
+        # The daemon notices an event some time after it, at a check; a check is on time.
+        late = 0.0 if moment == checks_due_at else life.engine.random.random() * life.settings.check_queue_every_s
+        life.next_step_at = moment + late
+        life.batch.asked_at = life.next_step_at
+        listed_at = life.next_step_at - life.settings.check_vms_every_s
+        life.cloud.listed_at = max(life.cloud.listed_at, listed_at)
+
+    def _prove(self, moment: float) -> None:
+        """Take every step until `moment` and see that nothing comes of it."""
+        life = self._life
+        engine = life.engine
+        while life.next_step_at < moment:
+            engine.run_until(life.next_step_at)
+            before, version = life.core.memory, engine.version
+            life.step()
+            if engine.version != version or engine.time >= moment:
+                return  # its calls took so long that the quiet was over
+            if life.gate.acts or life.core.memory != before:
+                raise Violation(f"the simulator would have passed over something at {engine.time}")
+            life.book.tested["time passed over is quiet"] += 1
+            life.next_step_at = engine.time + max(0.1, life.core.seconds_to_next_check())
