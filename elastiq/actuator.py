@@ -36,7 +36,7 @@ CONSOLE_CHARACTERS = 160
 
 def actuator(settings: Settings, ports: Ports, new_token: Callable[[], str]) -> Actuator:
     """Return who acts by `settings`: a dry run is another actuator."""
-    boot, shutdown = settings.dry_run_boot_vms, settings.dry_run_shutdown_vms
+    boot, shutdown = settings.debug.dry_run_boot_vms, settings.debug.dry_run_shutdown_vms
     if boot or shutdown:
         return DryRunActuator(settings.policy(), ports, new_token, boot=boot, shutdown=shutdown)
     return Actuator(settings.policy(), ports, new_token)

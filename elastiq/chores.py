@@ -61,7 +61,7 @@ class Chores:
     def learn_capacity(self, memory: Memory) -> Memory:
         """Return `memory` with what a VM holds where neither its worker nor its type has told it yet."""
         now = self._ports.clock.now()
-        if self._settings.n_jobs_per_vm is not None or now < self._capacity_due_at:
+        if self._settings.elastiq.n_jobs_per_vm is not None or now < self._capacity_due_at:
             return memory  # with n_jobs_per_vm, what a VM holds decides nothing
         for pool in self._pools.values():
             if not pool.instance_type or pool.capacity_key in memory.capacities:

@@ -17,14 +17,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NoReturn
 
-from elastiq import config
 from elastiq.clock import Clock
-from elastiq.config import Settings
+from elastiq.config import Settings, defaults
 from elastiq.errors import ConfigError, ElastiqError
 from elastiq.plugins import loading
 from elastiq.process.logs import LOG_FILE
 from elastiq.process.pidfile import AlreadyRunningError, find_daemon
 from elastiq.state import read_report
+from elastiq.text import printable
 from elastiq.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -101,23 +101,21 @@ def _refuse(code: int, text: str) -> int:
 
 
 def _state_directory(options: argparse.Namespace, settings: Settings) -> Path:
-    directory: Path = options.state_dir or settings.state_dir or config.default_state_dir()
+    directory: Path = options.state_dir or settings.elastiq.state_dir or defaults.state_dir()
     return directory
 
 
 def _check(options: argparse.Namespace) -> int:
-    good, text = config.check(options.config)
-    if good:
-        settings = config.load(options.config)
-        loading.load(settings.batch_plugin, settings)
-    print(text, file=sys.stdout if good else sys.stderr)
-    return OK if good else BAD_CONFIGURATION
+    settings = loading.read_settings(options.config)
+    loading.load(settings.elastiq.batch_plugin, settings)
+    print("\n".join([*settings.warnings, f"{printable(str(options.config))}: the configuration is good"]))
+    return OK
 
 
 def _run(options: argparse.Namespace) -> int:
     from elastiq import daemon  # not for everybody: the client of EC2 takes longest to import
 
-    settings = config.load(options.config)
+    settings = loading.read_settings(options.config)
     if _service_user() is not None:
         print(
             f"elastiq runs as root now, and what it writes cannot be used later by the user {SERVICE_USER}, "
@@ -143,14 +141,14 @@ def _leave(code: int) -> NoReturn:
 
 def _start(options: argparse.Namespace) -> int:
     """Start the daemon in the background, and return when it runs or is known not to."""
-    settings = config.load(options.config)
-    state_directory = _state_directory(options, settings)
+    state_directory = _state_directory(options, loading.read_without_plugin(options.config))
     running = find_daemon(state_directory)
     if running is not None:
         print(AlreadyRunningError(running))
         return OK
     _become_service_user(options, state_directory)
-    loading.load(settings.batch_plugin, settings)
+    settings = loading.read_settings(options.config)
+    loading.load(settings.elastiq.batch_plugin, settings)
     _open_standard_streams()
     read_end, write_end = os.pipe()
     if os.fork() == 0:
@@ -273,9 +271,9 @@ def _service_user() -> pwd.struct_passwd | None:
 def _where(options: argparse.Namespace) -> tuple[Path, str]:
     """Return the state directory, and why the configuration file cannot be used: to look and to stop, it need not."""
     try:
-        return _state_directory(options, config.load(options.config)), ""
+        return _state_directory(options, loading.read_without_plugin(options.config)), ""
     except ConfigError as error:
-        return options.state_dir or config.default_state_dir(), str(error)
+        return options.state_dir or defaults.state_dir(), str(error)
 
 
 def _stop(options: argparse.Namespace) -> int:

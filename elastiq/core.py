@@ -146,21 +146,22 @@ class Core:
             self._check_queue()
 
     def _check_queue(self) -> None:
-        self._queue_due_at = self._clock.now() + max(self._settings.check_queue_every_s, self._settings.sleep_s)
+        options = self._settings.elastiq
+        self._queue_due_at = self._clock.now() + max(options.check_queue_every_s, options.sleep_s)
         self._observer.check_queue()
 
     def _check_vms(self) -> None:
-        now, settings = self._clock.now(), self._settings
+        now, options = self._clock.now(), self._settings.elastiq
         booting = any(record.joined_at is None for record in self._memory.vms.values())
-        pause = min(settings.check_vms_every_s, settings.check_vms_in_error_every_s if booting else float("inf"))
+        pause = min(options.check_vms_every_s, options.check_vms_in_error_every_s if booting else float("inf"))
         # If they cannot be read, or a defect ends the pass meanwhile, they are asked for again one poll later.
-        self._vms_due_at = now + max(min(pause, settings.check_queue_every_s), settings.sleep_s)
+        self._vms_due_at = now + max(min(pause, options.check_queue_every_s), options.sleep_s)
         self._observer.check_workers()
         self._observer.check_instances(self._memory)
         if self.reading.instances is None:
             return
         if self.reading.workers is not None:
-            self._vms_due_at = now + max(pause, settings.sleep_s)
+            self._vms_due_at = now + max(pause, options.sleep_s)
         self._chores.tag_untagged(self._memory, self.reading)
         self._memory = self._chores.learn_capacity(self._memory)
 
@@ -170,7 +171,7 @@ class Core:
         The queue has to be read after the workers: a job that started in between would count as waiting, and as one
         that leaves no room for others.
         """
-        poll_seconds = self._settings.check_queue_every_s
+        poll_seconds = self._settings.elastiq.check_queue_every_s
         if self.reading.workers_at < pass_began_at - poll_seconds:
             self._observer.check_workers()
             if self.reading.workers is None:

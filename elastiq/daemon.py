@@ -15,7 +15,7 @@ from types import FrameType, TracebackType
 
 from daemon import DaemonContext
 
-from elastiq import command, config
+from elastiq import command
 from elastiq.clock import Clock
 from elastiq.config import Settings
 from elastiq.core import Core
@@ -105,11 +105,11 @@ class Daemon:
                 os.getpid(),
                 self._settings.path,
                 self._state_directory,
-                self._settings.batch_plugin,
-                self._settings.cluster_name,
+                self._settings.elastiq.batch_plugin,
+                self._settings.elastiq.cluster_name,
             )
             ready()
-            self._manager.tell("READY=1", f"STATUS=elastiq {VERSION}, {self._settings.batch_plugin}")
+            self._manager.tell("READY=1", f"STATUS=elastiq {VERSION}, {self._settings.elastiq.batch_plugin}")
             if not self._stop_signal:
                 self._introduce(batch)
             self._loop(self._core)
@@ -126,7 +126,7 @@ class Daemon:
                 self._read_configuration(core)
                 continue  # a stop that came meanwhile has not reached what is new
             core.step()
-            longest = min(self._settings.sleep_s, REPORT_EVERY_SECONDS)
+            longest = min(self._settings.elastiq.sleep_s, REPORT_EVERY_SECONDS)
             self._sleep(max(SHORTEST_SLEEP_SECONDS, min(longest, core.seconds_to_next_check())))
 
     def _sleep(self, seconds: float) -> None:
@@ -150,7 +150,7 @@ class Daemon:
         _hide_secrets(self._redactor, settings)
         for warning in warnings:
             log.warning("%s", warning)
-        batch = loading.load(settings.batch_plugin, settings)
+        batch = loading.load(settings.elastiq.batch_plugin, settings)
         cloud = Ec2(settings, refused_features, user_data=user_data, redactor=self._redactor)
         batch_lane, cloud_lane = Lane("batch system", self._clock), Lane("cloud", self._clock)
         for lane in self._lanes:
@@ -165,10 +165,10 @@ class Daemon:
             return
         self._manager.tell("RELOADING=1", f"MONOTONIC_USEC={self._clock.monotonic_microseconds()}")
         try:
-            read = config.load(path)
-            kept = {name: getattr(self._settings, name) for name in FIXED_OPTIONS}
-            changed = [name for name, value in kept.items() if getattr(read, name) != value]
-            settings = replace(read, **kept)
+            read = loading.read_settings(path)
+            kept = {name: getattr(self._settings.elastiq, name) for name in FIXED_OPTIONS}
+            changed = [name for name, value in kept.items() if getattr(read.elastiq, name) != value]
+            settings = replace(read, elastiq=replace(read.elastiq, **kept))
             batch, cloud = self._ports(settings, state.refused_features(settings.cloud))
         except ElastiqError as error:
             for problem in str(error).splitlines():
@@ -181,7 +181,7 @@ class Daemon:
         for warning in settings.warnings:
             log.warning("%s", warning)
         self._settings = settings
-        logs.set_level(settings.log_level)
+        logs.set_level(settings.elastiq.log_level)
         core.reconfigure(settings, batch, cloud)
         log.info("%s was read again and is in force", path)
         self._manager.tell("READY=1", "STATUS=the configuration was read again")
@@ -208,7 +208,7 @@ def run(settings: Settings, state_directory: Path, log_directory: Path | None, r
     # Before the pid file tells others whom to signal.
     process.listen()
     with PidFile(state_directory, Clock()):
-        logs.start(log_directory, settings.log_level, redactor)
+        logs.start(log_directory, settings.elastiq.log_level, redactor)
         process.run(ready)
 
 
@@ -227,8 +227,8 @@ def background(keep_open: int) -> DaemonContext:
 
 
 def _hide_secrets(redactor: Redactor, settings: Settings) -> None:
-    """Hide keys and user data as the file has them; what the user data becomes for the VMs, Ec2 hides."""
-    redactor.add((settings.aws_secret_access_key, settings.aws_access_key_id), (settings.user_data,))
+    """Hide secrets and user data as the file has them; what the user data becomes for the VMs, Ec2 hides."""
+    redactor.add(settings.secrets(), (settings.ec2.user_data,))
 
 
 def _log_crash(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

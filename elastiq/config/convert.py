@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from elastiq.config.ini import Line
-from elastiq.config.options import DAY, MAX_USER_DATA, MAX_USER_DATA_AWS, Kind, Option, Value
+from elastiq.config.options import DAY, MAX_USER_DATA, MAX_USER_DATA_AWS, Option, Value, ValueKind
 from elastiq.text import printable, shown
 
 MAX_CA_BUNDLE = 16 * 1024 * 1024
@@ -64,17 +64,17 @@ def converted(option: Option, pieces: Sequence[Line], directory: Path) -> Value 
     `directory` is where relative paths begin. Raise BadValue.
     """
     text, line = _without_comment(option, pieces[0].text), pieces[0].number
-    if option.kind is Kind.BASE64:
+    if option.kind is ValueKind.BASE64:
         return _user_data([Line(line, text), *pieces[1:]])
     if len(pieces) > 1:
         raise BadValue(
             f"begins with a space and so goes on with the value of line {line}; remove the space", pieces[1].number
         )
     if text in ("", '""'):
-        if option.can_be_empty or option.required:
+        if option.can_be_empty:
             return None
         raise BadValue(f"is empty; {_wanted(option)}, or leave the line out for the default", line)
-    if option.kind is not Kind.SECRET and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+    if option.kind is not ValueKind.SECRET and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         raise BadValue("stands in quotes, which would be part of the value; remove them", line)
     try:
         return _CONVERTERS[option.kind](option, text, directory)
@@ -88,7 +88,7 @@ def _without_comment(option: Option, text: str) -> str:
     The original took only ` ;` for the beginning of a comment, and only if it was the first semicolon of all. A value
     of any other kind than a secret could not make use of ` #`, so that people who write a comment so are right, too.
     """
-    if option.kind is Kind.SECRET:
+    if option.kind is ValueKind.SECRET:
         semicolon = text.find(";")
         return text[:semicolon].rstrip() if semicolon > 0 and text[semicolon - 1].isspace() else text
     return re.split(r"(?:^|\s)[;#]", text, maxsplit=1)[0].rstrip()
@@ -97,17 +97,17 @@ def _without_comment(option: Option, text: str) -> str:
 def _wanted(option: Option) -> str:
     """Return what to write, for a message."""
     low, high = option.minimum, option.maximum
-    if option.kind is Kind.DURATION:
+    if option.kind is ValueKind.DURATION:
         return f"give {duration_text(low)} to {duration_text(high)}, in seconds or like 90s, 10m, 2h, 1d"
-    if option.kind is Kind.LIMIT:
+    if option.kind is ValueKind.LIMIT:
         return f"give {low:.0f} to {high:.0f} or the word unlimited"
-    if option.kind is Kind.LEVEL:
+    if option.kind is ValueKind.LEVEL:
         return "give debug, info, warning, error, critical or a number from 0 to 50"
-    if option.kind is Kind.SWITCH:
+    if option.kind is ValueKind.SWITCH:
         return "give yes or no (or 1 or 0, true or false, on or off)"
     if option.choices:
         return f"give {', '.join(option.choices[:-1])} or {option.choices[-1]}"
-    if option.kind is Kind.COUNT:
+    if option.kind is ValueKind.COUNT:
         return f"give {low:.0f} to {high:.0f}"
     return f"give {option.kind.value}"
 
@@ -282,19 +282,19 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
-_CONVERTERS: Mapping[Kind, Callable[[Option, str, Path], Value | FileContent]] = {
-    Kind.DURATION: _duration,
-    Kind.COUNT: _count,
-    Kind.LIMIT: _limit,
-    Kind.SWITCH: _switch,
-    Kind.LEVEL: _level,
-    Kind.WORD: _word,
-    Kind.TEXT: lambda _option, text, _directory: text,
-    Kind.SECRET: lambda _option, text, _directory: text,
-    Kind.LIST: _list,
-    Kind.URL: _url,
-    Kind.DIRECTORY: _directory_path,
-    Kind.FILE: _file,
-    Kind.METRICS: _metrics_path,
-    Kind.CONTENT: _content,
+_CONVERTERS: Mapping[ValueKind, Callable[[Option, str, Path], Value | FileContent]] = {
+    ValueKind.DURATION: _duration,
+    ValueKind.COUNT: _count,
+    ValueKind.LIMIT: _limit,
+    ValueKind.SWITCH: _switch,
+    ValueKind.LEVEL: _level,
+    ValueKind.WORD: _word,
+    ValueKind.TEXT: lambda _option, text, _directory: text,
+    ValueKind.SECRET: lambda _option, text, _directory: text,
+    ValueKind.LIST: _list,
+    ValueKind.URL: _url,
+    ValueKind.DIRECTORY: _directory_path,
+    ValueKind.FILE: _file,
+    ValueKind.METRICS: _metrics_path,
+    ValueKind.CONTENT: _content,
 }

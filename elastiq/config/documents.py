@@ -1,4 +1,4 @@
-"""What is written from the table of options: elastiq.conf.example, the manual page elastiq.conf(5), and the reference
+"""What is written from the declared options: elastiq.conf.example, the manual page elastiq.conf(5), and the reference
 docs/configuration.md.
 """
 
@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 
 from elastiq.config.convert import duration_text
-from elastiq.config.options import OPTIONS, SECTIONS, Kind, Option
+from elastiq.config.options import Option, Section, ValueKind
 
 _EXAMPLE_HEADER = """\
 # Configuration of elastiq. What every option means is said in full in elastiq.conf(5).
@@ -22,19 +23,15 @@ _EXAMPLE_HEADER = """\
 #   elastiq-real.py --config=/etc/elastiq.conf --check
 """
 
-_EXAMPLE_COMMENTED_OUT = {"dry_run_shutdown_vms": "1", "dry_run_boot_vms": "1", "n_jobs_per_vm": "4"}
 
-
-def example() -> str:
+def example(sections: Sequence[Section]) -> str:
     """Return the text of elastiq.conf.example: good as soon as it has an image_id."""
     parts = [_EXAMPLE_HEADER]
-    for section, about in SECTIONS.items():
-        parts.append(f"\n{_comment(about)}[{section}]\n")
-        for option in OPTIONS:
-            if option.section != section:
-                continue
+    for section in sections:
+        parts.append(f"\n{_comment(section.help)}[{section.name}]\n")
+        for option in section.options:
             default = "" if option.required else f" Default: {default_text(option)}."
-            value = option.sample or _EXAMPLE_COMMENTED_OUT.get(option.name) or _plain_default(option)
+            value = option.sample or option.example or _plain_default(option)
             shown = f"{option.name} = {value}".rstrip()
             parts.append(
                 f"\n{_comment(option.help + default)}{'' if option.sample or option.required else '#'}{shown}\n"
@@ -58,7 +55,7 @@ def _plain_default(option: Option) -> str:
 
 def default_text(option: Option) -> str:
     """Return the default in words."""
-    return option.default_text or _plain_default(option)
+    return option.default_text or _plain_default(option) or "none"
 
 
 _MANUAL_HEAD = r""".TH ELASTIQ.CONF 5 "" elastiq "File formats"
@@ -110,14 +107,12 @@ A file that holds them and can be read by anybody is used, with a warning.
 """
 
 
-def manual_page() -> str:
+def manual_page(sections: Sequence[Section]) -> str:
     """Return elastiq.conf(5), in the man macros of roff."""
     parts = [_MANUAL_HEAD]
-    for section, about in SECTIONS.items():
-        parts.append(f".SH [{section}]\n{_roff(about)}\n")
-        for option in OPTIONS:
-            if option.section != section:
-                continue
+    for section in sections:
+        parts.append(f".SH [{section.name}]\n{_roff(section.help)}\n")
+        for option in section.options:
             new = ", new" if option.new else ""
             default = "Must be given." if option.required else f"Default: {default_text(option)}."
             parts.append(
@@ -144,18 +139,19 @@ A running daemon reads it again on SIGHUP, and keeps the old one if the new one 
 1.0 did not have are marked *new*; files of those can be used as they are, but for a `max_vms` below 1, now written
 `unlimited`.
 
-This page is written from the table of options (`elastiq/options.py`), like the example and the manual page.
+This page is written from the declarations of the options (`elastiq/config/sections.py`, and
+`elastiq/plugins/sections.py` for the batch plugins), like the example and the manual page.
 """
 
 
-def reference() -> str:
+def reference(sections: Sequence[Section]) -> str:
     """Return docs/configuration.md."""
     parts = [_REFERENCE_HEAD]
-    for section, about in SECTIONS.items():
-        parts.append(f"\n## [{section}]\n\n{about}\n\n| option | value | default | meaning |\n|---|---|---|---|\n")
-        for option in OPTIONS:
-            if option.section != section:
-                continue
+    for section in sections:
+        parts.append(
+            f"\n## [{section.name}]\n\n{section.help}\n\n| option | value | default | meaning |\n|---|---|---|---|\n"
+        )
+        for option in section.options:
             value = _range_text(option) + (", *new*" if option.new else "")
             default = "must be given" if option.required else default_text(option)
             parts.append(f"| `{option.name}` | {value} | {default} | {option.help.replace('*', chr(92) + '*')} |\n")
@@ -166,9 +162,9 @@ def _range_text(option: Option) -> str:
     """Return what kind of value the option takes, and from what range."""
     if option.choices:
         return " or ".join(option.choices)
-    if option.kind is Kind.DURATION:
+    if option.kind is ValueKind.DURATION:
         return f"{option.kind.value}, {duration_text(option.minimum)} to {duration_text(option.maximum)}"
-    if option.kind in (Kind.COUNT, Kind.LIMIT):
+    if option.kind in (ValueKind.COUNT, ValueKind.LIMIT):
         return f"{option.kind.value}, {option.minimum:.0f} to {option.maximum:.0f}"
     return str(option.kind.value)
 

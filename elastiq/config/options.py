@@ -1,29 +1,21 @@
-"""The table of options: the only place that knows them.
+"""How an option is declared: once, by a field of the frozen dataclass that stands for its section.
 
-Names, defaults and meanings of the options that are not marked new are those of the original elastiq 0.9 and 1.0.
+    max_vms: int | None = option(3, "There are never more VMs than this.", kind=ValueKind.LIMIT, minimum=1, maximum=99)
+
+All else is read off from there: what the file may say, its messages, the documents, and the fields of Settings.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Union
+from typing import Any, TypeVar, Union
 
 Value = Union[str, int, float, bool, bytes, Path, tuple[str, ...], None]
 
-SECTIONS = {
-    "elastiq": "When to look, when to launch and when to terminate.",
-    "quota": "How many VMs there may be, pending and running together.",
-    "ec2": "The cloud, and what is launched there.",
-    "substitute": "What %ipv4%, %ipv6% and %fqdn% in the user data become. Rarely needed: left out, they become the "
-    "head node's own main addresses and name.",
-    "debug": "For trying out a configuration.",
-    "htcondor": "The batch plugin htcondor.",
-    "gridengine": "The batch plugin gridengine.",
-    "slurm": "The batch plugin slurm.",
-    "sandbox": "The batch plugin sandbox, which serves the demonstration.",
-}
+T = TypeVar("T")
 
 DAY = 86400.0
 
@@ -34,7 +26,7 @@ MAX_USER_DATA_AWS = 16384
 """Longest user data that AWS takes, decoded."""
 
 
-class Kind(Enum):
+class ValueKind(Enum):
     """What the text of a value means."""
 
     DURATION = "a time"
@@ -54,40 +46,48 @@ class Kind(Enum):
     CONTENT = "a file that is read in"
 
 
+_KINDS = {bool: ValueKind.SWITCH, int: ValueKind.COUNT, str: ValueKind.WORD, tuple: ValueKind.LIST}
+"""What options mean whose defaults are of these types, unless they say otherwise."""
+
+_NUMBERS = (ValueKind.DURATION, ValueKind.COUNT, ValueKind.LIMIT, ValueKind.LEVEL)
+
+_SECRETS = (ValueKind.SECRET, ValueKind.BASE64, ValueKind.CONTENT)
+
+_DECLARED = "elastiq option"
+
+
 @dataclass(frozen=True)
 class Option:
     """One option: where it stands, what its value means, and what it is when it is not given."""
 
     section: str
     name: str
-    kind: Kind
     default: Value
     help: str
-    field: str = ""
-    """Field of Settings; the same as the name unless given."""
-    sample: str = ""
+    kind: ValueKind
+    sample: str
     """Its value in elastiq.conf.example; options without one are commented out there unless they are required."""
-    minimum: float = 0
-    maximum: float = 0
-    choices: tuple[str, ...] = ()
-    pattern: str = ""
+    example: str
+    """Its value there where it is commented out, if not the default."""
+    minimum: float
+    maximum: float
+    choices: tuple[str, ...]
+    pattern: str
     """Regular expression that a word must match."""
-    placeholder: str = ""
+    placeholder: str
     """The value in the original's sample file that stands for "fill this in"."""
-    can_be_empty: bool = False
-    """True if an empty value means the same as none."""
-    required: bool = False
-    secret: bool = False
-    """True if its value must not get into any message."""
-    new: bool = False
+    required: bool
+    secret: bool
+    """True if what it means must not get into any message."""
+    new: bool
     """True if the original did not have it."""
-    default_text: str = ""
+    default_text: str
     """The default in words, where the value itself does not say it."""
 
     @property
-    def target(self) -> str:
-        """Return the field of Settings that it fills."""
-        return self.field or self.name
+    def can_be_empty(self) -> bool:
+        """Return whether an empty value means the same as none."""
+        return self.required or self.default in (None, "", b"", ())
 
     @property
     def title(self) -> str:
@@ -95,443 +95,66 @@ class Option:
         return f"[{self.section}] {self.name}"
 
 
-OPTIONS: tuple[Option, ...] = (
-    Option(
-        "elastiq",
-        "sleep_s",
-        Kind.DURATION,
-        5.0,
-        "Pause between two passes of the main loop.",
-        sample="5",
-        minimum=0.1,
-        maximum=3600,
-    ),
-    Option(
-        "elastiq",
-        "check_queue_every_s",
-        Kind.DURATION,
-        15.0,
-        "How often the batch system is asked for waiting jobs.",
-        sample="15",
-        maximum=DAY,
-    ),
-    Option(
-        "elastiq",
-        "check_vms_every_s",
-        Kind.DURATION,
-        45.0,
-        "How often workers and VMs are looked at.",
-        sample="45",
-        maximum=DAY,
-    ),
-    Option(
-        "elastiq",
-        "check_vms_in_error_every_s",
-        Kind.DURATION,
-        20.0,
-        "How often VMs are looked at while some are booting, to find those in state error.",
-        sample="20",
-        maximum=DAY,
-    ),
-    Option(
-        "elastiq",
-        "estimated_vm_deploy_time_s",
-        Kind.DURATION,
-        600.0,
-        "How long a VM may take from its launch to joining the batch system. One that has not joined by then is "
-        "terminated and replaced: be generous.",
-        sample="600",
-        minimum=1,
-        maximum=7 * DAY,
-    ),
-    Option(
-        "elastiq",
-        "waiting_jobs_threshold",
-        Kind.COUNT,
-        0,
-        "VMs are launched only while at least this many jobs wait that the VMs already booting will not take: "
-        "with 10, nine waiting jobs launch nothing.",
-        maximum=10_000_000,
-    ),
-    Option(
-        "elastiq",
-        "waiting_jobs_time_s",
-        Kind.DURATION,
-        40.0,
-        "For how long that must have been so before VMs are launched.",
-        maximum=30 * DAY,
-    ),
-    Option(
-        "elastiq",
-        "n_jobs_per_vm",
-        Kind.COUNT,
-        None,
-        "How many jobs one VM takes.",
-        minimum=1,
-        maximum=100_000,
-        can_be_empty=True,
-        default_text="by what the jobs ask for and the VMs hold, where that is known, otherwise 4",
-    ),
-    Option(
-        "elastiq",
-        "idle_for_time_s",
-        Kind.DURATION,
-        3600.0,
-        "A VM that has had no job for longer than this is terminated, once the batch system has closed it for new "
-        "jobs.",
-        sample="3600",
-        maximum=365 * DAY,
-    ),
-    Option(
-        "elastiq",
-        "lost_worker_time_s",
-        Kind.DURATION,
-        3600.0,
-        "How long a worker that vanished from the batch system is given to come back before its VM is terminated.",
-        minimum=1,
-        maximum=365 * DAY,
-        new=True,
-    ),
-    Option(
-        "elastiq",
-        "batch_plugin",
-        Kind.WORD,
-        "htcondor",
-        "The batch system: htcondor, slurm, gridengine, sandbox, or the name of a plugin installed beside elastiq.",
-        sample="htcondor",
-        pattern=r"[A-Za-z_][A-Za-z0-9_.-]*",
-    ),
-    Option(
-        "elastiq",
-        "log_level",
-        Kind.LEVEL,
-        0,
-        "How much is logged: debug, info, warning, error, critical, or the number of Python's logging (10, 20, 30, 40, "
-        "50); 0 means the usual, which is info.",
-        sample="0",
-        maximum=50,
-    ),
-    Option(
-        "elastiq",
-        "cluster_name",
-        Kind.WORD,
-        "",
-        "Name of this cluster, in the tag elastiq:cluster of its VMs: it tells them from those of other clusters in "
-        "the same account, so no two clusters may share it. Set it if the head node may be set up anew or renamed "
-        "while VMs run. It is made of letters, digits and the characters . _ : / + = @ and -.",
-        pattern=r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}",
-        can_be_empty=True,
-        new=True,
-        default_text="the head node's full name; a host name without a domain is made unique by its machine id",
-    ),
-    Option(
-        "elastiq",
-        "state_dir",
-        Kind.DIRECTORY,
-        None,
-        "Where elastiq remembers its VMs. Stop elastiq before you change this: elastiqctl looks for it there.",
-        can_be_empty=True,
-        new=True,
-        default_text="/var/lib/elastiq for root and in a service, ~/.elastiq otherwise",
-    ),
-    Option(
-        "elastiq",
-        "metrics_file",
-        Kind.METRICS,
-        None,
-        "Where the figures of elastiqctl status are written for Prometheus, in a directory that node_exporter's "
-        "textfile collector reads, such as /var/lib/elastiq-metrics/elastiq.prom: whenever they change, and every "
-        "minute. Anybody may read the file; nothing in it is secret. Needs the Python package prometheus_client.",
-        can_be_empty=True,
-        new=True,
-        default_text="none",
-    ),
-    Option(
-        "quota",
-        "min_vms",
-        Kind.COUNT,
-        0,
-        "There are always at least this many VMs, jobs or not.",
-        sample="0",
-        maximum=100_000,
-    ),
-    Option(
-        "quota",
-        "max_vms",
-        Kind.LIMIT,
-        3,
-        "There are never more VMs than this. The word unlimited lifts the limit (the original took 0 for that).",
-        sample="3",
-        minimum=1,
-        maximum=100_000,
-    ),
-    Option(
-        "ec2",
-        "api_url",
-        Kind.URL,
-        "",
-        "Address of the EC2 interface. Left out: AWS itself, in the region given, whatever AWS_ENDPOINT_URL or "
-        "~/.aws/config say.",
-        placeholder="https://dummy.ec2.server/ec2/",
-        can_be_empty=True,
-        default_text="AWS",
-    ),
-    Option(
-        "ec2",
-        "region",
-        Kind.WORD,
-        "",
-        "Region of the cloud, such as eu-west-1.",
-        pattern=r"[A-Za-z0-9][A-Za-z0-9_.-]*",
-        can_be_empty=True,
-        new=True,
-        default_text="as boto3 is configured (AWS_DEFAULT_REGION, ~/.aws/config)",
-    ),
-    Option(
-        "ec2",
-        "api_version",
-        Kind.WORD,
-        "",
-        "Version of the EC2 interface, such as 2013-02-01. Only those that boto3 knows can be used, and at AWS the "
-        "newest alone; any other is ignored with a note in the log.",
-        can_be_empty=True,
-        default_text="the newest that boto3 knows",
-    ),
-    Option(
-        "ec2",
-        "aws_access_key_id",
-        Kind.WORD,
-        "",
-        "Access key. Both keys left out: boto3 looks for them in the environment, in ~/.aws/credentials and in the "
-        "role of the head node.",
-        placeholder="my_username",
-        can_be_empty=True,
-        secret=True,
-        default_text="found by boto3",
-    ),
-    Option(
-        "ec2",
-        "aws_secret_access_key",
-        Kind.SECRET,
-        "",
-        "Secret key. It is taken as it stands, with # and % and all; only ; after a space begins a comment.",
-        placeholder="my_password",
-        can_be_empty=True,
-        secret=True,
-        default_text="found by boto3",
-    ),
-    Option(
-        "ec2",
-        "ca_bundle",
-        Kind.FILE,
-        "",
-        "File with the certificates of the authorities (PEM) that vouch for the cloud's own.",
-        can_be_empty=True,
-        new=True,
-        default_text="those that boto3 trusts",
-    ),
-    Option(
-        "ec2",
-        "verify",
-        Kind.SWITCH,
-        True,
-        "Whether the cloud's certificate is checked. Better name its authority in ca_bundle than say no here.",
-        new=True,
-    ),
-    Option(
-        "ec2",
-        "image_id",
-        Kind.WORD,
-        "",
-        "Id of the image that the VMs boot, such as ami-1a2b3c4d. There is no default.",
-        placeholder="ami-00000000",
-        required=True,
-    ),
-    Option(
-        "ec2",
-        "flavour",
-        Kind.TEXT,
-        "",
-        "Type of the VMs, such as m5.large or m1.small.",
-        can_be_empty=True,
-        default_text="the cloud's choice",
-    ),
-    Option(
-        "ec2",
-        "key_name",
-        Kind.TEXT,
-        "",
-        "Name of the ssh key pair that is put on the VMs.",
-        can_be_empty=True,
-        default_text="none",
-    ),
-    Option(
-        "ec2",
-        "user_data_b64",
-        Kind.BASE64,
-        b"",
-        "What the VMs are to do when they boot, in base64, on as many lines as you like if all but the first begin "
-        "with a space. %ipv4%, %ipv6% and %fqdn% in it become addresses and name of the head node.",
-        field="user_data",
-        can_be_empty=True,
-        secret=True,
-        default_text="none",
-    ),
-    Option(
-        "ec2",
-        "user_data_file",
-        Kind.CONTENT,
-        b"",
-        "The same from a file, not in base64. A relative path begins where this configuration file is.",
-        field="user_data",
-        can_be_empty=True,
-        new=True,
-        default_text="none",
-    ),
-    Option(
-        "ec2",
-        "security_groups",
-        Kind.LIST,
-        (),
-        "Security groups of the VMs, by id (sg-...) or by name, with commas between them.",
-        can_be_empty=True,
-        new=True,
-        default_text="the cloud's default group",
-    ),
-    Option(
-        "ec2",
-        "subnet_id",
-        Kind.WORD,
-        "",
-        "Subnet of the VMs, such as subnet-1a2b3c4d.",
-        can_be_empty=True,
-        new=True,
-        default_text="the cloud's choice",
-    ),
-    Option(
-        "ec2",
-        "instance_profile",
-        Kind.WORD,
-        "",
-        "Name or ARN of the instance profile (role) of the VMs.",
-        can_be_empty=True,
-        new=True,
-        default_text="none",
-    ),
-    Option(
-        "ec2",
-        "require_imdsv2",
-        Kind.SWITCH,
-        True,
-        "Whether VMs reach the cloud's metadata only with a session token (IMDSv2). Clouds that do not know this are "
-        "served without.",
-        new=True,
-    ),
-    Option("substitute", "ipv4", Kind.WORD, "", "What %ipv4% becomes.", can_be_empty=True, default_text="found out"),
-    Option("substitute", "ipv6", Kind.WORD, "", "What %ipv6% becomes.", can_be_empty=True, default_text="found out"),
-    Option("substitute", "fqdn", Kind.WORD, "", "What %fqdn% becomes.", can_be_empty=True, default_text="found out"),
-    Option(
-        "debug",
-        "dry_run_shutdown_vms",
-        Kind.SWITCH,
-        False,
-        "Say what would be terminated, and terminate nothing.",
-    ),
-    Option(
-        "debug",
-        "dry_run_boot_vms",
-        Kind.SWITCH,
-        False,
-        "Say what would be launched, and launch nothing.",
-    ),
-    Option(
-        "htcondor",
-        "query",
-        Kind.WORD,
-        "auto",
-        "How HTCondor is asked: by its Python bindings (bindings), by its commands such as condor_q (cli), or by the "
-        "bindings where they are installed (auto).",
-        field="htcondor_query",
-        choices=("auto", "bindings", "cli"),
-        new=True,
-    ),
-    Option(
-        "htcondor",
-        "timeout_s",
-        Kind.DURATION,
-        60.0,
-        "How long one question to HTCondor may take.",
-        field="htcondor_timeout_s",
-        minimum=1,
-        maximum=3600,
-        new=True,
-    ),
-    Option(
-        "slurm",
-        "sudo_user",
-        Kind.WORD,
-        "",
-        "User as whom scontrol drains and deletes nodes, by sudo: slurm, the SlurmUser of slurm.conf. Not needed if "
-        "elastiq runs as that user or root, or is an administrator of slurmdbd.",
-        field="slurm_sudo_user",
-        pattern=r"[A-Za-z_][A-Za-z0-9_.-]*",
-        can_be_empty=True,
-        new=True,
-        default_text="none",
-    ),
-    Option(
-        "slurm",
-        "partitions",
-        Kind.LIST,
-        (),
-        "Partitions whose jobs elastiq launches VMs for, with commas between them.",
-        field="slurm_partitions",
-        can_be_empty=True,
-        new=True,
-        default_text="all",
-    ),
-    Option(
-        "slurm",
-        "timeout_s",
-        Kind.DURATION,
-        60.0,
-        "How long one question to Slurm may take.",
-        field="slurm_timeout_s",
-        minimum=1,
-        maximum=3600,
-        new=True,
-    ),
-    Option(
-        "gridengine",
-        "timeout_s",
-        Kind.DURATION,
-        60.0,
-        "How long one question to Grid Engine may take.",
-        field="gridengine_timeout_s",
-        minimum=1,
-        maximum=3600,
-        new=True,
-    ),
-    Option(
-        "gridengine",
-        "cell_dir",
-        Kind.DIRECTORY,
-        None,
-        "Directory of the Grid Engine cell, in which common/accounting tells of jobs that have ended.",
-        field="gridengine_cell_dir",
-        can_be_empty=True,
-        new=True,
-        default_text="$SGE_ROOT/$SGE_CELL, of which each part not set is that of /var/lib/gridengine/default",
-    ),
-    Option(
-        "sandbox",
-        "spool_dir",
-        Kind.DIRECTORY,
-        None,
-        "Directory where the jobs are.",
-        field="sandbox_spool_dir",
-        can_be_empty=True,
-        new=True,
-        default_text="none; the plugin sandbox needs it",
-    ),
-)
+def option(
+    default: T,
+    help: str,
+    *,
+    kind: ValueKind | None = None,
+    sample: str = "",
+    example: str = "",
+    minimum: float = 0,
+    maximum: float = 0,
+    choices: tuple[str, ...] = (),
+    pattern: str = "",
+    placeholder: str = "",
+    required: bool = False,
+    secret: bool = False,
+    new: bool = False,
+    default_text: str = "",
+) -> T:
+    """Declare an option, as the default of a dataclass field that has its name. `Option` says what the arguments mean.
+
+    Without `kind` the option takes a time if its name ends in _s, else what its default is: yes or no, a whole number,
+    a word, or names with commas between them.
+    """
+    secret = secret or kind in _SECRETS
+    facts = {**locals()}
+    del facts["default"]
+    return dataclasses.field(default=default, repr=not secret, metadata={_DECLARED: facts})
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the file: its name, and the dataclass whose fields are its options."""
+
+    name: str
+    declared: type[Any]
+
+    @property
+    def help(self) -> str:
+        """Return what it is for: the docstring of the dataclass."""
+        return " ".join((self.declared.__doc__ or "").split())
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Return its options in their order. Raise TypeError if one is not declared as it must be."""
+        return tuple(self._option(field) for field in dataclasses.fields(self.declared))
+
+    def _option(self, field: dataclasses.Field[Any]) -> Option:
+        where = f"{self.declared.__name__}.{field.name}"
+        if _DECLARED not in field.metadata:
+            raise TypeError(f"{where} is not declared by elastiq.config.option")
+        facts: dict[str, Any] = {"default": field.default, **field.metadata[_DECLARED]}
+        if facts["kind"] is None:
+            facts["kind"] = ValueKind.DURATION if field.name.endswith("_s") else _KINDS.get(type(field.default))
+        if facts["kind"] is None:
+            raise TypeError(f"{where} must say its kind, which its default {field.default!r} does not tell")
+        if facts["kind"] in _NUMBERS and not 0 <= facts["minimum"] < facts["maximum"]:
+            raise TypeError(f"{where} must say the maximum of its value")
+        return Option(section=self.name, name=field.name, **facts)
+
+
+def secrets_of(section: Any) -> list[Any]:
+    """Return the values of the secret options of a section, where they are given."""
+    names = [field.name for field in dataclasses.fields(section) if field.metadata[_DECLARED]["secret"]]
+    return [value for name in names if (value := getattr(section, name))]

@@ -77,9 +77,9 @@ class Ec2:
         self._settings = settings
         self._user_data = user_data
         self._limits = limits or Limits()
-        self._features = Features(refused_features, takes_all=is_aws(settings))
+        self._features = Features(refused_features, takes_all=is_aws(settings.ec2))
         self._redactor = redactor or Redactor()
-        self._redactor.add((settings.aws_secret_access_key, settings.aws_access_key_id), (user_data,))
+        self._redactor.add((settings.ec2.aws_secret_access_key, settings.ec2.aws_access_key_id), (user_data,))
         self._clients = ClientMaker(settings, self._limits.connect_seconds)
         self._client: Any = None
         self._stuck: list[threading.Thread] = []
@@ -93,13 +93,13 @@ class Ec2:
     @property
     def token_is_lock(self) -> bool:
         """See Cloud. Only AWS is known to hold to it."""
-        return is_aws(self._settings)
+        return is_aws(self._settings.ec2)
 
     def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
         """See Cloud. Without the tag filter, refused or not wanted, the whole account is returned."""
-        if everything or not self._settings.cluster_name:
+        if everything or not self._settings.elastiq.cluster_name:
             return self._list()
-        return self._list(f"tag:{answers.CLUSTER_TAG}", self._settings.cluster_name)
+        return self._list(f"tag:{answers.CLUSTER_TAG}", self._settings.elastiq.cluster_name)
 
     def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
         """See Cloud. A parameter that the cloud refuses is left out after a look that nothing was launched."""
@@ -108,7 +108,7 @@ class Ec2:
         offered: Offered = {"TagSpecifications": {"TagSpecifications": tags}}
         # A worker that powers itself off would otherwise stay, stopped, and be paid for.
         offered["InstanceInitiatedShutdownBehavior"] = {"InstanceInitiatedShutdownBehavior": "terminate"}
-        if self._settings.require_imdsv2:
+        if self._settings.ec2.require_imdsv2:
             offered["MetadataOptions"] = {"MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"}}
         offered = self._features.offerable(offered)
         try:
@@ -159,7 +159,7 @@ class Ec2:
         """Return vCPUs, memory, instance storage (0 where there is none) and GPUs. Raise CloudError, at once for a
         cloud that has no DescribeInstanceTypes.
         """
-        name = pool.instance_type or self._settings.flavour
+        name = pool.instance_type or self._settings.ec2.flavour
         if name in self._shapes:
             return self._shapes[name]
         if not name or INSTANCE_TYPES in self._features.refused:
@@ -178,33 +178,33 @@ class Ec2:
         return self._shapes[name]
 
     def _launch_parameters(self, pool: Pool, count: int, token: str) -> dict[str, Any]:
-        settings = self._settings
-        groups = [group for group in settings.security_groups if group.startswith("sg-")]
-        group_names = [group for group in settings.security_groups if not group.startswith("sg-")]
-        if settings.subnet_id and group_names:
+        options = self._settings.ec2
+        groups = [group for group in options.security_groups if group.startswith("sg-")]
+        group_names = [group for group in options.security_groups if not group.startswith("sg-")]
+        if options.subnet_id and group_names:
             raise CloudError(
                 f"launch: security group {group_names[0]}: with subnet_id, give security_groups by id (sg-...)",
                 CloudFault.CONFIGURATION,
             )
-        profile = settings.instance_profile
+        profile = options.instance_profile
         wanted: dict[str, Any] = {
-            "ImageId": settings.image_id,
+            "ImageId": options.image_id,
             "MinCount": 1,
             "MaxCount": count,
             "ClientToken": token,
-            "InstanceType": pool.instance_type or settings.flavour,
-            "KeyName": settings.key_name,
+            "InstanceType": pool.instance_type or options.flavour,
+            "KeyName": options.key_name,
             "UserData": self._user_data,
             "SecurityGroupIds": groups,
             "SecurityGroups": group_names,
-            "SubnetId": settings.subnet_id,
+            "SubnetId": options.subnet_id,
             "IamInstanceProfile": profile and {"Arn" if profile.startswith("arn:") else "Name": profile},
         }
         return {name: value for name, value in wanted.items() if value}
 
     def _tags(self, pool: Pool, token: str) -> list[dict[str, str]]:
         tags = {
-            answers.CLUSTER_TAG: self._settings.cluster_name,
+            answers.CLUSTER_TAG: self._settings.elastiq.cluster_name,
             answers.POOL_TAG: pool.name,
             answers.TOKEN_TAG: token,
             "Name": f"elastiq-{pool.name}",
@@ -337,7 +337,7 @@ class Ec2:
         def run(_abandoned: threading.Event) -> dict[str, Any]:
             client = self._clients.make(self._limits.read_seconds, attempts=1) if once else self._shared_client()
             if not hasattr(client, method):
-                message = f"{operation}: is not in api_version {self._settings.api_version}; leave api_version out"
+                message = f"{operation}: is not in api_version {self._settings.ec2.api_version}; leave api_version out"
                 raise RequestError(message, CloudFault.CONFIGURATION, "InvalidAction")
             return dict(getattr(client, method)(**parameters))
 

@@ -23,6 +23,7 @@ from botocore.loaders import Loader
 from botocore.parsers import ResponseParserFactory
 
 from elastiq.config import Settings
+from elastiq.config.sections import Ec2Options
 from elastiq.version import VERSION
 
 logger = logging.getLogger("elastiq.ec2")
@@ -160,32 +161,32 @@ class ClientMaker:
     """Makes botocore clients for the endpoint and with the credentials of `settings`; safe in several threads."""
 
     def __init__(self, settings: Settings, connect_seconds: float) -> None:
-        self._settings = settings
+        self._options = settings.ec2
         self._connect_seconds = connect_seconds
         self._lock = threading.Lock()
         self._session: Any = None
-        self._api_version = _usable_api_version(settings)
+        self._api_version = _usable_api_version(settings.ec2)
 
     def make(self, read_seconds: float, attempts: int) -> Any:
         """Return a client with connections of its own. Costs about 2 ms after the first.
 
         Raise botocore's errors if credentials, region or certificate cannot be used.
         """
-        settings = self._settings
+        options = self._options
         with self._lock:
             first = self._session is None
             if first:
                 self._session = self._make_session()
             keys = {}
-            if settings.aws_access_key_id:
-                keys["aws_access_key_id"] = settings.aws_access_key_id
-                keys["aws_secret_access_key"] = settings.aws_secret_access_key
+            if options.aws_access_key_id:
+                keys["aws_access_key_id"] = options.aws_access_key_id
+                keys["aws_secret_access_key"] = options.aws_secret_access_key
             client = self._session.create_client(
                 "ec2",
                 region_name=self._region(),
-                endpoint_url=settings.api_url or None,
+                endpoint_url=options.api_url or None,
                 api_version=self._api_version,
-                verify=(settings.ca_bundle or None) if settings.verify else False,
+                verify=(options.ca_bundle or None) if options.verify else False,
                 config=Config(
                     connect_timeout=self._connect_seconds,
                     read_timeout=read_seconds,
@@ -213,32 +214,32 @@ class ClientMaker:
         parsers = _LeanParserFactory()
         parsers.set_parser_defaults(timestamp_parser=str)
         session.register_component("response_parser_factory", parsers)
-        if not self._settings.verify:
+        if not self._options.verify:
             warnings.filterwarnings("ignore", message="Unverified HTTPS request")
         return session
 
     def _region(self) -> str | None:
-        if self._settings.region:
-            return self._settings.region
-        if not self._settings.api_url:
+        if self._options.region:
+            return self._options.region
+        if not self._options.api_url:
             return None  # botocore's own chain, which raises NoRegionError at its end
-        host = urlsplit(self._settings.api_url).hostname or ""
-        if is_aws(self._settings):
+        host = urlsplit(self._options.api_url).hostname or ""
+        if is_aws(self._options):
             named = re.search(r"(?<![a-z])[a-z]{2,3}(?:-[a-z]+)+-\d+(?!\w)", host)
             return named.group() if named else DEFAULT_REGION
         region = self._session.get_config_variable("region")
         return str(region) if region else DEFAULT_REGION
 
 
-def _usable_api_version(settings: Settings) -> str | None:
+def _usable_api_version(options: Ec2Options) -> str | None:
     """Return `api_version`, or None for the newest if it is of no use, and log why."""
-    wanted = settings.api_version
+    wanted = options.api_version
     if not wanted:
         return None
     known = _loader().list_api_versions("ec2", "service-2")
     if wanted not in known:
         why = "not known to boto3"
-    elif is_aws(settings) and wanted != known[-1]:
+    elif is_aws(options) and wanted != known[-1]:
         # botocore itself would refuse every launch: older models have no tags there.
         why = "older than what elastiq needs at AWS"
     else:
@@ -247,7 +248,7 @@ def _usable_api_version(settings: Settings) -> str | None:
     return None
 
 
-def is_aws(settings: Settings) -> bool:
+def is_aws(options: Ec2Options) -> bool:
     """Return whether the endpoint is AWS itself, which takes every parameter that boto3 knows."""
-    host = urlsplit(settings.api_url).hostname or ""
-    return not settings.api_url or host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
+    host = urlsplit(options.api_url).hostname or ""
+    return not options.api_url or host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))

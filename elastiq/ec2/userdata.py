@@ -46,17 +46,17 @@ def rendered(settings: Settings) -> tuple[bytes, tuple[str, ...]]:
     """
     found = head_node_addresses()
     values = {
-        "ipv4": settings.ipv4 or found.ipv4,
-        "ipv6": settings.ipv6 or found.ipv6,
-        "fqdn": settings.fqdn or found.fqdn,
+        "ipv4": settings.substitute.ipv4 or found.ipv4,
+        "ipv6": settings.substitute.ipv6 or found.ipv6,
+        "fqdn": settings.substitute.fqdn or found.fqdn,
     }
     warnings = tuple(
         f"the user data has %{name}% in it, but this machine has none; it becomes nothing. "
         f"Set {name} in the section [substitute] if the VMs need it"
         for name, value in values.items()
-        if not value and f"%{name}%".encode() in settings.user_data
+        if not value and f"%{name}%".encode() in settings.ec2.user_data
     )
-    return render(settings.user_data, **values), warnings
+    return render(settings.ec2.user_data, **values), warnings
 
 
 def head_node_addresses() -> HeadNode:

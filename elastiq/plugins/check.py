@@ -22,13 +22,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from elastiq import config
 from elastiq.clock import Clock
 from elastiq.errors import BatchError, ConfigError
 from elastiq.model import Demand, Shape, Worker
 from elastiq.plugins import BatchSystem, Closing
 from elastiq.plugins.kit import LARGEST, ipv4, is_same, label
-from elastiq.plugins.loading import error_text, load
+from elastiq.plugins.loading import error_text, load, read_settings
 from elastiq.text import excerpt, printable
 
 Answer = TypeVar("Answer")
@@ -229,8 +228,7 @@ class Examiner:
     def load(self, name: str, path: Path) -> BatchSystem | None:
         """Return the plugin `name` as the configuration file at `path` sets it up; None if that cannot be done."""
         try:
-            settings = config.load(path)
-            batch: BatchSystem = self._call("load", lambda: load(name, settings))
+            batch: BatchSystem = self._call("load", lambda: load(name, read_settings(path, name)))
         except ConfigError as error:
             for problem in error.problems:
                 self._note(Verdict.FAILED, "load", problem)

@@ -41,6 +41,7 @@ from elastiq.plugins.gridengine_parse import (
     rule_of,
 )
 from elastiq.plugins.kit import Deadline, is_same, label, run_module
+from elastiq.plugins.sections import GridEngineOptions
 
 if TYPE_CHECKING:
     from elastiq.config import Settings
@@ -61,8 +62,9 @@ _READ_LIMIT_BYTES = 64 * 1024 * 1024
 def create(settings: Settings) -> GridEngine:
     """Return the plugin; nothing is asked of Grid Engine yet."""
     root, cell = os.environ.get("SGE_ROOT", "/var/lib/gridengine"), os.environ.get("SGE_CELL", "default")
-    directory = settings.gridengine_cell_dir or Path(root, cell)
-    return GridEngine(settings.gridengine_timeout_s, directory / "common" / "accounting")
+    options = settings.of(GridEngineOptions)
+    directory = options.cell_dir or Path(root, cell)
+    return GridEngine(options.timeout_s, directory / "common" / "accounting")
 
 
 class GridEngine:

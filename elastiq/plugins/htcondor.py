@@ -31,6 +31,7 @@ from elastiq.plugins.htcondor_query import (
     WAITING_CONSTRAINT,
 )
 from elastiq.plugins.kit import Deadline, is_same, label, run_module
+from elastiq.plugins.sections import HTCondorOptions
 
 if TYPE_CHECKING:
     from elastiq.config import Settings
@@ -58,7 +59,8 @@ _ONE_SCHEDD_SHARE = 1024 * 1024
 
 def create(settings: Settings) -> HTCondor:
     """Return the plugin; nothing is asked of HTCondor yet."""
-    return HTCondor(settings.htcondor_query, settings.htcondor_timeout_s)
+    options = settings.of(HTCondorOptions)
+    return HTCondor(options.query, options.timeout_s)
 
 
 class HTCondor:

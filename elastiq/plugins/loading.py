@@ -1,4 +1,4 @@
-"""Finds batch plugins, built in or of other packages, and makes them."""
+"""Finds batch plugins, built in or of other packages, reads the configuration with their sections, and makes them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,66 @@ import traceback
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import metadata
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from elastiq.config import Settings
+from elastiq import config
+from elastiq.config import Section, Settings
 from elastiq.errors import ConfigError
 from elastiq.plugins import METHODS, BatchSystem
+from elastiq.plugins.sections import SECTIONS
 from elastiq.text import excerpt
 
-BUILT_IN = ("gridengine", "htcondor", "sandbox", "slurm")
+BUILT_IN = frozenset(section.name for section in SECTIONS)
 
 GROUP = "elastiq.plugins"
 """Entry-point group by which other distributions offer plugins."""
 
 
+class Offer(NamedTuple):
+    """What a plugin offers to whoever runs it."""
+
+    create: Callable[[Settings], Any]
+    options: type[Any] | None
+    """The dataclass that declares its options, if it has any."""
+
+
+def read_settings(path: Path, name: str = "") -> Settings:
+    """Read and check the configuration file at `path`, the section of the plugin that it chooses included, and the
+    section of the plugin `name`. Both plugins are imported, but for built-in ones. Raise ConfigError.
+    """
+    section = section_of(name) if name and name not in BUILT_IN else None
+    return config.load(path, (*SECTIONS, section) if section else SECTIONS, section_of)
+
+
+def read_without_plugin(path: Path) -> Settings:
+    """Do the same, but import no code of others, and let the section of such a plugin pass. Raise ConfigError."""
+    return config.load(path, SECTIONS)
+
+
+def section_of(name: str) -> Section | None:
+    """Return the section of a plugin that is not built in: named as the plugin, and declared by its dataclass Options.
+
+    Return None if it has no options. Raise ConfigError if it cannot be imported, or declares them wrongly.
+    """
+    declared = _offer(name).options
+    if declared is None:
+        return None
+    if name in [section.name for section in config.SECTIONS]:
+        raise _problem(f"plugin {name} cannot have options: [{name}] is a section of elastiq itself; rename the plugin")
+    section = Section(name, declared)
+    _foreign(name, "declares its options wrongly", lambda: (section.options, declared()))
+    return section
+
+
 def load(name: str, settings: Settings) -> BatchSystem:
     """Return the batch plugin `name`: a built-in one, an entry point of the group, or a module's dotted path.
 
-    A module offers `create(settings) -> BatchSystem`; an entry point names such a module or such a function.
+    A module offers `create(settings) -> BatchSystem`; an entry point names such a module or such a function. Beside it
+    may stand a dataclass `Options`, which declares what `settings.of(Options)` returns.
     Raise ConfigError if there is no such plugin, if it cannot be imported or set up, or if it lacks a method.
     """
-    create = _factory(name)
+    create = _offer(name).create
     batch = _foreign(name, "cannot be set up", lambda: create(settings))
     problems = _foreign(name, "cannot be used", lambda: _problems(batch))
     if problems:
@@ -86,21 +126,19 @@ def _takes(function: Callable[..., Any], count: int) -> bool:
     return True
 
 
-def _factory(name: str) -> Callable[[Settings], Any]:
-    """Return what makes the plugin `name`. Raise ConfigError if there is nothing that does."""
-    if name in BUILT_IN:
-        found = _import(name, f"{__package__}.{name}")
-    elif "." in name:
-        found = _import(name, name)
+def _offer(name: str) -> Offer:
+    """Return what the plugin `name` offers. Raise ConfigError if there is none that can be made."""
+    if name in BUILT_IN or "." in name:
+        module = _import(name, f"{__package__}.{name}" if name in BUILT_IN else name)
+        create = getattr(module, "create", None)
     else:
-        found = _foreign(name, "cannot be imported", _entry_point(name).load)
-        if callable(found):
-            factory: Callable[[Settings], Any] = found
-            return factory
-    create = getattr(found, "create", None)
+        entry = _entry_point(name)
+        found = _foreign(name, "cannot be imported", entry.load)
+        module = sys.modules.get(entry.value.partition(":")[0].strip(), found)
+        create = found if callable(found) else getattr(found, "create", None)
     if not callable(create):
         raise _problem(f"plugin {name} has no create(settings)")
-    return create  # type: ignore[no-any-return]
+    return Offer(create, getattr(module, "Options", None))
 
 
 def _import(name: str, module: str) -> Any:

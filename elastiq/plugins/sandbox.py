@@ -16,6 +16,7 @@ from elastiq.clock import Clock
 from elastiq.errors import BatchError, ConfigError
 from elastiq.model import Demand, Shape, Worker
 from elastiq.plugins import Closing
+from elastiq.plugins.sections import SandboxOptions
 from elastiq.sandbox.spool import Job, Spool, WorkerRecord, parse
 
 if TYPE_CHECKING:
@@ -107,10 +108,11 @@ class SandboxBatch:
 
 def create(settings: Settings) -> SandboxBatch:
     """Return the plugin for `settings`. Raise ConfigError if they name no spool directory."""
-    if settings.sandbox_spool_dir is None:
+    directory = settings.of(SandboxOptions).spool_dir
+    if directory is None:
         raise ConfigError(["[sandbox] spool_dir is missing: give the directory that the workers use"])
     clock = Clock()
-    return SandboxBatch(Spool(settings.sandbox_spool_dir, clock), clock)
+    return SandboxBatch(Spool(directory, clock), clock)
 
 
 def is_same(record: WorkerRecord, worker: Worker) -> bool:

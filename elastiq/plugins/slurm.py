@@ -23,6 +23,7 @@ from elastiq.errors import BatchError
 from elastiq.model import Demand, Worker
 from elastiq.plugins import Closing, kit
 from elastiq.plugins.kit import Deadline, is_same, label
+from elastiq.plugins.sections import SlurmOptions
 from elastiq.plugins.slurm_parse import (
     GROUP_JOBS,
     OWN_REASON,
@@ -56,7 +57,8 @@ _UNKNOWN_NODE = "Invalid node name"
 
 def create(settings: Settings) -> Slurm:
     """Return the plugin; nothing is asked of Slurm yet."""
-    return Slurm(settings.slurm_timeout_s, settings.slurm_sudo_user, settings.slurm_partitions)
+    options = settings.of(SlurmOptions)
+    return Slurm(options.timeout_s, options.sudo_user, options.partitions)
 
 
 class Slurm:

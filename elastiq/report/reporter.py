@@ -150,8 +150,8 @@ class Reporter:
             "pid": os.getpid(),
             "version": VERSION,
             "started_at": self._started_at,
-            "batch_plugin": settings.batch_plugin,
-            "cluster": settings.cluster_name,
+            "batch_plugin": settings.elastiq.batch_plugin,
+            "cluster": settings.elastiq.cluster_name,
             "summary": self._clean(made.summary),
             "jobs_waiting": figures.jobs_waiting,
             "workers_busy": figures.workers_busy,
@@ -159,8 +159,8 @@ class Reporter:
             "vms_pending": figures.vms_pending,
             "vms_running": figures.vms_running,
             "vms_unconfirmed": figures.vms_unconfirmed,
-            "min_vms": settings.min_vms,
-            "max_vms": settings.max_vms,
+            "min_vms": settings.quota.min_vms,
+            "max_vms": settings.quota.max_vms,
             "last_action": self._last_action,
             "last_error": self._last_error,
             "holds": [self._clean(str(reason)) for reason in reasons],
@@ -169,12 +169,12 @@ class Reporter:
                 for reason in reasons
             ],
         }
-        if f"{settings.metrics_file} {report}" == self._reported and now < self._report_due_at:
+        if f"{settings.elastiq.metrics_file} {report}" == self._reported and now < self._report_due_at:
             return
-        self._write_metrics(settings.metrics_file, {**report, "updated_at": now})
+        self._write_metrics(settings.elastiq.metrics_file, {**report, "updated_at": now})
         # If that failed it is the last error, and must be no news to the next pass.
         report["last_error"] = self._last_error
-        self._reported, self._report_due_at = f"{settings.metrics_file} {report}", now + REPORT_EVERY_SECONDS
+        self._reported, self._report_due_at = f"{settings.elastiq.metrics_file} {report}", now + REPORT_EVERY_SECONDS
         # The time that `status` counts from: the wall clock may be set while the daemon runs.
         stamps = {"updated_at": now, "monotonic_microseconds": self._clock.monotonic_microseconds()}
         self._records.save_report({**report, **stamps})

@@ -28,7 +28,7 @@ class SimBatch:
         world = self._world
         # A pass that a defect has ended is made up for in time.
         pause = world.engine.time - max(self.asked_at, world.witness.defect_at)
-        limit = world.settings.check_queue_every_s + 120.0
+        limit = world.settings.elastiq.check_queue_every_s + 120.0
         world.book.check("nothing blocks", pause <= limit, f"the queue was read {pause:.0f} s after the last time")
         self.asked_at = world.engine.time
         self._world.witness.demand_known = False

@@ -64,7 +64,7 @@ class SimCloud:
         """Notice if the daemon has let the VM check rest for too long."""
         world = self._world
         pause = world.engine.time - max(self.listed_at, world.witness.defect_at)
-        limit = world.settings.check_vms_every_s + 120.0
+        limit = world.settings.elastiq.check_vms_every_s + 120.0
         world.book.check("nothing blocks", pause <= limit, f"{what} came {pause:.0f} s after the last one")
         self.listed_at = world.engine.time
 
@@ -183,7 +183,7 @@ class SimCloud:
 
     def _check_quota(self, count: int) -> None:
         world = self._world
-        maximum = world.settings.max_vms
+        maximum = world.settings.quota.max_vms
         coming = sum(world.coming.values())
         there = sum(map(world.witness.counts, world.own())) + coming
         world.book.check(

@@ -52,7 +52,7 @@ class World:
 
     def is_feasible(self, job: Job) -> bool:
         """Return whether a VM as they are launched now can run `job`."""
-        return not job.held and job.shape.fits(self.capacity_of(self.settings.flavour))
+        return not job.held and job.shape.fits(self.capacity_of(self.settings.ec2.flavour))
 
     def create(self, *, own: bool, token: str, type_: str = SMALL) -> Vm:
         """Make a VM in the cloud and settle its fate."""
@@ -93,7 +93,7 @@ class World:
         if fate is Fate.JOINS:
             seconds = traits.boot_seconds * engine.between(0.7, 1.3)
             if faults.strikes("boot: joins late"):
-                seconds = self.settings.estimated_vm_deploy_time_s * engine.between(0.9, 1.3)
+                seconds = self.settings.elastiq.estimated_vm_deploy_time_s * engine.between(0.9, 1.3)
             engine.after(run_seconds + seconds, lambda: self.join(vm))
 
     def _give_address(self, vm: Vm) -> None:

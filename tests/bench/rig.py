@@ -16,10 +16,12 @@ from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.ec2 import Ec2
 from elastiq.plugins.loading import load
+from elastiq.plugins.sections import HTCondorOptions
 from elastiq.ports import Ports
 from elastiq.process.lanes import BatchLane, CloudLane, Lane
 from elastiq.state import State
 from tests.bench.replay import address, instance_id
+from tests.unit.fakes import settings_with
 
 CLUSTER = "bench"
 IDLE_SECONDS = 100
@@ -110,13 +112,13 @@ class CoreRig:
     """The daemon's loop with its real ports, each in its lane, and the real state directory."""
 
     def __init__(self, directory: Path, cloud: ReplayedCloud, **options: Any) -> None:
-        settings = Settings(
+        settings = settings_with(
+            Settings(plugins=(HTCondorOptions(query="cli"),)),
             api_url=cloud.url,
             aws_access_key_id="key",
             aws_secret_access_key="secret",
             image_id="ami-0c55b159cbfafe1f0",
             cluster_name=CLUSTER,
-            htcondor_query="cli",
             **options,
         )
         self.clock = MovableClock()

@@ -14,6 +14,7 @@ from elastiq.config import Settings
 from elastiq.model import Worker
 from elastiq.plugins import BatchSystem
 from elastiq.plugins.sandbox import create
+from elastiq.plugins.sections import SandboxOptions
 from elastiq.sandbox.spool import Job, Spool
 
 from .harness import Harness
@@ -42,7 +43,7 @@ class SandboxHarness(Harness):
         shutil.rmtree(self._directory)
 
     def reconnect(self) -> BatchSystem:
-        return create(Settings(sandbox_spool_dir=self._spool.directory))
+        return create(Settings(plugins=(SandboxOptions(spool_dir=self._spool.directory),)))
 
     def join(self, name: str, instance_id: str, address: str) -> None:
         command = [sys.executable, "-m", "elastiq.sandbox.worker", f"--spool={self._spool.directory}"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from elastiq.config import Settings
 from elastiq.model import InstanceState, Shape, Worker
 from elastiq.plugins import BatchSystem
 from elastiq.sim.batch import SimBatch
@@ -14,6 +13,7 @@ from elastiq.sim.proof.faults import Faults
 from elastiq.sim.proof.gate import Gate
 from elastiq.sim.things import START, Job, Traits, Vm
 from elastiq.sim.world import World
+from tests.unit.fakes import settings_with
 
 from .harness import Harness
 
@@ -37,7 +37,7 @@ class SimHarness(Harness):
         book = Book()
         self._faults = Faults(self._engine, book)
         self._world = World(
-            self._engine, book, self._faults, self.traits, Settings(check_queue_every_s=FOR_GOOD_SECONDS)
+            self._engine, book, self._faults, self.traits, settings_with(check_queue_every_s=FOR_GOOD_SECONDS)
         )
         self._jobs: dict[str, Job] = {}
         self.batch = self.reconnect()

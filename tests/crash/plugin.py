@@ -16,6 +16,7 @@ from elastiq.config import Settings
 from elastiq.plugins import METHODS
 from elastiq.plugins.sandbox import SandboxBatch
 from elastiq.plugins.sandbox import create as create_sandbox
+from elastiq.plugins.sections import SandboxOptions
 
 ENDLESS = 'echo $$ >>"$1"; setsid sh -c "echo \\$\\$ >>\'$1\'; exec sleep 3600" & sleep 3600 & exec sleep 3600'
 """A command whose own process and whose orphan write their process numbers down, for those who clean up."""
@@ -53,5 +54,6 @@ class Unreliable:
 
 def create(settings: Settings) -> Unreliable:
     """Return the plugin."""
-    assert settings.sandbox_spool_dir is not None
-    return Unreliable(create_sandbox(settings), settings.sandbox_spool_dir)
+    directory = settings.of(SandboxOptions).spool_dir
+    assert directory is not None
+    return Unreliable(create_sandbox(settings), directory)

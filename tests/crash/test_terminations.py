@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.model import Demand, Shape
 from elastiq.ports import Ports
 from elastiq.state import State
-from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud
+from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud, settings_with
 
 
 class ForgetfulCloud(FakeCloud):
@@ -24,7 +23,7 @@ class ForgetfulCloud(FakeCloud):
 
 def test_a_vm_that_is_listed_long_after_its_termination_is_terminated_again(tmp_path: Path) -> None:
     clock, batch, cloud = FakeClock(), FakeBatch(), ForgetfulCloud()
-    settings = Settings(cluster_name="test", n_jobs_per_vm=4, max_vms=1, waiting_jobs_time_s=0, idle_for_time_s=60)
+    settings = settings_with(cluster_name="test", n_jobs_per_vm=4, max_vms=1, waiting_jobs_time_s=0, idle_for_time_s=60)
     state = State(tmp_path, clock.now())
     core = Core(settings, Ports(clock, batch, cloud, state))
 

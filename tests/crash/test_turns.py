@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.errors import CloudError
 from elastiq.model import Demand, Instance
 from elastiq.ports import Ports
 from elastiq.process.lanes import ASK_WAIT_SECONDS
 from elastiq.state import State
-from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud
+from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud, settings_with
 
 
 class SlowCloud(FakeCloud):
@@ -42,7 +41,7 @@ class TimedBatch(FakeBatch):
 def test_a_queue_check_that_falls_due_during_a_slow_vm_check_comes_next(tmp_path: Path) -> None:
     clock = FakeClock()
     batch = TimedBatch(clock)
-    settings = Settings(cluster_name="test", check_queue_every_s=4, check_vms_every_s=3)
+    settings = settings_with(cluster_name="test", check_queue_every_s=4, check_vms_every_s=3)
     state = State(tmp_path, clock.now())
     core = Core(settings, Ports(clock, batch, SlowCloud(clock), state))
     end = clock.now() + 600
@@ -51,4 +50,4 @@ def test_a_queue_check_that_falls_due_during_a_slow_vm_check_comes_next(tmp_path
         clock.sleep(max(0.1, core.seconds_to_next_check()))
     state.close()
     gaps = [later - earlier for earlier, later in zip(batch.asked_at, batch.asked_at[1:])]
-    assert max(gaps) < settings.check_queue_every_s + ASK_WAIT_SECONDS + 1
+    assert max(gaps) < settings.elastiq.check_queue_every_s + ASK_WAIT_SECONDS + 1

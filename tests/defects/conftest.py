@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from elastiq.config import Settings
 from elastiq.ec2 import Ec2, Limits
 from tests.process.conftest import HeadNode, head, silent_cloud
 from tests.testbed.moto_server import MotoServer
 from tests.testbed.proxy import Ec2Endpoint
+from tests.unit.fakes import settings_with
 from tests.unit.rig import SETTINGS, Rig
 
 __all__ = ["HeadNode", "head", "silent_cloud"]
@@ -32,7 +31,7 @@ class RigOnEc2(Rig):
             "image_id": IMAGE,
             **settings,
         }
-        super().__init__(directory, replace(SETTINGS, **values))  # type: ignore[arg-type]
+        super().__init__(directory, settings_with(SETTINGS, **values))
 
     def start(self) -> None:
         # The endpoint never hangs; on a busy machine it may take long.
@@ -58,8 +57,3 @@ def moto() -> Iterator[MotoServer]:
 def endpoint(moto: MotoServer) -> Iterator[Ec2Endpoint]:
     with Ec2Endpoint(moto_url=moto.url, launch_delay_seconds=0) as made:
         yield made
-
-
-def settings_with(**values: object) -> Settings:
-    """Return the settings of the Core's tests with other values."""
-    return replace(SETTINGS, **values)  # type: ignore[arg-type]

@@ -14,10 +14,11 @@ from elastiq import command
 from elastiq.errors import BatchError
 from elastiq.model import InstanceState, Worker
 from elastiq.plugins.htcondor import HTCondor
-from tests.defects.conftest import HeadNode, settings_with
+from tests.defects.conftest import HeadNode
 from tests.process.conftest import LONG
 from tests.testbed.proxy import Ec2Endpoint
-from tests.unit.rig import Rig
+from tests.unit.fakes import settings_with
+from tests.unit.rig import SETTINGS, Rig
 
 
 def test_api_refuses_connections(head: HeadNode) -> None:
@@ -93,7 +94,7 @@ def test_unresolvable_worker_name(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_vm_in_error_is_seen_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """an error VM checked twice in a pass"""
-    rig = Rig(tmp_path, settings_with(min_vms=1))
+    rig = Rig(tmp_path, settings_with(SETTINGS, min_vms=1))
     rig.run(5)
     failed = replace(rig.cloud.vms["i-00000001"], state=InstanceState.ERROR)
     rig.cloud.vms["i-00000001"] = failed
@@ -107,7 +108,7 @@ def test_vm_in_error_is_seen_twice(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 def test_dry_run_with_a_vm_in_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """dry run with an error VM: traceback, daemon gone"""
-    rig = Rig(tmp_path, settings_with(min_vms=1, dry_run_shutdown_vms=True))
+    rig = Rig(tmp_path, settings_with(SETTINGS, min_vms=1, dry_run_shutdown_vms=True))
     rig.run(5)
     rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], state=InstanceState.ERROR)
     rig.run(600)

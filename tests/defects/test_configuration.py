@@ -39,26 +39,26 @@ def test_typos(tmp_path: Path) -> None:
 def test_secret_that_looks_like_a_number(tmp_path: Path, secret: str) -> None:
     """everything that float() accepts became a number (secret `123e4` crashed"""
     made = read(tmp_path, f"{EC2}aws_access_key_id = {secret}\naws_secret_access_key = {secret}\n")
-    assert (made.aws_access_key_id, made.aws_secret_access_key) == (secret, secret)
+    assert (made.ec2.aws_access_key_id, made.ec2.aws_secret_access_key) == (secret, secret)
 
 
 def test_key_name_that_looks_like_a_number(tmp_path: Path) -> None:
     """key name 007 became 7.0"""
-    assert read(tmp_path, f"{EC2}key_name = 007\n").key_name == "007"
+    assert read(tmp_path, f"{EC2}key_name = 007\n").ec2.key_name == "007"
 
 
 @pytest.mark.parametrize("secret", ["a%b", "%(x)s", "100%", "%%", "a%(image_id)sb"])
 def test_percent_in_a_secret(tmp_path: Path, secret: str) -> None:
     """`%` in a secret made it fall back to a default"""
     made = read(tmp_path, f"{EC2}aws_access_key_id = key\naws_secret_access_key = {secret}\n")
-    assert made.aws_secret_access_key == secret
+    assert made.ec2.aws_secret_access_key == secret
 
 
 def test_max_vms_zero(tmp_path: Path) -> None:
     """`max_vms = 0` launched 816 VMs in 15 s"""
     assert "write the word unlimited if that is what you want" in problems(tmp_path, f"[quota]\nmax_vms = 0\n{EC2}")
     assert "max_vms" in problems(tmp_path, f"[quota]\nmax_vms = -1\n{EC2}")
-    assert read(tmp_path, f"[quota]\nmax_vms = unlimited\n{EC2}").max_vms is None
+    assert read(tmp_path, f"[quota]\nmax_vms = unlimited\n{EC2}").quota.max_vms is None
 
 
 @pytest.mark.parametrize("option", ["sleep_s", "check_queue_every_s", "idle_for_time_s", "waiting_jobs_time_s"])
@@ -71,7 +71,7 @@ def test_numbers_that_are_none(tmp_path: Path, option: str, value: str) -> None:
 def test_trailing_comments(tmp_path: Path) -> None:
     """The last of these: a comment after a value."""
     made = read(tmp_path, f"[elastiq]\nsleep_s = 7 ; as often as this\n[quota]\nmax_vms = 5 ; not more\n{EC2}")
-    assert (made.sleep_s, made.max_vms) == (7.0, 5)
+    assert (made.elastiq.sleep_s, made.quota.max_vms) == (7.0, 5)
 
 
 def test_minimum_above_maximum(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_invalid_base64(tmp_path: Path, value: str) -> None:
     """invalid base64 accepted"""
     assert "[ec2] user_data_b64: " in problems(tmp_path, f"{EC2}user_data_b64 = {value}\n")
     good = base64.b64encode(b"#!/bin/sh\n").decode()
-    assert read(tmp_path, f"{EC2}user_data_b64 = {good}\n").user_data == b"#!/bin/sh\n"
+    assert read(tmp_path, f"{EC2}user_data_b64 = {good}\n").ec2.user_data == b"#!/bin/sh\n"
 
 
 def test_wrong_image(tmp_path: Path, endpoint: Ec2Endpoint, caplog: pytest.LogCaptureFixture) -> None:

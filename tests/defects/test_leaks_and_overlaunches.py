@@ -16,10 +16,11 @@ from elastiq.memory import Memory, VmRecord
 from elastiq.model import InstanceState
 from elastiq.process.pidfile import find_daemon
 from elastiq.state import State, read_report
-from tests.defects.conftest import HeadNode, RigOnEc2, settings_with
+from tests.defects.conftest import HeadNode, RigOnEc2
 from tests.process.conftest import LONG
 from tests.testbed.proxy import Ec2Endpoint
-from tests.unit.rig import Rig
+from tests.unit.fakes import settings_with
+from tests.unit.rig import SETTINGS, Rig
 
 
 def until(condition: Any, endpoint: Ec2Endpoint) -> None:
@@ -84,7 +85,7 @@ def test_one_empty_listing(rig: Rig) -> None:
 
 def test_api_error_during_the_check_for_vms_that_never_joined(tmp_path: Path) -> None:
     """an API error during the never-joined check meant no check ever again"""
-    rig = Rig(tmp_path, settings_with(estimated_vm_deploy_time_s=120, min_vms=1))
+    rig = Rig(tmp_path, settings_with(SETTINGS, estimated_vm_deploy_time_s=120, min_vms=1))
     rig.run(5)
     rig.cloud.run()
     rig.run(110)
@@ -99,7 +100,7 @@ def test_api_error_during_the_check_for_vms_that_never_joined(tmp_path: Path) ->
 
 def test_restart_with_two_pending_at_the_maximum(tmp_path: Path) -> None:
     """a restart with 2 VMs pending at max 2 made 4"""
-    rig = Rig(tmp_path, settings_with(max_vms=2))
+    rig = Rig(tmp_path, settings_with(SETTINGS, max_vms=2))
     rig.wait_for_jobs(100)
     rig.run(60)
     assert rig.cloud.launches == [2]
@@ -165,7 +166,7 @@ def test_full_disk(tmp_path: Path) -> None:
 def test_joined_vm_is_counted_once(tmp_path: Path) -> None:
     """a launched-and-joined VM was counted twice until the deploy time had passed
     (max 4 stayed at 2 with 10 jobs waiting)"""
-    rig = Rig(tmp_path, settings_with(max_vms=4, min_vms=2, n_jobs_per_vm=1))
+    rig = Rig(tmp_path, settings_with(SETTINGS, max_vms=4, min_vms=2, n_jobs_per_vm=1))
     rig.run(5)
     rig.join_all(jobs=1)
     for worker in rig.batch.joined or ():
@@ -174,7 +175,7 @@ def test_joined_vm_is_counted_once(tmp_path: Path) -> None:
         )
     rig.wait_for_jobs(10)
     rig.run(120)
-    assert rig.clock.now() < 1_000_000 + rig.settings.estimated_vm_deploy_time_s
+    assert rig.clock.now() < 1_000_000 + rig.settings.elastiq.estimated_vm_deploy_time_s
     assert len(rig.cloud.alive) == 4
     rig.state.close()
 
@@ -190,7 +191,7 @@ def test_failed_termination_is_retried_soon(rig: Rig) -> None:
         rig.run(5)
     rig.cloud.refuse_terminate = False
     rig.run(60)
-    assert rig.settings.idle_for_time_s == 300
+    assert rig.settings.elastiq.idle_for_time_s == 300
     assert not rig.cloud.alive
 
 

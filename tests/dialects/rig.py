@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from elastiq.config import Settings
 from elastiq.ec2 import Ec2, Limits
 from elastiq.model import Pool
 from tests.testbed.proxy import Ec2Endpoint, Vm
+from tests.unit.fakes import settings_with
 
 POOL = Pool(instance_type="m5.large")
 USER_DATA = b"#!/bin/sh\nexport PASSWORD=hunter2-hunter2\nexec start-worker\n"
@@ -34,7 +34,7 @@ def cloud(endpoint: Ec2Endpoint, refused: frozenset[str] = frozenset(), **settin
     }
     user_data = values.pop("user_data", USER_DATA)
     limits = values.pop("limits", PATIENT)
-    return Ec2(Settings(**values), refused, user_data=user_data, limits=limits)  # type: ignore[arg-type]
+    return Ec2(settings_with(**values), refused, user_data=user_data, limits=limits)  # type: ignore[arg-type]
 
 
 def asked(endpoint: Ec2Endpoint, *names: str) -> list[str]:

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import pytest
 
-from elastiq.config import Settings
 from elastiq.ec2 import MAX_STUCK_REQUESTS, PAGE_SIZE, Ec2
 from elastiq.errors import CloudError, CloudFault
 from tests.dialects.conftest import MakeEndpoint
@@ -29,6 +28,7 @@ from tests.dialects.rig import (
     wait_for,
 )
 from tests.testbed.proxy import Ec2Endpoint
+from tests.unit.fakes import settings_with
 
 pytestmark = pytest.mark.xdist_group("dialects")
 
@@ -214,7 +214,7 @@ def test_an_abandoned_call_does_not_hinder_the_next_one_in_another_thread(aws: E
 
 def test_a_refused_connection_did_nothing() -> None:
     ec2 = Ec2(
-        Settings(api_url="http://127.0.0.1:1", aws_access_key_id="a", aws_secret_access_key="b", image_id="ami-1"),
+        settings_with(api_url="http://127.0.0.1:1", aws_access_key_id="a", aws_secret_access_key="b", image_id="ami-1"),
         limits=PATIENT,
     )
     for call in (lambda: ec2.list_instances(everything=True), lambda: ec2.launch(POOL, 1, "t")):

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from elastiq.config.options import OPTIONS, Option
+from elastiq.config import SECTIONS
+from elastiq.config.options import Option
+from elastiq.plugins.sections import SECTIONS as PLUGINS
 from tests.docs.blocks import TOP
 
 REAL = [sys.executable, str(TOP / "scripts/elastiq-real.py")]
+OPTIONS = [option for section in (*SECTIONS, *PLUGINS) for option in section.options]
 TABLE = sorted(option.title for option in OPTIONS)
 LONG = 120
 """Seconds; a bound against hangs."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from elastiq.config.options import OPTIONS
+from elastiq.config import SECTIONS
+from elastiq.plugins.sections import SECTIONS as PLUGINS
 from elastiq.report.metrics import GAUGES
 from tests.docs.blocks import PAGES, TOP, Block, blocks
 
@@ -98,6 +99,8 @@ def test_commands_in_the_text_have_these_words(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for command in re.findall(r"`elastiqctl (\w+)`", text):
         assert command in ("start", "stop", "status", "restart", "log", "conf"), command
-    names = {option.name for option in OPTIONS} | {name for name, _, _ in GAUGES}
+    names = {option.name for section in (*SECTIONS, *PLUGINS) for option in section.options} | {
+        name for name, _, _ in GAUGES
+    }
     for name in re.findall(r"`(\w+_s|\w+_vms|n_jobs_per_vm|user_data\w*|image_id|flavour)(?: = [^`]*)?`", text):
         assert name in names, f"{page.name}: {name} is no option"

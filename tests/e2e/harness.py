@@ -127,9 +127,8 @@ class PluginOnHead:
     ) -> None:
         variables = {**(environment or {})}
         variables["PYTHONPATH"] = ":".join(filter(None, [CHECKOUT, variables.get("PYTHONPATH", "")]))
-        settings = {f"{batch.plugin}_{name}": value for name, value in batch.options.items()}
-        settings["htcondor_query"] = query
-        command = ["python3", f"{CHECKOUT}/tests/e2e/plugin_on_head.py", batch.plugin, json.dumps(settings)]
+        options = {**batch.options, **({"query": query} if batch.plugin == "htcondor" else {})}
+        command = ["python3", f"{CHECKOUT}/tests/e2e/plugin_on_head.py", batch.plugin, json.dumps(options)]
         self._process = subprocess.Popen(
             [*batch.head.enter, *batch.head.words(*command, user=user, environment=variables)],
             stdin=subprocess.PIPE,

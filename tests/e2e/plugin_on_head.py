@@ -10,11 +10,13 @@ from elastiq.config import Settings
 from elastiq.errors import BatchError
 from elastiq.model import Shape, Worker
 from elastiq.plugins.loading import load
+from elastiq.plugins.sections import SECTIONS
 
 
 def main() -> None:
-    plugin, settings = sys.argv[1:]
-    batch = load(plugin, Settings(**json.loads(settings)))
+    plugin, options = sys.argv[1:]
+    section = next(section for section in SECTIONS if section.name == plugin)
+    batch = load(plugin, Settings(plugins=(section.declared(**json.loads(options)),)))
     for line in sys.stdin:
         method, worker = json.loads(line)
         arguments = [_worker(worker)] if worker else []

@@ -18,8 +18,8 @@ from xml.etree import ElementTree
 
 from botocore.awsrequest import AWSResponse
 
-from elastiq import cli, config
-from elastiq.config import Settings, ini
+from elastiq import cli
+from elastiq.config import ini
 from elastiq.ec2 import Ec2, Limits
 from elastiq.ec2.client import ClientMaker
 from elastiq.ec2.features import Features
@@ -27,10 +27,11 @@ from elastiq.errors import BatchError, CloudError, ConfigError, StateError
 from elastiq.memory import Memory
 from elastiq.model import Demand, Observation, Policy, Pool, Worker
 from elastiq.planning.plan import plan
-from elastiq.plugins import htcondor, htcondor_parse, slurm_parse
+from elastiq.plugins import htcondor, htcondor_parse, loading, slurm_parse
 from elastiq.plugins.sandbox import SandboxBatch
 from elastiq.sandbox.spool import FOLDERS, Spool
 from elastiq.state import State, read_decisions, read_report
+from tests.unit.fakes import settings_with
 
 NOW = 1_000_000.0
 
@@ -184,13 +185,13 @@ def configuration(data: bytes) -> None:
         path = place / "elastiq.conf"
         path.write_bytes(data)
         try:
-            settings = config.load(path)
+            settings = loading.read_settings(path)
         except ConfigError as error:
             assert error.problems
             assert all(problem.isprintable() for problem in error.problems)
             return
-    assert settings.image_id
-    assert settings.max_vms is None or settings.max_vms >= 1
+    assert settings.ec2.image_id
+    assert settings.quota.max_vms is None or settings.quota.max_vms >= 1
     settings.policy()
 
 
@@ -283,7 +284,7 @@ class Replaying(ClientMaker):
         return AWSResponse(request.url, self.status, {"Content-Type": "text/xml"}, raw)
 
 
-EC2_SETTINGS = Settings(
+EC2_SETTINGS = settings_with(
     api_url="http://127.0.0.1:1/",
     aws_access_key_id="key",
     aws_secret_access_key="secret",

@@ -182,26 +182,6 @@ def test_metrics_are_written_where_the_configuration_says_by_now(head: HeadNode)
     assert head.ctl("stop")[0] == 0
 
 
-def test_metrics_without_their_package_are_refused(head: HeadNode) -> None:
-    (head.home / "lacking").mkdir()
-    (head.home / "lacking/prometheus_client.py").write_text("raise ModuleNotFoundError('not here')\n")
-    lacking = f"{head.home / 'lacking'}:{CHECKOUT}"
-    head.configure(metrics_file=str(head.home / "elastiq.prom"))
-    told = f"{head.config}:8: [elastiq] metrics_file: needs the Python package prometheus_client: pip install"
-    for more in ((), ("--check",)):
-        code, _, errors = head.real(f"--config={head.config}", *more, PYTHONPATH=lacking)
-        assert code == 2
-        assert told in errors
-    code, _, errors = head.ctl("start", PYTHONPATH=lacking)
-    assert code == 2
-    assert told in errors
-    head.configure()
-    assert head.ctl("start", PYTHONPATH=lacking)[0] == 0
-    head.configure(metrics_file=str(head.home / "elastiq.prom"))
-    hang_up(head)
-    assert told in head.wait_for("is refused; elastiq goes on with what it read before")
-
-
 def test_what_can_not_change_at_run_time_is_named(head: HeadNode) -> None:
     head.ctl("start")
     head.configure(state_dir=str(head.home / "other"), cluster_name="other")

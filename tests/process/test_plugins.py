@@ -57,7 +57,7 @@ def test_a_wheel_that_pip_installed(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     assert "the configuration is good" in result.stdout
     assert check_configuration(tmp_path, "tow", target).stderr == (
-        "[elastiq] batch_plugin: no plugin tow, did you mean toy?\n"
+        f"{tmp_path}/elastiq.conf:3: [elastiq] batch_plugin: no plugin tow, did you mean toy?\n"
     )
 
 
@@ -68,5 +68,6 @@ def test_the_program_refuses_a_broken_plugin_in_one_line(tmp_path: Path, case: s
     packages.install("elastiq-toy", "[elastiq.plugins]\ntoy = elastiq_toy\n")
     result = check_configuration(tmp_path, "toy", tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("[elastiq] batch_plugin: plugin toy cannot be imported: ")
+    where = f"{tmp_path}/elastiq.conf:3: "
+    assert result.stderr.startswith(f"{where}[elastiq] batch_plugin: plugin toy cannot be imported: ")
     assert len(result.stderr.splitlines()) == 1

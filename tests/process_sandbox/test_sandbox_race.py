@@ -17,6 +17,7 @@ from elastiq.config import Settings
 from elastiq.model import Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.sandbox import SandboxBatch, create
+from elastiq.plugins.sections import SandboxOptions
 from elastiq.sandbox.spool import Job, Spool
 
 PATIENCE_SECONDS = 60
@@ -62,7 +63,7 @@ def spool(tmp_path: Path) -> Spool:
 
 @pytest.fixture
 def batch(spool: Spool) -> SandboxBatch:
-    return create(Settings(sandbox_spool_dir=spool.directory))
+    return create(Settings(plugins=(SandboxOptions(spool_dir=spool.directory),)))
 
 
 @pytest.fixture

@@ -226,7 +226,7 @@ def lists_no_vms_while_the_batch_system_is_away(patch: Patch) -> None:
     def only_with_batch(self: Any) -> None:
         self._observer.check_workers()
         if self._observer.reading.workers is None:
-            self._vms_due_at = self._clock.now() + self._settings.check_queue_every_s
+            self._vms_due_at = self._clock.now() + self._settings.elastiq.check_queue_every_s
         else:
             check(self)
 

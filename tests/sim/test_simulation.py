@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from elastiq.sim.proof.faults import AT_RESTART, ONE_OFF, PROBABILITIES
 from elastiq.sim.proof.life import Life, Options, live
 from elastiq.sim.replay import traces as workload
 from elastiq.sim.things import START
+from tests.unit.fakes import settings_with
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +133,7 @@ def test_a_process_killed_at_any_call_loses_nothing(real_state: float, tmp_path:
         for before in (True, False):
             directory = tmp_path / f"{number}-{before}"
             life = Life(5, Options(real_state=real_state, kinds=("launch: answer lost, VMs made",)), directory)
-            life.settings = life.world.settings = replace(
+            life.settings = life.world.settings = settings_with(
                 life.settings, max_vms=3, min_vms=0, n_jobs_per_vm=1, idle_for_time_s=300.0, waiting_jobs_threshold=0
             )
             life.core.reconfigure(life.settings, life.batch, life.cloud)

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
+from elastiq.config import SECTIONS, Settings
 from elastiq.decisions import Decision, Outcome
 from elastiq.errors import BatchError, CloudError, CloudFault
 from elastiq.memory import Memory
 from elastiq.model import Demand, Instance, InstanceState, Pool, Shape, Worker
 from elastiq.plugins import Closing
+
+
+def settings_with(base: Settings | None = None, /, **values: Any) -> Settings:
+    """Return `base`, or else the defaults, with other values of options, which are found by their names alone."""
+    settings = base or Settings()
+    for section in SECTIONS:
+        names = {field.name for field in fields(section.declared)} & set(values)
+        changed = replace(getattr(settings, section.name), **{name: values.pop(name) for name in names})
+        settings = replace(settings, **{section.name: changed})
+    assert not values, f"there are no such options: {', '.join(values)}"
+    return settings
 
 
 class FakeClock:

@@ -10,9 +10,9 @@ from elastiq.model import Demand, Shape
 from elastiq.ports import Ports
 from elastiq.redaction import Redactor
 from elastiq.state import State
-from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud
+from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud, settings_with
 
-SETTINGS = Settings(n_jobs_per_vm=4, max_vms=5, idle_for_time_s=300, cluster_name="test")
+SETTINGS = settings_with(n_jobs_per_vm=4, max_vms=5, idle_for_time_s=300, cluster_name="test")
 
 
 class Rig:
@@ -33,7 +33,7 @@ class Rig:
         end = self.clock.now() + seconds
         while self.clock.now() < end:
             self.core.step()
-            self.clock.time += min(self.settings.sleep_s, max(0.1, self.core.seconds_to_next_check()))
+            self.clock.time += min(self.settings.elastiq.sleep_s, max(0.1, self.core.seconds_to_next_check()))
 
     def wait_for_jobs(self, count: int) -> None:
         self.batch.jobs = (Demand(Shape(), count),) if count else ()

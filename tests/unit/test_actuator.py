@@ -11,6 +11,7 @@ import pytest
 from elastiq.errors import BatchError, CloudError, CloudFault, StateError
 from elastiq.model import Instance, Pool, Worker
 from elastiq.plugins import Closing
+from tests.unit.fakes import settings_with
 from tests.unit.rig import SETTINGS, Rig
 
 
@@ -56,7 +57,7 @@ def test_an_unclear_launch_is_not_asked_for_again_beyond_the_maximum_nor_in_doub
         rig.cloud.list_instances = fail  # type: ignore[method-assign]
         rig.core._vms_due_at = 0.0
     else:
-        rig.settings = replace(SETTINGS, max_vms=2)
+        rig.settings = settings_with(SETTINGS, max_vms=2)
         rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
     rig.run(60)
     assert not rig.cloud.launches
@@ -108,7 +109,7 @@ def test_a_refused_termination_is_retried_and_jobs_that_come_meanwhile_reopen_th
 
 def test_a_worker_that_can_not_be_reopened_keeps_no_job_waiting(tmp_path: Path) -> None:
     """Its machine hangs; the first request to terminate it was refused for a moment."""
-    rig = Rig(tmp_path, replace(SETTINGS, max_vms=1))
+    rig = Rig(tmp_path, settings_with(SETTINGS, max_vms=1))
     rig.wait_for_jobs(4)
     rig.run(60)
     rig.wait_for_jobs(0)
@@ -149,7 +150,7 @@ def test_after_an_unclear_termination_the_worker_is_never_reopened(rig: Rig, mon
 def test_a_vm_that_never_joins_is_replaced_and_its_console_is_shown(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rig = Rig(tmp_path, replace(SETTINGS, min_vms=1, estimated_vm_deploy_time_s=120))
+    rig = Rig(tmp_path, settings_with(SETTINGS, min_vms=1, estimated_vm_deploy_time_s=120))
     rig.run(5)
     rig.cloud.run()
     rig.run(200)
@@ -160,7 +161,7 @@ def test_a_vm_that_never_joins_is_replaced_and_its_console_is_shown(
 
 def test_a_dry_run_launches_and_terminates_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    rig = Rig(tmp_path, replace(SETTINGS, dry_run_boot_vms=True))
+    rig = Rig(tmp_path, settings_with(SETTINGS, dry_run_boot_vms=True))
     rig.wait_for_jobs(8)
     rig.run(300)
     assert not rig.cloud.launches
@@ -169,7 +170,7 @@ def test_a_dry_run_launches_and_terminates_nothing(tmp_path: Path, caplog: pytes
         in caplog.text
     )
     assert "launches pause" not in caplog.text
-    rig.settings = replace(SETTINGS, dry_run_shutdown_vms=True)
+    rig.settings = settings_with(SETTINGS, dry_run_shutdown_vms=True)
     rig.start()
     rig.run(60)
     assert rig.cloud.launches == [2]
@@ -246,7 +247,7 @@ def test_a_disk_that_fills_up_after_the_request_makes_no_vm_forgotten(
 def test_the_console_of_a_vm_is_read_before_its_close_so_that_no_late_worker_has_time_for_a_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig = Rig(tmp_path, replace(SETTINGS, min_vms=1, estimated_vm_deploy_time_s=120))
+    rig = Rig(tmp_path, settings_with(SETTINGS, min_vms=1, estimated_vm_deploy_time_s=120))
 
     def late(id_: str) -> str:
         rig.join_all(jobs=1)
@@ -258,7 +259,7 @@ def test_the_console_of_a_vm_is_read_before_its_close_so_that_no_late_worker_has
 
 
 def test_all_consoles_are_read_before_the_first_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = Rig(tmp_path, replace(SETTINGS, min_vms=2, estimated_vm_deploy_time_s=120))
+    rig = Rig(tmp_path, settings_with(SETTINGS, min_vms=2, estimated_vm_deploy_time_s=120))
     read: list[str] = []
 
     def late(id_: str) -> str:
@@ -278,7 +279,7 @@ def test_a_stop_while_a_console_is_read_closes_nothing(rig: Rig, monkeypatch: py
     """Found by the simulator."""
     rig.wait_for_jobs(4)
     monkeypatch.setattr(rig.cloud, "console_tail", lambda id_: rig.core.stop() or "")
-    rig.run(rig.settings.estimated_vm_deploy_time_s + 200)
+    rig.run(rig.settings.elastiq.estimated_vm_deploy_time_s + 200)
     assert "close" not in [call for call, _ in rig.batch.calls]
     assert not rig.core.memory.vms["i-00000001"].leaving
 
@@ -290,7 +291,7 @@ def test_the_console_of_a_failed_boot_is_read_once_and_kept_even_if_its_close_fa
     monkeypatch.setattr(rig.cloud, "console_tail", lambda id_: read.append(id_) or "no such command")
     rig.batch.close_fails = True
     rig.wait_for_jobs(4)
-    rig.run(rig.settings.estimated_vm_deploy_time_s + 600)
+    rig.run(rig.settings.elastiq.estimated_vm_deploy_time_s + 600)
     assert read == ["i-00000001"]
     assert rig.core.memory.breakers["default"].boot_reason.endswith("its console ends with: no such command")
 
@@ -299,11 +300,11 @@ def test_a_dry_run_asks_for_no_console(tmp_path: Path, monkeypatch: pytest.Monke
     rig = Rig(tmp_path)
     rig.wait_for_jobs(4)
     rig.run(60)
-    rig.settings = replace(rig.settings, dry_run_shutdown_vms=True)
+    rig.settings = settings_with(rig.settings, dry_run_shutdown_vms=True)
     rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
     read = []
     monkeypatch.setattr(rig.cloud, "console_tail", lambda id_: read.append(id_) or "")
-    rig.run(rig.settings.estimated_vm_deploy_time_s + 200)
+    rig.run(rig.settings.elastiq.estimated_vm_deploy_time_s + 200)
     assert not read
 
 
@@ -314,7 +315,7 @@ def test_a_vm_that_never_was_a_worker_is_closed_last(rig: Rig) -> None:
     rig.cloud.run()
     never, idle = rig.cloud.alive
     rig.batch.join(idle, idle_seconds=0.0)
-    while rig.clock.now() - rig.core.memory.vms[never].launched_at < rig.settings.estimated_vm_deploy_time_s:
+    while rig.clock.now() - rig.core.memory.vms[never].launched_at < rig.settings.elastiq.estimated_vm_deploy_time_s:
         rig.run(1)
     rig.batch.join(idle, idle_seconds=301.0)
     rig.run(60)
@@ -358,7 +359,7 @@ def test_a_dry_run_settles_no_lost_launch(rig: Rig, caplog: pytest.LogCaptureFix
     rig.wait_for_jobs(4)
     while not rig.cloud.launches:
         rig.run(1)
-    rig.settings = replace(rig.settings, dry_run_boot_vms=True)
+    rig.settings = settings_with(rig.settings, dry_run_boot_vms=True)
     rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
     with caplog.at_level(logging.INFO):
         rig.run(60)

@@ -9,7 +9,7 @@ import pytest
 from elastiq.errors import BatchError, CloudFault
 from elastiq.model import InstanceState, Worker
 from elastiq.state import read_report
-from tests.unit.fakes import FakeCloud
+from tests.unit.fakes import FakeCloud, settings_with
 from tests.unit.rig import SETTINGS, Rig
 
 
@@ -27,7 +27,7 @@ def test_what_a_cloud_refuses_is_remembered_of_that_cloud_alone(rig: Rig) -> Non
     rig.cloud.features = refused
     rig.run(60)
     assert rig.state.refused_features(first) == refused
-    rig.settings = replace(SETTINGS, api_url="https://another.cloud")
+    rig.settings = settings_with(SETTINGS, api_url="https://another.cloud")
     rig.cloud = FakeCloud()
     rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
     rig.run(60)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
-import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,21 +15,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elastiq import config
-from elastiq.config import (
-    Settings,
-    check,
-    default_cluster_name,
-    default_state_dir,
-    example,
-    load,
-    manual_page,
-    reference,
-)
+from elastiq.cli import main
+from elastiq.config import Settings, ValueKind, defaults, documents, options, reading
 from elastiq.config.convert import duration_text
-from elastiq.config.options import OPTIONS, SECTIONS, Kind
+from elastiq.config.sections import SECTIONS
 from elastiq.errors import ConfigError
 from elastiq.model import DEFAULT_JOBS_PER_VM, Pool
+from elastiq.plugins.loading import read_settings as load
+from elastiq.plugins.sections import SECTIONS as PLUGINS
+from elastiq.plugins.sections import SandboxOptions
+
+ALL = (*SECTIONS, *PLUGINS)
+OPTIONS = [option for section in ALL for option in section.options]
 
 TOP = Path(__file__).parents[2]
 BROKEN = Path(__file__).parent / "broken_configs"
@@ -123,6 +117,12 @@ def loaded(directory: Path, text: str | bytes) -> Settings:
     return load(written(directory, text))
 
 
+def value_of(made: Settings, name: str, section: str = "") -> object:
+    """Return the value of an option, which is found by its name, and its section if several have it."""
+    held = [getattr(made, found.name, None) or made.of(found.declared) for found in ALL if section in ("", found.name)]
+    return next(getattr(options, name) for options in held if hasattr(options, name))
+
+
 def warnings_of(directory: Path, text: str) -> list[str]:
     return [warning.replace(str(directory), "") for warning in loaded(directory, text).warnings]
 
@@ -134,7 +134,6 @@ def test_broken_file_has_exactly_these_errors(name: str, monkeypatch: pytest.Mon
         load(Path(f"{name}.conf"))
     assert str(caught.value) + "\n" == Path(f"{name}.expected").read_text()
     assert "CONFIDENTIA" not in str(caught.value)
-    assert check(Path(f"{name}.conf")) == (False, str(caught.value))
 
 
 def test_there_are_enough_broken_files() -> None:
@@ -146,7 +145,7 @@ def test_file_that_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     Path("directory.conf").mkdir()
     Path("loop.conf").symlink_to("loop.conf")
-    Path("huge.conf").write_bytes(b"# " + b"x" * config.MAX_FILE_BYTES)
+    Path("huge.conf").write_bytes(b"# " + b"x" * reading.MAX_FILE_BYTES)
     os.mkfifo("pipe.conf")
     for name, problem in {
         "missing.conf": "cannot be read: No such file or directory",
@@ -174,22 +173,26 @@ def test_file_that_must_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_many_problems_are_cut_short(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         loaded(tmp_path, IMAGE + "what\n" * 200)
-    assert len(caught.value.problems) == config.MAX_PROBLEMS + 1
+    assert len(caught.value.problems) == reading.MAX_PROBLEMS + 1
     assert caught.value.problems[-1].endswith("elastiq.conf: and 100 more problems like these")
 
 
 def test_original_sample_loads_unchanged(tmp_path: Path) -> None:
     made = loaded(tmp_path, ORIGINAL_SAMPLE)
-    assert made.check_vms_in_error_every_s == 10
-    assert (made.waiting_jobs_threshold, made.waiting_jobs_time_s, made.n_jobs_per_vm) == (10, 100, 4)
-    assert (made.min_vms, made.max_vms) == (0, 3)
-    assert (made.api_url, made.image_id, made.api_version) == (
+    assert made.elastiq.check_vms_in_error_every_s == 10
+    assert (made.elastiq.waiting_jobs_threshold, made.elastiq.waiting_jobs_time_s, made.elastiq.n_jobs_per_vm) == (
+        10,
+        100,
+        4,
+    )
+    assert (made.quota.min_vms, made.quota.max_vms) == (0, 3)
+    assert (made.ec2.api_url, made.ec2.image_id, made.ec2.api_version) == (
         "https://dummy.ec2.server/ec2/",
         "ami-00000000",
         "2013-02-01",
     )
-    assert (made.aws_access_key_id, made.aws_secret_access_key) == ("my_username", "my_password")
-    assert (made.key_name, made.flavour, made.user_data) == ("", "", b"")
+    assert (made.ec2.aws_access_key_id, made.ec2.aws_secret_access_key) == ("my_username", "my_password")
+    assert (made.ec2.key_name, made.ec2.flavour, made.ec2.user_data) == ("", "", b"")
     path = tmp_path / "elastiq.conf"
     tail = "of the sample file, which only holds the place of yours"
     assert made.warnings == (
@@ -203,40 +206,34 @@ def test_original_sample_loads_unchanged(tmp_path: Path) -> None:
 def test_original_with_every_option_given(tmp_path: Path) -> None:
     text = ORIGINAL_SAMPLE.replace("#dry", "dry").replace("#[sub", "[sub").replace("#ip", "ip").replace("#fqdn", "fqdn")
     made = loaded(tmp_path, text)
-    assert made.dry_run_boot_vms and made.dry_run_shutdown_vms
-    assert (made.ipv4, made.ipv6, made.fqdn) == ("", "", "")
+    assert made.debug.dry_run_boot_vms and made.debug.dry_run_shutdown_vms
+    assert (made.substitute.ipv4, made.substitute.ipv6, made.substitute.fqdn) == ("", "", "")
 
 
 @pytest.mark.parametrize("field", sorted(DEFAULTS_OF_THE_ORIGINAL))
 def test_default_of_the_original(field: str, tmp_path: Path) -> None:
-    assert getattr(loaded(tmp_path, IMAGE), field) == DEFAULTS_OF_THE_ORIGINAL[field]
+    assert value_of(loaded(tmp_path, IMAGE), field) == DEFAULTS_OF_THE_ORIGINAL[field]
 
 
 def test_jobs_per_vm_of_the_original_applies_where_nothing_is_known(tmp_path: Path) -> None:
-    assert loaded(tmp_path, IMAGE).n_jobs_per_vm is None
-    assert loaded(tmp_path, "[elastiq]\nn_jobs_per_vm =\n" + IMAGE).n_jobs_per_vm is None
+    assert loaded(tmp_path, IMAGE).elastiq.n_jobs_per_vm is None
+    assert loaded(tmp_path, "[elastiq]\nn_jobs_per_vm =\n" + IMAGE).elastiq.n_jobs_per_vm is None
     assert DEFAULT_JOBS_PER_VM == 4
 
 
-def test_table_and_settings_agree() -> None:
-    fields = {field.name: getattr(Settings(), field.name) for field in dataclasses.fields(Settings)}
-    assert {option.target: option.default for option in OPTIONS} == {
-        name: default for name, default in fields.items() if name not in ("path", "warnings")
-    }
-    assert {option.section for option in OPTIONS} == set(SECTIONS)
-    assert len({option.title for option in OPTIONS}) == len(OPTIONS)
-    original = {option.target for option in OPTIONS if not option.new}
-    assert original == {*DEFAULTS_OF_THE_ORIGINAL, "n_jobs_per_vm", "api_url", "image_id"} | {
-        "aws_access_key_id",
-        "aws_secret_access_key",
-    }
+def test_options_of_the_original() -> None:
+    original = {option.name for option in OPTIONS if not option.new}
+    without_default = {"n_jobs_per_vm", "api_url", "image_id", "aws_access_key_id", "aws_secret_access_key"}
+    assert original == {*DEFAULTS_OF_THE_ORIGINAL, *without_default, "user_data_b64"} - {"user_data"}
 
 
-@pytest.mark.parametrize("option", [option for option in OPTIONS if option.kind is Kind.DURATION], ids=lambda o: o.name)
-def test_ranges_of_durations_can_be_written(option: config.Option, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "option", [option for option in OPTIONS if option.kind is ValueKind.DURATION], ids=lambda o: o.name
+)
+def test_ranges_of_durations_can_be_written(option: options.Option, tmp_path: Path) -> None:
     for value in (option.minimum, option.maximum, option.default):
         text = f"[{option.section}]\n{option.name} = {duration_text(value)}\n" + IMAGE
-        assert getattr(loaded(tmp_path, text), option.target) == value
+        assert value_of(loaded(tmp_path, text), option.name, option.section) == value
 
 
 @pytest.mark.parametrize(
@@ -259,7 +256,7 @@ def test_ranges_of_durations_can_be_written(option: config.Option, tmp_path: Pat
     ],
 )
 def test_duration(text: str, seconds: float, tmp_path: Path) -> None:
-    assert loaded(tmp_path, f"[elastiq]\nidle_for_time_s = {text}\n{IMAGE}").idle_for_time_s == seconds
+    assert loaded(tmp_path, f"[elastiq]\nidle_for_time_s = {text}\n{IMAGE}").elastiq.idle_for_time_s == seconds
 
 
 @pytest.mark.parametrize(
@@ -284,7 +281,7 @@ def test_duration(text: str, seconds: float, tmp_path: Path) -> None:
 )
 def test_value_is_what_its_option_says(line: str, value: object, tmp_path: Path) -> None:
     made = loaded(tmp_path, f"{IMAGE}{line}\n")
-    assert getattr(made, line.lower().replace(":", "=").split("=")[0].strip()) == value
+    assert value_of(made, line.lower().replace(":", "=").split("=")[0].strip()) == value
 
 
 @pytest.mark.parametrize(
@@ -304,8 +301,8 @@ def test_value_is_what_its_option_says(line: str, value: object, tmp_path: Path)
 )
 def test_secret_is_taken_as_the_original_took_it(given: str, secret: str, tmp_path: Path) -> None:
     made = loaded(tmp_path, f"{IMAGE}aws_access_key_id = 0123\naws_secret_access_key = {given}\n")
-    assert made.aws_secret_access_key == secret
-    assert made.aws_access_key_id == "0123"
+    assert made.ec2.aws_secret_access_key == secret
+    assert made.ec2.aws_access_key_id == "0123"
     assert secret not in repr(made)
 
 
@@ -314,7 +311,7 @@ def test_secret_is_taken_as_the_original_took_it(given: str, secret: str, tmp_pa
     [(word, True) for word in ("1", "true", "Yes", "on")] + [(word, False) for word in ("0", "false", "no", "OFF")],
 )
 def test_switch(word: str, value: bool, tmp_path: Path) -> None:
-    assert loaded(tmp_path, f"{IMAGE}[debug]\ndry_run_boot_vms = {word}\n").dry_run_boot_vms is value
+    assert loaded(tmp_path, f"{IMAGE}[debug]\ndry_run_boot_vms = {word}\n").debug.dry_run_boot_vms is value
 
 
 @pytest.mark.parametrize(
@@ -322,17 +319,17 @@ def test_switch(word: str, value: bool, tmp_path: Path) -> None:
     [("0", 0), ("10", 10), ("debug", 10), ("INFO", 20), ("warning", 30), ("warn", 30), ("error", 40)],
 )
 def test_log_level(word: str, number: int, tmp_path: Path) -> None:
-    assert loaded(tmp_path, f"[elastiq]\nlog_level = {word}\n{IMAGE}").log_level == number
+    assert loaded(tmp_path, f"[elastiq]\nlog_level = {word}\n{IMAGE}").elastiq.log_level == number
 
 
 def test_numbers_as_the_original_read_them(tmp_path: Path) -> None:
     made = loaded(tmp_path, f"[quota]\nmin_vms = 2.0\nmax_vms = 1e1\n[elastiq]\nwaiting_jobs_threshold=+3\n{IMAGE}")
-    assert (made.min_vms, made.max_vms, made.waiting_jobs_threshold) == (2, 10, 3)
+    assert (made.quota.min_vms, made.quota.max_vms, made.elastiq.waiting_jobs_threshold) == (2, 10, 3)
 
 
 def test_unlimited(tmp_path: Path) -> None:
     made = loaded(tmp_path, f"[quota]\nmin_vms = 50\nmax_vms = Unlimited ; for now\n{IMAGE}")
-    assert made.max_vms is None
+    assert made.quota.max_vms is None
     assert made.policy().pools == (Pool("default", 50, None, ""),)
 
 
@@ -340,32 +337,32 @@ def test_user_data_on_several_lines(tmp_path: Path) -> None:
     content = bytes(range(256)) * 8
     text = base64.encodebytes(content).decode().replace("\n", "\n  ")
     made = loaded(tmp_path, f"{IMAGE}user_data_b64 = {text}\n\n; and\n  # so on\nkey_name = key\n")
-    assert made.user_data == content
-    assert made.key_name == "key"
+    assert made.ec2.user_data == content
+    assert made.ec2.key_name == "key"
     assert str(content) not in repr(made)
 
 
 def test_user_data_file_stands_beside_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "worker.sh").write_bytes(b"#!/bin/sh\n\xff%ipv4%\n")
     made = loaded(tmp_path, f"{IMAGE}user_data_file = worker.sh ; relative\nuser_data_b64 =\n")
-    assert made.user_data == b"#!/bin/sh\n\xff%ipv4%\n"
+    assert made.ec2.user_data == b"#!/bin/sh\n\xff%ipv4%\n"
 
 
 def test_ca_bundle_is_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("ca.pem").write_text("")
     written(tmp_path, f"{IMAGE}ca_bundle = ca.pem\n")
-    assert load(Path("elastiq.conf")).ca_bundle == str(tmp_path / "ca.pem")
+    assert load(Path("elastiq.conf")).ec2.ca_bundle == str(tmp_path / "ca.pem")
 
 
 def test_paths_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     made = loaded(tmp_path, f"[elastiq]\nstate_dir = ~/state\n[sandbox]\nspool_dir = /spool\n{IMAGE}")
-    assert (made.state_dir, made.sandbox_spool_dir) == (tmp_path / "state", Path("/spool"))
+    assert (made.elastiq.state_dir, made.of(SandboxOptions).spool_dir) == (tmp_path / "state", Path("/spool"))
 
 
 def test_line_ends_and_byte_order_mark_of_other_systems(tmp_path: Path) -> None:
-    assert loaded(tmp_path, b"\xef\xbb\xbf" + IMAGE.replace("\n", "\r\n").encode()).image_id == "ami-1a2b3c4d"
+    assert loaded(tmp_path, b"\xef\xbb\xbf" + IMAGE.replace("\n", "\r\n").encode()).ec2.image_id == "ami-1a2b3c4d"
 
 
 def test_settings_name_their_file(tmp_path: Path) -> None:
@@ -435,7 +432,7 @@ def test_user_data_file_open_to_others(
         made = loaded(tmp_path, f"{IMAGE}user_data_file = {path}\n")
         where = f"{tmp_path / 'elastiq.conf'}:4: [ec2] user_data_file: "
         assert made.warnings == ((where + warned.format(path),) if warned else ())
-        assert made.user_data == b"#!/bin/sh\n"
+        assert made.ec2.user_data == b"#!/bin/sh\n"
 
 
 @pytest.mark.parametrize(
@@ -495,66 +492,61 @@ def test_region_may_come_from_boto3(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert warnings_of(tmp_path, "[ec2]\nimage_id = ami-1a2b3c4d\nregion = eu-west-1\n") == []
 
 
-def test_check_says_that_a_file_is_good_and_what_to_look_at(tmp_path: Path) -> None:
+def test_check_says_that_a_file_is_good_and_what_to_look_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path, IMAGE)
-    assert check(path) == (True, f"{path}: the configuration is good")
+    assert main([f"--config={path}", "--check"]) == 0
+    assert capsys.readouterr() == (f"{path}: the configuration is good\n", "")
     path.chmod(0o666)
-    good, text = check(path)
-    assert good and len(text.splitlines()) == 2
+    assert main([f"--config={path}", "--check"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_cluster_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert loaded(tmp_path, f"[elastiq]\ncluster_name = atlas.prod\n{IMAGE}").cluster_name == "atlas.prod"
-    monkeypatch.setattr("elastiq.config.socket.gethostname", lambda: "Head.Example.org")
-    assert loaded(tmp_path, IMAGE).cluster_name == "head.example.org"
+    assert loaded(tmp_path, f"[elastiq]\ncluster_name = atlas.prod\n{IMAGE}").elastiq.cluster_name == "atlas.prod"
+    monkeypatch.setattr("elastiq.config.defaults.socket.gethostname", lambda: "Head.Example.org")
+    assert loaded(tmp_path, IMAGE).elastiq.cluster_name == "head.example.org"
 
 
 def test_cluster_name_without_domain_is_made_unique() -> None:
-    assert default_cluster_name("head.example.org", "1") == default_cluster_name("head.example.org", "2")
-    assert default_cluster_name("head", "1") == default_cluster_name("head", "1") != default_cluster_name("head", "2")
-    assert default_cluster_name("head", "1").startswith("head-")
-    assert default_cluster_name("localhost.localdomain", "1").startswith("localhost.localdomain-")
-    assert default_cluster_name("head", "") == "head"
+    assert defaults.cluster_name_of("head.example.org", "1") == defaults.cluster_name_of("head.example.org", "2")
+    assert (
+        defaults.cluster_name_of("head", "1")
+        == defaults.cluster_name_of("head", "1")
+        != defaults.cluster_name_of("head", "2")
+    )
+    assert defaults.cluster_name_of("head", "1").startswith("head-")
+    assert defaults.cluster_name_of("localhost.localdomain", "1").startswith("localhost.localdomain-")
+    assert defaults.cluster_name_of("head", "") == "head"
 
 
 @given(st.text(), st.text())
 def test_default_cluster_name_is_always_a_good_one(host_name: str, machine_id: str) -> None:
     option = next(option for option in OPTIONS if option.name == "cluster_name")
-    name = default_cluster_name(host_name, machine_id)
+    name = defaults.cluster_name_of(host_name, machine_id)
     assert re.fullmatch(option.pattern, name)
 
 
 def test_default_state_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("elastiq.config.os.geteuid", lambda: 0)
-    assert default_state_dir() == Path("/var/lib/elastiq")
-    monkeypatch.setattr("elastiq.config.os.geteuid", lambda: 1000)
+    monkeypatch.setattr("elastiq.config.defaults.os.geteuid", lambda: 0)
+    assert defaults.state_dir() == Path("/var/lib/elastiq")
+    monkeypatch.setattr("elastiq.config.defaults.os.geteuid", lambda: 1000)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert default_state_dir() == tmp_path / ".elastiq"
+    assert defaults.state_dir() == tmp_path / ".elastiq"
     # Of another service, in which elastiq runs.
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/other")
-    assert default_state_dir() == tmp_path / ".elastiq"
+    assert defaults.state_dir() == tmp_path / ".elastiq"
     # The unit of the package, run as another user (docs/tutorial-slurm.md).
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/elastiq")
-    assert default_state_dir() == Path("/var/lib/elastiq")
+    assert defaults.state_dir() == Path("/var/lib/elastiq")
     monkeypatch.delenv("STATE_DIRECTORY")
     monkeypatch.setenv("HOME", "/var/lib/elastiq")
-    assert default_state_dir() == Path("/var/lib/elastiq")
+    assert defaults.state_dir() == Path("/var/lib/elastiq")
 
 
-def test_metrics_file_needs_a_package_that_is_asked_for_only_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    assert loaded(tmp_path, f"[elastiq]\nmetrics_file =\n{IMAGE}").metrics_file is None
-    with pytest.raises(ConfigError) as caught:
-        loaded(tmp_path, f"[elastiq]\nsleep_s = 5\nmetrics_file = /srv/elastiq.prom\n{IMAGE}")
-    assert str(caught.value) == (
-        f"{tmp_path}/elastiq.conf:3: [elastiq] metrics_file: needs the Python package prometheus_client: "
-        "pip install 'elastiq[metrics]' or apt-get install python3-prometheus-client"
-    )
-    monkeypatch.setitem(sys.modules, "prometheus_client", types.ModuleType("prometheus_client"))
+def test_metrics_file(tmp_path: Path) -> None:
+    assert loaded(tmp_path, f"[elastiq]\nmetrics_file =\n{IMAGE}").elastiq.metrics_file is None
     made = loaded(tmp_path, f"[elastiq]\nmetrics_file = ~/elastiq.prom\n{IMAGE}")
-    assert made.metrics_file == Path.home() / "elastiq.prom"
+    assert made.elastiq.metrics_file == Path.home() / "elastiq.prom"
 
 
 def test_files_in_the_tree_are_those_of_the_table() -> None:
@@ -562,26 +554,30 @@ def test_files_in_the_tree_are_those_of_the_table() -> None:
         "run: python -m elastiq.config example > elastiq.conf.example; same with man > docs/man/elastiq.conf.5 "
         "and reference > docs/configuration.md"
     )
-    assert (TOP / "elastiq.conf.example").read_text() == example(), advice
-    assert (TOP / "docs/man/elastiq.conf.5").read_text() == manual_page(), advice
-    assert (TOP / "docs/configuration.md").read_text() == reference(), advice
+    assert (TOP / "elastiq.conf.example").read_text() == documents.example(ALL), advice
+    assert (TOP / "docs/man/elastiq.conf.5").read_text() == documents.manual_page(ALL), advice
+    assert (TOP / "docs/configuration.md").read_text() == documents.reference(ALL), advice
 
 
 def test_example_lacks_nothing_but_the_image(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        loaded(tmp_path, example())
+        loaded(tmp_path, documents.example(ALL))
     assert [problem.split(": ", 2)[1] for problem in caught.value.problems] == ["[ec2] image_id"]
-    filled = example().replace("image_id =", "image_id = ami-1a2b3c4d").replace("#region =", "region = eu-west-1")
+    filled = (
+        documents.example(ALL)
+        .replace("image_id =", "image_id = ami-1a2b3c4d")
+        .replace("#region =", "region = eu-west-1")
+    )
     made = loaded(tmp_path, filled)
     assert made.warnings == ()
-    assert (made.waiting_jobs_threshold, made.waiting_jobs_time_s) == (0, 40.0)
+    assert (made.elastiq.waiting_jobs_threshold, made.elastiq.waiting_jobs_time_s) == (0, 40.0)
 
 
 def test_example_names_every_option_and_all_may_be_uncommented(tmp_path: Path) -> None:
-    lines = example().splitlines()
+    lines = documents.example(ALL).splitlines()
     for option in OPTIONS:
         assert any(line.lstrip("#").startswith(f"{option.name} =") for line in lines), option.name
-        assert option.name in manual_page()
+        assert option.name in documents.manual_page(ALL)
     text = "\n".join(line[1:] if re.match("#[a-z]", line) else line for line in lines)
     loaded(tmp_path, text.replace("image_id =", "image_id = ami-1a2b3c4d"))
 
@@ -602,7 +598,7 @@ def test_manual_page_has_no_faults(page: Path) -> None:
 ODD_VALUES = ["", "unlimited", "10m", "yes", "http://[::1", "~", "~\u00e9", "/dev/zero", "/proc/kmsg", '"', "a" * 5000]
 VALUES = st.one_of(st.text(max_size=30), st.floats().map(str), st.integers().map(str), st.sampled_from(ODD_VALUES))
 LINES = st.one_of(
-    st.sampled_from([f"[{section}]" for section in SECTIONS]),
+    st.sampled_from([f"[{section.name}]" for section in ALL]),
     st.builds(lambda option, value: f"{option.name} = {value}", st.sampled_from(OPTIONS), VALUES),
     st.text(max_size=30),
 )
@@ -619,4 +615,4 @@ def test_nothing_but_settings_or_config_error(content: bytes, tmp_path: Path) ->
         assert error.problems
         assert all(problem.startswith(f"{path}:") and problem.isprintable() for problem in error.problems)
     else:
-        assert made.image_id
+        assert made.ec2.image_id

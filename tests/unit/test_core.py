@@ -13,7 +13,7 @@ from elastiq.memory import Breaker
 from elastiq.model import Demand, InstanceState, Shape, Worker
 from elastiq.plugins import Closing
 from elastiq.state import read_decisions, read_report
-from tests.unit.fakes import FakeBatch
+from tests.unit.fakes import FakeBatch, settings_with
 from tests.unit.rig import SETTINGS, Rig
 
 
@@ -30,7 +30,9 @@ def test_jobs_wait_vms_come_and_idle_vms_go(rig: Rig) -> None:
 
 def test_nobody_is_asked_more_often_than_every_sleep_s(tmp_path: Path) -> None:
     """As in the original, where zero has always meant in every pass."""
-    rig = Rig(tmp_path, replace(SETTINGS, check_queue_every_s=0, check_vms_every_s=0, check_vms_in_error_every_s=0))
+    rig = Rig(
+        tmp_path, settings_with(SETTINGS, check_queue_every_s=0, check_vms_every_s=0, check_vms_in_error_every_s=0)
+    )
     rig.run(60)
     asked = [call for call, _ in rig.batch.calls]
     assert asked.count("demand") == asked.count("workers") == 12
@@ -46,25 +48,28 @@ def test_launch_comes_within_the_waiting_time_and_one_poll(rig: Rig) -> None:
     began = rig.clock.now()
     while not rig.cloud.launches:
         rig.core.step()
-        rig.clock.time += min(rig.settings.sleep_s, max(0.1, rig.core.seconds_to_next_check()))
-    assert rig.clock.now() - began <= rig.settings.waiting_jobs_time_s + rig.settings.check_queue_every_s + 0.5
+        rig.clock.time += min(rig.settings.elastiq.sleep_s, max(0.1, rig.core.seconds_to_next_check()))
+    assert (
+        rig.clock.now() - began
+        <= rig.settings.elastiq.waiting_jobs_time_s + rig.settings.elastiq.check_queue_every_s + 0.5
+    )
 
 
 def test_one_worker_check_that_fails_just_before_a_launch_delays_it_by_one_poll(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, replace(SETTINGS, check_vms_every_s=600))
+    rig = Rig(tmp_path, settings_with(SETTINGS, check_vms_every_s=600))
     rig.wait_for_jobs(8)
     rig.run(30)
     rig.batch.joined = None
     while ("workers", "") not in rig.batch.calls[2:]:
         rig.run(1)
     rig.batch.joined = {}
-    rig.run(rig.settings.check_queue_every_s + 1)
+    rig.run(rig.settings.elastiq.check_queue_every_s + 1)
     assert rig.cloud.launches == [2]
 
 
 def test_jobs_that_start_between_two_looks_count_once(tmp_path: Path) -> None:
     """As waiting when the queue was read, and on a worker that was read later: twice as many VMs were launched."""
-    rig = Rig(tmp_path, replace(SETTINGS, check_queue_every_s=600, check_vms_every_s=10, waiting_jobs_time_s=0))
+    rig = Rig(tmp_path, settings_with(SETTINGS, check_queue_every_s=600, check_vms_every_s=10, waiting_jobs_time_s=0))
     rig.wait_for_jobs(1)
     rig.run(5)
     rig.join_all()
@@ -81,7 +86,7 @@ def test_jobs_that_start_between_two_looks_count_once(tmp_path: Path) -> None:
 
 
 def test_the_minimum_is_launched_at_once_and_held_across_restarts(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, replace(SETTINGS, min_vms=2))
+    rig = Rig(tmp_path, settings_with(SETTINGS, min_vms=2))
     rig.run(5)
     assert rig.cloud.launches == [2]
     rig.start()
@@ -125,17 +130,17 @@ def test_a_crash_between_request_and_record_loses_no_vm(rig: Rig, monkeypatch: p
 
 
 def test_a_broken_image_costs_little(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, replace(SETTINGS, estimated_vm_deploy_time_s=60))
+    rig = Rig(tmp_path, settings_with(SETTINGS, estimated_vm_deploy_time_s=60))
     rig.wait_for_jobs(100)
     rig.run(6 * 3600)
     assert len(rig.cloud.vms) <= 5 + 6 * 3600 / 1800 + 3
 
 
 def test_a_vm_in_error_is_terminated_and_replaced_soon(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, replace(SETTINGS, min_vms=1))
+    rig = Rig(tmp_path, settings_with(SETTINGS, min_vms=1))
     rig.run(5)
     rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], state=InstanceState.ERROR)
-    rig.run(rig.settings.check_vms_in_error_every_s + 45)
+    rig.run(rig.settings.elastiq.check_vms_in_error_every_s + 45)
     assert rig.cloud.launches == [1, 1]
 
 
@@ -221,7 +226,7 @@ def test_an_empty_collector_terminates_nothing_for_an_hour_and_no_running_job_ev
 def test_figures_of_a_pass_that_was_given_up_are_not_reported_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig = Rig(tmp_path, replace(SETTINGS, check_queue_every_s=120, check_vms_every_s=120))
+    rig = Rig(tmp_path, settings_with(SETTINGS, check_queue_every_s=120, check_vms_every_s=120))
     rig.run(10)
     before = read_report(tmp_path)
     monkeypatch.setattr("elastiq.core.plan", lambda *_: 1 / 0)
@@ -251,7 +256,7 @@ def test_a_vm_of_nobody_is_left_alone_even_with_our_workers_address(rig: Rig) ->
 def test_a_reload_changes_the_limits_between_passes(rig: Rig) -> None:
     rig.wait_for_jobs(100)
     rig.run(60)
-    rig.settings = replace(SETTINGS, max_vms=7)
+    rig.settings = settings_with(SETTINGS, max_vms=7)
     rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
     rig.run(60)
     assert rig.cloud.launches == [5, 2]
@@ -262,7 +267,7 @@ def test_a_reload_changes_the_limits_between_passes(rig: Rig) -> None:
 def test_another_flavour_holds_jobs_that_were_too_large_for_the_one_before(
     tmp_path: Path, how: str, old_vm_stays: bool
 ) -> None:
-    rig = Rig(tmp_path, replace(SETTINGS, n_jobs_per_vm=None, flavour="small"))
+    rig = Rig(tmp_path, settings_with(SETTINGS, n_jobs_per_vm=None, flavour="small"))
     rig.wait_for_jobs(1)
     rig.run(60)
     rig.cloud.vms = {id_: replace(vm, type="small") for id_, vm in rig.cloud.vms.items()}
@@ -273,7 +278,7 @@ def test_another_flavour_holds_jobs_that_were_too_large_for_the_one_before(
     if not old_vm_stays:
         rig.batch.joined = {}
         rig.cloud.vms = {id_: replace(vm, state=InstanceState.TERMINATED) for id_, vm in rig.cloud.vms.items()}
-    rig.settings = replace(rig.settings, flavour="large")
+    rig.settings = settings_with(rig.settings, flavour="large")
     if how == "reload":
         rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
     else:
@@ -302,8 +307,11 @@ def test_a_defect_in_a_check_makes_nobody_asked_without_pause(rig: Rig, monkeypa
 
     monkeypatch.setattr(rig.batch, "workers", fail)
     rig.run(600)
-    assert len(asked) <= 600 / rig.settings.check_queue_every_s + 1
-    assert len([call for call, _ in rig.batch.calls if call == "demand"]) >= 600 / rig.settings.check_queue_every_s - 1
+    assert len(asked) <= 600 / rig.settings.elastiq.check_queue_every_s + 1
+    assert (
+        len([call for call, _ in rig.batch.calls if call == "demand"])
+        >= 600 / rig.settings.elastiq.check_queue_every_s - 1
+    )
 
 
 def test_what_was_done_before_a_defect_in_the_same_pass_is_recorded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from elastiq import config
 from elastiq.config import Settings
 from elastiq.daemon import Daemon
+from elastiq.plugins import loading
 from elastiq.ports import Cloud
 from elastiq.redaction import Redactor
 from elastiq.state import State
+from tests.unit.fakes import settings_with
 
 
 class CountingCore:
@@ -34,7 +35,7 @@ class CountingCore:
 def test_it_sleeps_no_longer_than_until_a_report_is_due(
     sleep_s: float, longest: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process, core = Daemon(Settings(sleep_s=sleep_s), tmp_path, Redactor()), CountingCore(idle_seconds=7200.0)
+    process, core = Daemon(settings_with(sleep_s=sleep_s), tmp_path, Redactor()), CountingCore(idle_seconds=7200.0)
     slept: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -83,7 +84,7 @@ def test_another_cloud_is_not_believed_to_refuse_what_the_last_one_did(
     """Or launches at AWS would have no tags after a move from OpenStack."""
     file = tmp_path / "elastiq.conf"
     file.write_text(CONFIGURATION)
-    settings = config.load(file)
+    settings = loading.read_settings(file)
     process, core = Daemon(settings, tmp_path, Redactor()), CountingCore()
     process._state = state = State(tmp_path, 0.0)
     state.save_refused_features(settings.cloud, frozenset({"TagSpecifications"}))

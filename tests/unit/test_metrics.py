@@ -8,7 +8,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from elastiq.errors import CloudFault
 from elastiq.report import metrics
 from elastiq.report.metrics import Totals
 from elastiq.state import read_report
+from tests.unit.fakes import settings_with
 from tests.unit.rig import SETTINGS, Rig
 
 parser = pytest.importorskip("prometheus_client.parser", reason="pip install '.[metrics]'")
@@ -129,13 +129,13 @@ def test_anybody_may_read_it_whatever_the_umask_and_nothing_else_is_left(tmp_pat
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path / "state", replace(SETTINGS, metrics_file=tmp_path / "metrics" / "elastiq.prom"))
+    made = Rig(tmp_path / "state", settings_with(SETTINGS, metrics_file=tmp_path / "metrics" / "elastiq.prom"))
     yield made
     made.state.close()
 
 
 def metrics_file(rig: Rig) -> Path:
-    path = rig.settings.metrics_file
+    path = rig.settings.elastiq.metrics_file
     assert path
     return path
 
@@ -193,7 +193,7 @@ def test_a_directory_in_its_place_is_no_defect(rig: Rig, caplog: pytest.LogCaptu
 def test_another_file_is_written_as_soon_as_the_configuration_names_it(rig: Rig, tmp_path: Path) -> None:
     metrics_file(rig).parent.mkdir()
     rig.run(61)
-    rig.settings = replace(rig.settings, metrics_file=tmp_path / "other.prom")
+    rig.settings = settings_with(rig.settings, metrics_file=tmp_path / "other.prom")
     rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
     rig.core.step()
     assert written(tmp_path / "other.prom")["elastiq_report_time_seconds"] == rig.clock.now()

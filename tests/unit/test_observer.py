@@ -15,12 +15,12 @@ from elastiq.observer import Observer, Reading
 from elastiq.ports import Ports
 from elastiq.redaction import Redactor
 from elastiq.report.reporter import Reporter
-from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud, NoState
+from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud, NoState, settings_with
 from tests.unit.rig import SETTINGS, Rig
 
 
 def test_nothing_is_launched_on_what_was_known_before_a_defect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = Rig(tmp_path, replace(SETTINGS, check_queue_every_s=60))
+    rig = Rig(tmp_path, settings_with(SETTINGS, check_queue_every_s=60))
 
     def fail() -> NoReturn:
         raise KeyError("a defect")

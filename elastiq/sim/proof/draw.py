@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from elastiq.config import Settings
+from elastiq.config.sections import Ec2Options, ElastiqOptions, QuotaOptions
 from elastiq.model import Shape
 from elastiq.sim.things import CLUSTER, IMAGE, Traits
 
@@ -34,7 +35,7 @@ def draw_settings(random: Random, traits: Traits) -> Settings:
     """Return a configuration that people may have, with longer intervals more often than most have."""
     maximum = random.randint(1, 6)
     deploy = random.choice((420.0, 600.0, 1200.0))
-    return Settings(
+    options = ElastiqOptions(
         check_queue_every_s=random.choice((15.0, 60.0, 120.0, 300.0)),
         check_vms_every_s=random.choice((45.0, 180.0, 300.0, 600.0)),
         check_vms_in_error_every_s=random.choice((20.0, 60.0, 120.0)),
@@ -45,9 +46,7 @@ def draw_settings(random: Random, traits: Traits) -> Settings:
         idle_for_time_s=random.choice((300.0, 900.0, 3600.0)),
         lost_worker_time_s=random.choice((600.0, 1800.0, 3600.0)),
         cluster_name=CLUSTER,
-        min_vms=random.choice((0, 0, 0, 1, min(2, maximum))),
-        max_vms=maximum,
-        flavour=random.choice(("", "sim.small")),
-        image_id=IMAGE,
         batch_plugin="simulated",
     )
+    quota = QuotaOptions(min_vms=random.choice((0, 0, 0, 1, min(2, maximum))), max_vms=maximum)
+    return Settings(options, quota, Ec2Options(flavour=random.choice(("", "sim.small")), image_id=IMAGE))

@@ -27,27 +27,27 @@ class Reckoning:
         for vm in own:
             check("no VM lost", vm.id in memory.vms, f"{vm.id} ({vm.state.value}) is not known")
             check("no VM lost", bool(vm.cluster), f"{vm.id} has no tag by which it could be found again")
-        noticed_by = now - 3 * life.settings.check_vms_every_s - 300.0
+        noticed_by = now - 3 * life.settings.elastiq.check_vms_every_s - 300.0
         for id_ in memory.vms:
             gone_at = world.gone_at.get(id_, now)
             check("no ghost", gone_at > noticed_by, f"{id_} has been gone for {now - gone_at:.0f} s and still counts")
-        settings = life.settings
+        options, quota = life.settings.elastiq, life.settings.quota
         # elastiq can do no more about a VM that the cloud keeps than to ask for its end again and again.
-        grace = patience.TERMINATE_AGAIN_SECONDS + 3 * settings.check_vms_every_s + 60.0
+        grace = patience.TERMINATE_AGAIN_SECONDS + 3 * options.check_vms_every_s + 60.0
         kept = [vm for vm in own if vm.kept and vm.end_requested and now - vm.end_asked_at <= grace]
         own = [vm for vm in own if vm not in kept]
-        slack = settings.check_vms_every_s * 3 + settings.idle_for_time_s + settings.lost_worker_time_s + 1800.0
+        slack = options.check_vms_every_s * 3 + options.idle_for_time_s + options.lost_worker_time_s + 1800.0
         idle = [vm for vm in own if not vm.jobs and now - max(vm.idle_since, vm.created_at) > slack]
-        check("no VM idle for good", len(idle) <= settings.min_vms, f"idle: {', '.join(vm.id for vm in idle)}")
+        check("no VM idle for good", len(idle) <= quota.min_vms, f"idle: {', '.join(vm.id for vm in idle)}")
         working = [vm for vm in own if vm.joined and not vm.closed]
-        minimum = min(settings.min_vms, (settings.max_vms or 0) - len(kept))
+        minimum = min(quota.min_vms, (quota.max_vms or 0) - len(kept))
         check("minimum reached", len(own) >= minimum, f"{len(own)} of {minimum} VMs")
         waiting = [job for job in world.waiting if world.is_feasible(job)]
-        if len(waiting) < settings.waiting_jobs_threshold:
+        if len(waiting) < options.waiting_jobs_threshold:
             waiting = []
         # One that has idled for long is in the way of jobs that it does not hold.
         in_use = [vm for vm in working if vm not in idle]
-        full = settings.max_vms is not None and len(in_use) + len(kept) >= settings.max_vms
+        full = quota.max_vms is not None and len(in_use) + len(kept) >= quota.max_vms
         roomy = [] if world.negotiating else working
         stuck = [job for job in waiting if not full or any(world.has_room(job, vm) for vm in roomy)]
         check("no job stuck", not stuck, f"{len(stuck)} of {len(world.waiting)} jobs wait")
@@ -59,14 +59,14 @@ class Reckoning:
 
         The sum of the longest pauses that it may have to sit out one after the other.
         """
-        settings, traits = self._life.settings, self._life.traits
-        checks = settings.check_queue_every_s + settings.check_vms_every_s
+        options, traits = self._life.settings.elastiq, self._life.traits
+        checks = options.check_queue_every_s + options.check_vms_every_s
         pauses = (
             patience.BOOT_PAUSES_SECONDS[-1]
             + patience.MISSING_GRACE_SECONDS
             + 2 * patience.RETRY_SECONDS[-1]
             + patience.SETTLE_SECONDS
         )
-        life = 2 * settings.estimated_vm_deploy_time_s + settings.lost_worker_time_s + settings.idle_for_time_s
+        life = 2 * options.estimated_vm_deploy_time_s + options.lost_worker_time_s + options.idle_for_time_s
         batch = traits.lease_seconds + traits.ad_lifetime_seconds + traits.advertise_seconds
-        return pauses + life + batch + settings.waiting_jobs_time_s + 8 * checks + HOUR
+        return pauses + life + batch + options.waiting_jobs_time_s + 8 * checks + HOUR

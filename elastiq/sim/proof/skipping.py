@@ -60,11 +60,12 @@ class Skipping:
             return
         life.book.work["seconds passed over"] += int(moment - life.next_step_at)
         checks_due_at = life.core.vms_due_at + life.engine.time - life.clock.now()
+        options = life.settings.elastiq
         # The daemon notices an event some time after it, at a check; a check is on time.
-        late = 0.0 if moment == checks_due_at else life.engine.random.random() * life.settings.check_queue_every_s
+        late = 0.0 if moment == checks_due_at else life.engine.random.random() * options.check_queue_every_s
         life.next_step_at = moment + late
         life.batch.asked_at = life.next_step_at
-        listed_at = life.next_step_at - life.settings.check_vms_every_s
+        listed_at = life.next_step_at - options.check_vms_every_s
         life.cloud.listed_at = max(life.cloud.listed_at, listed_at)
 
     def _prove(self, moment: float) -> None:

@@ -135,20 +135,22 @@ class Trouble:
     def _reload(self) -> None:
         life = self._life
         random = life.engine.random
-        changed = replace(
-            life.reload_wanted or life.settings,
-            max_vms=random.randint(max(1, life.settings.min_vms), 6),
+        wanted = life.reload_wanted or life.settings
+        quota = replace(wanted.quota, max_vms=random.randint(max(1, life.settings.quota.min_vms), 6))
+        options = replace(
+            wanted.elastiq,
             idle_for_time_s=random.choice((300.0, 900.0)),
             waiting_jobs_time_s=random.choice((0.0, 40.0, 120.0)),
         )
-        life.reload_wanted = changed
+        life.reload_wanted = replace(wanted, elastiq=options, quota=quota)
 
     def _change_flavour(self) -> None:
         """Let people change the type of new VMs, and send jobs that only the larger one holds."""
         life = self._life
         engine, world = life.engine, life.world
         wanted = life.reload_wanted or life.settings
-        life.reload_wanted = replace(wanted, flavour=SMALL if wanted.flavour == LARGE else LARGE)
+        flavour = SMALL if wanted.ec2.flavour == LARGE else LARGE
+        life.reload_wanted = replace(wanted, ec2=replace(wanted.ec2, flavour=flavour))
         least, most = life.traits.capacity.cpus + 1, world.capacity_of(LARGE).cpus
         for _ in range(engine.random.randint(1, 3)):
             world.submit(Shape(engine.random.randint(least, most)), engine.between(60, 600))
@@ -181,4 +183,4 @@ class Trouble:
                 life.world.witness.come_back(vm)
             if vm.own and not vm.cluster:
                 vm.seen.excused = True
-        life.world.witness.broken_excuse += (life.settings.max_vms or 0) + 6
+        life.world.witness.broken_excuse += (life.settings.quota.max_vms or 0) + 6

@@ -84,7 +84,7 @@ class Witness:
         if self.broken_since is None:
             return
         during = sum(at >= self.broken_since for at in self.launches)
-        limit = (self._settings().max_vms or 0) + 6 + self.broken_excuse
+        limit = (self._settings().quota.max_vms or 0) + 6 + self.broken_excuse
         self._book.check("broken pool bounded", during <= limit, f"{during} VMs in an hour, at most {limit} expected")
 
     def break_image(self, own: Iterable[Vm], seconds: float) -> None:
@@ -104,7 +104,7 @@ class Witness:
             self._check_look(vm, ads)
             return
         unseen = self._engine.time - vm.seen.served_at
-        limit = self._settings().lost_worker_time_s
+        limit = self._settings().elastiq.lost_worker_time_s
         self._book.check(
             "no harm in doubt",
             vm.id in self.last_served or unseen >= limit - 1.0,

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from elastiq.config import Settings
 from elastiq.ec2 import Ec2, Limits
 from elastiq.ec2.client import OPERATIONS, ClientMaker, _without_unread_parts
 from elastiq.errors import CloudError, CloudFault
 from elastiq.model import Pool
+from tests.unit.fakes import settings_with
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 
@@ -21,7 +21,7 @@ ONCE = Limits(attempts=1)
 
 
 def client(**settings: Any) -> Any:
-    return ClientMaker(Settings(**{**LOCAL, **settings}), 1).make(1, 1)
+    return ClientMaker(settings_with(**{**LOCAL, **settings}), 1).make(1, 1)
 
 
 @pytest.mark.parametrize(
@@ -62,24 +62,24 @@ def test_api_url_alone_names_another_endpoint(where: str, monkeypatch: pytest.Mo
 
 def test_the_endpoint_that_gives_keys_may_be_named_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:3")
-    session = ClientMaker(Settings(region="eu-north-1"), 1)._make_session()
+    session = ClientMaker(settings_with(region="eu-north-1"), 1)._make_session()
     assert session.create_client("sts", region_name="eu-north-1").meta.endpoint_url == "http://127.0.0.1:3"
 
 
 def test_no_region_and_no_url_is_a_configuration_error() -> None:
     with pytest.raises(CloudError, match="region") as failed:
-        Ec2(Settings(aws_access_key_id="a", aws_secret_access_key="b")).list_instances(everything=True)
+        Ec2(settings_with(aws_access_key_id="a", aws_secret_access_key="b")).list_instances(everything=True)
     assert failed.value.fault is CloudFault.CONFIGURATION
 
 
 def test_no_keys_anywhere_is_a_credentials_error() -> None:
     with pytest.raises(CloudError, match="redentials") as failed:
-        Ec2(Settings(api_url="http://127.0.0.1:1"), limits=ONCE).list_instances(everything=True)
+        Ec2(settings_with(api_url="http://127.0.0.1:1"), limits=ONCE).list_instances(everything=True)
     assert failed.value.fault is CloudFault.CREDENTIALS
 
 
 def test_keys_that_come_later_are_found_without_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
-    ec2 = Ec2(Settings(api_url="http://127.0.0.1:1"), limits=ONCE)
+    ec2 = Ec2(settings_with(api_url="http://127.0.0.1:1"), limits=ONCE)
     with pytest.raises(CloudError) as failed:
         ec2.list_instances(everything=True)
     assert failed.value.fault is CloudFault.CREDENTIALS
@@ -92,7 +92,7 @@ def test_keys_that_come_later_are_found_without_a_restart(monkeypatch: pytest.Mo
 
 def test_keys_come_from_the_chain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "credentials").write_text("[default]\naws_access_key_id = filed\naws_secret_access_key = x\n")
-    maker = ClientMaker(Settings(api_url="http://127.0.0.1:1"), 1)
+    maker = ClientMaker(settings_with(api_url="http://127.0.0.1:1"), 1)
     maker.make(1, 1)
     assert maker._session.get_credentials().access_key == "filed"
 
@@ -118,7 +118,7 @@ def test_an_old_api_version_is_ignored_at_aws(api_url: str, caplog: pytest.LogCa
 
 
 def test_another_api_version_is_ignored_with_one_note(caplog: pytest.LogCaptureFixture) -> None:
-    maker = ClientMaker(Settings(**LOCAL, api_version="2013-02-01"), 1)
+    maker = ClientMaker(settings_with(**LOCAL, api_version="2013-02-01"), 1)
     maker.make(1, 1)
     maker.forget_credentials()
     assert maker.make(1, 1).meta.service_model.api_version == "2016-11-15"
@@ -128,7 +128,7 @@ def test_another_api_version_is_ignored_with_one_note(caplog: pytest.LogCaptureF
 
 
 def test_a_missing_ca_bundle_is_an_error_of_the_request() -> None:
-    ec2 = Ec2(Settings(**{**LOCAL, "api_url": "https://127.0.0.1:1"}, ca_bundle="/no/such/file"), limits=ONCE)
+    ec2 = Ec2(settings_with(**{**LOCAL, "api_url": "https://127.0.0.1:1"}, ca_bundle="/no/such/file"), limits=ONCE)
     with pytest.raises(CloudError):
         ec2.list_instances(everything=True)
 
@@ -147,7 +147,7 @@ def test_old_models_of_ec2_are_cut_down_as_well() -> None:
 
 
 def test_an_old_api_version_has_no_instance_types() -> None:
-    ec2 = Ec2(Settings(**LOCAL, api_version="2014-10-01"))
+    ec2 = Ec2(settings_with(**LOCAL, api_version="2014-10-01"))
     with pytest.raises(CloudError, match="leave api_version out") as failed:
         ec2.capacity(Pool(instance_type="m5.large"))
     assert failed.value.fault is CloudFault.CONFIGURATION
@@ -160,7 +160,7 @@ def test_libraries_that_print_requests_are_kept_quiet() -> None:
 
 
 def test_group_names_with_a_subnet_are_refused_before_anything_is_sent() -> None:
-    settings = Settings(**LOCAL, image_id="ami-1", subnet_id="subnet-1", security_groups=("sg-1", "default"))
+    settings = settings_with(**LOCAL, image_id="ami-1", subnet_id="subnet-1", security_groups=("sg-1", "default"))
     with pytest.raises(CloudError, match="security group default: with subnet_id") as failed:
         Ec2(settings).launch(Pool(), 1, "token-1")
     assert failed.value.fault is CloudFault.CONFIGURATION

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elastiq.config import Settings
 from elastiq.ec2 import userdata
 from elastiq.ec2.userdata import HeadNode, head_node_addresses, render, rendered
+from tests.unit.fakes import settings_with
 
 
 @pytest.mark.parametrize(
@@ -52,15 +52,15 @@ def test_every_placeholder_goes(parts: list[bytes]) -> None:
 def test_section_substitute_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(userdata, "head_node_addresses", lambda: HeadNode("10.0.0.1", "fd00::1", "head.example.org"))
     text = b"%ipv4% %ipv6% %fqdn%"
-    assert rendered(Settings(user_data=text)) == (b"10.0.0.1 fd00::1 head.example.org", ())
-    made = Settings(user_data=text, ipv4="10.9.9.9", ipv6="fd00::9", fqdn="alias")
+    assert rendered(settings_with(user_data_file=text)) == (b"10.0.0.1 fd00::1 head.example.org", ())
+    made = settings_with(user_data_file=text, ipv4="10.9.9.9", ipv6="fd00::9", fqdn="alias")
     assert rendered(made) == (b"10.9.9.9 fd00::9 alias", ())
 
 
 def test_what_is_not_known_is_warned_of_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(userdata, "head_node_addresses", lambda: HeadNode("10.0.0.1", "", "head"))
-    assert rendered(Settings(user_data=b"%ipv4%")) == (b"10.0.0.1", ())
-    content, warnings = rendered(Settings(user_data=b"<%ipv6%>"))
+    assert rendered(settings_with(user_data_file=b"%ipv4%")) == (b"10.0.0.1", ())
+    content, warnings = rendered(settings_with(user_data_file=b"<%ipv6%>"))
     assert content == b"<>"
     assert warnings == (
         "the user data has %ipv6% in it, but this machine has none; it becomes nothing. Set ipv6 in the section "

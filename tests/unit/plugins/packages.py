@@ -6,7 +6,7 @@ from pathlib import Path
 
 GOOD = """
 class Batch:
-    def __init__(self, settings): self.name = settings.batch_plugin
+    def __init__(self, settings): self.name = settings.elastiq.batch_plugin
     def demand(self): return ()
     def workers(self): return ()
     def close(self, worker): raise NotImplementedError

@@ -18,6 +18,7 @@ from elastiq.model import Shape, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.gridengine import CONFIGURATION_SECONDS, SWEPT_AT_ONCE, GridEngine
 from elastiq.plugins.loading import load
+from elastiq.plugins.sections import GridEngineOptions
 from tests.unit.fakes import FakeClock
 
 ONE = Worker("node1", "i-1", "10.0.0.1")
@@ -176,7 +177,7 @@ def plugin(cluster: FakeGridEngine, clock: FakeClock, tmp_path: Path) -> GridEng
 
 
 def test_it_is_loaded_by_name() -> None:
-    assert isinstance(load("gridengine", Settings(gridengine_timeout_s=5.0)), GridEngine)
+    assert isinstance(load("gridengine", Settings(plugins=(GridEngineOptions(timeout_s=5.0),))), GridEngine)
 
 
 class TestDemand:

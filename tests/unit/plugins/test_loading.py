@@ -15,6 +15,8 @@ from elastiq.plugins import METHODS, BatchSystem
 from elastiq.plugins import loading as plugins
 from elastiq.plugins.loading import load
 from elastiq.plugins.sandbox import SandboxBatch
+from elastiq.plugins.sections import SandboxOptions
+from tests.unit.fakes import settings_with
 from tests.unit.plugins.packages import BROKEN, GOOD, Packages
 
 
@@ -37,7 +39,7 @@ def problem(name: str) -> str:
 
 
 def test_a_built_in_plugin(tmp_path: Path) -> None:
-    assert isinstance(load("sandbox", Settings(sandbox_spool_dir=tmp_path)), SandboxBatch)
+    assert isinstance(load("sandbox", Settings(plugins=(SandboxOptions(spool_dir=tmp_path),))), SandboxBatch)
 
 
 def test_every_method_of_the_protocol_is_asked_for() -> None:
@@ -48,8 +50,8 @@ def test_every_method_of_the_protocol_is_asked_for() -> None:
 def test_an_entry_point_of_an_installed_distribution(packages: Packages) -> None:
     packages.module("elastiq_toy", GOOD)
     packages.install("elastiq-toy", "[elastiq.plugins]\ntoy = elastiq_toy\ntoy2 = elastiq_toy:create\n")
-    assert load("toy", Settings(batch_plugin="toy")).check() == "here"
-    assert load("toy2", Settings(batch_plugin="toy2")).name == "toy2"  # type: ignore[attr-defined]
+    assert load("toy", settings_with(batch_plugin="toy")).check() == "here"
+    assert load("toy2", settings_with(batch_plugin="toy2")).name == "toy2"  # type: ignore[attr-defined]
 
 
 def test_a_module_path(packages: Packages) -> None:

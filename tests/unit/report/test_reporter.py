@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,13 +14,13 @@ from elastiq.errors import BatchError, CloudFault, StateError
 from elastiq.redaction import Redactor
 from elastiq.report.reporter import Reporter
 from elastiq.state import read_report
-from tests.unit.fakes import FakeClock, NoState
+from tests.unit.fakes import FakeClock, NoState, settings_with
 from tests.unit.leaks import LEAKS, leaked, redactor
 from tests.unit.rig import SETTINGS, Rig
 
 
 def test_status_shows_the_end_of_the_console_while_launches_pause(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, replace(SETTINGS, estimated_vm_deploy_time_s=60))
+    rig = Rig(tmp_path, settings_with(SETTINGS, estimated_vm_deploy_time_s=60))
     rig.cloud.console_tail = lambda instance_id: "much before\n" * 50 + "\nroot not found\nkernel panic\n"  # type: ignore
     rig.wait_for_jobs(100)
     rig.run(300)
@@ -48,12 +47,12 @@ def test_everything_done_and_left_has_a_reason_in_log_report_and_database(
 
 def test_every_minute_is_reported_however_seldom_anything_is_checked(tmp_path: Path) -> None:
     """`status` and alarms take a daemon without a report for one that hangs."""
-    rig = Rig(tmp_path, replace(SETTINGS, check_queue_every_s=3600, check_vms_every_s=3600))
+    rig = Rig(tmp_path, settings_with(SETTINGS, check_queue_every_s=3600, check_vms_every_s=3600))
     rig.run(1)
     for _ in range(10):
         rig.run(300)
         report = read_report(tmp_path)
-        assert report and rig.clock.now() - report["updated_at"] <= 60 + rig.settings.sleep_s
+        assert report and rig.clock.now() - report["updated_at"] <= 60 + rig.settings.elastiq.sleep_s
         assert report["monotonic_microseconds"] == int(report["updated_at"] * 1_000_000)
     assert len(rig.batch.calls) == 2, "nobody was asked for that"
 
@@ -110,7 +109,7 @@ def test_a_call_that_is_abandoned_because_the_daemon_ends_is_no_fault(caplog: py
 @pytest.mark.parametrize("text", LEAKS.values(), ids=LEAKS)
 def test_no_secret_of_a_batch_error_gets_into_report_decisions_or_metrics(tmp_path: Path, text: str) -> None:
     metrics_file = tmp_path / "elastiq.prom"
-    rig = Rig(tmp_path / "state", replace(SETTINGS, metrics_file=metrics_file, min_vms=1), redactor())
+    rig = Rig(tmp_path / "state", settings_with(SETTINGS, metrics_file=metrics_file, min_vms=1), redactor())
 
     def fail(*_: object) -> None:
         raise BatchError(f"condor_drain: {text}")
@@ -122,7 +121,7 @@ def test_no_secret_of_a_batch_error_gets_into_report_decisions_or_metrics(tmp_pa
     for name in ("close", "demand", "workers"):
         setattr(rig.batch, name, fail)
         if name == "close":
-            rig.core.reconfigure(replace(rig.settings, min_vms=0), rig.batch, rig.cloud)  # type: ignore[arg-type]
+            rig.core.reconfigure(settings_with(rig.settings, min_vms=0), rig.batch, rig.cloud)  # type: ignore[arg-type]
             rig.join_all(idle_seconds=301)
         rig.run(200)
         reports.append(json.dumps(read_report(tmp_path / "state"), ensure_ascii=False))

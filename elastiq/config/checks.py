@@ -1,0 +1,127 @@
+"""What single values do not show: whether they go together, whether one is missing, and who may read the file."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import stat
+
+from elastiq.config.convert import duration_text
+from elastiq.config.options import MAX_USER_DATA_AWS, ValueKind
+from elastiq.config.reading import Reading
+
+IMAGE, URL, REGION = "[ec2] image_id", "[ec2] api_url", "[ec2] region"
+KEY, SECRET_KEY = "[ec2] aws_access_key_id", "[ec2] aws_secret_access_key"
+VERIFY, CA_BUNDLE = "[ec2] verify", "[ec2] ca_bundle"
+USER_DATA, USER_DATA_FILE = "[ec2] user_data_b64", "[ec2] user_data_file"
+LEAST, MOST = "[quota] min_vms", "[quota] max_vms"
+
+
+def check(reading: Reading) -> None:
+    """Tell `reading` all that is wrong or odd about the file as a whole."""
+    _check_quota(reading)
+    _check_cloud(reading)
+    _check_user_data(reading)
+    _check_times(reading)
+    _check_substitutes(reading)
+    _check_placeholders(reading)
+    _check_secret(reading)
+    _check_access(reading)
+
+
+def _check_quota(reading: Reading) -> None:
+    least, most = reading.value(LEAST), reading.value(MOST)
+    if isinstance(least, int) and isinstance(most, int) and least > most:
+        default = "" if reading.given(MOST) else ", which is its default"
+        reading.fault(LEAST, f"{least} is more than max_vms {most}{default}")
+
+
+def _check_cloud(reading: Reading) -> None:
+    if not reading.given(IMAGE):
+        reading.fault(IMAGE, "is missing; give the id of the image that the VMs boot, such as ami-1a2b3c4d")
+    for one, other in ((KEY, SECRET_KEY), (SECRET_KEY, KEY)):
+        if reading.given(one) and not reading.given(other):
+            name = reading.options[other].name
+            reading.fault(one, f"given without {name}; give both, or neither to let boto3 find them")
+    if not reading.given(URL) and not reading.given(REGION) and not _boto3_has_region():
+        reading.warn(
+            REGION, "given neither here nor to boto3 (AWS_DEFAULT_REGION, ~/.aws/config), nor is there an api_url"
+        )
+    if reading.value(VERIFY) is False:
+        reading.warn(VERIFY, "nobody checks that the cloud is who it says it is; name its authority in ca_bundle")
+    elif reading.value(CA_BUNDLE) and str(reading.value(URL)).startswith("http:"):
+        reading.warn(CA_BUNDLE, "is of no use with an api_url that begins with http://")
+
+
+def _boto3_has_region() -> bool:
+    """Return whether boto3 may find a region by itself; botocore reads no other variable (AWS_REGION) for it."""
+    file = os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
+    return bool(os.environ.get("AWS_DEFAULT_REGION")) or os.path.exists(os.path.expanduser(file))  # noqa: PTH110, PTH111
+
+
+def _check_user_data(reading: Reading) -> None:
+    if reading.given(USER_DATA) and reading.given(USER_DATA_FILE):
+        first = reading.line(USER_DATA)
+        reading.fault(USER_DATA_FILE, f"given besides user_data_b64 in line {first}; give only one of them")
+    for title in (USER_DATA, USER_DATA_FILE):
+        content = reading.values.get(title)
+        if isinstance(content, bytes) and len(content) > MAX_USER_DATA_AWS:
+            reading.warn(title, f"is {len(content)} bytes long; AWS takes no more than {MAX_USER_DATA_AWS}")
+
+
+def _check_times(reading: Reading) -> None:
+    for name, other, what in (
+        ("check_queue_every_s", "sleep_s", "the queue is looked at every sleep_s at best"),
+        ("check_vms_every_s", "sleep_s", "VMs are looked at every sleep_s at best"),
+        ("idle_for_time_s", "check_queue_every_s", "a VM may go before anybody sees that jobs wait for it"),
+        ("estimated_vm_deploy_time_s", "check_vms_every_s", "a VM may go before anybody sees that it has joined"),
+    ):
+        small, large = reading.value(f"[elastiq] {name}"), reading.value(f"[elastiq] {other}")
+        # Zero is the usual way to say "as often, or as soon, as possible".
+        if isinstance(small, float) and isinstance(large, float) and 0 < small < large:
+            text = f"{duration_text(small)} is shorter than {other} ({duration_text(large)}): {what}"
+            reading.warn(f"[elastiq] {name}", text)
+
+
+def _check_substitutes(reading: Reading) -> None:
+    for title, parse in (("[substitute] ipv4", ipaddress.IPv4Address), ("[substitute] ipv6", ipaddress.IPv6Address)):
+        value = reading.value(title)
+        if not value:
+            continue
+        try:
+            parse(value)
+        except ValueError:
+            reading.warn(title, "is not an address of that kind; it is put in as it stands")
+
+
+def _check_placeholders(reading: Reading) -> None:
+    for title, value in reading.values.items():
+        option = reading.options[title]
+        if option.placeholder and value == option.placeholder:
+            shown = "" if option.secret else f" {value}"
+            reading.warn(title, f"still has the value{shown} of the sample file, which only holds the place of yours")
+
+
+def _check_secret(reading: Reading) -> None:
+    secret = reading.values.get(SECRET_KEY)
+    if isinstance(secret, str) and (re.search(r"\s", secret) or secret[0] in "'\""):
+        reading.warn(
+            SECRET_KEY,
+            "has a space or quotes, which are taken for a part of it; only ; after a space begins a comment",
+        )
+
+
+def _check_access(reading: Reading) -> None:
+    """Warn of a file that too many people may read or write.
+
+    Its group may read it: packages install it as root:elastiq 0640.
+    """
+    options = [reading.options[title] for title in reading.values]
+    secrets = [option.name for option in options if option.kind in (ValueKind.SECRET, ValueKind.BASE64)]
+    if reading.mode & stat.S_IWOTH:
+        reading.warn_of_file("anybody on this machine can write to this file; do chmod o= on it")
+    elif reading.mode & stat.S_IROTH and secrets:
+        reading.warn_of_file(
+            f"anybody on this machine can read this file, and it holds {' and '.join(secrets)}; do chmod o= on it"
+        )
