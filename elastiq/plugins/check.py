@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import argparse
 import io
-import math
 import os
 import resource
 import signal
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError, ConfigError
-from elastiq.model import Demand, Shape, Worker
+from elastiq.model import Worker
 from elastiq.plugins import BatchSystem, Closing
-from elastiq.plugins.kit import LARGEST, ipv4, is_same, label
+from elastiq.plugins.faults import demand_faults, later_faults, pairs, workers_faults
+from elastiq.plugins.kit import is_same, label
 from elastiq.plugins.loading import error_text, load, read_settings
 from elastiq.text import excerpt, printable
 
@@ -34,16 +33,6 @@ Answer = TypeVar("Answer")
 
 LONG_SECONDS = 5.0
 """A call that takes longer holds back the other checks of its cycle (ASK_WAIT_SECONDS of elastiq.process.lanes)."""
-
-LONGEST_IDLE_SECONDS = 10 * 365 * 86400.0
-"""More than that is a time of day that was taken for a time span."""
-
-REPORT_LAG_SECONDS = 900.0
-"""For so long workers may report nothing new; then their idle times grow in steps of that size (HTCondor's default
-CLASSAD_LIFETIME)."""
-
-SLACK_SECONDS = 2.0
-"""Idle times may be rounded to whole seconds, twice."""
 
 MOST_FAULTS = 10
 """So many of one answer are told."""
@@ -58,7 +47,7 @@ NOT_TRIED = (
 """What needs jobs, broken daemons or dead VMs: tests/contract does that."""
 
 
-class Verdict(Enum):
+class Grade(Enum):
     """What became of one thing that was looked at."""
 
     GOOD = "good"
@@ -72,125 +61,10 @@ class Verdict(Enum):
 class Finding:
     """One line of the report."""
 
-    verdict: Verdict
+    grade: Grade
     what: str
     """The method, or the part of it, that was looked at."""
     text: str
-
-
-def demand_faults(answer: object) -> list[str]:
-    """Return in what an answer of `demand` breaks the contract, whatever it is; nothing if it keeps it."""
-    if not isinstance(answer, tuple):
-        return [f"it is a {type(answer).__name__}, not a tuple"]
-    faults = [f"group {number}: {fault}" for number, group in enumerate(answer, 1) for fault in _group_faults(group)]
-    kinds = Counter((group.shape, group.vms_per_job) for group in answer if isinstance(group, Demand) and not faults)
-    return faults + [f"{shape} is in {times} groups" for (shape, _), times in kinds.items() if times > 1]
-
-
-def _group_faults(group: object) -> list[str]:
-    if not isinstance(group, Demand):
-        return [f"it is a {type(group).__name__}, not a Demand"]
-    faults = _shape_faults("shape", group.shape)
-    faults += [] if _is_count(group.jobs, 1) else [f"jobs is {group.jobs!r}, not a number from 1"]
-    faults += [] if _is_count(group.vms_per_job, 1) else [f"vms_per_job is {group.vms_per_job!r}, not a number from 1"]
-    if group.oldest_wait_seconds is not None and not _is_span(group.oldest_wait_seconds):
-        faults.append(f"oldest_wait_seconds is {group.oldest_wait_seconds!r}, no time span")
-    return faults
-
-
-def workers_faults(answer: object) -> list[str]:
-    """Return in what an answer of `workers` breaks the contract, whatever it is; nothing if it keeps it."""
-    if not isinstance(answer, tuple):
-        return [f"it is a {type(answer).__name__}, not a tuple"]
-    faults = []
-    for number, worker in enumerate(answer, 1):
-        who = label(worker) if isinstance(worker, Worker) else f"item {number}"
-        faults += [f"{who}: {fault}" for fault in _worker_faults(worker)]
-    if faults:
-        return faults
-    places = Counter((worker.name, worker.address) for worker in answer)
-    ids = Counter(worker.instance_id for worker in answer if worker.instance_id)
-    return [
-        *(f"{times} workers are called {name} at {address}" for (name, address), times in places.items() if times > 1),
-        *(f"{times} workers have the instance id {id_}" for id_, times in ids.items() if times > 1),
-    ]
-
-
-def _worker_faults(worker: object) -> list[str]:
-    if not isinstance(worker, Worker):
-        return [f"it is a {type(worker).__name__}, not a Worker"]
-    faults = _shape_faults("capacity", worker.capacity) + _shape_faults("free", worker.free, least_cpus=0)
-    if not (isinstance(worker.name, str) and worker.name and worker.name.isprintable()):
-        faults.append(f"name is {excerpt(repr(worker.name))}, no name")
-    if worker.instance_id is not None and not (isinstance(worker.instance_id, str) and worker.instance_id):
-        faults.append(f"instance_id is {worker.instance_id!r}, neither an id nor None")
-    if worker.address is not None and ipv4(worker.address) is None:
-        faults.append(f"address is {worker.address!r}, neither an IPv4 address nor None")
-    faults += [
-        f"{name} is {getattr(worker, name)!r}, neither True nor False"
-        for name in ("closed", "closed_by_other")
-        if type(getattr(worker, name)) is not bool
-    ]
-    if not _is_count(worker.jobs, 0):
-        faults.append(f"jobs is {worker.jobs!r}, not a number from 0")
-    if worker.idle_seconds is not None and not _is_span(worker.idle_seconds):
-        faults.append(f"idle_seconds is {worker.idle_seconds!r}, no time span")
-    return faults or _worker_contradictions(worker)
-
-
-def _worker_contradictions(worker: Worker) -> list[str]:
-    """Return what cannot all be true of a worker whose fields are valid each by itself."""
-    faults = []
-    for field in fields(Shape):
-        free, capacity = getattr(worker.free, field.name), getattr(worker.capacity, field.name)
-        # A capacity of 0 is not known, but a free GPU is one.
-        if free > capacity and (capacity or field.name in ("cpus", "gpus")):
-            faults.append(f"{free} {field.name} are free of {capacity}")
-    if worker.jobs and worker.idle_seconds is not None:
-        faults.append(f"it has {worker.jobs} jobs and has been idle for {worker.idle_seconds:.0f} s")
-    if worker.closed_by_other and not worker.closed:
-        faults.append("closed_by_other is True, but closed is not")
-    return faults
-
-
-def _shape_faults(name: str, shape: object, least_cpus: int = 1) -> list[str]:
-    if not isinstance(shape, Shape):
-        return [f"{name} is a {type(shape).__name__}, not a Shape"]
-    return [
-        f"{name}.{field.name} is {getattr(shape, field.name)!r}, not a number from {least}"
-        for field in fields(Shape)
-        for least in (least_cpus if field.name == "cpus" else 0,)
-        if not _is_count(getattr(shape, field.name), least)
-    ]
-
-
-def _is_count(value: object, least: int) -> bool:
-    return type(value) is int and least <= value <= LARGEST
-
-
-def _is_span(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and 0 <= value < LONGEST_IDLE_SECONDS  # type: ignore[arg-type, operator]
-
-
-def later_faults(before: Sequence[Worker], after: Sequence[Worker], elapsed_seconds: float) -> list[str]:
-    """Given two valid answers of `workers`, at most `elapsed_seconds` from before the first to after the second, return
-    the idle times that cannot both be true."""
-    faults = []
-    for one, other in _pairs(before, after):
-        if one.idle_seconds is None or other.idle_seconds is None:
-            continue
-        grown = other.idle_seconds - one.idle_seconds
-        said = f"{label(one)}: idle_seconds went from {one.idle_seconds:.1f} to {other.idle_seconds:.1f}"
-        if grown > elapsed_seconds + REPORT_LAG_SECONDS:
-            faults.append(f"{said} in {elapsed_seconds:.1f} s: is the unit wrong, or are they two machines' clocks?")
-        # A job that came and went in between begins the idle time anew: then it is shorter than the time between.
-        if grown < -SLACK_SECONDS and other.idle_seconds > elapsed_seconds + SLACK_SECONDS:
-            faults.append(f"{said}: no job can have run since")
-    return faults
-
-
-def _pairs(before: Sequence[Worker], after: Sequence[Worker]) -> list[tuple[Worker, Worker]]:
-    return [(one, other) for one in before for other in after if is_same(one, other)]
 
 
 class _Call(threading.Thread):
@@ -231,11 +105,11 @@ class Examiner:
             batch: BatchSystem = self._call("load", lambda: load(name, read_settings(path, name)))
         except ConfigError as error:
             for problem in error.problems:
-                self._note(Verdict.FAILED, "load", problem)
+                self._note(Grade.FAILED, "load", problem)
         except BrokenError as error:
-            self._note(Verdict.FAILED, "load", str(error))
+            self._note(Grade.FAILED, "load", str(error))
         else:
-            self._note(Verdict.GOOD, "load", f"{type(batch).__module__}.{type(batch).__qualname__}")
+            self._note(Grade.GOOD, "load", f"{type(batch).__module__}.{type(batch).__qualname__}")
             return batch
         return None
 
@@ -252,31 +126,31 @@ class Examiner:
         if before is not None and after is not None:
             self._compare(before, after, self._clock.now() - asked_at)
         if not close_idle:
-            self._note(Verdict.NOT_TRIED, "close", "--close-idle closes an idle worker and opens it again")
+            self._note(Grade.NOT_TRIED, "close", "--close-idle closes an idle worker and opens it again")
         elif after is not None:
             self._close_and_reopen(batch, after)
         for what in NOT_TRIED:
-            self._note(Verdict.NOT_TRIED, "", what)
+            self._note(Grade.NOT_TRIED, "", what)
 
-    def _note(self, verdict: Verdict, what: str, text: str) -> None:
-        self.failures += verdict is Verdict.FAILED
-        self._tell(Finding(verdict, what, text))
+    def _note(self, grade: Grade, what: str, text: str) -> None:
+        self.failures += grade is Grade.FAILED
+        self._tell(Finding(grade, what, text))
 
     def _note_all(self, what: str, faults: Sequence[str]) -> None:
         for fault in faults[:MOST_FAULTS]:
-            self._note(Verdict.FAILED, what, fault)
+            self._note(Grade.FAILED, what, fault)
         if len(faults) > MOST_FAULTS:
-            self._note(Verdict.FAILED, what, f"and {len(faults) - MOST_FAULTS} more of the kind")
+            self._note(Grade.FAILED, what, f"and {len(faults) - MOST_FAULTS} more of the kind")
 
     def _try(self, what: str, step: Callable[[], Answer]) -> Answer | None:
         """Return what `step` returns, or None if it came to no end; nothing is tried of a plugin that hangs."""
         if self.hangs:
-            self._note(Verdict.NOT_TRIED, what, "the plugin hangs")
+            self._note(Grade.NOT_TRIED, what, "the plugin hangs")
             return None
         try:
             return step()
         except BrokenError as error:
-            self._note(Verdict.FAILED, what, str(error))
+            self._note(Grade.FAILED, what, str(error))
             return None
 
     def _call(self, name: str, function: Callable[[], Any]) -> Any:
@@ -293,7 +167,7 @@ class Examiner:
         grown_mb = (after.ru_maxrss - before.ru_maxrss) / 1024
         self._figures = f" ({seconds:.2f} s; of this process {cpu_seconds:.2f} s, {grown_mb:.1f} MB)"
         if seconds > LONG_SECONDS:
-            self._note(Verdict.NOTE, name, f"took {seconds:.0f} s: above {LONG_SECONDS:g} s elastiq works on meanwhile")
+            self._note(Grade.NOTE, name, f"took {seconds:.0f} s: above {LONG_SECONDS:g} s elastiq works on meanwhile")
         if isinstance(call.error, BatchError):
             raise BrokenError(f"the batch system could not be asked: {' '.join(str(call.error).split())}")
         if isinstance(call.error, ConfigError) and name == "load":
@@ -306,7 +180,7 @@ class Examiner:
         answer = self._call("check", batch.check)
         if not isinstance(answer, str) or not answer.strip() or not answer.isprintable():
             raise BrokenError(f"answered {excerpt(repr(answer))}, not one line of text")
-        self._note(Verdict.GOOD, "check", answer + self._figures)
+        self._note(Grade.GOOD, "check", answer + self._figures)
 
     def _demand(self, batch: BatchSystem) -> None:
         answer = self._call("demand", batch.demand)
@@ -315,7 +189,7 @@ class Examiner:
         self._note_all("demand", faults)
         if not faults:
             jobs = sum(group.jobs for group in answer)
-            self._note(Verdict.GOOD, "demand", f"jobs: {jobs}, in groups: {len(answer)}{figures}")
+            self._note(Grade.GOOD, "demand", f"jobs: {jobs}, in groups: {len(answer)}{figures}")
 
     def _workers(self, batch: BatchSystem) -> tuple[Worker, ...] | None:
         answer = self._call("workers", batch.workers)
@@ -330,48 +204,48 @@ class Examiner:
         closed = sum(worker.closed for worker in workers)
         others = sum(worker.closed_by_other for worker in workers)
         self._note(
-            Verdict.GOOD,
+            Grade.GOOD,
             "workers",
             f"workers: {len(workers)}, idle: {idle}, closed: {closed}, by others: {others}{figures}",
         )
         if told < len(workers):
-            self._note(Verdict.NOTE, "workers", f"{len(workers) - told} of them name neither instance id nor address")
+            self._note(Grade.NOTE, "workers", f"{len(workers) - told} of them name neither instance id nor address")
         return workers
 
     def _compare(self, before: Sequence[Worker], after: Sequence[Worker], elapsed_seconds: float) -> None:
-        pairs = [pair for pair in _pairs(before, after) if None not in (pair[0].idle_seconds, pair[1].idle_seconds)]
+        both = [pair for pair in pairs(before, after) if None not in (pair[0].idle_seconds, pair[1].idle_seconds)]
         faults = later_faults(before, after, elapsed_seconds)
         self._note_all("workers", faults)
-        if not pairs:
-            self._note(Verdict.NOT_TRIED, "workers", "idle times: no worker was idle both times")
-        elif all(one.idle_seconds == other.idle_seconds for one, other in pairs):
-            self._note(Verdict.NOTE, "workers", "no idle time grew; if --pause-s 900 shows the same, they stand still")
+        if not both:
+            self._note(Grade.NOT_TRIED, "workers", "idle times: no worker was idle both times")
+        elif all(one.idle_seconds == other.idle_seconds for one, other in both):
+            self._note(Grade.NOTE, "workers", "no idle time grew; if --pause-s 900 shows the same, they stand still")
         elif not faults:
-            self._note(Verdict.GOOD, "workers", f"idle times grow as the clock does (workers: {len(pairs)})")
+            self._note(Grade.GOOD, "workers", f"idle times grow as the clock does (workers: {len(both)})")
 
     def _close_and_reopen(self, batch: BatchSystem, workers: Sequence[Worker]) -> None:
         """Close the worker that has been idle for longest, see that it shows, and open it again whatever happens."""
         idle = [worker for worker in workers if worker.idle_seconds is not None and not worker.closed]
         if not idle:
-            self._note(Verdict.NOT_TRIED, "close", "no idle open worker")
+            self._note(Grade.NOT_TRIED, "close", "no idle open worker")
             return
         worker = max(idle, key=lambda worker: worker.idle_seconds or 0.0)
         try:
             self._try("close", lambda: self._close(batch, worker))
         finally:
             if self.hangs:
-                self._note(Verdict.FAILED, "reopen", f"the plugin hangs: {label(worker)} may still be closed")
+                self._note(Grade.FAILED, "reopen", f"the plugin hangs: {label(worker)} may still be closed")
             else:
                 self._try("reopen", lambda: self._reopen(batch, worker))
 
     def _close(self, batch: BatchSystem, worker: Worker) -> None:
         answer = self._call("close", lambda: batch.close(worker))
         if answer is Closing.BUSY:
-            self._note(Verdict.NOT_TRIED, "close", f"a job has just got in on {label(worker)}")
+            self._note(Grade.NOT_TRIED, "close", f"a job has just got in on {label(worker)}")
             return
         if answer is not Closing.CLOSED:
             raise BrokenError(f"answered {excerpt(repr(answer))}, which is no Closing")
-        self._note(Verdict.GOOD, "close", f"{label(worker)} is closed{self._figures}")
+        self._note(Grade.GOOD, "close", f"{label(worker)} is closed{self._figures}")
         shown = self._listed(batch, worker)
         if any(not one.closed or one.closed_by_other or one.jobs for one in shown):
             raise BrokenError(f"{label(worker)} was said to be closed, but is listed as {shown[0]}")
@@ -382,7 +256,7 @@ class Examiner:
             answer = self._call("close", lambda asked=asked: batch.close(asked))  # type: ignore[misc]
             if answer is not Closing.CLOSED:
                 raise BrokenError(f"{label(worker)} is closed; closed {how}, the answer is {excerpt(repr(answer))}")
-        self._note(Verdict.GOOD, "close", "a closed worker closes again")
+        self._note(Grade.GOOD, "close", "a closed worker closes again")
 
     def _reopen(self, batch: BatchSystem, worker: Worker) -> None:
         """Open `worker` and wait until it is listed so, twice: the second time is no error."""
@@ -398,7 +272,7 @@ class Examiner:
                 self._clock.sleep(1.0)
         except BrokenError as error:
             raise BrokenError(f"{error}; {by_hand}") from error
-        self._note(Verdict.GOOD, "reopen", f"{label(worker)} is open{figures}")
+        self._note(Grade.GOOD, "reopen", f"{label(worker)} is open{figures}")
 
     def _listed(self, batch: BatchSystem, worker: Worker) -> list[Worker]:
         answer = self._call("workers", batch.workers)
@@ -415,7 +289,7 @@ class _Report:
         self._stream = stream
 
     def tell(self, finding: Finding) -> None:
-        self.say(f"{finding.verdict.value:9}  {finding.what:7}  {printable(finding.text)}")
+        self.say(f"{finding.grade.value:9}  {finding.what:7}  {printable(finding.text)}")
 
     def say(self, line: str) -> None:
         try:

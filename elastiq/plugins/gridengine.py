@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,7 +94,7 @@ class GridEngine:
         deadline = self._deadline()
         hosts = [host for host in _hosts(deadline) if host.joined]
         # After the hosts: a job that ended before they were listed is in the file by now.
-        ended = self._accounting.hosts_of_ended_jobs(deadline.remaining)
+        ended = self._accounting.hosts_of_ended_jobs(deadline)
         now = self._clock.now()
         idle_since, full = self._idle_since, self._full
         self._idle_since, self._full = {}, {}
@@ -241,12 +241,12 @@ class _Accounting:
         self._seen: tuple[int, int] | None = None
         """File number and size at the last look."""
 
-    def hosts_of_ended_jobs(self, remaining: Callable[[], float]) -> frozenset[str] | None:
+    def hosts_of_ended_jobs(self, deadline: Deadline) -> frozenset[str] | None:
         """Return the hosts, in small letters, of the jobs that ended since the last look; None if that may be any.
 
         A file that is not there tells nothing; whoever cannot read it has to look more often.
         """
-        status = execute(["stat", "-L", "-c", "%i %s", str(self._path)], remaining())
+        status = execute(["stat", "-L", "-c", "%i %s", str(self._path)], deadline.remaining())
         match = re.fullmatch(r"([0-9]{1,20}) ([0-9]{1,20})", status.output.strip())
         if status.status or not match:
             return frozenset()
@@ -261,7 +261,7 @@ class _Accounting:
             return None
         lines = ["tail", "-c", f"+{before[1] + 1}", str(self._path)]
         try:
-            return frozenset(pipeline([lines, ["awk", "-F:", LAST_HOSTS]], remaining()).lower().split())
+            return frozenset(pipeline([lines, ["awk", "-F:", LAST_HOSTS]], deadline.remaining()).lower().split())
         except BatchError:
             return frozenset()  # `check` has said that it cannot be read
 

@@ -6,7 +6,7 @@ Commands are found by PATH and take the head node's HTCondor configuration. Drai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from elastiq.clock import Clock
@@ -75,34 +75,34 @@ class HTCondor:
         self._drain_takes_reason = True
 
     def demand(self) -> tuple[Demand, ...]:
-        remaining = self._deadline()
-        if self._by_bindings(remaining):
-            rows, schedds = parse_bindings_groups(_ask_bindings("demand", remaining()))
+        deadline = self._deadline()
+        if self._by_bindings(deadline):
+            rows, schedds = parse_bindings_groups(_ask_bindings("demand", deadline.remaining()))
             self._known_schedds |= set(schedds)
             return demand_of(rows)
-        return demand_of(row for schedd in self._schedds(remaining) for row in self._groups(schedd, remaining))
+        return demand_of(row for schedd in self._schedds(deadline) for row in self._groups(schedd, deadline))
 
     def workers(self) -> tuple[Worker, ...]:
-        remaining = self._deadline()
-        if self._by_bindings(remaining):
-            machines = parse_machines(_ask_bindings("workers", remaining()))
+        deadline = self._deadline()
+        if self._by_bindings(deadline):
+            machines = parse_machines(_ask_bindings("workers", deadline.remaining()))
         else:
-            machines = self._machines(SLOT_CONSTRAINT, remaining)
+            machines = self._machines(SLOT_CONSTRAINT, deadline)
         return tuple(machine.worker for machine in machines)
 
     def close(self, worker: Worker) -> Closing:
-        remaining = self._deadline()
-        machines = self._find(worker, remaining)
+        deadline = self._deadline()
+        machines = self._find(worker, deadline)
         if not machines:
-            return self._close_unlisted(worker, remaining)
+            return self._close_unlisted(worker, deadline)
         if any(machine.worker.jobs for machine in machines):
             return Closing.BUSY
         _leave_to_other(machines)
         if all(machine.worker.closed for machine in machines):
             return Closing.CLOSED
-        if not self._drain(_startd(machines), remaining):
+        if not self._drain(_startd(machines), deadline):
             return Closing.BUSY
-        self._confirm_closed(worker, remaining)
+        self._confirm_closed(worker, deadline)
         return Closing.CLOSED
 
     def reopen(self, worker: Worker) -> None:
@@ -110,24 +110,24 @@ class HTCondor:
 
         Asked more than once if need be: a master forgets the request to start a startd that has not ended yet.
         """
-        remaining = self._deadline()
-        end = self._clock.now() + min(CONFIRM_SECONDS, remaining())
+        deadline = self._deadline()
+        end = self._clock.now() + min(CONFIRM_SECONDS, deadline.remaining())
         while True:
-            machines = self._find(worker, remaining)
+            machines = self._find(worker, deadline)
             if machines and not any(machine.worker.closed for machine in machines):
                 return
             if machines:
                 _leave_to_other(machines)
                 request = ["condor_drain", "-cancel", _startd(machines)]
             else:
-                request = ["condor_on", "-daemon", "startd", self._master(worker, remaining)]
-            trouble = execute(request, remaining()).excerpt
+                request = ["condor_on", "-daemon", "startd", self._master(worker, deadline)]
+            trouble = execute(request, deadline.remaining()).excerpt
             if self._clock.now() >= end:
                 raise BatchError(f"{label(worker)} cannot be opened again: {trouble}")
             self._clock.sleep(1.0)
 
     def forget(self, worker: Worker) -> None:
-        remaining = self._deadline()
+        deadline = self._deadline()
         match = _match(worker)
         if worker.instance_id:
             # The next VM may have got the same address and name: its ads must stay.
@@ -135,38 +135,37 @@ class HTCondor:
         for command in ("INVALIDATE_STARTD_ADS", "INVALIDATE_MASTER_ADS"):
             target = "Machine" if "STARTD" in command else "DaemonMaster"
             query = f'MyType = "Query"\nTargetType = "{target}"\nRequirements = {match}\n'
-            run(["condor_advertise", command, "-"], remaining(), input_bytes=query.encode())
+            run(["condor_advertise", command, "-"], deadline.remaining(), input_bytes=query.encode())
 
     def check(self) -> str:
-        remaining = self._deadline()
-        version = run(["condor_version"], remaining()).split()
-        bindings = self._by_bindings(remaining)
-        schedds = self._schedds(remaining)
-        machines = self._machines(SLOT_CONSTRAINT, remaining)
+        deadline = self._deadline()
+        version = run(["condor_version"], deadline.remaining()).split()
+        bindings = self._by_bindings(deadline)
+        schedds = self._schedds(deadline)
+        machines = self._machines(SLOT_CONSTRAINT, deadline)
         return (
             f"HTCondor {' '.join(version[1:2])}, asked by {'Python bindings' if bindings else 'commands'}, "
-            f"schedds: {', '.join(schedds)}, {len(machines)} workers, {_rights(machines, remaining)}"
+            f"schedds: {', '.join(schedds)}, {len(machines)} workers, {_rights(machines, deadline)}"
         )
 
-    def _deadline(self) -> Callable[[], float]:
-        """Return a function that returns the seconds left, or raises BatchError."""
-        return Deadline(self._clock, self._timeout_seconds, "HTCondor").remaining
+    def _deadline(self) -> Deadline:
+        return Deadline(self._clock, self._timeout_seconds, "HTCondor")
 
-    def _by_bindings(self, remaining: Callable[[], float]) -> bool:
+    def _by_bindings(self, deadline: Deadline) -> bool:
         if self._query == "auto":
             try:
-                _ask_bindings("probe", remaining())
+                _ask_bindings("probe", deadline.remaining())
                 self._query = "bindings"
             except BatchError:
                 self._query = "cli"
         return self._query == "bindings"
 
-    def _schedds(self, remaining: Callable[[], float]) -> tuple[str, ...]:
-        schedds = parse_schedds(run(["condor_status", "-schedd", "-af", "Name"], remaining()))
+    def _schedds(self, deadline: Deadline) -> tuple[str, ...]:
+        schedds = parse_schedds(run(["condor_status", "-schedd", "-af", "Name"], deadline.remaining()))
         self._known_schedds |= set(schedds)
         return schedds
 
-    def _groups(self, schedd: str, remaining: Callable[[], float]) -> tuple[tuple[int | None, ...], ...]:
+    def _groups(self, schedd: str, deadline: Deadline) -> tuple[tuple[int | None, ...], ...]:
         """Return the waiting jobs of one schedd, grouped outside of this process: 100,000 jobs cost no more than one.
 
         Not `condor_q -global`: it leaves out the schedds of which the collector believes that they have no jobs.
@@ -174,31 +173,32 @@ class HTCondor:
         question = [*_condor_q(schedd), "-constraint", WAITING_CONSTRAINT]
         text = pipeline(
             [[*question, "-af", *SHAPE_EXPRESSIONS], ["awk", COUNT_LINES]],
-            remaining(),
+            deadline.remaining(),
             output_limit_bytes=_ONE_SCHEDD_SHARE,
         )
-        if not text.strip() and parse_total(run([*question, "-totals"], remaining())):
+        if not text.strip() and parse_total(run([*question, "-totals"], deadline.remaining())):
             raise BatchError(f"schedd {schedd} counts waiting jobs, but condor_q lists none")
         return parse_groups(text)
 
-    def _machines(self, constraint: str, remaining: Callable[[], float]) -> tuple[Machine, ...]:
+    def _machines(self, constraint: str, deadline: Deadline) -> tuple[Machine, ...]:
         text = run(
-            ["condor_status", "-json", "-attributes", ",".join(SLOT_ATTRIBUTES), "-constraint", constraint], remaining()
+            ["condor_status", "-json", "-attributes", ",".join(SLOT_ATTRIBUTES), "-constraint", constraint],
+            deadline.remaining(),
         )
         if text.strip() not in ("", "[\n]", "[]"):
             return parse_machines(text)
         # Silence is only believed of a collector that shows that it knows something.
-        self._schedds(remaining)
+        self._schedds(deadline)
         return ()
 
-    def _find(self, worker: Worker, remaining: Callable[[], float]) -> tuple[Machine, ...]:
+    def _find(self, worker: Worker, deadline: Deadline) -> tuple[Machine, ...]:
         if not (worker.name or worker.instance_id or worker.address):
-            return self._machines("false", remaining)
-        found = self._machines(f"{SLOT_CONSTRAINT} && ({_match(worker)})", remaining)
+            return self._machines("false", deadline)
+        found = self._machines(f"{SLOT_CONSTRAINT} && ({_match(worker)})", deadline)
         return tuple(machine for machine in found if is_same(worker, machine.worker))
 
-    def _close_unlisted(self, worker: Worker, remaining: Callable[[], float]) -> Closing:
-        schedds = self._schedds(remaining)
+    def _close_unlisted(self, worker: Worker, deadline: Deadline) -> Closing:
+        schedds = self._schedds(deadline)
         missing = sorted(self._known_schedds - set(schedds))
         if missing:
             raise BatchError(
@@ -216,39 +216,41 @@ class HTCondor:
         # RemoteHost is there as long as a claim is used: also while files are transferred and for suspended jobs.
         running = " || ".join(f"({term}) =?= true" for term in terms)
         for schedd in schedds:
-            if parse_total(run([*_condor_q(schedd), "-constraint", running, "-totals"], remaining())):
+            if parse_total(run([*_condor_q(schedd), "-constraint", running, "-totals"], deadline.remaining())):
                 return Closing.BUSY
         return Closing.CLOSED
 
-    def _drain(self, startd: str, remaining: Callable[[], float]) -> bool:
+    def _drain(self, startd: str, deadline: Deadline) -> bool:
         """Close one startd for good and return True; return False if it refused because of a job. Raise BatchError."""
         request = ["condor_drain", "-graceful", "-exit-on-completion", "-check", NO_JOB_CHECK]
         reason = ["-reason", f"{OWN_DRAIN}: idle"] if self._drain_takes_reason else []
-        result = execute([*request, *reason, startd], remaining())
+        result = execute([*request, *reason, startd], deadline.remaining())
         if result.status == 0:
             return True
         if CHECK_FALSE in result.error_output:
             return False
         if reason and REASON_UNKNOWN in result.error_output:
             self._drain_takes_reason = False
-            return self._drain(startd, remaining)
+            return self._drain(startd, deadline)
         raise BatchError(f"condor_drain failed with exit status {result.status}: {result.excerpt}")
 
-    def _confirm_closed(self, worker: Worker, remaining: Callable[[], float]) -> None:
+    def _confirm_closed(self, worker: Worker, deadline: Deadline) -> None:
         """Wait until the collector shows that the drain is done: the ads are gone, or say so."""
-        end = self._clock.now() + min(CONFIRM_SECONDS, remaining())
+        end = self._clock.now() + min(CONFIRM_SECONDS, deadline.remaining())
         while True:
-            machines = [machine.worker for machine in self._find(worker, remaining)]
+            machines = [machine.worker for machine in self._find(worker, deadline)]
             if all(machine.closed and not machine.jobs for machine in machines):
                 return
             if self._clock.now() >= end:
                 raise BatchError(f"{label(worker)} took the drain request, but the collector still shows it open")
             self._clock.sleep(_POLL_SECONDS)
 
-    def _master(self, worker: Worker, remaining: Callable[[], float]) -> str:
+    def _master(self, worker: Worker, deadline: Deadline) -> str:
         if worker.name:
             return worker.name
-        names = run(["condor_status", "-master", "-af", "Name", "-constraint", _match(worker)], remaining()).split()
+        names = run(
+            ["condor_status", "-master", "-af", "Name", "-constraint", _match(worker)], deadline.remaining()
+        ).split()
         if len(names) != 1:
             raise BatchError(f"{label(worker)} cannot be opened again: its condor_master is not in the collector")
         return names[0]
@@ -302,11 +304,11 @@ def _leave_to_other(machines: Sequence[Machine]) -> None:
             raise BatchError(f"{label(machine.worker)} is drained by somebody else and left to them")
 
 
-def _rights(machines: Sequence[Machine], remaining: Callable[[], float]) -> str:
+def _rights(machines: Sequence[Machine], deadline: Deadline) -> str:
     for machine in machines:
         for startd in machine.startds:
             # Who is told that the check is false would have been obeyed if it were true.
-            result = execute(["condor_drain", "-graceful", "-check", "false", startd], remaining())
+            result = execute(["condor_drain", "-graceful", "-check", "false", startd], deadline.remaining())
             may_drain = CHECK_FALSE in result.error_output
             return "may drain them" if may_drain else f"may NOT drain them: {result.excerpt}"
     return "right to drain not known yet"

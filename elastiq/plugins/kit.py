@@ -1,6 +1,6 @@
-"""What plugins share: deadlines, child processes, knowing a machine again, reading what batch systems print.
+"""What plugins share: how a call ends in time, which machine is which, and what batch systems print.
 
-Pure functions raise BatchError for whatever is no valid answer, which names `who` gave it: garbage is never read as
+Functions that read raise BatchError for whatever is no valid answer, naming `who` gave it: garbage is never read as
 "nothing". What is merely not said is None.
 """
 
@@ -70,14 +70,74 @@ def label(worker: Worker) -> str:
     return f"worker {worker.name or worker.instance_id or worker.address or 'without a name'}"
 
 
-LARGEST = 10**12
-"""No machine has more of anything, no time or count of jobs comes near it; some systems turn what does not fit an
-integer into their smallest or largest one."""
-
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 """Of a host or node, also one that is an IPv6 address. It never begins like a command's option."""
 
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+
+
+def is_name(text: object) -> bool:
+    """Return whether `text` may be the name of a host or node: harmless as a word of a command, and in a message."""
+    return isinstance(text, str) and _NAME.fullmatch(text) is not None
+
+
+def name(text: str, who: str) -> str:
+    """Return `text`, the name of a host or node, without space around it. Raise BatchError if it cannot be one."""
+    word = text.strip()
+    if not is_name(word):
+        raise BatchError(f"{who} answered what is no name of a machine: {excerpt(text)}")
+    return word
+
+
+def instance_id(text: object) -> str | None:
+    """Return the instance id that `text` may be (of any cloud: i-0abc..., a UUID), or None."""
+    return text if isinstance(text, str) and _INSTANCE_ID.fullmatch(text) else None
+
+
+def claimed_twice(instance_ids: Iterable[str | None]) -> frozenset[str]:
+    """Return the instance ids that more than one worker advertises. They came with an image, say, and must not be
+    believed of any of them: their addresses have to tell."""
+    claims = Counter(found for found in instance_ids if found)
+    return frozenset(found for found, workers in claims.items() if workers > 1)
+
+
+def ipv4(text: object) -> str | None:
+    """Return the IPv4 address that `text` is, or None if it is none."""
+    try:
+        return str(ipaddress.IPv4Address(text)) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def addresses(answer: str, asked: Sequence[str]) -> dict[str, str]:
+    """Given the output of `getent ahostsv4` for the names `asked`, each once, return the addresses by name, in small
+    letters; what was not found is left out, and so is what has several: nobody knows by which one the cloud knows it.
+
+    getent calls a host by its full name, whatever it was asked for, on the first of its lines alone, and says nothing
+    of what it did not find. If all were found their order tells which is which, otherwise only a name that is the full
+    one, or its first part.
+    """
+    found: list[tuple[str, set[str]]] = []
+    for words in map(str.split, answer.splitlines()):
+        address = ipv4(words[0]) if len(words) in (2, 3) else None
+        if address and len(words) == 3:
+            found.append((words[2].lower(), {address}))
+        elif address and found:
+            found[-1][1].add(address)
+    names = [name.lower() for name in asked]
+    by_name: dict[str, set[str]] = {}
+    if len(found) == len(names):
+        by_name = {name: known for name, (_, known) in zip(names, found)}
+    else:
+        for full_name, known in found:
+            name = full_name if full_name in names else full_name.partition(".")[0]
+            by_name.setdefault(name, set()).update(known)
+    return {name: next(iter(known)) for name, known in by_name.items() if len(known) == 1 and name in names}
+
+
+LARGEST = 10**12
+"""No machine has more of anything, no time or count of jobs comes near it; some systems turn what does not fit an
+integer into their smallest or largest one."""
 
 _SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([A-Za-z]?)(?:i?B)?")
 
@@ -140,65 +200,6 @@ def size_mb(text: str, who: str, *, unit: str = "M", small_is_decimal: bool = Fa
     if size > LARGEST:
         raise BatchError(f"{who} answered what is no size: {excerpt(text)}")
     return size
-
-
-def is_name(text: object) -> bool:
-    """Return whether `text` may be the name of a host or node: harmless as a word of a command, and in a message."""
-    return isinstance(text, str) and _NAME.fullmatch(text) is not None
-
-
-def name(text: str, who: str) -> str:
-    """Return `text`, the name of a host or node, without space around it. Raise BatchError if it cannot be one."""
-    word = text.strip()
-    if not is_name(word):
-        raise BatchError(f"{who} answered what is no name of a machine: {excerpt(text)}")
-    return word
-
-
-def ipv4(text: object) -> str | None:
-    """Return the IPv4 address that `text` is, or None if it is none."""
-    try:
-        return str(ipaddress.IPv4Address(text)) if isinstance(text, str) else None
-    except ValueError:
-        return None
-
-
-def addresses(answer: str, asked: Sequence[str]) -> dict[str, str]:
-    """Given the output of `getent ahostsv4` for the names `asked`, each once, return the addresses by name, in small
-    letters; what was not found is left out, and so is what has several: nobody knows by which one the cloud knows it.
-
-    getent calls a host by its full name, whatever it was asked for, on the first of its lines alone, and says nothing
-    of what it did not find. If all were found their order tells which is which, otherwise only a name that is the full
-    one, or its first part.
-    """
-    found: list[tuple[str, set[str]]] = []
-    for words in map(str.split, answer.splitlines()):
-        address = ipv4(words[0]) if len(words) in (2, 3) else None
-        if address and len(words) == 3:
-            found.append((words[2].lower(), {address}))
-        elif address and found:
-            found[-1][1].add(address)
-    names = [name.lower() for name in asked]
-    by_name: dict[str, set[str]] = {}
-    if len(found) == len(names):
-        by_name = {name: known for name, (_, known) in zip(names, found)}
-    else:
-        for full_name, known in found:
-            name = full_name if full_name in names else full_name.partition(".")[0]
-            by_name.setdefault(name, set()).update(known)
-    return {name: next(iter(known)) for name, known in by_name.items() if len(known) == 1 and name in names}
-
-
-def instance_id(text: object) -> str | None:
-    """Return the instance id that `text` may be (of any cloud: i-0abc..., a UUID), or None."""
-    return text if isinstance(text, str) and _INSTANCE_ID.fullmatch(text) else None
-
-
-def claimed_twice(instance_ids: Iterable[str | None]) -> frozenset[str]:
-    """Return the instance ids that more than one worker advertises. They came with an image, say, and must not be
-    believed of any of them: their addresses have to tell."""
-    claims = Counter(found for found in instance_ids if found)
-    return frozenset(found for found, workers in claims.items() if workers > 1)
 
 
 def total(shapes: Iterable[Shape]) -> Shape:

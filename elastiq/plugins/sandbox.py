@@ -1,21 +1,19 @@
-"""A small batch system in one directory, for trying elastiq out, for its tests, and as the plugin to copy from.
+"""The sandbox, a batch system in a directory (elastiq/sandbox/spool.py): for trying elastiq out, and to copy from.
 
-Jobs are JSON files that move by rename: `queue/` to `running/WORKER/` to `done/`, or stay in `held/`. Each worker keeps
-`workers/NAME.json` (who it is, and for how long it has been idle by its own clock) and holds a lock on
-`workers/NAME.alive`, which its jobs inherit: the kernel lets go of it when the last of these processes is gone.
-Jobs start, and workers join and close, only under the spool's one lock. That makes `close` atomic.
-
-`Spool` is the batch system, `SandboxBatch` the plugin proper. The workers are `python -m elastiq.sandbox.worker`.
+The contract of each method is in elastiq.plugins.BatchSystem. Jobs start, and workers join and close, only under the
+spool's one lock: that makes `close` atomic, as a real batch system's own check does.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError, ConfigError
 from elastiq.model import Demand, Shape, Worker
 from elastiq.plugins import Closing
+from elastiq.plugins.kit import is_same, label
 from elastiq.plugins.sections import SandboxOptions
 from elastiq.sandbox.spool import Job, Spool, WorkerRecord, parse
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SandboxBatch:
-    """The plugin: what elastiq asks, answered from the spool. Each method's contract is in `BatchSystem`."""
+    """What elastiq asks, answered from the spool."""
 
     def __init__(self, spool: Spool, clock: Clock) -> None:
         self._spool = spool
@@ -48,7 +46,7 @@ class SandboxBatch:
     def close(self, worker: Worker) -> Closing:
         """Close `worker` if it runs no job; one that has not joined is closed for the time when it does."""
         with self._spool.locked():
-            found = [(record, jobs) for record, jobs in self._spool.records() if is_same(record, worker)]
+            found = self._found(worker)
             if any(jobs for _, jobs in found):
                 return Closing.BUSY
             self._leave_to_others(found)
@@ -59,7 +57,7 @@ class SandboxBatch:
     def reopen(self, worker: Worker) -> None:
         """Take the mark of `close` away."""
         with self._spool.locked():
-            found = [(record, jobs) for record, jobs in self._spool.records() if is_same(record, worker)]
+            found = self._found(worker)
             self._leave_to_others(found)
             for key in {*(record.key for record, _ in found), worker.instance_id or worker.name} - {""}:
                 self._spool.closed_mark(key).unlink(missing_ok=True)
@@ -70,12 +68,11 @@ class SandboxBatch:
         The mark of a VM that has never joined stays, in case that it joins late.
         """
         with self._spool.locked():
-            for record, jobs in self._spool.records():
-                if is_same(record, worker) and jobs:
-                    raise BatchError(f"worker {record.name} still runs jobs and cannot be forgotten")
+            if any(jobs for _, jobs in self._found(worker)):
+                raise BatchError(f"{label(worker)} still runs jobs and cannot be forgotten")
             for path in self._spool.files("workers"):
                 record = parse(WorkerRecord, path.read_text(), str(path))
-                if is_same(record, worker):
+                if is_same(_identity(record), worker):
                     path.unlink()
                     if not self._spool.is_alive(record.name):
                         self._spool.closed_mark(record.key).unlink(missing_ok=True)
@@ -86,17 +83,19 @@ class SandboxBatch:
             f"sandbox in {self._spool.directory}: {len(self.workers())} workers, {len(self._spool.due())} jobs waiting"
         )
 
+    def _found(self, worker: Worker) -> list[tuple[WorkerRecord, list[Job]]]:
+        """Return the living workers that `worker` is, one in general, each with its jobs. The caller holds the lock."""
+        return [(record, jobs) for record, jobs in self._spool.records() if is_same(_identity(record), worker)]
+
     def _leave_to_others(self, found: list[tuple[WorkerRecord, list[Job]]]) -> None:
         for record, _ in found:
             if self._spool.closed_by_hand(record.key):
-                raise BatchError(f"worker {record.name} was closed by hand and is left so")
+                raise BatchError(f"{label(_identity(record))} was closed by hand and is left so")
 
     def _worker(self, record: WorkerRecord, jobs: list[Job]) -> Worker:
         free_memory_mb = record.memory_mb - sum(job.memory_mb for job in jobs)
-        return Worker(
-            name=record.name,
-            instance_id=record.instance_id or None,
-            address=record.address or None,
+        return replace(
+            _identity(record),
             capacity=Shape(record.cpus, record.memory_mb),
             free=Shape(record.cpus - sum(job.cpus for job in jobs), max(0, free_memory_mb)),
             jobs=len(jobs),
@@ -115,10 +114,6 @@ def create(settings: Settings) -> SandboxBatch:
     return SandboxBatch(Spool(directory, clock), clock)
 
 
-def is_same(record: WorkerRecord, worker: Worker) -> bool:
-    """Return whether both mean the same machine: by instance id if both have one, else by name, else by address."""
-    if record.instance_id and worker.instance_id:
-        return record.instance_id == worker.instance_id
-    if worker.name:
-        return record.name == worker.name
-    return bool(worker.address) and record.address == worker.address
+def _identity(record: WorkerRecord) -> Worker:
+    """Return which machine it is, and nothing else of it."""
+    return Worker(record.name, record.instance_id or None, record.address or None)

@@ -1,4 +1,20 @@
-"""The sandbox's batch system: a directory of files."""
+"""The sandbox's batch system: a directory in which jobs and workers are files.
+
+A job is `ID.json` and moves by rename: `queue/` to `running/WORKER/` to `done/`; in `held/` it waits for people. What
+ran on a worker that died goes back to `queue/`.
+
+A worker (`python -m elastiq.sandbox.worker`) keeps `workers/NAME.json`: who it is, what it has, and for how long it has
+been idle by its own clock. It holds a lock on `workers/NAME.alive`, which its jobs inherit: the kernel lets go of it
+when the last of these processes is gone, so that nothing is called dead while something of it runs. Whoever removes its
+file orders it to leave.
+
+A mark in `closed/`, by instance id or else name, keeps jobs from starting on a worker, also on one that is yet to
+join. `serial` holds the number of the last job.
+
+Jobs are started, and workers join and are closed, only by those who hold the one lock, `lock`: what they have looked at
+stays so until they have acted. Every file is written beside its place and renamed, so that a reader always sees it
+whole.
+"""
 
 from __future__ import annotations
 

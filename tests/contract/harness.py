@@ -15,7 +15,7 @@ import pytest
 
 from elastiq.model import Demand, Worker
 from elastiq.plugins import BatchSystem, Closing
-from elastiq.plugins.check import demand_faults, later_faults, workers_faults
+from elastiq.plugins.faults import demand_faults, later_faults, workers_faults
 from elastiq.plugins.kit import is_same
 
 

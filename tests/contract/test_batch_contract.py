@@ -12,7 +12,7 @@ from elastiq.clock import Clock
 from elastiq.errors import BatchError
 from elastiq.model import Shape, Worker
 from elastiq.plugins import METHODS, Closing
-from elastiq.plugins.check import Examiner, Finding, Verdict
+from elastiq.plugins.check import Examiner, Finding, Grade
 
 from .harness import Harness
 from .systems import PARAMETERS
@@ -276,8 +276,8 @@ def test_the_check_of_a_live_system_finds_nothing_broken(joined: Harness) -> Non
     joined.submit(1, held=True)
     examiner = Examiner(SystemsClock(), joined.patience_seconds, findings.append)
     examiner.examine(joined.batch, joined.settle_seconds, close_idle=True)
-    assert [finding for finding in findings if finding.verdict is Verdict.FAILED] == []
-    assert {"close", "reopen"} <= {finding.what for finding in findings if finding.verdict is Verdict.GOOD}
+    assert [finding for finding in findings if finding.grade is Grade.FAILED] == []
+    assert {"close", "reopen"} <= {finding.what for finding in findings if finding.grade is Grade.GOOD}
     assert not joined.worker(INSTANCE_ID).closed
 
 

@@ -13,7 +13,7 @@ from elastiq.clock import Clock
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Shape, Worker
 from elastiq.plugins import Closing, check
-from elastiq.plugins.check import NOT_TRIED, Examiner, Finding, Verdict, demand_faults, later_faults, workers_faults
+from elastiq.plugins.check import NOT_TRIED, Examiner, Finding, Grade
 
 LONG = 120
 """Seconds; a bound against hangs."""
@@ -85,16 +85,16 @@ def examined(toy: Toy, close_idle: bool = False, timeout_seconds: float = 30.0) 
     findings: list[Finding] = []
     examiner = Examiner(toy.clock, timeout_seconds, findings.append)
     examiner.examine(toy, 5.0, close_idle)
-    assert examiner.failures == sum(finding.verdict is Verdict.FAILED for finding in findings)
+    assert examiner.failures == sum(finding.grade is Grade.FAILED for finding in findings)
     return findings
 
 
 def failures(findings: list[Finding]) -> list[str]:
-    return [f"{finding.what}: {finding.text}" for finding in findings if finding.verdict is Verdict.FAILED]
+    return [f"{finding.what}: {finding.text}" for finding in findings if finding.grade is Grade.FAILED]
 
 
-def said(findings: list[Finding], verdict: Verdict) -> str:
-    return "\n".join(f"{finding.what}: {finding.text}" for finding in findings if finding.verdict is verdict)
+def said(findings: list[Finding], grade: Grade) -> str:
+    return "\n".join(f"{finding.what}: {finding.text}" for finding in findings if finding.grade is grade)
 
 
 def test_a_good_plugin_is_left_as_it_was() -> None:
@@ -102,12 +102,12 @@ def test_a_good_plugin_is_left_as_it_was() -> None:
     findings = examined(toy)
     assert failures(findings) == []
     assert toy.calls == []
-    good = said(findings, Verdict.GOOD)
+    good = said(findings, Grade.GOOD)
     assert "check: toy 1.0 (" in good
     assert "demand: jobs: 5, in groups: 3 (" in good
     assert "workers: workers: 2, idle: 2, closed: 0, by others: 0 (" in good
     assert "idle times grow as the clock does (workers: 2)" in good
-    not_tried = said(findings, Verdict.NOT_TRIED)
+    not_tried = said(findings, Grade.NOT_TRIED)
     assert "close: --close-idle closes" in not_tried
     assert all(what in not_tried for what in NOT_TRIED)
 
@@ -118,8 +118,8 @@ def test_closing_is_tried_on_the_worker_that_is_idle_for_longest_and_undone() ->
     assert failures(findings) == []
     assert toy.calls == ["close node-1", "close node-1", "close its VM", "reopen node-1", "reopen node-1"]
     assert toy.closed == set()
-    assert "worker node-1 is closed" in said(findings, Verdict.GOOD)
-    assert "worker node-1 is open" in said(findings, Verdict.GOOD)
+    assert "worker node-1 is closed" in said(findings, Grade.GOOD)
+    assert "worker node-1 is open" in said(findings, Grade.GOOD)
 
 
 def test_a_worker_that_leaves_when_it_is_closed_is_closed() -> None:
@@ -143,7 +143,7 @@ def test_no_idle_open_worker(reason: str) -> None:
     toy.names = [] if reason == "none" else toy.names
     findings = examined(toy, close_idle=True)
     assert failures(findings) == []
-    assert "close: no idle open worker" in said(findings, Verdict.NOT_TRIED)
+    assert "close: no idle open worker" in said(findings, Grade.NOT_TRIED)
     assert toy.calls == []
 
 
@@ -154,8 +154,8 @@ def test_a_job_that_gets_in_first() -> None:
             return super().close(worker)
 
     findings = examined(Overtaken(), close_idle=True)
-    assert "a job has just got in on worker node-1" in said(findings, Verdict.NOT_TRIED)
-    assert "reopen: it was reopened, but" not in said(findings, Verdict.FAILED)
+    assert "a job has just got in on worker node-1" in said(findings, Grade.NOT_TRIED)
+    assert "reopen: it was reopened, but" not in said(findings, Grade.FAILED)
 
 
 def breaks(**methods: Callable[..., Any]) -> Toy:
@@ -279,7 +279,7 @@ def test_a_plugin_that_hangs_is_left_alone(hang: Callable[..., None]) -> None:
     toy = breaks(demand=hang)
     findings = examined(toy, close_idle=True, timeout_seconds=0.05)
     assert failures(findings) == ["demand: no answer within 0.05 s; every call needs a deadline of its own"]
-    assert "workers: the plugin hangs" in said(findings, Verdict.NOT_TRIED)
+    assert "workers: the plugin hangs" in said(findings, Grade.NOT_TRIED)
     assert toy.calls == []
 
 
@@ -294,114 +294,14 @@ def test_a_slow_plugin_is_told() -> None:
     toy.check = lambda: toy.clock.sleep(6.0) or "slow"  # type: ignore[method-assign, func-returns-value]
     findings = examined(toy)
     assert failures(findings) == []
-    assert "check: took 6 s" in said(findings, Verdict.NOTE)
+    assert "check: took 6 s" in said(findings, Grade.NOTE)
 
 
 def test_workers_that_can_not_be_told_and_stand_still_are_told() -> None:
     toy = breaks(workers=answers((replace(WORKER, instance_id=None, address=None),)))
-    notes = said(examined(toy), Verdict.NOTE)
+    notes = said(examined(toy), Grade.NOTE)
     assert "1 of them name neither instance id nor address" in notes
     assert "no idle time grew" in notes
-
-
-@pytest.mark.parametrize(
-    ("group", "expected"),
-    [
-        (5, "it is a int, not a Demand"),
-        (Demand(Shape(0), 1), "shape.cpus is 0, not a number from 1"),
-        (Demand(Shape(1, -1), 1), "shape.memory_mb is -1"),
-        (Demand(Shape(1, 1.5), 1), "shape.memory_mb is 1.5"),  # type: ignore[arg-type]
-        (Demand(Shape(True), 1), "shape.cpus is True"),
-        (Demand(Shape(1, 10**13), 1), "shape.memory_mb is 1"),
-        (Demand((1, 2), 1), "shape is a tuple, not a Shape"),  # type: ignore[arg-type]
-        (Demand(Shape(1), 0), "jobs is 0, not a number from 1"),
-        (Demand(Shape(1), None), "jobs is None"),  # type: ignore[arg-type]
-        (Demand(Shape(1), 1, -1.0), "oldest_wait_seconds is -1.0"),
-        (Demand(Shape(1), 1, 1_700_000_000.0), "oldest_wait_seconds is 1700000000.0, no time span"),
-        (Demand(Shape(1), 1, float("nan")), "oldest_wait_seconds is nan"),
-        (Demand(Shape(1), 1, None, 0), "vms_per_job is 0"),
-    ],
-)
-def test_faults_of_a_group(group: Any, expected: str) -> None:
-    (fault,) = demand_faults((group,))
-    assert fault.startswith(f"group 1: {expected}")
-
-
-def test_groups_of_one_kind_belong_together() -> None:
-    assert demand_faults((Demand(Shape(1), 1), Demand(Shape(1), 1, None, 2), Demand(Shape(2), 1))) == []
-    (fault,) = demand_faults((Demand(Shape(1), 1), Demand(Shape(1), 2)))
-    assert fault.endswith("is in 2 groups")
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"name": ""}, "name is"),
-        ({"name": None}, "name is"),
-        ({"name": UNREADABLE}, "name is"),
-        ({"instance_id": ""}, "instance_id is ''"),
-        ({"instance_id": 1}, "instance_id is 1"),
-        ({"address": "node-1"}, "address is 'node-1'"),
-        ({"address": ""}, "address is ''"),
-        ({"capacity": Shape(0)}, "capacity.cpus is 0"),
-        ({"capacity": None}, "capacity is a NoneType"),
-        ({"free": Shape(-1)}, "free.cpus is -1"),
-        ({"free": Shape(5, 8000)}, "5 cpus are free of 4"),
-        ({"free": Shape(4, 9000)}, "9000 memory_mb are free of 8000"),
-        ({"free": Shape(4, 8000, 0, 1)}, "1 gpus are free of 0"),
-        ({"jobs": -1}, "jobs is -1"),
-        ({"jobs": None}, "jobs is None"),
-        ({"jobs": 1}, "it has 1 jobs and has been idle for 100 s"),
-        ({"idle_seconds": -1}, "idle_seconds is -1"),
-        ({"idle_seconds": "5"}, "idle_seconds is '5'"),
-        ({"idle_seconds": float("inf")}, "idle_seconds is inf"),
-        ({"idle_seconds": 1_700_000_000}, "idle_seconds is 1700000000, no time span"),
-        ({"closed": None}, "closed is None"),
-        ({"closed": 1}, "closed is 1"),
-        ({"closed_by_other": True}, "closed_by_other is True, but closed is not"),
-    ],
-)
-def test_faults_of_a_worker(changes: dict[str, Any], expected: str) -> None:
-    (fault,) = workers_faults((replace(WORKER, **changes),))
-    assert expected in fault
-
-
-def test_workers_that_are_all_right() -> None:
-    workers = (
-        WORKER,
-        replace(WORKER, name="node-2", instance_id="i-2", address=None, jobs=2, idle_seconds=None, free=Shape(0, 1)),
-        replace(WORKER, name="node-3", instance_id=None, capacity=Shape(1), free=Shape(1, 500), idle_seconds=0),
-        replace(WORKER, name="node-3", instance_id=None, address="10.0.0.9", closed=True, closed_by_other=True),
-    )
-    assert workers_faults(workers) == []
-
-
-def test_workers_that_are_not_one_each() -> None:
-    assert workers_faults((WORKER, replace(WORKER, instance_id="i-2"))) == [
-        "2 workers are called node-1 at 10.0.0.1",
-    ]
-    assert workers_faults((WORKER, replace(WORKER, name="node-2"))) == ["2 workers have the instance id i-1"]
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "elapsed_seconds", "faults"),
-    [
-        (100.0, 105.0, 5.0, 0),
-        (100.0, 100.0, 5.0, 0),  # nothing new was reported
-        (100.0, 400.0, 5.0, 0),  # the first report for five minutes
-        (100.0, 4.0, 5.0, 0),  # a job came and went
-        (100.0, 99.0, 5.0, 0),  # rounded
-        (100.0, 90.0, 5.0, 1),
-        (100.0, 100_000.0, 5.0, 1),
-        (None, 100_000.0, 5.0, 0),
-        (100.0, None, 5.0, 0),
-    ],
-)
-def test_idle_times_that_can_both_be_true(
-    before: float | None, after: float | None, elapsed_seconds: float, faults: int
-) -> None:
-    pair = [replace(WORKER, idle_seconds=seconds) for seconds in (before, after)]
-    assert len(later_faults(pair[:1], pair[1:], elapsed_seconds)) == faults
 
 
 def test_many_faults_are_cut_short() -> None:

@@ -1,3 +1,5 @@
+"""What plugins share: sizes, names, addresses and deadlines, on what is good and on garbage."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from elastiq.clock import Clock
 from elastiq.errors import BatchError
 from elastiq.model import Shape, Worker
-from elastiq.plugins import kit as text
+from elastiq.plugins import kit
 from elastiq.plugins.kit import Deadline, is_same, label
 
 
@@ -29,14 +31,14 @@ from elastiq.plugins.kit import Deadline, is_same, label
     ],
 )
 def test_size_mb(written: str, megabytes: int) -> None:
-    assert text.size_mb(written, "it") == megabytes
+    assert kit.size_mb(written, "it") == megabytes
 
 
 def test_size_mb_of_grid_engine() -> None:
-    assert text.size_mb("1048576", "it", unit="B", small_is_decimal=True) == 1
-    assert text.size_mb("1000000", "it", unit="B", small_is_decimal=True) == 1
-    assert text.size_mb("8g", "it", unit="B", small_is_decimal=True) == 7630
-    assert text.size_mb("8G", "it", unit="B", small_is_decimal=True) == 8192
+    assert kit.size_mb("1048576", "it", unit="B", small_is_decimal=True) == 1
+    assert kit.size_mb("1000000", "it", unit="B", small_is_decimal=True) == 1
+    assert kit.size_mb("8g", "it", unit="B", small_is_decimal=True) == 7630
+    assert kit.size_mb("8G", "it", unit="B", small_is_decimal=True) == 8192
 
 
 @pytest.mark.parametrize(
@@ -44,65 +46,65 @@ def test_size_mb_of_grid_engine() -> None:
 )
 def test_no_size(garbage: str) -> None:
     with pytest.raises(BatchError, match="squeue answered what is no size"):
-        text.size_mb(garbage, "squeue")
+        kit.size_mb(garbage, "squeue")
 
 
 def test_a_size_that_no_machine_has() -> None:
     with pytest.raises(BatchError):
-        text.size_mb("999999999999P", "squeue")
+        kit.size_mb("999999999999P", "squeue")
 
 
 def test_count() -> None:
-    assert text.count(" 12\n", "it") == 12
+    assert kit.count(" 12\n", "it") == 12
     for garbage in ("", "-1", "1.5", "\u0661", "1e3", "many", str(10**12 + 1), "9" * 5000):
         with pytest.raises(BatchError, match="it answered what is no count"):
-            text.count(garbage, "it")
+            kit.count(garbage, "it")
 
 
 @pytest.mark.parametrize("value", [True, False, -1, float("nan"), float("inf"), 10**12, "1", None, [1], 10**400])
 def test_no_amount(value: object) -> None:
-    assert text.amount(value) is None
+    assert kit.amount(value) is None
 
 
 def test_amount() -> None:
-    assert (text.amount(0), text.amount(1.5), text.amount(7)) == (0, 1.5, 7)
+    assert (kit.amount(0), kit.amount(1.5), kit.amount(7)) == (0, 1.5, 7)
 
 
 def test_json_document() -> None:
-    assert text.json_document('{"a": [1]}', "it") == {"a": [1]}
+    assert kit.json_document('{"a": [1]}', "it") == {"a": [1]}
     for garbage in ("", "{", "[" * 100_000, "slurm_load_jobs error"):
         with pytest.raises(BatchError, match="it answered what is no JSON") as caught:
-            text.json_document(garbage, "it")
+            kit.json_document(garbage, "it")
         assert len(str(caught.value)) < 300
 
 
 def test_xml_document() -> None:
-    assert text.xml_document("<?xml version='1.0'?>\n<a><b>1</b></a>", "it").findtext("b") == "1"
+    assert kit.xml_document("<?xml version='1.0'?>\n<a><b>1</b></a>", "it").findtext("b") == "1"
     for garbage in ("", "<a>", "error: commlib error", "<a>\0</a>"):
         with pytest.raises(BatchError, match="it answered what is no XML"):
-            text.xml_document(garbage, "it")
+            kit.xml_document(garbage, "it")
 
 
 def test_xml_that_would_grow() -> None:
     bomb = '<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]><a>&y;</a>'
     with pytest.raises(BatchError, match="document type"):
-        text.xml_document(bomb, "it")
+        kit.xml_document(bomb, "it")
 
 
 def test_names() -> None:
-    assert text.name(" node-1.example\n", "it") == "node-1.example"
+    assert kit.name(" node-1.example\n", "it") == "node-1.example"
     for garbage in ("", "-rf", "a b", "a\nb", "a;b", "$(a)", "é", "a" * 256):
-        assert not text.is_name(garbage)
+        assert not kit.is_name(garbage)
         with pytest.raises(BatchError, match="it answered what is no name of a machine"):
-            text.name(garbage, "it")
-    assert not text.is_name(None)
+            kit.name(garbage, "it")
+    assert not kit.is_name(None)
 
 
 def test_addresses_and_ids() -> None:
-    assert text.ipv4("10.0.0.1") == "10.0.0.1"
-    assert [text.ipv4(value) for value in ("10.0.0.256", "", "::1", "10.0.0.1\n", 167772161, None)] == [None] * 6
-    assert text.instance_id("i-0123456789abcdef0") == "i-0123456789abcdef0"
-    assert [text.instance_id(value) for value in ("", "-i", "a b", 1, None)] == [None] * 5
+    assert kit.ipv4("10.0.0.1") == "10.0.0.1"
+    assert [kit.ipv4(value) for value in ("10.0.0.256", "", "::1", "10.0.0.1\n", 167772161, None)] == [None] * 6
+    assert kit.instance_id("i-0123456789abcdef0") == "i-0123456789abcdef0"
+    assert [kit.instance_id(value) for value in ("", "-i", "a b", 1, None)] == [None] * 5
 
 
 RESOLVED = """\
@@ -133,16 +135,16 @@ RESOLVED = """\
     ],
 )
 def test_addresses_by_the_names_that_were_asked_for(answer: str, asked: list[str], addresses: dict[str, str]) -> None:
-    assert text.addresses(answer, asked) == addresses
+    assert kit.addresses(answer, asked) == addresses
 
 
 def test_claimed_twice() -> None:
-    assert text.claimed_twice(["i-1", None, "i-2", "i-1", None, ""]) == {"i-1"}
+    assert kit.claimed_twice(["i-1", None, "i-2", "i-1", None, ""]) == {"i-1"}
 
 
 def test_total() -> None:
-    assert text.total([]) == Shape(0, 0, 0, 0)
-    assert text.total([Shape(1, 2, 3, 4), Shape(10, 20, 30, 40)]) == Shape(11, 22, 33, 44)
+    assert kit.total([]) == Shape(0, 0, 0, 0)
+    assert kit.total([Shape(1, 2, 3, 4), Shape(10, 20, 30, 40)]) == Shape(11, 22, 33, 44)
 
 
 numbers_and_garbage = st.text() | st.from_regex(r"[0-9.]{1,20}[A-Za-z]{0,3}", fullmatch=True)
@@ -151,24 +153,24 @@ numbers_and_garbage = st.text() | st.from_regex(r"[0-9.]{1,20}[A-Za-z]{0,3}", fu
 @given(numbers_and_garbage, st.sampled_from("BKMGTP"), st.booleans())
 def test_every_text_is_a_size_or_an_error(written: str, unit: str, small_is_decimal: bool) -> None:
     try:
-        size = text.size_mb(written, "it", unit=unit, small_is_decimal=small_is_decimal)
+        size = kit.size_mb(written, "it", unit=unit, small_is_decimal=small_is_decimal)
     except BatchError:
         return
-    assert 0 <= size <= text.LARGEST
+    assert 0 <= size <= kit.LARGEST
     assert any(character in "123456789" for character in written) or size == 0
 
 
 @given(numbers_and_garbage)
 def test_every_text_is_a_count_or_an_error(written: str) -> None:
     try:
-        assert str(text.count(written, "it")) == written.strip().lstrip("0") or int(written) == 0
+        assert str(kit.count(written, "it")) == written.strip().lstrip("0") or int(written) == 0
     except BatchError:
         assert not written.isascii() or not written.strip().isdecimal() or len(written.strip()) > 12
 
 
 @given(st.text())
 def test_every_text_is_a_document_or_an_error(written: str) -> None:
-    for document in (text.json_document, text.xml_document):
+    for document in (kit.json_document, kit.xml_document):
         try:
             document(written, "it")
         except BatchError as error:

@@ -1,282 +1,56 @@
-"""The sandbox's batch system: what it reads, what it refuses to believe, and what holds its lock."""
+"""The sandbox's batch system: its files and its lock."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
-from elastiq.clock import Clock
-from elastiq.config import Settings
-from elastiq.errors import BatchError, ConfigError
-from elastiq.model import Shape, Worker
-from elastiq.plugins import Closing
-from elastiq.plugins.sandbox import SandboxBatch, create
-from elastiq.sandbox import spool as spool_module
-from elastiq.sandbox.spool import Job, Spool, WorkerRecord, open_lock, parse, try_lock
+from elastiq.errors import BatchError
+from elastiq.sandbox.spool import LOCK_TIMEOUT_SECONDS, Job, Spool, parse
+from tests.unit.fakes import FakeClock
 
-
-class StoppedClock(Clock):
-    """A clock that moves only when told."""
-
-    def __init__(self, now: float = 1000.0) -> None:
-        super().__init__()
-        self.seconds = now
-
-    def now(self) -> float:
-        return self.seconds
-
-    def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
+JOB = Job("new", ["true"])
 
 
 @pytest.fixture
-def clock() -> StoppedClock:
-    return StoppedClock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def spool(tmp_path: Path, clock: StoppedClock) -> Iterator[Spool]:
-    spool = Spool(tmp_path / "spool", clock)
+def spool(tmp_path: Path, clock: FakeClock) -> Spool:
+    spool = Spool(tmp_path / "spool", clock)  # type: ignore[arg-type]
     spool.create()
-    yield spool
-    while FakeWorker.joined:
-        FakeWorker.joined.pop().die()
+    return spool
 
 
-@pytest.fixture
-def batch(spool: Spool, clock: StoppedClock) -> SandboxBatch:
-    return SandboxBatch(spool, clock)
-
-
-class FakeWorker:
-    """A worker's files and lock without its process."""
-
-    joined: ClassVar[list[FakeWorker]] = []
-    """Keeps the locks from being given back before the test ends."""
-
-    def __init__(self, spool: Spool, record: WorkerRecord) -> None:
-        self.spool = spool
-        (spool.directory / "running" / record.name).mkdir()
-        (spool.directory / "workers" / f"{record.name}.json").write_text(json.dumps(asdict(record)))
-        self.lock = open_lock(spool.directory / "workers" / f"{record.name}.alive")
-        assert try_lock(self.lock.fileno())
-        self.joined.append(self)
-
-    def die(self) -> None:
-        self.lock.close()
-
-
-def submit(spool: Spool, **changes: object) -> Job:
-    return spool.submit(Job("new", ["true"], **changes))  # type: ignore[arg-type]
-
-
-def test_demand_groups_by_shape_and_tells_the_longest_wait(
-    spool: Spool, batch: SandboxBatch, clock: StoppedClock
-) -> None:
-    submit(spool)
-    clock.seconds += 30
-    submit(spool)
-    submit(spool, cpus=4, memory_mb=2000)
-    clock.seconds += 10
-    found = {demand.shape: (demand.jobs, demand.oldest_wait_seconds) for demand in batch.demand()}
-    assert found == {Shape(1, 0): (2, 40.0), Shape(4, 2000): (1, 10.0)}
-
-
-def test_demand_leaves_out_what_could_not_start_now(spool: Spool, batch: SandboxBatch, clock: StoppedClock) -> None:
-    first = submit(spool)
-    submit(spool, after=first.id)
-    submit(spool, not_before=clock.seconds + 60)
-    spool.submit(Job("new", ["true"]), held=True)
-    assert [demand.jobs for demand in batch.demand()] == [1]
-    with spool.locked():
-        spool.move(first, "queue", "done")
-    clock.seconds += 60
-    assert [demand.jobs for demand in batch.demand()] == [2]
-
-
-def test_nothing_there_is_none_not_an_error(batch: SandboxBatch) -> None:
-    assert batch.demand() == ()
-    assert batch.workers() == ()
-    assert batch.check().endswith("0 workers, 0 jobs waiting")
-
-
-def test_a_worker_shows_what_is_free_and_how_long_it_is_idle(spool: Spool, batch: SandboxBatch) -> None:
-    FakeWorker(spool, WorkerRecord("w", "i-1", "10.0.0.1", cpus=4, memory_mb=4000, idle_seconds=12.5))
-    (idle,) = batch.workers()
-    assert idle == Worker("w", "i-1", "10.0.0.1", Shape(4, 4000), Shape(4, 4000), 0, 12.5, False)
-    job = submit(spool, cpus=3, memory_mb=1000)
-    with spool.locked():
-        spool.move(job, "queue", "running/w")
-    (busy,) = batch.workers()
-    assert (busy.free, busy.jobs, busy.idle_seconds) == (Shape(1, 3000), 1, None)
-
-
-def test_close_refuses_a_busy_worker_and_changes_nothing(spool: Spool, batch: SandboxBatch) -> None:
-    FakeWorker(spool, WorkerRecord("w", "i-1"))
-    job = submit(spool)
-    with spool.locked():
-        spool.move(job, "queue", "running/w")
-    (worker,) = batch.workers()
-    assert batch.close(worker) is Closing.BUSY
-    assert not batch.workers()[0].closed
-
-
-def test_close_holds_until_reopen(spool: Spool, batch: SandboxBatch) -> None:
-    FakeWorker(spool, WorkerRecord("w", "i-1"))
-    (worker,) = batch.workers()
-    assert batch.close(worker) is Closing.CLOSED
-    assert batch.close(worker) is Closing.CLOSED
-    assert batch.workers()[0].closed
-    batch.reopen(worker)
-    batch.reopen(worker)
-    assert not batch.workers()[0].closed
-
-
-def test_a_vm_that_never_joined_is_closed_for_when_it_does(spool: Spool, batch: SandboxBatch) -> None:
-    absent = Worker("", "i-late", "10.0.0.9")
-    assert batch.close(absent) is Closing.CLOSED
-    batch.forget(absent)
-    FakeWorker(spool, WorkerRecord("late", "i-late", "10.0.0.9"))
-    assert batch.workers()[0].closed
-
-
-@pytest.mark.parametrize(
-    ("asked", "same"),
-    [
-        (Worker("other-name", "i-1"), True),
-        (Worker("w", "i-2"), False),
-        (Worker("w", None, "10.9.9.9"), True),
-        (Worker("", None, "10.0.0.1"), True),
-        (Worker("", "i-2", "10.0.0.1"), False),
-        (Worker("", None, None), False),
-    ],
-)
-def test_the_instance_id_says_who_it_is_then_name_then_address(
-    spool: Spool, batch: SandboxBatch, asked: Worker, same: bool
-) -> None:
-    FakeWorker(spool, WorkerRecord("w", "i-1", "10.0.0.1"))
-    batch.close(asked)
-    assert batch.workers()[0].closed is same
-
-
-def test_the_jobs_of_a_dead_worker_wait_again(spool: Spool, batch: SandboxBatch) -> None:
-    worker = FakeWorker(spool, WorkerRecord("w"))
-    running, ended = submit(spool), submit(spool)
-    with spool.locked():
-        for job in (running, ended):
-            spool.move(job, "queue", "running/w")
-        spool.write(Job(ended.id, ["true"], exit_code=0), "running/w")
-    assert batch.demand() == ()
-    worker.die()
-    assert batch.workers() == ()
-    assert [job.id for job in spool.jobs("queue")] == [running.id]
-    assert [job.id for job in spool.jobs("done")] == [ended.id]
-
-
-def test_forget_removes_a_dead_worker_and_refuses_a_busy_one(spool: Spool, batch: SandboxBatch) -> None:
-    worker = FakeWorker(spool, WorkerRecord("w", "i-1"))
-    (seen,) = batch.workers()
-    job = submit(spool)
-    with spool.locked():
-        spool.move(job, "queue", "running/w")
-    with pytest.raises(BatchError, match="still runs jobs"):
-        batch.forget(seen)
-    worker.die()
-    batch.forget(seen)
-    batch.forget(seen)
-    assert spool.files("workers") == []
-
-
-DAMAGED = [
-    "",
-    "{",
-    "[]",
-    "null",
-    '{"id": "000001"}',
-    '{"id": "000001", "command": ["true"], "cpus": "2"}',
-    '{"id": "000001", "command": ["true"], "cpus": 0}',
-    '{"id": "000001", "command": ["true"], "cpus": true}',
-    '{"id": "000001", "command": ["true"], "memory_mb": NaN}',
-    '{"id": "000001", "command": ["true"], "submitted_at": Infinity}',
-    '{"id": "000001", "command": "true"}',
-    '{"id": "000001", "command": [1]}',
-    '{"id": "../../x", "command": ["true"]}',
-    '{"id": "000001", "command": ["true"], "surprise": 1}',
-    "\x00" * 100,
-]
-
-
-@pytest.mark.parametrize("text", DAMAGED)
-def test_a_damaged_job_is_an_error_never_no_jobs(spool: Spool, batch: SandboxBatch, text: str) -> None:
-    (spool.directory / "queue" / "000001.json").write_text(text)
-    with pytest.raises(BatchError, match=r"000001\.json is damaged .*mend or remove it"):
-        batch.demand()
-
-
-def test_every_truncation_of_a_worker_is_an_error(spool: Spool, batch: SandboxBatch) -> None:
-    text = json.dumps(asdict(WorkerRecord("w", "i-1", "10.0.0.1")))
-    FakeWorker(spool, WorkerRecord("w"))
-    for length in range(len(text)):
-        (spool.directory / "workers" / "w.json").write_text(text[:length])
-        with pytest.raises(BatchError, match="damaged"):
-            batch.workers()
-        with pytest.raises(BatchError, match="damaged"):
-            batch.close(Worker("w"))
-
-
-def test_bytes_that_are_no_text_are_an_error(spool: Spool, batch: SandboxBatch) -> None:
-    (spool.directory / "queue" / "000001.json").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(BatchError, match="cannot read"):
-        batch.demand()
-    (spool.directory / "workers" / "w.json").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(BatchError, match="cannot use"):
-        batch.workers()
-
-
-@pytest.mark.parametrize("folder", ["queue", "workers", "running", "."])
-def test_a_missing_directory_is_an_error(spool: Spool, batch: SandboxBatch, folder: str) -> None:
-    (spool.directory / folder).rename(spool.directory.parent / "away")
-    with pytest.raises(BatchError):
-        batch.demand()
-    if folder != "queue":
-        with pytest.raises(BatchError):
-            batch.workers()
-
-
-def test_a_stuck_lock_is_an_error_after_a_while(spool: Spool, batch: SandboxBatch, clock: StoppedClock) -> None:
-    before = clock.seconds
-    with spool.locked(), pytest.raises(BatchError, match="is stuck"):
-        batch.close(Worker("w"))
-    assert clock.seconds - before > spool_module.LOCK_TIMEOUT_SECONDS
+def test_a_stuck_lock_is_an_error_after_a_while(spool: Spool, clock: FakeClock) -> None:
+    before = clock.time
+    with spool.locked(), pytest.raises(BatchError, match="is stuck"), spool.locked():
+        pass
+    assert clock.time - before > LOCK_TIMEOUT_SECONDS
 
 
 def test_a_damaged_serial_number_is_an_error(spool: Spool) -> None:
     (spool.directory / "serial").write_text("many")
     with pytest.raises(BatchError, match="serial is damaged"):
-        submit(spool)
+        spool.submit(JOB)
 
 
 def test_files_are_private_and_nothing_half_written_stays(spool: Spool) -> None:
-    job = submit(spool)
+    job = spool.submit(JOB)
     assert spool.directory.stat().st_mode & 0o777 == 0o700
     assert {path.name for path in (spool.directory / "queue").iterdir()} == {f"{job.id}.json"}
     assert (spool.directory / "queue" / f"{job.id}.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_job_survives_writing_and_reading(spool: Spool) -> None:
-    job = submit(spool, cpus=3, memory_mb=5, not_before=7, after="000009")
+    job = spool.submit(Job("new", ["true"], cpus=3, memory_mb=5, not_before=7, after="000009"))
     assert spool.jobs("queue") == [job]
     assert parse(Job, json.dumps(asdict(job)), "here") == job
-
-
-def test_create_needs_a_directory() -> None:
-    with pytest.raises(ConfigError, match="spool_dir"):
-        create(Settings())
 
 
 def test_a_spool_that_can_not_be_made_is_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""In what an answer of a batch plugin breaks the contract, whatever the answer is. An empty list: it keeps it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import fields
+
+from elastiq.model import Demand, Shape, Worker
+from elastiq.plugins.kit import LARGEST, ipv4, is_same, label
+from elastiq.text import excerpt
+
+LONGEST_IDLE_SECONDS = 10 * 365 * 86400.0
+"""More than that is a time of day that was taken for a time span."""
+
+REPORT_LAG_SECONDS = 900.0
+"""For so long workers may report nothing new; then their idle times grow in steps of that size (HTCondor's default
+CLASSAD_LIFETIME)."""
+
+SLACK_SECONDS = 2.0
+"""Idle times may be rounded to whole seconds, twice."""
+
+
+def demand_faults(answer: object) -> list[str]:
+    """Return in what an answer of `demand` breaks the contract, whatever it is; nothing if it keeps it."""
+    if not isinstance(answer, tuple):
+        return [f"it is a {type(answer).__name__}, not a tuple"]
+    faults = [f"group {number}: {fault}" for number, group in enumerate(answer, 1) for fault in _group_faults(group)]
+    kinds = Counter((group.shape, group.vms_per_job) for group in answer if isinstance(group, Demand) and not faults)
+    return faults + [f"{shape} is in {times} groups" for (shape, _), times in kinds.items() if times > 1]
+
+
+def _group_faults(group: object) -> list[str]:
+    if not isinstance(group, Demand):
+        return [f"it is a {type(group).__name__}, not a Demand"]
+    faults = _shape_faults("shape", group.shape)
+    faults += [] if _is_count(group.jobs, 1) else [f"jobs is {group.jobs!r}, not a number from 1"]
+    faults += [] if _is_count(group.vms_per_job, 1) else [f"vms_per_job is {group.vms_per_job!r}, not a number from 1"]
+    if group.oldest_wait_seconds is not None and not _is_span(group.oldest_wait_seconds):
+        faults.append(f"oldest_wait_seconds is {group.oldest_wait_seconds!r}, no time span")
+    return faults
+
+
+def workers_faults(answer: object) -> list[str]:
+    """Return in what an answer of `workers` breaks the contract, whatever it is; nothing if it keeps it."""
+    if not isinstance(answer, tuple):
+        return [f"it is a {type(answer).__name__}, not a tuple"]
+    faults = []
+    for number, worker in enumerate(answer, 1):
+        who = label(worker) if isinstance(worker, Worker) else f"item {number}"
+        faults += [f"{who}: {fault}" for fault in _worker_faults(worker)]
+    if faults:
+        return faults
+    places = Counter((worker.name, worker.address) for worker in answer)
+    ids = Counter(worker.instance_id for worker in answer if worker.instance_id)
+    return [
+        *(f"{times} workers are called {name} at {address}" for (name, address), times in places.items() if times > 1),
+        *(f"{times} workers have the instance id {id_}" for id_, times in ids.items() if times > 1),
+    ]
+
+
+def _worker_faults(worker: object) -> list[str]:
+    if not isinstance(worker, Worker):
+        return [f"it is a {type(worker).__name__}, not a Worker"]
+    faults = _shape_faults("capacity", worker.capacity) + _shape_faults("free", worker.free, least_cpus=0)
+    if not (isinstance(worker.name, str) and worker.name and worker.name.isprintable()):
+        faults.append(f"name is {excerpt(repr(worker.name))}, no name")
+    if worker.instance_id is not None and not (isinstance(worker.instance_id, str) and worker.instance_id):
+        faults.append(f"instance_id is {worker.instance_id!r}, neither an id nor None")
+    if worker.address is not None and ipv4(worker.address) is None:
+        faults.append(f"address is {worker.address!r}, neither an IPv4 address nor None")
+    faults += [
+        f"{name} is {getattr(worker, name)!r}, neither True nor False"
+        for name in ("closed", "closed_by_other")
+        if type(getattr(worker, name)) is not bool
+    ]
+    if not _is_count(worker.jobs, 0):
+        faults.append(f"jobs is {worker.jobs!r}, not a number from 0")
+    if worker.idle_seconds is not None and not _is_span(worker.idle_seconds):
+        faults.append(f"idle_seconds is {worker.idle_seconds!r}, no time span")
+    return faults or _worker_contradictions(worker)
+
+
+def _worker_contradictions(worker: Worker) -> list[str]:
+    """Return what cannot all be true of a worker whose fields are valid each by itself."""
+    faults = []
+    for field in fields(Shape):
+        free, capacity = getattr(worker.free, field.name), getattr(worker.capacity, field.name)
+        # A capacity of 0 is not known, but a free GPU is one.
+        if free > capacity and (capacity or field.name in ("cpus", "gpus")):
+            faults.append(f"{free} {field.name} are free of {capacity}")
+    if worker.jobs and worker.idle_seconds is not None:
+        faults.append(f"it has {worker.jobs} jobs and has been idle for {worker.idle_seconds:.0f} s")
+    if worker.closed_by_other and not worker.closed:
+        faults.append("closed_by_other is True, but closed is not")
+    return faults
+
+
+def _shape_faults(name: str, shape: object, least_cpus: int = 1) -> list[str]:
+    if not isinstance(shape, Shape):
+        return [f"{name} is a {type(shape).__name__}, not a Shape"]
+    return [
+        f"{name}.{field.name} is {getattr(shape, field.name)!r}, not a number from {least}"
+        for field in fields(Shape)
+        for least in (least_cpus if field.name == "cpus" else 0,)
+        if not _is_count(getattr(shape, field.name), least)
+    ]
+
+
+def _is_count(value: object, least: int) -> bool:
+    return type(value) is int and least <= value <= LARGEST
+
+
+def _is_span(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and 0 <= value < LONGEST_IDLE_SECONDS  # type: ignore[arg-type, operator]
+
+
+def later_faults(before: Sequence[Worker], after: Sequence[Worker], elapsed_seconds: float) -> list[str]:
+    """Given two valid answers of `workers`, at most `elapsed_seconds` from before the first to after the second, return
+    the idle times that cannot both be true."""
+    faults = []
+    for one, other in pairs(before, after):
+        if one.idle_seconds is None or other.idle_seconds is None:
+            continue
+        grown = other.idle_seconds - one.idle_seconds
+        said = f"{label(one)}: idle_seconds went from {one.idle_seconds:.1f} to {other.idle_seconds:.1f}"
+        if grown > elapsed_seconds + REPORT_LAG_SECONDS:
+            faults.append(f"{said} in {elapsed_seconds:.1f} s: is the unit wrong, or are they two machines' clocks?")
+        # A job that came and went in between begins the idle time anew: then it is shorter than the time between.
+        if grown < -SLACK_SECONDS and other.idle_seconds > elapsed_seconds + SLACK_SECONDS:
+            faults.append(f"{said}: no job can have run since")
+    return faults
+
+
+def pairs(before: Sequence[Worker], after: Sequence[Worker]) -> list[tuple[Worker, Worker]]:
+    """Return those who are in both answers of `workers`, as they were before and after."""
+    return [(one, other) for one in before for other in after if is_same(one, other)]
