@@ -44,7 +44,7 @@ sim: $(VENV)/.ready
 
 # Examples that are new each time: of what holds for every plan, and of foreign input for its parsers (ten minutes).
 fuzz: $(VENV)/.ready
-	$(BIN)/python -m pytest --hypothesis-profile random tests/property tests/fuzz tests/unit/test_config.py
+	$(BIN)/python -m pytest --hypothesis-profile random tests/property tests/fuzz tests/unit/config
 	$(BIN)/pip install --quiet 'atheris>=2.3' || true
 	$(BIN)/python -m tests.fuzz --seconds 600
 

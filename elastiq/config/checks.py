@@ -20,6 +20,7 @@ LEAST, MOST = "[quota] min_vms", "[quota] max_vms"
 
 def check(reading: Reading) -> None:
     """Tell `reading` all that is wrong or odd about the file as a whole."""
+    _check_required(reading)
     _check_quota(reading)
     _check_cloud(reading)
     _check_user_data(reading)
@@ -30,6 +31,13 @@ def check(reading: Reading) -> None:
     _check_access(reading)
 
 
+def _check_required(reading: Reading) -> None:
+    image = "the id of the image that the VMs boot, such as ami-1a2b3c4d"
+    for title, option in reading.options.items():
+        if option.required and not reading.given(title):
+            reading.fault(title, f"is missing; give {image if title == IMAGE else option.kind.value}")
+
+
 def _check_quota(reading: Reading) -> None:
     least, most = reading.value(LEAST), reading.value(MOST)
     if isinstance(least, int) and isinstance(most, int) and least > most:
@@ -38,8 +46,6 @@ def _check_quota(reading: Reading) -> None:
 
 
 def _check_cloud(reading: Reading) -> None:
-    if not reading.given(IMAGE):
-        reading.fault(IMAGE, "is missing; give the id of the image that the VMs boot, such as ami-1a2b3c4d")
     for one, other in ((KEY, SECRET_KEY), (SECRET_KEY, KEY)):
         if reading.given(one) and not reading.given(other):
             name = reading.options[other].name

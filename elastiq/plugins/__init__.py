@@ -39,7 +39,8 @@ class BatchSystem(Protocol):
     - It takes time from a Clock, and never compares the clock of one machine with that of another.
 
     `create(settings)`, which makes it, asks the batch system nothing; it raises ConfigError if `settings` lack
-    something.
+    something. `settings.of(Options)` has the plugin's own options, which a dataclass `Options` beside it declares by
+    elastiq.config.option.
     """
 
     def demand(self) -> tuple[Demand, ...]:

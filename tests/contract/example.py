@@ -34,7 +34,8 @@ def example() -> str:
 
 def module() -> ModuleType:
     """Return it as a module."""
-    made = ModuleType("elastiq_ants")
+    # Where dataclasses look for it.
+    made = sys.modules["elastiq_ants"] = ModuleType("elastiq_ants")
     exec(compile(example(), str(PAGE), "exec"), made.__dict__)
     return made
 

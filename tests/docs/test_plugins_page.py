@@ -4,6 +4,7 @@ contract on the example."""
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Shape
-from tests.contract.example import ExampleHarness, example, module
+from tests.contract.example import PAGE, ExampleHarness, example, module
 
 ROOT = Path(__file__).parents[2]
 CHECK = "python -m elastiq.plugins.check ants --config /etc/elastiq.conf"
@@ -98,6 +99,23 @@ def test_the_command_that_tries_it_on_a_system_that_is_down(ants: ExampleHarness
     assert (result.returncode, result.stderr) == (1, "")
     assert result.stdout.count("FAILED") == 5
     assert "the batch system could not be asked: ants failed with exit status 1: ants: antsd does not" in result.stdout
+
+
+def test_the_option_of_the_example(tmp_path: Path) -> None:
+    install(tmp_path)
+    path = configuration(tmp_path)
+    (section,) = re.findall(r"^```ini\n(\[ants\]\n.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    command = f"python scripts/elastiq-real.py --config={path} --check"
+    good = path.read_text() + section
+    path.write_text(good)
+    assert run(command, tmp_path).stdout.endswith("the configuration is good\n")
+    path.write_text(good.replace("2m", "2h").replace("[ec2]", "[ec2]\nants = 1"))
+    result = run(command, tmp_path)
+    assert (result.returncode, result.stderr) == (
+        2,
+        f"{path}:4: [ec2] ants: unknown option; see elastiq.conf(5)\n"
+        f"{path}:10: [ants] timeout_s: '2h' is out of range; give 1s to 1h, in seconds or like 90s, 10m, 2h, 1d\n",
+    )
 
 
 def test_the_command_that_runs_the_suite(tmp_path: Path) -> None:

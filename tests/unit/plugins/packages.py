@@ -16,6 +16,27 @@ class Batch:
 def create(settings): return Batch(settings)
 """
 
+OPTIONS = """
+from dataclasses import dataclass
+from elastiq.config import option
+from elastiq.errors import ConfigError
+
+@dataclass(frozen=True)
+class Options:
+    timeout_s: float = option(30.0, "How long.", minimum=1, maximum=3600)
+    queues: tuple[str, ...] = option((), "Which queues.")
+    token: str = option("", "The key to them.", secret=True)
+
+def create(settings):
+    options = settings.of(Options)
+    if options.queues == ("none",):
+        raise ConfigError(["[toy] queues: there is no queue none"])
+    batch = Batch(settings)
+    batch.check = lambda: f"asked for {options.timeout_s} s: {options.queues}, by the key {options.token}"
+    return batch
+"""
+"""After GOOD it has options of its own."""
+
 
 class Packages:
     """A directory of installed packages, on the path of this test alone."""

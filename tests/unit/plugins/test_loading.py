@@ -13,11 +13,11 @@ from elastiq.config import Settings
 from elastiq.errors import ConfigError
 from elastiq.plugins import METHODS, BatchSystem
 from elastiq.plugins import loading as plugins
-from elastiq.plugins.loading import load
+from elastiq.plugins.loading import load, read_settings, read_without_plugin, section_of
 from elastiq.plugins.sandbox import SandboxBatch
 from elastiq.plugins.sections import SandboxOptions
 from tests.unit.fakes import settings_with
-from tests.unit.plugins.packages import BROKEN, GOOD, Packages
+from tests.unit.plugins.packages import BROKEN, GOOD, OPTIONS, Packages
 
 
 @pytest.fixture
@@ -169,3 +169,117 @@ def test_entry_points_that_can_not_be_read(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(plugins.metadata, "entry_points", fail)
     assert "plugin toy cannot be looked for in the packages: UnicodeDecodeError" in problem("toy")
+
+
+IMAGE = "[ec2]\nimage_id = ami-1\napi_url = https://cloud.example.org/\n"
+
+
+def configured(directory: Path, text: str) -> Path:
+    path = directory / "elastiq.conf"
+    path.write_text(f"{text}{IMAGE}")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def toy(packages: Packages) -> Packages:
+    """The package of a plugin with options, which offers it as a module and as a function."""
+    packages.module("elastiq_toy", GOOD + OPTIONS)
+    packages.install("elastiq-toy", "[elastiq.plugins]\ntoy = elastiq_toy\ntoy2 = elastiq_toy:create\n")
+    return packages
+
+
+@pytest.mark.parametrize("name", ["toy", "toy2", "elastiq_toy.batch"])
+def test_a_plugin_gets_its_own_section(toy: Packages, tmp_path: Path, name: str) -> None:
+    if "." in name:
+        (tmp_path / "elastiq_toy.py").unlink()
+        (tmp_path / "elastiq_toy").mkdir()
+        toy.module("elastiq_toy/batch", GOOD + OPTIONS)
+    text = f"[elastiq]\nbatch_plugin = {name}\n[{name}]\ntimeout_s = 2m\nqueues = long, short\ntoken = t0ken\n"
+    settings = read_settings(configured(tmp_path, text))
+    assert load(name, settings).check() == "asked for 120.0 s: ('long', 'short'), by the key t0ken"
+    assert settings.secrets() == ("t0ken",)
+    settings = read_settings(configured(tmp_path, f"[elastiq]\nbatch_plugin = {name}\n"))
+    assert load(name, settings).check() == "asked for 30.0 s: (), by the key "
+
+
+def test_its_options_are_checked_like_any_other(toy: Packages, tmp_path: Path) -> None:
+    text = "[elastiq]\nbatch_plugin = toy\n[toy]\ntimeout_s = 2h\nqueue = a\nhost = b\nimage_id = c\n[tyo]\n"
+    with pytest.raises(ConfigError) as caught:
+        read_settings(configured(tmp_path, text))
+    assert [problem.rpartition("elastiq.conf:")[2] for problem in caught.value.problems] == [
+        "4: [toy] timeout_s: '2h' is out of range; give 1s to 1h, in seconds or like 90s, 10m, 2h, 1d",
+        "5: [toy] queue: unknown option, did you mean queues?",
+        "6: [toy] host: unknown option; there are timeout_s, queues, token",
+        "7: [toy] image_id: unknown option, it belongs into [ec2]",
+        "8: [tyo]: unknown section, did you mean [toy]?",
+    ]
+
+
+def test_only_the_chosen_plugin_of_others_may_have_a_section(toy: Packages, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"elastiq\.conf:1: \[toy\]: unknown section; there are \[elastiq\], .*"):
+        read_settings(configured(tmp_path, "[toy]\n[slurm]\n"))
+    read_settings(configured(tmp_path, "[slurm]\ntimeout_s = 5\n"))
+    # The command that tries a plugin reads a file that may have chosen another.
+    settings = read_settings(configured(tmp_path, "[toy]\ntimeout_s = 5\n"), "toy")
+    assert load("toy", settings).check() == "asked for 5.0 s: (), by the key "
+
+
+def test_the_section_of_a_plugin_without_options_is_unknown(packages: Packages, tmp_path: Path) -> None:
+    packages.module("elastiq_toy", GOOD)
+    packages.install("elastiq-toy", "[elastiq.plugins]\ntoy = elastiq_toy\n")
+    assert section_of("toy") is None
+    with pytest.raises(ConfigError, match=r"3: \[toy\]: unknown section; there are \[elastiq\], "):
+        read_settings(configured(tmp_path, "[elastiq]\nbatch_plugin = toy\n[toy]\n"))
+
+
+def test_a_plugin_that_can_not_be_imported_is_one_problem_among_others(packages: Packages, tmp_path: Path) -> None:
+    packages.module("elastiq_toy", "1 / 0\n")
+    packages.install("elastiq-toy", "[elastiq.plugins]\ntoy = elastiq_toy\n")
+    text = "[elastiq]\nbatch_plugin = toy\nsleep_s = never\n[toy]\ntimeout_s = 5\n"
+    with pytest.raises(ConfigError) as caught:
+        read_settings(configured(tmp_path, text))
+    first, second = caught.value.problems
+    assert "elastiq.conf:2: [elastiq] batch_plugin: plugin toy cannot be imported: ZeroDivisionError" in first
+    assert "elastiq.conf:3: [elastiq] sleep_s: 'never' is not a time" in second
+
+
+def test_who_only_looks_imports_nothing_of_others(packages: Packages, tmp_path: Path) -> None:
+    packages.module("elastiq_toy", "1 / 0\n")
+    packages.install("elastiq-toy", "[elastiq.plugins]\ntoy = elastiq_toy\n")
+    path = configured(tmp_path, f"[elastiq]\nbatch_plugin = toy\nstate_dir = {tmp_path}\n[toy]\nanything = 5\n")
+    assert read_without_plugin(path).elastiq.state_dir == tmp_path
+    path.write_text(path.read_text() + "[tou]\n")
+    with pytest.raises(ConfigError, match=r"\[tou\]: unknown section"):
+        read_without_plugin(path)
+
+
+def test_a_plugin_named_as_a_section_of_elastiq_can_have_no_options(packages: Packages) -> None:
+    packages.module("elastiq_toy", GOOD + OPTIONS)
+    packages.install("elastiq-toy", "[elastiq.plugins]\nquota = elastiq_toy\n")
+    with pytest.raises(ConfigError, match=r"plugin quota cannot have options: \[quota\] is a section"):
+        section_of("quota")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("class Options: pass", "TypeError 'must be called with a dataclass type or instance'"),
+        ("Options = 5", "TypeError 'must be called with a dataclass type or instance'"),
+        ("@dataclass\nclass Options:\n    a: int", "TypeError 'Options.a is not declared by elastiq.config.option'"),
+        ("@dataclass\nclass Options:\n    a: int = option(1, '')", "TypeError 'Options.a must say the maximum of"),
+        (
+            "@dataclass\nclass Options:\n    a: str = option('', '')\n    def __post_init__(self): 1 / 0",
+            "ZeroDivisionError 'division by zero'",
+        ),
+    ],
+)
+def test_options_declared_wrongly(packages: Packages, options: str, told: str) -> None:
+    packages.module(
+        "elastiq_toy", f"{GOOD}from dataclasses import dataclass\nfrom elastiq.config import option\n{options}\n"
+    )
+    packages.install("elastiq-toy", "[elastiq.plugins]\ntoy = elastiq_toy\n")
+    with pytest.raises(ConfigError) as caught:
+        section_of("toy")
+    (line,) = caught.value.problems
+    assert line.startswith(f"[elastiq] batch_plugin: plugin toy declares its options wrongly: {told}")
