@@ -7,8 +7,8 @@ import os
 import re
 import stat
 
-from elastiq.config.convert import duration_text
-from elastiq.config.options import MAX_USER_DATA_AWS, ValueKind
+from elastiq.config.convert import MAX_USER_DATA_AWS, duration_text
+from elastiq.config.options import ValueKind
 from elastiq.config.reading import Reading
 
 IMAGE, URL, REGION = "[ec2] image_id", "[ec2] api_url", "[ec2] region"

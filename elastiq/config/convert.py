@@ -14,10 +14,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from elastiq.config.ini import Line
-from elastiq.config.options import DAY, MAX_USER_DATA, MAX_USER_DATA_AWS, Option, Value, ValueKind
+from elastiq.config.options import DAY, Option, Value, ValueKind
 from elastiq.text import printable, shown
 
 MAX_CA_BUNDLE = 16 * 1024 * 1024
+
+MAX_USER_DATA = 65535 // 4 * 3
+"""Longest user data that OpenStack stores, decoded: its database column takes 65535 characters of base64."""
+
+MAX_USER_DATA_AWS = 16384
+"""Longest user data that AWS takes, decoded."""
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": DAY}
 

@@ -19,12 +19,6 @@ T = TypeVar("T")
 
 DAY = 86400.0
 
-MAX_USER_DATA = 65535 // 4 * 3
-"""Longest user data that OpenStack stores, decoded: its database column takes 65535 characters of base64."""
-
-MAX_USER_DATA_AWS = 16384
-"""Longest user data that AWS takes, decoded."""
-
 
 class ValueKind(Enum):
     """What the text of a value means."""

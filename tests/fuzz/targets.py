@@ -185,7 +185,7 @@ def configuration(data: bytes) -> None:
         path = place / "elastiq.conf"
         path.write_bytes(data)
         try:
-            settings = loading.read_settings(path)
+            settings = loading.read_without_plugin(path)
         except ConfigError as error:
             assert error.problems
             assert all(problem.isprintable() for problem in error.problems)
