@@ -70,7 +70,7 @@ $(VENV)/.package: $(SOURCES) | $(BIN)/python
 	touch $@
 
 $(VENV)/.ready: $(SOURCES) | $(BIN)/python
-	$(INSTALL) '.[htcondor,metrics,package,sandbox,test]'
+	$(INSTALL) '.[htcondor,package,sandbox,test]'
 	touch $@
 
 clean:

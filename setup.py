@@ -45,13 +45,13 @@ setup(
     install_requires=["boto3>=1.26", "python-daemon>=2.3", "lockfile>=0.12"],
     extras_require={
         "htcondor": ["htcondor>=24"],
-        "metrics": ["prometheus_client>=0.16"],
         # What builds the packages is fixed to the version: it writes its own into the wheel.
         "package": ["build==1.3.0", "setuptools==80.9.0", "twine==6.2.0"],
         "sandbox": ["moto[server,ec2]>=5.2.5", "rich>=13"],
         "test": [
             "bandit>=1.7",
             "hypothesis>=6.100",
+            "prometheus_client>=0.16",
             "mypy>=1.10",
             "pytest>=8",
             "pytest-xdist>=3.5",

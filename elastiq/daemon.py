@@ -6,9 +6,8 @@ import logging
 import os
 import resource
 import signal
-import socket
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -26,6 +25,7 @@ from elastiq.ports import Ports
 from elastiq.process import logs
 from elastiq.process.lanes import BatchLane, CloudLane, Lane
 from elastiq.process.pidfile import PidFile
+from elastiq.process.systemd import ServiceManager
 from elastiq.redaction import Redactor
 from elastiq.report.reporter import REPORT_EVERY_SECONDS
 from elastiq.state import State
@@ -39,32 +39,6 @@ MOST_DESCRIPTORS = 4096
 
 FIXED_OPTIONS = ("state_dir", "cluster_name")
 """Options that a running daemon cannot change without losing sight of its VMs."""
-
-
-class ServiceManager:
-    """Tells systemd how the daemon is, by the protocol of sd_notify(3); without systemd it does nothing."""
-
-    def __init__(self, environment: MutableMapping[str, str]) -> None:
-        """Take what systemd says out of `environment`, so that no child speaks for the daemon."""
-        address = environment.pop("NOTIFY_SOCKET", "")
-        microseconds = environment.pop("WATCHDOG_USEC", "")
-        watched = environment.pop("WATCHDOG_PID", "") or str(os.getpid())
-        self._address = "\0" + address[1:] if address.startswith("@") else address
-        self.watchdog_seconds: float | None = None
-        """How often to call `tell("WATCHDOG=1")` at least; None: never. Half of what systemd grants."""
-        if microseconds.isdigit() and int(microseconds) and watched == str(os.getpid()):
-            self.watchdog_seconds = int(microseconds) / 2_000_000
-
-    def tell(self, *lines: str) -> None:
-        """Send a message. A manager that is away or busy must not hold up the daemon: then it is lost."""
-        if not self._address:
-            return
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-                channel.setblocking(False)
-                channel.sendto("\n".join(lines).encode(), self._address)
-        except OSError:
-            pass
 
 
 class Daemon:

@@ -1,15 +1,14 @@
 """The figures of the report for Prometheus: a file that node_exporter's textfile collector reads. No port is opened.
 
-prometheus_client is imported in here alone, and only if a file is wanted: elastiq does without it otherwise.
+The text is written by hand, in the exposition format 0.0.4 of Prometheus: a library is not worth a dependency here.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,59 +56,53 @@ class Totals:
             self.terminated += 1
 
 
-@dataclass(frozen=True, eq=False)
-class _Collector:
-    families: tuple[Any, ...]
-
-    def collect(self) -> Iterable[Any]:
-        return self.families
-
-
-def can_be_written() -> bool:
-    """Return whether prometheus_client can be imported."""
-    try:
-        importlib.import_module("prometheus_client")
-    except ImportError:
-        return False
-    return True
-
-
-def registry(report: Mapping[str, Any], totals: Totals) -> Any:
-    """Return a CollectorRegistry with the figures of a report. What is not known is left out: it is not 0."""
-    from prometheus_client import CollectorRegistry
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-    cluster = report["cluster"]
+def text(report: Mapping[str, Any], totals: Totals) -> str:
+    """Return the figures of a report in the format of Prometheus. What is not known is left out: it is not 0."""
+    cluster = {"cluster": report["cluster"]}
     values = {**report, "max_vms": math.inf if report["max_vms"] is None else report["max_vms"]}
-    families = []
-    for name, text, states in GAUGES:
-        gauge = GaugeMetricFamily(name, text, labels=["cluster"] if "" in states else ["cluster", "state"])
-        for state, entry in states.items():
-            if values[entry] is not None:
-                gauge.add_metric([cluster, state] if state else [cluster], values[entry])
-        if gauge.samples:
-            families.append(gauge)
-    launched = CounterMetricFamily("elastiq_vms_launched", "VMs that the cloud has launched.", labels=["cluster"])
-    launched.add_metric([cluster], totals.launched)
-    terminated = CounterMetricFamily("elastiq_vms_terminated", "VMs that elastiq terminated.", labels=["cluster"])
-    terminated.add_metric([cluster], totals.terminated)
-    failures = CounterMetricFamily("elastiq_failures", "Checks and actions that failed.", labels=["cluster", "kind"])
-    for kind, count in sorted(totals.failed.items()):
-        failures.add_metric([cluster, kind], count)
-    made = CollectorRegistry()
-    made.register(_Collector((*families, launched, terminated, failures)))
-    return made
+    lines: list[str] = []
+    for name, meaning, states in GAUGES:
+        samples = [({**cluster, **({"state": state} if state else {})}, values[key]) for state, key in states.items()]
+        lines += _family(name, "gauge", meaning, [sample for sample in samples if sample[1] is not None])
+    tokens = dict.fromkeys(reason["token"] for reason in report["reasons"])
+    held = [({**cluster, "reason": token}, 1) for token in tokens]
+    lines += _family("elastiq_held_back", "gauge", "Why nothing is done, by the tokens of docs/reasons.md.", held)
+    for name, meaning, count in (
+        ("elastiq_vms_launched_total", "VMs that the cloud has launched.", totals.launched),
+        ("elastiq_vms_terminated_total", "VMs that elastiq terminated.", totals.terminated),
+    ):
+        lines += _family(name, "counter", meaning, [(cluster, count)])
+    failures = [({**cluster, "kind": kind}, count) for kind, count in sorted(totals.failed.items())]
+    lines += _family("elastiq_failures_total", "counter", "Checks and actions that failed.", failures)
+    return "\n".join(lines) + "\n"
+
+
+def _family(name: str, kind: str, meaning: str, samples: Sequence[tuple[Mapping[str, str], float]]) -> list[str]:
+    """Return the lines of one metric; none if nothing is known of it."""
+    if not samples:
+        return []
+    return [
+        f"# HELP {name} {meaning}",
+        f"# TYPE {name} {kind}",
+        *(
+            f"{name}{{{','.join(_label(*label) for label in labels.items())}}} {_value(value)}"
+            for labels, value in samples
+        ),
+    ]
+
+
+def _label(name: str, value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'{name}="{escaped}"'
+
+
+def _value(value: float) -> str:
+    return "+Inf" if value == math.inf else repr(float(value))
 
 
 def write(path: Path, report: Mapping[str, Any], totals: Totals) -> None:
-    """Replace the file at `path`, so that nobody reads half of it. Raise OSError.
-
-    prometheus_client's write_to_textfile leaves the mode to the umask until it is done, and a new temporary file behind
-    for each daemon that is killed in it.
-    """
-    from prometheus_client import generate_latest
-
-    content = generate_latest(registry(report, totals))
+    """Replace the file at `path`, so that nobody reads half of it. Raise OSError."""
+    content = text(report, totals).encode()
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.unlink(missing_ok=True)
     with temporary.open("xb") as file:

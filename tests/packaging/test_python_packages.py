@@ -96,7 +96,7 @@ def test_metadata_of_the_distribution() -> None:
     facts = metadata()
     required = [text for text in facts.get_all("Requires-Dist") or [] if "extra ==" not in text]
     assert sorted(required) == ["boto3>=1.26", "lockfile>=0.12", "python-daemon>=2.3"]
-    assert {"htcondor", "metrics", "sandbox", "test"} <= set(facts.get_all("Provides-Extra") or [])
+    assert {"htcondor", "sandbox", "test"} <= set(facts.get_all("Provides-Extra") or [])
     assert (facts["Name"], facts["Version"], facts["Requires-Python"]) == ("elastiq", VERSION, ">=3.9")
     assert facts["License"] == "Apache-2.0"
     assert facts["Description-Content-Type"] == "text/markdown"

@@ -168,7 +168,6 @@ def test_a_bad_file_is_refused_and_the_old_one_stays(head: HeadNode) -> None:
 
 
 def test_metrics_are_written_where_the_configuration_says_by_now(head: HeadNode) -> None:
-    pytest.importorskip("prometheus_client", reason="pip install '.[metrics]'")
     first, second = head.home / "first.prom", head.home / "second.prom"
     figure = 'elastiq_jobs_waiting{cluster="test"} 0.0\n'
     head.configure(metrics_file=str(first))

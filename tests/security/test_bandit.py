@@ -14,7 +14,7 @@ TOP = Path(__file__).parents[2]
 JUSTIFIED = {
     ("B404", "elastiq/"): "commands have to be run",
     ("B603", "elastiq/"): "by argument list, never by a shell, and nothing in it is anybody's text unchecked",
-    ("B606", "elastiq/cli.py"): "elastiq starts itself anew as another user, by the interpreter that runs",
+    ("B606", "elastiq/process/user.py"): "elastiq starts itself anew as another user, by the interpreter that runs",
     ("B608", "elastiq/state/"): "the names of columns are fixed",
     ("B105", "elastiq/ec2/"): "the name of a tag",
     ("B105", "elastiq/config/"): "the name of a kind of option",

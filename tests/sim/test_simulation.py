@@ -14,6 +14,7 @@ from elastiq.sim.engine import DAY, HOUR
 from elastiq.sim.proof.book import INVARIANTS, Book, Violation
 from elastiq.sim.proof.faults import AT_RESTART, ONE_OFF, PROBABILITIES
 from elastiq.sim.proof.life import Life, Options, live
+from elastiq.sim.proof.reckoning import Reckoning
 from elastiq.sim.replay import traces as workload
 from elastiq.sim.things import START
 from tests.unit.fakes import settings_with
@@ -140,9 +141,9 @@ def test_a_process_killed_at_any_call_loses_nothing(real_state: float, tmp_path:
             life.gate.kill_at, life.gate.kill_before = number, before
             for _ in range(4):
                 life.world.submit(Shape(1), 300.0)
-            life._run_until(START + 3 * HOUR)
-            life._run_until(START + 3 * HOUR + life._recovery_seconds())
-            life._reckon()
+            life.run_until(START + 3 * HOUR)
+            life.run_until(START + 3 * HOUR + life.reckoning.recovery_seconds())
+            life.reckoning.reckon()
             life.close()
             assert not life.world.waiting
             calls += life.book.work["starts of the daemon"] == 2
@@ -155,7 +156,7 @@ def test_a_broken_promise_is_told_with_its_seed(
     def broken(self: Life) -> None:
         raise Violation("no job killed: for the test")
 
-    monkeypatch.setattr(Life, "_reckon", broken)
+    monkeypatch.setattr(Reckoning, "reckon", broken)
     assert main(["--years", "0.1", "--processes", "1", "--seed", "7"]) == 1
     assert "--replay 7" in capsys.readouterr().out
 

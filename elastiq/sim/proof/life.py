@@ -141,10 +141,10 @@ class Life:
     def run(self) -> None:
         """Live through one episode after the other."""
         end = START + self.options.life_seconds
-        self._run_until(START + 60.0)
+        self.run_until(START + 60.0)
         while self.engine.time < end:
             self._episode()
-            self._run_until(self._next_episode_at())
+            self.run_until(self._next_episode_at())
 
     def _next_episode_at(self) -> float:
         """Return when people come to work again: mostly by day, seldom at a weekend."""
@@ -162,14 +162,14 @@ class Life:
         chaos_seconds = engine.between(0.3, 2.0) * HOUR
         work_seconds = self.arrivals.come(chaos_seconds)
         self.trouble.plan(chaos_seconds)
-        self._run_until(engine.time + chaos_seconds)
+        self.run_until(engine.time + chaos_seconds)
         while self.faults.any:
-            self._run_until(engine.time + 60.0)
+            self.run_until(engine.time + 60.0)
         self.trouble.end()
         self.calm = True
-        self._run_until(engine.time + 3 * HOUR)
+        self.run_until(engine.time + 3 * HOUR)
         self._heed_reports()
-        self._run_until(engine.time + self.reckoning.recovery_seconds() + work_seconds)
+        self.run_until(engine.time + self.reckoning.recovery_seconds() + work_seconds)
         self.reckoning.reckon()
 
     def _heed_reports(self) -> None:
@@ -181,7 +181,7 @@ class Life:
                 self.book.work["VMs known by their looks"] += 1
                 self.engine.after(0.0, lambda vm=vm: vm.give(CLUSTER, "default"))  # type: ignore[misc]
 
-    def _run_until(self, until: float) -> None:
+    def run_until(self, until: float) -> None:
         engine = self.engine
         while engine.time < until:
             if self.next_step_at > until:

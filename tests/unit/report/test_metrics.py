@@ -21,7 +21,7 @@ from elastiq.state import read_report
 from tests.unit.fakes import settings_with
 from tests.unit.rig import SETTINGS, Rig
 
-parser = pytest.importorskip("prometheus_client.parser", reason="pip install '.[metrics]'")
+parser = pytest.importorskip("prometheus_client.parser", reason="pip install '.[test]'")
 
 REPORT: dict[str, Any] = {
     "cluster": 'a "b"\\c',
@@ -35,6 +35,7 @@ REPORT: dict[str, Any] = {
     "vms_unconfirmed": 1,
     "min_vms": 0,
     "max_vms": 9,
+    "reasons": [{"token": "quota-full", "subject": "default", "numbers": {}}, {"token": "quota-full", "subject": "x"}],
 }
 
 
@@ -74,6 +75,7 @@ def test_every_figure(tmp_path: Path) -> None:
         "elastiq_max_vms": 9,
         "elastiq_start_time_seconds": 1000.5,
         "elastiq_report_time_seconds": 2000,
+        "elastiq_held_back quota-full": 1,
         "elastiq_vms_launched_total": 0,
         "elastiq_vms_terminated_total": 0,
         **{f"elastiq_failures_total {kind}": 0 for kind in metrics.FAILURES},
@@ -81,7 +83,7 @@ def test_every_figure(tmp_path: Path) -> None:
 
 
 def test_the_page_names_every_metric(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/operations.md").read_text()
     told = set(re.findall(r"`(elastiq_\w+)(?:\{\w+=\.\.\.\})?`", page))
     assert told == {name.partition(" ")[0] for name in samples(tmp_path)}
 

@@ -1,0 +1,65 @@
+"""What `elastiqctl status` shows of a report."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+SILENT_SECONDS = 180.0
+"""A running daemon writes its report every minute."""
+
+
+def picture(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
+    """Return the report of a running daemon for people, line by line, as at that time of the monotonic clock."""
+    try:
+        return _lines(report, monotonic_microseconds)
+    except (TypeError, ValueError, AttributeError, ArithmeticError, OSError):
+        return [f"elastiq is running, but its last report cannot be read; see the log: {str(report)[:200]}"]
+
+
+def _lines(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
+    lines = [
+        f"elastiq {report.get('version')} is running (pid {report.get('pid')}) since {_time(report, 'started_at')}"
+    ]
+    age_seconds = (monotonic_microseconds - int(report.get("monotonic_microseconds") or 0)) / 1_000_000
+    if age_seconds < 0:
+        # Of another boot, in which the daemon had the same number, as is usual in containers.
+        lines.append("  but it has not reported since this machine was started; see the log")
+    elif age_seconds > SILENT_SECONDS:
+        lines.append(f"  but it has not reported for {age_seconds:.0f} s; see the log")
+    facts = {
+        "jobs waiting": _number(report.get("jobs_waiting")),
+        "workers": f"{_number(report.get('workers_busy'))} busy, {_number(report.get('workers_idle'))} idle",
+        "VMs": _vms(report),
+        "last action": _event(report.get("last_action")),
+        "last error": _event(report.get("last_error")),
+    }
+    for hold in report.get("holds") or []:
+        lines.append(f"  holding back  {hold}")
+    lines[1:1] = [f"  {name:13} {text}" for name, text in facts.items()]
+    return lines
+
+
+def _vms(report: dict[str, Any]) -> str:
+    at_most = report.get("max_vms")
+    unconfirmed = report.get("vms_unconfirmed")
+    counts = [
+        f"{_number(report.get('vms_pending'))} pending",
+        f"{_number(report.get('vms_running'))} running",
+        *([f"{unconfirmed} unconfirmed"] if unconfirmed else []),
+    ]
+    limits = f"{_number(report.get('min_vms'))}..{'unlimited' if at_most is None else at_most}"
+    return f"{', '.join(counts)} of {limits}"
+
+
+def _number(value: object) -> str:
+    return "unknown" if value is None else str(value)
+
+
+def _event(event: dict[str, Any] | None) -> str:
+    return f"{_time(event, 'at')}: {event.get('text')}" if event else "none"
+
+
+def _time(facts: dict[str, Any], name: str) -> str:
+    at = datetime.fromtimestamp(float(facts.get(name) or 0), timezone.utc)
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S%z")

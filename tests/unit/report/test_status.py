@@ -1,0 +1,59 @@
+"""What `status` shows of a report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from elastiq.report.status import picture
+
+REPORT: dict[str, Any] = {
+    "pid": 4711,
+    "version": "2.0.0",
+    "started_at": 0.0,
+    "monotonic_microseconds": 1_000_000_000,
+    "jobs_waiting": 12,
+    "workers_busy": 3,
+    "workers_idle": 1,
+    "vms_pending": 2,
+    "vms_running": 4,
+    "min_vms": 0,
+    "max_vms": 5,
+    "last_action": {"at": 60.0, "text": "launch 2 VMs: 12 jobs wait; launched i-1, i-2"},
+    "last_error": None,
+    "holds": ["no room for more than 5 VMs"],
+}
+
+
+def test_the_picture_of_vms_whose_launch_was_not_answered() -> None:
+    shown = picture({**REPORT, "vms_unconfirmed": 3}, 1_001_000_000)
+    assert "  VMs           2 pending, 4 running, 3 unconfirmed of 0..5" in shown
+
+
+def test_the_picture() -> None:
+    assert "\n".join(picture(REPORT, 1_001_000_000)) == (
+        "elastiq 2.0.0 is running (pid 4711) since 1970-01-01 00:00:00+0000\n"
+        "  jobs waiting  12\n"
+        "  workers       3 busy, 1 idle\n"
+        "  VMs           2 pending, 4 running of 0..5\n"
+        "  last action   1970-01-01 00:01:00+0000: launch 2 VMs: 12 jobs wait; launched i-1, i-2\n"
+        "  last error    none\n"
+        "  holding back  no room for more than 5 VMs"
+    )
+
+
+def test_the_picture_tells_unknown_from_none_and_names_silence() -> None:
+    report = {**REPORT, "jobs_waiting": None, "workers_busy": 0, "workers_idle": None, "max_vms": None}
+    text = "\n".join(picture(report, 2_000_000_000))
+    assert "jobs waiting  unknown" in text
+    assert "0 busy, unknown idle" in text
+    assert "of 0..unlimited" in text
+    assert "it has not reported for 1000 s; see the log" in text
+
+
+def test_a_report_of_before_a_reboot_is_not_the_daemons() -> None:
+    """In a container it often has the same number again."""
+    assert "it has not reported since this machine was started" in "\n".join(picture(REPORT, 60_000_000))
+
+
+def test_a_report_of_another_version_is_shown_as_far_as_it_goes() -> None:
+    assert "jobs waiting  unknown" in "\n".join(picture({}, 0))
