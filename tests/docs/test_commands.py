@@ -26,8 +26,8 @@ from tests.docs.blocks import PAGES, SHELL, TOP, Block, blocks, commands
 from tests.e2e import configurations
 from tests.e2e.harness import KEYS, ElasticCluster
 from tests.e2e.systems import SYSTEMS
+from tests.testbed.batch import wait_until
 from tests.testbed.machines import CHECKOUT, Network
-from tests.testbed.pool import wait_until
 from tests.testbed.rootfs import JOB_USER, UnavailableError, rootfs
 
 ALL = [block for page in PAGES for block in blocks(page) if block.language in SHELL]

@@ -9,8 +9,9 @@ import pytest
 from tests.docs.blocks import TOP, blocks
 from tests.e2e import configurations
 from tests.e2e.harness import ElasticCluster
+from tests.testbed.batch import wait_until
+from tests.testbed.htcondor_pool import HtcondorPool
 from tests.testbed.machines import CHECKOUT, Network
-from tests.testbed.pool import HtcondorPool, wait_until
 from tests.testbed.rootfs import UnavailableError, rootfs
 
 LONG = 180

@@ -8,8 +8,8 @@ import pytest
 
 from tests.e2e.systems import SYSTEMS, BatchMaker
 from tests.testbed.batch import BatchTestbed
+from tests.testbed.htcondor_pool import LASTING_ADS, HtcondorPool
 from tests.testbed.machines import Network
-from tests.testbed.pool import LASTING_ADS, HtcondorPool
 from tests.testbed.rootfs import UnavailableError, rootfs
 
 PoolMaker = Callable[..., HtcondorPool]

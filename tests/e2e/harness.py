@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.testbed import namespaces
 from tests.testbed.batch import BatchTestbed
 from tests.testbed.machines import CHECKOUT, SWITCH_ADDRESS
 from tests.testbed.proxy import Ec2Endpoint, Vm
@@ -130,7 +131,7 @@ class PluginOnHead:
         options = {**batch.options, **({"query": query} if batch.plugin == "htcondor" else {})}
         command = ["python3", f"{CHECKOUT}/tests/e2e/plugin_on_head.py", batch.plugin, json.dumps(options)]
         self._process = subprocess.Popen(
-            [*batch.head.enter, *batch.head.words(*command, user=user, environment=variables)],
+            [*batch.head.enter, *namespaces.clean(*command, user=user, environment=variables)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

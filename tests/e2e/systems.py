@@ -11,8 +11,8 @@ import pytest
 
 from tests.testbed.batch import BatchTestbed
 from tests.testbed.gridengine_pool import GridEnginePool
+from tests.testbed.htcondor_pool import LASTING_ADS, HtcondorPool
 from tests.testbed.machines import Network
-from tests.testbed.pool import LASTING_ADS, HtcondorPool
 from tests.testbed.slurm_pool import SlurmPool
 
 BatchMaker = Callable[[int], BatchTestbed]

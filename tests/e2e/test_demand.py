@@ -8,7 +8,7 @@ import pytest
 from tests.e2e import configurations
 from tests.e2e.harness import ElasticCluster, stays
 from tests.e2e.systems import BatchMaker, on
-from tests.testbed.pool import wait_until
+from tests.testbed.batch import wait_until
 from tests.testbed.slurm_pool import SlurmPool
 
 CPUS_PER_VM = 2

@@ -8,8 +8,8 @@ import pytest
 from tests.e2e import configurations
 from tests.e2e.harness import ElasticCluster, PluginOnHead, stays
 from tests.e2e.systems import BatchMaker, on
+from tests.testbed.batch import end_jobs, wait_until
 from tests.testbed.gridengine_pool import GridEnginePool
-from tests.testbed.pool import end_jobs, wait_until
 
 CPUS_PER_VM = 2
 WATCHED_SECONDS = 6.0

@@ -9,7 +9,8 @@ import pytest
 from tests.e2e import configurations
 from tests.e2e.harness import ElasticCluster, stays
 from tests.e2e.systems import BatchMaker, on
-from tests.testbed.pool import SHORT_LEASE, end_jobs, wait_until
+from tests.testbed.batch import end_jobs, wait_until
+from tests.testbed.htcondor_pool import SHORT_LEASE
 
 SLOTS_PER_VM = 4
 SILENCE_SECONDS = {"htcondor": 20.0}

@@ -17,8 +17,7 @@ import pytest
 
 from tests.e2e.harness import PluginOnHead
 from tests.e2e.systems import BatchMaker, on
-from tests.testbed.batch import BatchTestbed
-from tests.testbed.pool import wait_until
+from tests.testbed.batch import BatchTestbed, wait_until
 
 TRIALS = int(os.environ.get("ELASTIQ_RACE_TRIALS", "20"))
 LANES = 5

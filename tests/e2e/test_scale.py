@@ -10,7 +10,7 @@ import pytest
 from tests.e2e import configurations
 from tests.e2e.harness import ElasticCluster, stays
 from tests.e2e.systems import SYSTEMS, BatchMaker
-from tests.testbed.pool import wait_until
+from tests.testbed.batch import wait_until
 from tests.testbed.rootfs import SERVICE_USER
 
 JOBS = 40

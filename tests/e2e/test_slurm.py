@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.harness import PluginOnHead
+from tests.testbed.batch import wait_until
 from tests.testbed.machines import Network
-from tests.testbed.pool import wait_until
 from tests.testbed.rootfs import JOB_USER
 from tests.testbed.slurm_pool import SlurmPool
 

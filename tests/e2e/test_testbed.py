@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.testbed import rootfs
+from tests.testbed.batch import wait_until
 from tests.testbed.machines import Network
-from tests.testbed.pool import wait_until
 
 MAKER = """
 import sys

@@ -10,7 +10,7 @@ from tests.e2e import configurations
 from tests.e2e.conftest import PoolMaker
 from tests.e2e.harness import ElasticCluster, stays
 from tests.e2e.systems import BatchMaker, on
-from tests.testbed.pool import end_jobs, wait_until
+from tests.testbed.batch import end_jobs, wait_until
 from tests.testbed.proxy import Vm
 
 SLOTS_PER_VM = 4

@@ -9,7 +9,8 @@ import pytest
 
 from tests.e2e.conftest import PoolMaker
 from tests.e2e.harness import PluginOnHead
-from tests.testbed.pool import BINDINGS_ENVIRONMENT, HtcondorPool, wait_until
+from tests.testbed.batch import wait_until
+from tests.testbed.htcondor_pool import BINDINGS_ENVIRONMENT, HtcondorPool
 
 STATIC_SLOTS = "NUM_SLOTS = 2\nNUM_SLOTS_TYPE_1 = 2\nSLOT_TYPE_1 = 50%\nSLOT_TYPE_1_PARTITIONABLE = False\n"
 SECOND_SCHEDD = """

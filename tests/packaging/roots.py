@@ -7,7 +7,6 @@ that it needs no network. It is not a Docker image: no policy-rc.d keeps package
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import itertools
 import os
@@ -15,12 +14,12 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.testbed import rootfs
+from tests.testbed import namespaces, rootfs
 
 BOOKWORM, TRIXIE = "bookworm", "trixie"
 DEPENDENCIES = ("adduser", "python3-boto3", "python3-daemon", "python3-lockfile")
@@ -30,37 +29,21 @@ LONG_SECONDS = 300
 
 _RECIPE_VERSION = 1
 """To be raised when the way of building changes, so that a cached root made by the old one is not used."""
-_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
-_NAMESPACES = ("--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child")
 _CONTROL_GROUP_PREFIX = "elastiq-packaging-"
 _control_group_numbers = itertools.count(1)
 
-_MOUNT_SCRIPT = """
+_MOUNT_SCRIPT = (
+    """
 lower=$1 scratch=$2
 umask 022
-mount -t tmpfs -o mode=0755 tmpfs "$scratch"
-cd "$scratch"
-mkdir upper work merged
-mount -t overlay -o "lowerdir=$lower,upperdir=upper,workdir=work" overlay merged
-cd merged
-mount -t proc proc proc
-mount --bind proc/sys proc/sys
-mount -o remount,bind,ro proc/sys
-mount -t tmpfs -o mode=0755 tmpfs run
-mkdir -m 1777 run/lock
-mount -t tmpfs -o mode=0755 tmpfs dev
-mkdir -m 1777 dev/shm dev/pts
-for device in null zero full random urandom tty; do
-  : >dev/$device
-  mount --bind /dev/$device dev/$device
-done
-mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts
-ln -s pts/ptmx dev/ptmx
-ln -s /proc/self/fd dev/fd
+"""
+    + namespaces.MOUNT_SCRIPT
+    + """
 ip link set lo up
 hostname head.example.org
 """
+)
 
 _SYSTEM_SCRIPT = (
     _MOUNT_SCRIPT
@@ -118,12 +101,13 @@ class Root:
 
     def layers(self) -> tuple[Path, ...]:
         """Return the directories that make it up, the topmost first; build what is missing. Raise UnavailableError."""
-        rootfs._require_root_on_debian()
-        base = _cached(f"debian-{self.suite}", (self.suite, DEPENDENCIES), lambda path: _bootstrap(self.suite, path))
+        rootfs.require_root_on_debian()
+        recipe: object = (_RECIPE_VERSION, (self.suite, DEPENDENCIES))
+        base = rootfs.cached(f"debian-{self.suite}", recipe, lambda path: _bootstrap(self.suite, path))
         if not self.packages and not self.downloads:
             return (base,)
-        recipe = (base.name, self.packages, self.downloads)
-        return (_cached(f"debian-{self.suite}-layer", recipe, lambda path: self._add(base, path)), base)
+        recipe = (_RECIPE_VERSION, (base.name, self.packages, self.downloads))
+        return (rootfs.cached(f"debian-{self.suite}-layer", recipe, lambda path: self._add(base, path)), base)
 
     def _add(self, base: Path, upper: Path) -> None:
         commands = ["apt-get -qq update"]
@@ -138,52 +122,21 @@ def _download(packages: Sequence[str]) -> str:
     return f"apt-get -qq install --yes --download-only {' '.join(packages)}"
 
 
-def _cached(name: str, recipe: object, build: Callable[[Path], None]) -> Path:
-    """Return the directory that `build` fills, made at most once for each `recipe`."""
-    digest = hashlib.sha256(repr((_RECIPE_VERSION, recipe)).encode()).hexdigest()[:12]
-    cache = rootfs.cache_directory()
-    directory = cache / f"{name}-{digest}"
-    if directory.is_dir():
-        return directory
-    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (cache / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if directory.is_dir():
-            return directory
-        rootfs._install_host_tools()
-        for left_over in cache.glob(f"{name}-building-*"):
-            shutil.rmtree(left_over)
-        for is_last_try in (False, True):  # what is downloaded from others may fail once
-            building = Path(tempfile.mkdtemp(prefix=f"{name}-building-", dir=cache))
-            try:
-                made = building / "root"
-                made.mkdir(mode=0o755)
-                build(made)
-                made.rename(directory)
-                break
-            except rootfs.UnavailableError:
-                if is_last_try:
-                    raise
-            finally:
-                shutil.rmtree(building, ignore_errors=True)
-    return directory
-
-
 def _bootstrap(suite: str, root: Path) -> None:
-    mirror = rootfs._debian_mirror()
-    rootfs._run_privately(
+    mirror = rootfs.debian_mirror()
+    rootfs.run_privately(
         ["debootstrap", "--variant=minbase", suite, str(root), mirror],
         f"debootstrap of {suite} failed (is the network there?)",
     )
-    rootfs._write(root / "etc/dpkg/dpkg.cfg.d/fast", "force-unsafe-io\n")
+    rootfs.write(root / "etc/dpkg/dpkg.cfg.d/fast", "force-unsafe-io\n")
     # Where the packages are kept after they were installed, and where the network is.
-    proxy = rootfs._host_proxy()
-    rootfs._write(root / "etc/apt/apt.conf.d/99tests", f'{proxy}APT::Keep-Downloaded-Packages "true";\n')
+    proxy = rootfs.host_proxy()
+    rootfs.write(root / "etc/apt/apt.conf.d/99tests", f'{proxy}APT::Keep-Downloaded-Packages "true";\n')
     shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
-    rootfs._write(root / "etc/hosts", "127.0.0.1 localhost head.example.org head\n")
-    rootfs._write(root / "etc/machine-id", hashlib.sha256(suite.encode()).hexdigest()[:32] + "\n")
+    rootfs.write(root / "etc/hosts", "127.0.0.1 localhost head.example.org head\n")
+    rootfs.write(root / "etc/machine-id", hashlib.sha256(suite.encode()).hexdigest()[:32] + "\n")
     for command in ("apt-get -qq update", "apt-get clean", _download(DEPENDENCIES)):
-        rootfs._run_privately(["chroot", str(root), *command.split()], f"{command} in a new {suite} failed", root=root)
+        rootfs.run_privately(["chroot", str(root), *command.split()], f"{command} in a new {suite} failed", root=root)
 
 
 def _in_layer(base: Path, upper: Path, commands: Sequence[str]) -> None:
@@ -192,7 +145,7 @@ def _in_layer(base: Path, upper: Path, commands: Sequence[str]) -> None:
     work.mkdir()
     merged.mkdir()
     script = f"export DEBIAN_FRONTEND=noninteractive\n{chr(10).join(commands)}"
-    rootfs._run_privately(
+    rootfs.run_privately(
         ["sh", "-euc", _LAYER_SCRIPT, "sh", *map(str, (base, upper, work, merged)), "sh", "-euc", script],
         f"{'; '.join(commands)} failed",
     )
@@ -211,9 +164,9 @@ class System:
         """Its root directory, as seen from outside."""
         return Path(f"/proc/{self.first_process}/root")
 
-    def enter(self, *namespaces: str) -> list[str]:
+    def enter(self, *names: str) -> list[str]:
         """Return the words to put before a command of the host so that it runs in these namespaces."""
-        return ["nsenter", f"--target={self.first_process}", *(f"--{name}" for name in namespaces)]
+        return namespaces.enter(self.first_process, *names)
 
     def run(
         self,
@@ -225,8 +178,9 @@ class System:
         stdin: str = "",
     ) -> str:
         """Run `command` and return what it wrote. Raise AssertionError with it if it ends otherwise than expected."""
+        variables = {"DEBIAN_FRONTEND": "noninteractive", **(environment or {})}
         result = subprocess.run(
-            [*self._words(user, home, environment or {}), *command],
+            [*self.enter(), *namespaces.clean(*command, user=user, home=home, environment=variables)],
             input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -237,35 +191,20 @@ class System:
             raise AssertionError(f"{' '.join(command)}: exit {result.returncode}\n{result.stdout}")
         return result.stdout
 
-    def _words(self, user: str, home: str, environment: Mapping[str, str]) -> list[str]:
-        home = home or (f"/home/{user}" if user else "/root")
-        variables = {
-            "PATH": _PATH,
-            "LANG": "C.UTF-8",
-            "HOME": home,
-            "DEBIAN_FRONTEND": "noninteractive",
-            **environment,
-        }
-        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
-        enter = self.enter("mount", "uts", "ipc", "net", "pid", "root", "wd")
-        return [*enter, *become, "env", "-i", f"--chdir={home}", *(f"{k}={v}" for k, v in variables.items())]
-
     def stop(self) -> None:
         """End all that runs in it, and it."""
         with suppress(ProcessLookupError):
             os.kill(self.first_process, 9)
         self._process.kill()
         self._process.wait(timeout=LONG_SECONDS)
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+        namespaces.close_pipes(self._process)
 
 
 @contextmanager
 def system(root: Root) -> Iterator[System]:
     """Give a running system that begins as `root` is and has no init system. Raise UnavailableError."""
-    with _scratch() as scratch, _run_system(root, scratch, _SYSTEM_SCRIPT, ["unshare", *_NAMESPACES]) as running:
+    enter = ["unshare", *namespaces.NAMESPACES]
+    with _scratch() as scratch, _run_system(root, scratch, _SYSTEM_SCRIPT, enter) as running:
         yield running
 
 
@@ -275,7 +214,7 @@ def system_with_systemd(root: Root) -> Iterator[System]:
     with _control_group() as group, _scratch() as scratch:
         join = ["sh", "-euc", _JOIN_CONTROL_GROUP_SCRIPT, "sh", str(group)]
         # It has no power cord: the kernel ends it with this process.
-        enter = ["setpriv", "--pdeathsig", "KILL", *join, "unshare", "--cgroup", *_NAMESPACES]
+        enter = ["setpriv", "--pdeathsig", "KILL", *join, "unshare", "--cgroup", *namespaces.NAMESPACES]
         with _run_system(root, scratch, _SYSTEMD_SCRIPT, enter) as running:
             running.run("sh", "-c", _WAIT_FOR_SYSTEMD)
             yield running
@@ -304,8 +243,7 @@ def _run_system(root: Root, scratch: Path, script: str, enter: Sequence[str]) ->
             process.wait()
             errors.seek(0)
             raise rootfs.UnavailableError(f"{root} did not come up: {errors.read().decode(errors='replace').strip()}")
-    first = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
-    running = System(process, first)
+    running = System(process, namespaces.first_process(process))
     try:
         yield running
     finally:

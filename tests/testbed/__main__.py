@@ -8,8 +8,8 @@ import shlex
 import signal
 import sys
 
+from tests.testbed.htcondor_pool import HtcondorPool
 from tests.testbed.machines import Network
-from tests.testbed.pool import HtcondorPool
 from tests.testbed.rootfs import JOB_USER, UnavailableError, rootfs
 
 

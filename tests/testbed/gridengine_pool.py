@@ -3,15 +3,13 @@ run docs/examples/gridengine-worker.sh."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 from xml.etree import ElementTree
 
-from tests.testbed.batch import BatchTestbed
-from tests.testbed.machines import DOMAIN, HEAD_ADDRESS, Machine, Network
-from tests.testbed.pool import EXAMPLES, wait_until
+from tests.testbed.batch import BatchTestbed, filled_in, wait_until
+from tests.testbed.machines import HEAD_ADDRESS, Machine, Network
 from tests.testbed.rootfs import JOB_USER, JOB_USER_ID
 
 _NETWORKS = " ".join(f"10.77.{number}" for number in (1, 2, 3, 4, 5, 9))
@@ -49,8 +47,8 @@ class GridEnginePool(BatchTestbed):
     def __init__(self, network: Network, cpus: int) -> None:
         self.network = network
         self._cpus = cpus
-        example = (EXAMPLES / "gridengine-head.sh").read_text(encoding="utf-8")
-        self.head = network.start("head", HEAD_ADDRESS, script=_with_networks(example) + _TESTBED)
+        script = filled_in("gridengine-head.sh", worker_networks=_NETWORKS) + _TESTBED
+        self.head = network.start("head", HEAD_ADDRESS, script=script)
         wait_until(
             lambda: self.head.run("test", "-e", "/run/head-is-ready", check=False).returncode == 0,
             "the head node is up",
@@ -59,29 +57,17 @@ class GridEnginePool(BatchTestbed):
 
     def user_data(self) -> str:
         """Return the example user data, before elastiq's substitutions."""
-        text = _with_networks((EXAMPLES / "gridengine-worker.sh").read_text(encoding="utf-8"))
-        text, replaced = re.subn(r"^users=''$", f"users='{JOB_USER}:{JOB_USER_ID}'", text, flags=re.MULTILINE)
-        assert replaced == 1
-        return text
-
-    def substituted_user_data(self) -> str:
-        """Return `user_data()` as elastiq would send it, for workers that no elastiq launches."""
-        return self.user_data().replace("%ipv4%", HEAD_ADDRESS).replace("%fqdn%", f"head.{DOMAIN}")
+        users = f"{JOB_USER}:{JOB_USER_ID}"
+        return filled_in("gridengine-worker.sh", worker_networks=_NETWORKS, users=users)
 
     def start_worker(
         self, instance_id: str, address: str, user_data: str | bytes, *, lane: str = "", offer: str = ""
     ) -> Machine:
         """Start the VM `instance_id` of the cloud, whose image has Grid Engine installed and says what it offers."""
-        if isinstance(user_data, bytes):
-            user_data = user_data.decode()
-        offer = offer or f"slots={self._cpus}"
-        return self.network.start(
-            instance_id,
-            address,
-            script=user_data,
-            metadata={"/latest/meta-data/instance-id": instance_id, "/latest/meta-data/local-ipv4": address},
-            files=[("/etc/gridengine-node", offer + (f",lane={lane}" if lane else ""), 0o644)],
-        )
+        offer = (offer or f"slots={self._cpus}") + (f",lane={lane}" if lane else "")
+        files = [("/etc/gridengine-node", offer, 0o644)]
+        metadata = {"/latest/meta-data/local-ipv4": address}
+        return self.start(instance_id, address, user_data, files=files, metadata=metadata)
 
     def submit(
         self,
@@ -127,10 +113,6 @@ class GridEnginePool(BatchTestbed):
         """Return whether anything of the job or array `job` is in the queue."""
         return any(each["job"] == job for each in self.queue())
 
-    def wait_all(self) -> None:
-        """Wait until no job is left in the queue."""
-        wait_until(lambda: not self.queue(), "all jobs are finished", detail=self.queue)
-
     def cancel_all(self) -> None:
         """Remove every job."""
         self.head.run("qdel", "-u", JOB_USER, check=False)
@@ -161,11 +143,6 @@ class GridEnginePool(BatchTestbed):
         """Return the instance ids of the workers that the master knows and hears of."""
         return {instance for _, instance, state in self._hosts() if instance and state is not None and "u" not in state}
 
-    def wait_joined(self, instance_ids: Iterable[str]) -> None:
-        """Wait until the master knows just these workers."""
-        expected = set(instance_ids)
-        wait_until(lambda: self.joined() == expected, f"workers {expected} are joined", detail=self.joined)
-
     def silence(self) -> None:
         """Stop the master in the middle of what it does."""
         self.head.run("sh", "-c", "kill -STOP $(pidof sge_qmaster)")
@@ -181,12 +158,8 @@ class GridEnginePool(BatchTestbed):
 
     def logs(self) -> str:
         """Return the end of every machine's console, and of the master's messages."""
-        parts = []
-        for path in sorted(self.network.directory.glob("*/log/*")):
-            tail = path.read_text(encoding="utf-8", errors="replace")[-3000:]
-            parts.append(f"--- {path.relative_to(self.network.directory)}\n{tail}")
         messages = self.head.run("tail", "-n", "60", "/var/spool/gridengine/qmaster/messages", check=False).stdout
-        return "\n".join([*parts, f"--- messages of sge_qmaster\n{messages}"])
+        return f"{super().logs()}\n--- messages of sge_qmaster\n{messages}"
 
     def _hosts(self) -> list[tuple[str, str, str | None]]:
         """Return name, instance id and state of the queue of every host; None for a host without a queue."""
@@ -203,9 +176,3 @@ class GridEnginePool(BatchTestbed):
         lines = self.head.run("cat", _ACCOUNTING, check=False).stdout.splitlines()
         rows = [line.split(":") for line in lines if not line.startswith("#")]
         return [{name: row[index] for name, index in _FIELDS.items()} for row in rows]
-
-
-def _with_networks(script: str) -> str:
-    text, replaced = re.subn(r"^worker_networks='.*'$", f"worker_networks='{_NETWORKS}'", script, flags=re.MULTILINE)
-    assert replaced == 1
-    return text

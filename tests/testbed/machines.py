@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.testbed import namespaces
 from tests.testbed.rootfs import rootfs
 
 SWITCH_ADDRESS = "10.77.0.1"
@@ -33,7 +34,6 @@ _INIT = Path(__file__).with_name("machine_init.py")
 _CHECKOUT_ON_HOST = Path(__file__).resolve().parents[2]
 _DIRECTORY_PREFIX = "elastiq-testbed-"
 
-_UNSHARE_ALL = ("unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child")
 _SWITCH_SCRIPT = """
 ip link set lo up
 # Without a fixed address it would change its own with the machines that come and go, and be lost to the others.
@@ -44,8 +44,10 @@ echo up
 read -r _
 """
 
-_MACHINE_SCRIPT = """
-root=$1 directory=$2 checkout=$3 init=$4 address=$5 name=$6 metadata=$7
+_MACHINE_SCRIPT = (
+    """
+lower=$1 directory=$2 checkout=$3 init=$4 address=$5 name=$6 metadata=$7
+scratch=$directory/node
 umask 022
 hostname "$name"
 echo ready
@@ -54,25 +56,9 @@ ip link set lo up
 test -z "$metadata" || ip addr add 169.254.169.254/32 dev lo
 ip addr add "$address/16" dev eth0
 ip link set eth0 up
-mount -t tmpfs -o mode=0755 tmpfs "$directory/node"
-cd "$directory/node"
-mkdir upper work merged
-mount -t overlay -o "lowerdir=$root,upperdir=upper,workdir=work" overlay merged
-cd merged
-mount -t proc proc proc
-mount --bind proc/sys proc/sys
-mount -o remount,bind,ro proc/sys
-mount -t tmpfs -o mode=0755 tmpfs run
-mkdir -m 1777 run/lock
-mount -t tmpfs -o mode=0755 tmpfs dev
-mkdir -m 1777 dev/shm dev/pts
-for device in null zero full random urandom tty; do
-  : >dev/$device
-  mount --bind /dev/$device dev/$device
-done
-mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts
-ln -s pts/ptmx dev/ptmx
-ln -s /proc/self/fd dev/fd
+"""
+    + namespaces.MOUNT_SCRIPT
+    + """
 mkdir -p opt/elastiq var/log/testbed mnt
 mount --bind "$checkout" opt/elastiq
 mount -o remount,bind,ro opt/elastiq
@@ -83,6 +69,7 @@ pivot_root . mnt
 umount -l /mnt
 exec /usr/bin/python3 -I /run/init.py
 """
+)
 
 
 class Machine:
@@ -100,7 +87,7 @@ class Machine:
     @property
     def enter(self) -> list[str]:
         """The words to put before a command so that it runs on this machine as root."""
-        return ["nsenter", f"--target={self.pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
+        return namespaces.enter(self.pid)
 
     def run(
         self,
@@ -113,7 +100,7 @@ class Machine:
     ) -> subprocess.CompletedProcess[str]:
         """Run `command` here and return what it did. Raise AssertionError with its output if `check` and it failed."""
         result = subprocess.run(
-            [*self.enter, *self.words(*command, user=user, environment=environment)],
+            [*self.enter, *namespaces.clean(*command, user=user, environment=environment)],
             input=stdin,
             capture_output=True,
             text=True,
@@ -124,20 +111,6 @@ class Machine:
                 f"on {self.name}: {' '.join(command)}: exit {result.returncode}\n{result.stdout}{result.stderr}"
             )
         return result
-
-    @staticmethod
-    def words(*command: str, user: str = "", environment: Mapping[str, str] | None = None) -> list[str]:
-        """Return `command` with a clean environment, as `user` if given."""
-        home = f"/home/{user}" if user else "/root"
-        variables = {
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-            "LANG": "C.UTF-8",
-            "HOME": home,
-            "USER": user or "root",
-            **(environment or {}),
-        }
-        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
-        return [*become, "env", "-i", f"--chdir={home}", *(f"{k}={v}" for k, v in variables.items()), *command]
 
     @property
     def alive(self) -> bool:
@@ -150,10 +123,7 @@ class Machine:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, 9)
         self._process.wait(timeout=300)
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+        namespaces.close_pipes(self._process)
 
 
 class Network:
@@ -222,12 +192,12 @@ class Network:
         log.chmod(0o777)
         arguments = [self._root, directory, _CHECKOUT_ON_HOST, _INIT, address, name, "yes" if metadata else ""]
         process = _start(
-            [*_UNSHARE_ALL, "sh", "-euc", _MACHINE_SCRIPT, "sh", *map(str, arguments)],
+            ["unshare", *namespaces.NAMESPACES, "sh", "-euc", _MACHINE_SCRIPT, "sh", *map(str, arguments)],
             directory / "errors",
         )
         try:
             _expect(process, b"ready", directory / "errors")
-            init = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+            init = namespaces.first_process(process)
             self._plug_in(init, address)
             task = {"files": [*_hosts(name, address), *files], "metadata": dict(metadata or {}), "script": script}
             assert process.stdin
@@ -271,7 +241,7 @@ class Network:
         with self._mutex:
             self._ports += 1
             port = f"port{self._ports}"
-        enter = ["nsenter", f"--target={self._switch.pid}", "--net", "ip", "link"]
+        enter = [*namespaces.enter(self._switch.pid, "net"), "ip", "link"]
         for words in (
             ["add", port, "type", "veth", "peer", "name", "eth0", "address", _hardware(address), "netns", str(init)],
             ["set", port, "master", "bridge0", "up"],

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,29 +62,37 @@ class UnavailableError(Exception):
 
 def rootfs() -> Path:
     """Return the directory of the root file system; build it first if there is none. Raise UnavailableError."""
-    _require_root_on_debian()
-    directory = cache_directory() / f"rootfs-{_recipe_digest()}"
+    require_root_on_debian()
+    return cached("rootfs", (_RECIPE_VERSION, _SUITE, _PACKAGES, _BINDINGS_REQUIREMENT), _build)
+
+
+def cached(name: str, recipe: object, build: Callable[[Path], None]) -> Path:
+    """Return the directory that `build` fills, made at most once for each `recipe`. Raise UnavailableError."""
+    cache = cache_directory()
+    directory = cache / f"{name}-{hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]}"
     if directory.is_dir():
         return directory
-    directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (directory.parent / "rootfs.lock").open("w") as lock:
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (cache / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if directory.is_dir():
             return directory
-        _install_host_tools()
-        for left_over in directory.parent.glob("rootfs-building-*"):
+        install_host_tools()
+        for left_over in cache.glob(f"{name}-building-*"):
             shutil.rmtree(left_over)
         for is_last_try in (False, True):  # what is downloaded from others may fail once
-            building = Path(tempfile.mkdtemp(prefix="rootfs-building-", dir=directory.parent))
+            building = Path(tempfile.mkdtemp(prefix=f"{name}-building-", dir=cache))
             try:
-                building.chmod(0o755)  # or packages could not act as users of their own
-                _build(building)
-                building.rename(directory)
+                made = building / "root"
+                made.mkdir(mode=0o755)  # or packages could not act as users of their own
+                build(made)
+                made.rename(directory)
                 break
-            except BaseException as error:
-                shutil.rmtree(building, ignore_errors=True)
-                if is_last_try or not isinstance(error, UnavailableError):
+            except UnavailableError:
+                if is_last_try:
                     raise
+            finally:
+                shutil.rmtree(building, ignore_errors=True)
     return directory
 
 
@@ -92,12 +101,8 @@ def cache_directory() -> Path:
     return Path(os.environ.get("ELASTIQ_CACHE") or "~/.cache/elastiq").expanduser()
 
 
-def _recipe_digest() -> str:
-    recipe = (_RECIPE_VERSION, _SUITE, _PACKAGES, _BINDINGS_REQUIREMENT)
-    return hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
-
-
-def _require_root_on_debian() -> None:
+def require_root_on_debian() -> None:
+    """Raise UnavailableError if the testbed cannot run here."""
     if os.geteuid() != 0:
         raise UnavailableError("the testbed needs root (network namespaces, chroot)")
     if platform.system() != "Linux" or not shutil.which("apt-get"):
@@ -113,7 +118,8 @@ def _require_root_on_debian() -> None:
             raise UnavailableError("the testbed needs overlayfs in the kernel")
 
 
-def _install_host_tools() -> None:
+def install_host_tools() -> None:
+    """Install what makes roots. Raise UnavailableError."""
     missing = sorted({package for tool, package in _HOST_TOOLS.items() if not shutil.which(tool)})
     if not missing:
         return
@@ -123,32 +129,32 @@ def _install_host_tools() -> None:
 
 
 def _build(root: Path) -> None:
-    mirror = _debian_mirror()
-    _run_privately(
+    mirror = debian_mirror()
+    run_privately(
         ["debootstrap", "--variant=minbase", _SUITE, str(root), mirror],
         f"debootstrap of {_SUITE} failed (is the network there?)",
     )
-    _write(root / "usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
-    _write(root / "etc/dpkg/dpkg.cfg.d/testbed", "force-unsafe-io\npath-exclude /usr/share/doc/*\n")
-    _write(root / "etc/apt/apt.conf.d/99testbed", _host_proxy())
+    write(root / "usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
+    write(root / "etc/dpkg/dpkg.cfg.d/testbed", "force-unsafe-io\npath-exclude /usr/share/doc/*\n")
+    write(root / "etc/apt/apt.conf.d/99testbed", host_proxy())
     shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
     shutil.copy("/etc/hosts", root / "etc/hosts")
     apt_get = ["chroot", str(root), "apt-get", "-qq"]
-    _run_privately([*apt_get, "update"], "apt-get update in the new root failed", root=root)
-    _run_privately(
+    run_privately([*apt_get, "update"], "apt-get update in the new root failed", root=root)
+    run_privately(
         [*apt_get, "install", "--yes", "--no-install-recommends", *_PACKAGES],
         f"apt-get install {' '.join(_PACKAGES)} in the new root failed",
         root=root,
     )
-    _run_privately([*apt_get, "clean"], "apt-get clean in the new root failed", root=root)
+    run_privately([*apt_get, "clean"], "apt-get clean in the new root failed", root=root)
     for name, options in ((JOB_USER, ["--uid", str(JOB_USER_ID)]), (SERVICE_USER, ["--system"])):
         _run(
             ["chroot", str(root), "useradd", *options, "--create-home", "--shell", "/bin/sh", name],
             f"user {name} could not be added",
         )
     # A name look-up that waits for a DNS server nobody runs makes HTCondor hang without a word.
-    _write(root / "etc/resolv.conf", "")
-    _write(root / "etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files\n")
+    write(root / "etc/resolv.conf", "")
+    write(root / "etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files\n")
     _install_bindings(root)
 
 
@@ -164,7 +170,7 @@ def _install_bindings(root: Path) -> None:
     )
 
 
-def _debian_mirror() -> str:
+def debian_mirror() -> str:
     """Return the mirror that this machine's apt uses for Debian's main archive, or $ELASTIQ_DEBIAN_MIRROR."""
     if os.environ.get("ELASTIQ_DEBIAN_MIRROR"):
         return os.environ["ELASTIQ_DEBIAN_MIRROR"]
@@ -193,19 +199,22 @@ def _apt_sources() -> list[tuple[str, list[str]]]:
     return sources
 
 
-def _host_proxy() -> str:
+def host_proxy() -> str:
+    """Return the lines of apt's configuration by which this machine reaches the mirror."""
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True, timeout=300).stdout
     return "".join(f"{line}\n" for line in dump.splitlines() if re.match(r"Acquire::https?::Proxy", line))
 
 
-def _write(path: Path, text: str, mode: int = 0o644) -> None:
+def write(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file of a root, with the directories above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     path.chmod(mode)
 
 
-def _run_privately(command: list[str], failure: str, root: Path | None = None) -> None:
-    """Run `command` in mount and pid namespaces of its own, so that neither mounts nor processes outlive it."""
+def run_privately(command: list[str], failure: str, root: Path | None = None) -> None:
+    """Run `command` in mount and pid namespaces of its own, so that neither mounts nor processes outlive it.
+    Raise UnavailableError with `failure` if it fails."""
     prepare = 'mount -t proc proc "$1/proc"; shift; exec "$@"' if root else 'shift; exec "$@"'
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",

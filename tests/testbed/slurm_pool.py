@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tests.testbed.batch import BatchTestbed
-from tests.testbed.machines import DOMAIN, HEAD_ADDRESS, Machine, Network
-from tests.testbed.pool import EXAMPLES, wait_until
+from tests.testbed.batch import EXAMPLES, BatchTestbed, filled_in, wait_until
+from tests.testbed.machines import HEAD_ADDRESS, Machine, Network
 from tests.testbed.rootfs import JOB_USER, JOB_USER_ID, SERVICE_USER
 
 _REPLACED = ("ProctrackType", "TaskPlugin", "NodeName", "SchedulerParameters", "AuthInfo")
@@ -86,33 +85,16 @@ class SlurmPool(BatchTestbed):
 
     def user_data(self) -> str:
         """Return the example user data with the cluster's key, before elastiq's substitutions."""
-        text = (EXAMPLES / "slurm-worker.sh").read_text(encoding="utf-8")
-        for name, value in (
-            ("munge_key_base64", base64.b64encode(self._key.encode()).decode()),
-            ("users", f"{JOB_USER}:{JOB_USER_ID}"),
-        ):
-            text, replaced = re.subn(rf"^{name}=''$", f"{name}='{value}'", text, flags=re.MULTILINE)
-            assert replaced == 1, name
-        return text
-
-    def substituted_user_data(self) -> str:
-        """Return `user_data()` as elastiq would send it, for workers that no elastiq launches."""
-        return self.user_data().replace("%ipv4%", HEAD_ADDRESS).replace("%fqdn%", f"head.{DOMAIN}")
+        key = base64.b64encode(self._key.encode()).decode()
+        return filled_in("slurm-worker.sh", munge_key_base64=key, users=f"{JOB_USER}:{JOB_USER_ID}")
 
     def start_worker(
         self, instance_id: str, address: str, user_data: str | bytes, *, lane: str = "", node: str = ""
     ) -> Machine:
         """Start the VM `instance_id` of the cloud, whose image has Slurm installed and may say what the `node` has."""
-        if isinstance(user_data, bytes):
-            user_data = user_data.decode()
         description = (node or self._node) + (f" Feature={lane}" if lane else "")
-        return self.network.start(
-            instance_id,
-            address,
-            script=user_data,
-            metadata={"/latest/meta-data/instance-id": instance_id},
-            files=[("/etc/slurm/elastiq-node", f"{description}\n", 0o644)],
-        )
+        files = [("/etc/slurm/elastiq-node", f"{description}\n", 0o644)]
+        return self.start(instance_id, address, user_data, files=files)
 
     def submit(
         self,
@@ -148,10 +130,6 @@ class SlurmPool(BatchTestbed):
         """Return whether anything of the job or array `job` is in the queue."""
         return any(re.split("[_+]", each["id"])[0] == job for each in self.queue())
 
-    def wait_all(self) -> None:
-        """Wait until no job is left in the queue."""
-        wait_until(lambda: not self.queue(), "all jobs are finished", detail=self.queue)
-
     def cancel_all(self) -> None:
         """Remove every job."""
         self.head.run("scancel", f"--user={JOB_USER}")
@@ -183,11 +161,6 @@ class SlurmPool(BatchTestbed):
         lines = self.head.run("sinfo", "--noheader", "--Node", "--format=%N %T").stdout.splitlines()
         return {name for name, state in map(str.split, lines) if not re.match("drain|down|unk|inval", state)}
 
-    def wait_joined(self, instance_ids: Iterable[str]) -> None:
-        """Wait until slurmctld knows just these workers."""
-        expected = set(instance_ids)
-        wait_until(lambda: self.joined() == expected, f"workers {expected} are joined", detail=self.joined)
-
     def silence(self) -> None:
         """Stop slurmctld as its service does: for its clients that is a head node that says nothing.
 
@@ -206,14 +179,6 @@ class SlurmPool(BatchTestbed):
         """Restart slurmctld as its service does."""
         self.silence()
         self.wake()
-
-    def logs(self) -> str:
-        """Return the end of every log of every machine, dead ones included, to be shown when a test fails."""
-        parts = []
-        for path in sorted(self.network.directory.glob("*/log/*")):
-            tail = path.read_text(encoding="utf-8", errors="replace")[-3000:]
-            parts.append(f"--- {path.relative_to(self.network.directory)}\n{tail}")
-        return "\n".join(parts)
 
     def _wait_for_slurmctld(self) -> None:
         wait_until(lambda: self.head.run("scontrol", "ping", check=False).returncode == 0, "slurmctld is up")

@@ -6,17 +6,13 @@ import base64
 import json
 import os
 import re
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from tests.testbed.batch import BatchTestbed
+from tests.testbed.batch import EXAMPLES, BatchTestbed, filled_in, wait_until
 from tests.testbed.machines import DOMAIN, HEAD_ADDRESS, Machine, Network
 from tests.testbed.rootfs import BINDINGS, JOB_USER, SERVICE_USER
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 
 _EVERY_MACHINE = f"""
 LINUX_KERNEL_TUNING_SCRIPT =
@@ -62,8 +58,6 @@ SHORT_LEASE = "job_lease_duration = 20"
 """For a job whose worker is to die: what htcondor-head.conf sets, only smaller. A shadow whose worker does not answer
 waits for its end, whatever it is told (measured: condor_vacate_job, also -fast, condor_hold and condor_qedit -forward).
 A busy machine may be late for it, so that other jobs have a long one."""
-PATIENCE_SECONDS = 240.0
-"""A bound against hangs, for two processors that run several pools."""
 
 
 class HtcondorPool(BatchTestbed):
@@ -92,34 +86,24 @@ class HtcondorPool(BatchTestbed):
 
     def user_data(self) -> str:
         """Return the example user data with the pool's token, before elastiq's substitutions."""
-        text = (EXAMPLES / "htcondor-worker.sh").read_text(encoding="utf-8")
-        text, replaced = re.subn(r"^pool_token=''$", f"pool_token='{self.worker_token}'", text, flags=re.MULTILINE)
-        assert replaced == 1
-        return text
+        return filled_in("htcondor-worker.sh", pool_token=self.worker_token)
 
     def start_worker(
         self, instance_id: str, address: str, user_data: str | bytes, configuration: str = "", *, lane: str = ""
     ) -> Machine:
         """Start the VM `instance_id` of the cloud, whose image has HTCondor installed and `configuration` in it."""
-        if isinstance(user_data, bytes):
-            user_data = user_data.decode()
         if lane:
             configuration += f'Lane = "{lane}"\nSTARTD_ATTRS = $(STARTD_ATTRS) Lane\n'
-        return self.network.start(
+        return self.start(
             instance_id,
             address,
-            script=user_data,
+            user_data,
+            files=[(_CONFIG + "90-testbed.conf", self._worker_configuration + configuration, 0o644)],
             metadata={
-                "/latest/meta-data/instance-id": instance_id,
                 "/latest/meta-data/local-ipv4": address,
                 "/latest/meta-data/local-hostname": f"{instance_id}.{DOMAIN}",
             },
-            files=[(_CONFIG + "90-testbed.conf", self._worker_configuration + configuration, 0o644)],
         )
-
-    def substituted_user_data(self) -> str:
-        """Return `user_data()` as elastiq would send it, for workers that no elastiq launches."""
-        return self.user_data().replace("%ipv4%", HEAD_ADDRESS).replace("%fqdn%", f"head.{DOMAIN}")
 
     def submit(
         self,
@@ -187,10 +171,6 @@ class HtcondorPool(BatchTestbed):
         """Return the finished jobs, likewise."""
         return self._jobs("condor_history")
 
-    def wait_all(self) -> None:
-        """Wait until no job is left in the queue."""
-        wait_until(lambda: not self.queue(), "all jobs are finished", detail=self.queue)
-
     def job_starts(self) -> dict[str, int]:
         """Return how often each job, finished or not, was started."""
         jobs = self.queue() + self.finished()
@@ -211,19 +191,8 @@ class HtcondorPool(BatchTestbed):
         """Return the instance ids of the workers that the collector knows."""
         return {slot["EC2InstanceId"] for slot in self.slots() if "EC2InstanceId" in slot}
 
-    def wait_joined(self, instance_ids: Iterable[str]) -> None:
-        """Wait until the collector knows just these workers."""
-        expected = set(instance_ids)
-        wait_until(lambda: self.joined() == expected, f"workers {expected} are joined", detail=self.joined)
-
-    def logs(self) -> str:
-        """Return the end of every log of every machine, dead ones included, to be shown when a test fails."""
-        parts = []
-        for path in sorted(self.network.directory.glob("*/log/*")):
-            if path.name == "console" or path.name.endswith("Log"):
-                tail = path.read_text(encoding="utf-8", errors="replace")[-3000:]
-                parts.append(f"--- {path.relative_to(self.network.directory)}\n{tail}")
-        return "\n".join(parts)
+    def is_log(self, name: str) -> bool:
+        return name == "console" or name.endswith("Log")
 
     def _jobs(self, *command: str) -> list[dict[str, Any]]:
         attributes = "JobStatus,ClusterId,ProcId,NumJobStarts"
@@ -233,32 +202,3 @@ class HtcondorPool(BatchTestbed):
 
 BINDINGS_ENVIRONMENT = {"PYTHONPATH": BINDINGS}
 """With this a Python on the head node imports the newest htcondor2; without it, the one of Debian's HTCondor."""
-
-
-def wait_until(
-    condition: Callable[[], object],
-    what: str,
-    timeout_seconds: float = PATIENCE_SECONDS,
-    detail: Callable[[], object] | None = None,
-) -> None:
-    """Wait until `condition` holds. Raise AssertionError with `what`, and `detail` if given, if it never does."""
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            seen = f": {detail()}" if detail else ""
-            raise AssertionError(f"not within {timeout_seconds} s: {what}{seen}")
-        time.sleep(0.2)
-
-
-def end_jobs(batch: BatchTestbed, job: str = "") -> None:
-    """Let all jobs be done well before their time, until none, or nothing of `job`, is left in the queue.
-
-    What a job runs is `sleep SECONDS || :`; it may be said to run a moment before it does.
-    """
-
-    def are_done() -> bool:
-        for machine in batch.network.machines:
-            machine.run("pkill", "-x", "-u", f"{JOB_USER},nobody", "sleep", check=False)
-        return not (batch.is_unfinished(job) if job else batch.queue())
-
-    wait_until(are_done, "the jobs are done", detail=batch.queue)
