@@ -138,7 +138,8 @@ def _watch(fuse: _Fuse) -> None:
             setattr(owner, method, _wrapped(fuse, step, getattr(owner, method)))
     state = importlib.import_module("elastiq.state").State
     state.save = _watched_save(fuse, state.save)
-    state._transaction = _watched_transaction(fuse, state._transaction)
+    database = importlib.import_module("elastiq.state.database").Database
+    database.transaction = _watched_transaction(fuse, database.transaction)
 
 
 def _wrapped(fuse: _Fuse, step: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -168,9 +169,9 @@ def _watched_save(fuse: _Fuse, function: Callable[..., None]) -> Callable[..., N
 
 def _watched_transaction(fuse: _Fuse, function: Callable[..., Any]) -> Callable[..., Any]:
     @contextlib.contextmanager
-    def transaction(self: Any) -> Iterator[None]:
-        with function(self):
-            yield
+    def transaction(self: Any) -> Iterator[Any]:
+        with function(self) as execute:
+            yield execute
             fuse.meet(getattr(_saving, "step", ""), "middle")
 
     return transaction

@@ -255,7 +255,7 @@ class Head:
 
     def open_intents(self) -> int:
         """Return how many launches have an unknown outcome, by the state database."""
-        return len(self._column("SELECT token FROM intents"))
+        return len(self._column("SELECT token FROM launches"))
 
     def _column(self, query: str) -> list[Any]:
         path = self.state / "elastiq.db"

@@ -152,8 +152,9 @@ def test_full_disk(tmp_path: Path) -> None:
     state = State(tmp_path, 1000.0)
     before = Memory(vms={"i-00000001": VmRecord("i-00000001", joined_at=900.0)})
     state.save(before)
-    pages = state._database.execute("PRAGMA page_count").fetchone()[0]
-    state._database.execute(f"PRAGMA max_page_count = {pages}")
+    with state.database.transaction() as execute:
+        pages = execute("PRAGMA page_count", ()).fetchone()[0]  # type: ignore[attr-defined]
+        execute(f"PRAGMA max_page_count = {pages}", ())
     many = {f"i-{number:08x}": VmRecord(f"i-{number:08x}") for number in range(2000)}
     with pytest.raises(StateError, match="full"):
         state.save(Memory(vms=many))

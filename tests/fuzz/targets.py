@@ -18,7 +18,6 @@ from xml.etree import ElementTree
 
 from botocore.awsrequest import AWSResponse
 
-from elastiq import cli
 from elastiq.config import ini
 from elastiq.ec2 import Ec2, Limits
 from elastiq.ec2.client import ClientMaker
@@ -29,6 +28,7 @@ from elastiq.model import Demand, Observation, Policy, Pool, Worker
 from elastiq.planning.plan import plan
 from elastiq.plugins import htcondor, htcondor_parse, loading, slurm_parse
 from elastiq.plugins.sandbox import SandboxBatch
+from elastiq.report.status import picture
 from elastiq.sandbox.spool import FOLDERS, Spool
 from elastiq.state import State, read_decisions, read_report
 from tests.unit.fakes import settings_with
@@ -222,28 +222,28 @@ def state_file(data: bytes) -> None:
         read_decisions(place, 0)
 
 
-FACTS = ("breakers", "capacities", "former", "refused_features", "report", "unforgotten")
+FACTS = ("breakers", "capacities", "once_own", "refused_features", "report", "to_forget")
 
 
 def state_rows(data: bytes) -> None:
     """A sound database with any text in its rows: a VM, a launch, and the facts, separated by NULs."""
     texts = [part.decode("utf-8", "replace") for part in data.split(b"\0")]
-    texts += [""] * (5 + len(FACTS) - len(texts))
+    texts += [""] * (2 + len(FACTS) - len(texts))
     with directory() as place:
         State(place, NOW).close()
         database = sqlite3.connect(place / "elastiq.db")
         if texts[0]:
             database.execute("INSERT INTO vms VALUES ('i-1', ?)", (texts[0],))
         if texts[1]:
-            database.execute("INSERT OR IGNORE INTO intents VALUES (?, ?, ?, ?)", texts[1:5])
-        for name, text in zip(FACTS, texts[5:]):
+            database.execute("INSERT INTO launches VALUES ('token', ?)", (texts[1],))
+        for name, text in zip(FACTS, texts[2:]):
             if text:
                 database.execute("INSERT INTO facts VALUES (?, ?)", (name, text))
         database.commit()
         database.close()
         report = read_report(place)
         if report is not None:
-            cli._picture(report, int(NOW * 1_000_000))
+            picture(report, int(NOW * 1_000_000))
         try:
             state = State(place, NOW)
             memory = use(state)
@@ -371,10 +371,7 @@ _SLOT = (
 _VM = b'{"id": "i-1", "pool": "default", "launched_at": 5.0, "state": "running", "joined_at": null, "tagged": true}'
 _ROWS = (
     _VM,
-    b"token",
-    b"default",
-    b"2",
-    b"999.5",
+    b'{"token": "token", "pool": "default", "count": 2, "requested_at": 999.5, "image_id": "ami-1"}',
     b'{"default": {"failed_boots": 3, "paused_until": 5.0, "reason": "r"}}',
     b'{"default": {"cpus": 4, "memory_mb": 8000}}',
     b'["i-0"]',

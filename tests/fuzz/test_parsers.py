@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from elastiq import state
 from elastiq.errors import BatchError
 from elastiq.memory import Breaker, Intent, VmRecord
 from elastiq.model import Shape
 from elastiq.sandbox.spool import Job, WorkerRecord, parse
+from elastiq.state import records
 from tests.fuzz.targets import SEEDS, TARGETS
 
 FUZZED_ELSEWHERE = {"configuration", "htcondor_total"}
@@ -115,4 +115,4 @@ def test_no_text_of_the_sandbox_names_a_file_elsewhere(name: str) -> None:
 
 def test_no_field_of_the_state_goes_unchecked() -> None:
     kinds = {str(field.type) for kind in (Breaker, Intent, Shape, VmRecord) for field in fields(kind)}
-    assert kinds <= set(state._TYPES)
+    assert kinds <= set(records.TYPES)

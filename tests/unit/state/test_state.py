@@ -14,7 +14,7 @@ from elastiq.decisions import Decision, End, Kind, Outcome, Reason, Token
 from elastiq.errors import StateError
 from elastiq.memory import Breaker, Departed, Intent, Memory, VmRecord
 from elastiq.model import InstanceState, Shape
-from elastiq.state import State, read_report
+from elastiq.state import State, read_decisions, read_report
 
 NOW = 1_000_000.0
 MEMORY = Memory(
@@ -142,7 +142,7 @@ def test_a_failed_save_changes_nothing_and_is_tried_again(tmp_path: Path) -> Non
 
 
 def test_decisions_are_kept_and_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("elastiq.state.DECISIONS_KEPT", 5)
+    monkeypatch.setattr("elastiq.state.history.DECISIONS_KEPT", 5)
     state = State(tmp_path, NOW)
     decision = Decision(Kind.LAUNCH, Reason(Token.NO_ROOM, "8 jobs wait"), count=2)
     for number in range(9):
@@ -239,3 +239,35 @@ def test_a_launch_in_the_future_may_have_joined_meanwhile(tmp_path: Path) -> Non
     state.close()
     record = reopen(tmp_path, NOW - 3600).vms["i-1"]
     assert (record.launched_at, record.joined_at, record.lost_since) == (NOW - 3600, NOW - 3600, NOW - 3600)
+
+
+RECORDED = Path(__file__).parents[1] / "recorded/state/2.0.0.sql"
+"""A database that 2.0.0 wrote before launches were records, by `.dump` of sqlite3."""
+
+
+def test_a_database_of_before_launches_were_records_is_taken_over(tmp_path: Path) -> None:
+    database = sqlite3.connect(tmp_path / "elastiq.db")
+    database.executescript(RECORDED.read_text())
+    database.close()
+    now = 1_700_000_000.0
+    for _ in range(2):
+        state = State(tmp_path, now)
+        assert not state.damaged
+        memory = state.load(now)
+        assert set(memory.vms) == {"i-1", "i-2"}
+        assert (memory.vms["i-1"].worker_name, memory.vms["i-1"].joined_at) == ("w1", now - 800)
+        assert (memory.vms["i-2"].closed, memory.vms["i-2"].terminate_tries) == (True, 2)
+        assert [replace(intent, restarted_at=0.0) for intent in memory.intents] == [
+            Intent("t2", "default", 3, now - 60, "m1.small", "ami-1"),
+            Intent("t3", "default", 1, now - 30),
+        ]
+        breaker = memory.breakers["default"]
+        assert (breaker.failed_boots, breaker.trips, breaker.refusals, breaker.reason) == (3, 1, 2, "no capacity")
+        assert memory.capacities == {"m1.small": Shape(4, 8000, 20000, 1)}
+        assert (memory.once_own, memory.tokens_shown) == (("i-0", "t0"), True)
+        assert memory.to_forget["i-00"].worker_name == "w0"
+        assert state.refused_features("http://cloud|r|") == {"TagSpecifications"}
+        state.save(memory)
+        state.close()
+    assert read_report(tmp_path) == {"pid": 4711, "summary": "jobs 0 waiting"}
+    assert [(row["kind"], row["token"]) for row in read_decisions(tmp_path, 0)] == [("launch", ""), ("hold", "")]
