@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "elastiq"
+TOP = Path(__file__).parents[2]
+PACKAGE = TOP / "elastiq"
 
 FLOORS = (
     ("cli",),
@@ -33,6 +34,24 @@ MOST_LINES_OF_FUNCTION = 60
 
 PLANNING = {"model", "memory", "decisions", "planning"}
 """All that the rooms of pure decisions know."""
+
+TESTED_ELSEWHERE = {
+    "config/__init__.py": "tests/unit/config/test_load.py",
+    "config/__main__.py": "tests/docs/test_options.py",
+    "config/sections.py": "tests/unit/config/test_options.py",
+    "decisions.py": "tests/docs/test_reasons.py",
+    "ec2/__init__.py": "tests/dialects",
+    "errors.py": "tests/unit/ec2/test_errors.py",
+    "planning/patience.py": "tests/unit/planning/test_breaker.py",
+    "planning/words.py": "tests/docs/test_decisions.py",
+    "process/pidfile.py": "tests/process/test_pidfile.py",
+    "process/systemd.py": "tests/process/test_foreground.py",
+    "sandbox/hypervisor.py": "tests/process_sandbox",
+    "sandbox/worker.py": "tests/process_sandbox",
+    "sim": "tests/sim",
+}
+"""Where files have no test at the mirrored place, because it takes processes, an endpoint, a page or years of simulated
+time to test them, or because they are words and numbers of others."""
 
 
 def sources() -> list[Path]:
@@ -184,3 +203,31 @@ def test_only_the_core_catches_everything(path: Path) -> None:
         and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id == "Exception"))
     ]
     assert len(broad) <= (1 if path.name == "core.py" else 0), f"{path.name}: {broad}"
+
+
+def has_logic(path: Path) -> bool:
+    """Return whether any function of a file does something: those of a Protocol have a docstring alone."""
+    functions = [node for node in nodes(path) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    return any(len(one.body) > 1 or ast.get_docstring(one) is None for one in functions)
+
+
+def mirrored(path: Path) -> Path:
+    """Return where the unit tests of a file are."""
+    folder = path.parent.relative_to(PACKAGE)
+    name = path.parent.name if path.name == "__init__.py" else path.stem.strip("_")
+    return TOP / "tests" / "unit" / folder / f"test_{name}.py"
+
+
+@each_source
+def test_the_unit_tests_of_a_file_are_where_it_is(path: Path) -> None:
+    name = path.relative_to(PACKAGE)
+    places = [TESTED_ELSEWHERE[key] for key in (str(name), name.parts[0]) if key in TESTED_ELSEWHERE]
+    if places:
+        assert not mirrored(path).exists(), "tested where it is after all: take it out of TESTED_ELSEWHERE"
+        assert (TOP / places[0]).exists()
+    elif has_logic(path):
+        assert mirrored(path).exists(), f"{name} has no {mirrored(path).relative_to(TOP)}"
+
+
+def test_what_is_tested_elsewhere_is_there() -> None:
+    assert all((PACKAGE / name).exists() for name in TESTED_ELSEWHERE)

@@ -1,0 +1,47 @@
+"""Which worker runs on which VM."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from elastiq.memory import VmRecord
+from elastiq.model import Worker
+from elastiq.planning.matching import match_workers
+
+NOW = 1_000_000.0
+RECORD = VmRecord("i-00000001", launched_at=NOW - 5000, address="10.0.0.5", name="ip-10-0-0-5.cloud")
+
+
+@pytest.mark.parametrize(
+    ("worker", "matches"),
+    [
+        (Worker("any", instance_id="i-00000001"), True),
+        (Worker("any", instance_id="i-other", address="10.0.0.5"), False),
+        (Worker("any", address="10.0.0.5"), True),
+        (Worker("ip-10-0-0-5.pool"), True),
+        (Worker("10-0-0-5.pool"), True),
+        (Worker("any", address="10.0.0.6"), False),
+        (Worker("any", address="10.0.0.5", idle_seconds=9000.0), False),
+    ],
+)
+def test_worker_to_vm(worker: Worker, matches: bool) -> None:
+    assert bool(match_workers([worker], [RECORD], NOW)) is matches
+
+
+def test_an_address_of_two_vms_matches_neither() -> None:
+    other = replace(RECORD, id="i-00000002", name="")
+    assert not match_workers([Worker("any", address="10.0.0.5")], [RECORD, other], NOW)
+
+
+def test_two_workers_on_one_vm_are_not_known_to_be_idle() -> None:
+    workers = [Worker("a", RECORD.id, idle_seconds=50.0), Worker("b", RECORD.id, jobs=1)]
+    found = match_workers(workers, [RECORD], NOW)[RECORD.id]
+    assert (found.jobs, found.idle_seconds) == (1, None)
+
+
+def test_a_vm_that_has_joined_keeps_its_worker_when_the_wall_clock_went_back() -> None:
+    """Found by the simulator: times in the future become now, so that the VM seemed younger than its worker."""
+    idle = Worker("any", address="10.0.0.5", idle_seconds=9000.0)
+    assert match_workers([idle], [replace(RECORD, launched_at=NOW, joined_at=NOW)], NOW)
