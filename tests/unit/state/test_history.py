@@ -1,0 +1,35 @@
+"""The last decisions, and the report for `status`."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from elastiq.decisions import Decision, End, Kind, Outcome, Reason, Token
+from elastiq.state import State, read_report
+from tests.unit.state.rig import NOW
+
+
+def test_decisions_are_kept_and_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elastiq.state.history.DECISIONS_KEPT", 5)
+    state = State(tmp_path, NOW)
+    decision = Decision(Kind.LAUNCH, Reason(Token.NO_ROOM, "8 jobs wait"), count=2)
+    for number in range(9):
+        state.record(NOW + number, decision, Outcome(decision, End.DONE, f"launched {number}"))
+    state.close()
+    database = sqlite3.connect(tmp_path / "elastiq.db")
+    rows = database.execute("SELECT kind, reason, detail FROM decisions ORDER BY number").fetchall()
+    database.close()
+    assert rows == [("launch", "8 jobs wait", f"launched {number}") for number in range(4, 9)]
+
+
+def test_the_report_is_read_without_the_daemon_and_nothing_is_made(tmp_path: Path) -> None:
+    assert read_report(tmp_path) is None
+    assert not list(tmp_path.iterdir())
+    state = State(tmp_path, NOW)
+    state.save_report({"summary": "nothing to do"})
+    assert read_report(tmp_path) == {"summary": "nothing to do"}
+    state.close()
+    assert read_report(tmp_path) == {"summary": "nothing to do"}
