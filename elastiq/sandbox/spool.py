@@ -24,21 +24,19 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, TypeVar
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError
+from elastiq.state.records import from_dict
 
 LOCK_TIMEOUT_SECONDS = 30.0
 """The lock is held for milliseconds, or seconds where processor or disk are busy; whoever holds it longer is stopped or
 stuck."""
 
 FOLDERS = ("queue", "held", "running", "done", "workers", "closed")
-
-LARGEST_NUMBER = 10**15
-"""No time or size comes near it."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -81,22 +79,14 @@ class WorkerRecord:
 
 Record = TypeVar("Record", Job, WorkerRecord)
 
-JSON_TYPES = {
-    "str": (str,),
-    "int": (int,),
-    "float": (float, int),
-    "int | None": (int, type(None)),
-    "list[str]": (list,),
-}
-
 
 def parse(kind: type[Record], text: str, where: str) -> Record:
     """Return the job or worker that `text` describes. Raise BatchError that names `where` if it is damaged."""
     try:
-        record = kind(**json.loads(text, parse_constant=int))
-        for field in fields(kind):
-            if type(getattr(record, field.name)) not in JSON_TYPES[str(field.type)]:
-                raise TypeError(f"{field.name} is {getattr(record, field.name)!r}")
+        values = json.loads(text)
+        record = from_dict(kind, values)
+        if not values.keys() <= asdict(record).keys():
+            raise ValueError("a field that cannot be")
         numbers: tuple[float, ...]
         if isinstance(record, Job):
             names, numbers = (record.id, record.after), (record.memory_mb, record.submitted_at, record.not_before)
@@ -105,11 +95,11 @@ def parse(kind: type[Record], text: str, where: str) -> Record:
         # Files are named by these; the second may be empty.
         if not NAME.fullmatch(names[0]) or (names[1] and not NAME.fullmatch(names[1])):
             raise ValueError("a name that cannot be")
-        if record.cpus < 1 or not all(0 <= number < LARGEST_NUMBER for number in numbers):
+        if record.cpus < 1 or min(numbers) < 0:
             raise ValueError("a number that cannot be")
         if isinstance(record, Job) and not all(isinstance(word, str) for word in record.command):
             raise TypeError("a command is a list of strings")
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BatchError(f"{where} is damaged ({str(error)[:100]}); mend or remove it") from error
     return record
 

@@ -17,11 +17,13 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "str": (str,),
     "str | None": (str, type(None)),
     "int": (int,),
+    "int | None": (int, type(None)),
     "float": (float, int),
     "float | None": (float, int, type(None)),
     "bool": (bool,),
     "InstanceState": (InstanceState,),
     "tuple[str, ...]": (tuple,),
+    "list[str]": (list,),
 }
 """What values a field may have, by its annotation."""
 
