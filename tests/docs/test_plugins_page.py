@@ -3,6 +3,8 @@ contract on the example."""
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
 import re
 import subprocess
@@ -65,6 +67,17 @@ def configuration(directory: Path) -> Path:
     )
     path.chmod(0o600)
     return path
+
+
+def test_what_a_plugin_may_import_is_there_and_is_all_that_the_example_imports() -> None:
+    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(elastiq[\w.]*)` \| (.*) \|$", page, re.MULTILINE)
+    offered = {module: set(re.findall(r"`(\w+)`", names)) for module, names in rows}
+    for name, parts in offered.items():
+        assert parts <= set(dir(importlib.import_module(name))), name
+    imports = [node for node in ast.walk(ast.parse(example())) if isinstance(node, ast.ImportFrom)]
+    used = {(node.module, alias.name) for node in imports for alias in node.names if "elastiq" in str(node.module)}
+    assert used <= {(name, part) for name, parts in offered.items() for part in parts} | {("elastiq.plugins", "kit")}
 
 
 def test_the_example_is_short() -> None:
