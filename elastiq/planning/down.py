@@ -159,19 +159,23 @@ def _at_work(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer |
 def _never_joined(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
     # Patience is counted up to when the workers were last looked at: one may have joined since.
     late = fleet.seen_at - record.awaited_since > fleet.policy.estimated_vm_deploy_time_s
-    if worker is not None or record.joined_at is not None:
+    if worker is not None or record.joined_at is not None or not late:
         return None
-    if late:
-        return Answer(words.never_joined(record, fleet.policy), goes=True, is_failed_boot=True)
-    return _stays(Token.STILL_BOOTING, record, worker)
+    return Answer(words.never_joined(record, fleet.policy), goes=True, is_failed_boot=True)
 
 
 def _worker_lost(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    if worker is not None or record.lost_since is None:
+        return None
+    if fleet.seen_at - record.lost_since <= fleet.policy.lost_worker_time_s:
+        return None
+    return Answer(words.worker_lost(record, fleet.policy), goes=True)
+
+
+def _awaited(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
     if worker is not None:
         return None
-    if record.lost_since is not None and fleet.seen_at - record.lost_since > fleet.policy.lost_worker_time_s:
-        return Answer(words.worker_lost(record, fleet.policy), goes=True)
-    return _stays(Token.WORKER_OUT_OF_SIGHT, record, worker)
+    return _stays(Token.STILL_BOOTING if record.joined_at is None else Token.WORKER_OUT_OF_SIGHT, record, worker)
 
 
 RULES: tuple[Callable[[Fleet, VmRecord, Worker | None], Answer | None], ...] = (
@@ -185,6 +189,7 @@ RULES: tuple[Callable[[Fleet, VmRecord, Worker | None], Answer | None], ...] = (
     _at_work,
     _never_joined,
     _worker_lost,
+    _awaited,
 )
 """In this order: the first one that answers decides. A VM on which none does has an idle worker."""
 
