@@ -45,7 +45,7 @@ class VmRecord:
     tagged: bool = False
     """True once the cloud has shown elastiq's own tag on it."""
     restarted_at: float = 0.0
-    """If it has not joined: when the daemon was last started since its launch; patience with it begins anew then."""
+    """If it has not joined: when the daemon was last started since its launch; patience with it starts over then."""
     missing_since: float | None = None
     """Since when the cloud's listings have left it out."""
     joined_at: float | None = None
@@ -143,7 +143,7 @@ class Intent:
     unseen_since: float | None = None
     """Since when listings have left out VMs of it that should have turned up by then. Not kept across restarts."""
     restarted_at: float = 0.0
-    """When the daemon was last started since; patience with it begins anew then. Not kept across restarts."""
+    """When the daemon was last started since; patience with it starts over then. Not kept across restarts."""
     lookalikes: tuple[str, ...] = ()
     """VMs that may be of it, where the cloud shows neither token nor tag. They count, and nothing is done to them. Not
     kept across restarts."""

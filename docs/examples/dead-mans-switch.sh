@@ -27,7 +27,7 @@
 silent_seconds=${SILENT_SECONDS:-3600}                  # how long the head node must have been silent
 head_port=${HEAD_PORT:-9618}                            # its TCP port that must answer (HTCondor's collector)
 every_seconds=${EVERY_SECONDS:-60}                      # pause between checks with --loop
-gap_seconds=${GAP_SECONDS:-600}                         # after a longer pause (VM suspended) the count begins anew
+gap_seconds=${GAP_SECONDS:-600}                         # after a longer pause (VM suspended) the count starts over
 probe=${PROBE:-}                                        # a command instead of the port: succeeds if the head is there
 job_check=${JOB_CHECK:-}                                # a command: exit 0 if a job runs here, 1 if none, else unknown
 worker_process=${WORKER_PROCESS-condor_startd}          # starts jobs; held still during the last look

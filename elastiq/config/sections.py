@@ -83,7 +83,7 @@ class ElastiqOptions:
     cluster_name: str = option(
         "",
         "Name of this cluster, in the tag elastiq:cluster of its VMs: it tells them from those of other clusters in "
-        "the same account, so no two clusters may share it. Set it if the head node may be set up anew or renamed "
+        "the same account, so no two clusters may share it. Set it if the head node may be set up again or renamed "
         "while VMs run. It is made of letters, digits and the characters . _ : / + = @ and -.",
         pattern=r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}",
         new=True,

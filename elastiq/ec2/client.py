@@ -201,7 +201,7 @@ class ClientMaker:
         return client
 
     def forget_credentials(self) -> None:
-        """Have the next client look for them anew: botocore reads files and the environment once for a session, and
+        """Have the next client look for them again: botocore reads files and the environment once for a session, and
         goes on with keys that have been replaced since, or with none.
         """
         with self._lock:

@@ -26,7 +26,7 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
     if end is End.DONE and decision.kind is Kind.TERMINATE:
         record = replace(record, terminated_at=now, terminate_tries=0)
     elif end in (End.DONE, End.REFUSED):
-        # If the close took effect, that may be why the worker is out of sight: then patience with it begins anew.
+        # If the close took effect, that may be why the worker is out of sight: then patience with it starts over.
         lost_since = None if record.closed else record.lost_since
         record = replace(record, closing_at=None, closed=False, terminate_tries=0, lost_since=lost_since)
         if end is End.REFUSED:

@@ -74,7 +74,7 @@ class BatchSystem(Protocol):
           any such thing is there; in doubt it is 1.
         - `idle_seconds` is None while `jobs` is not 0, and else the time since the last job ended there, or since the
           machine joined if it never had one: by the clock of one machine, and never more than the truth. A job that
-          came and went between two calls begins it anew.
+          came and went between two calls starts it over.
         - `closed` is True only if no job can start there until somebody reopens it, whoever closed it. Of a closed
           worker that still ends jobs, `jobs` is not 0.
         - `closed_by_other` is True only if `closed` is, and the batch system says that somebody else than elastiq
@@ -89,7 +89,7 @@ class BatchSystem(Protocol):
         """Close `worker` if and only if no job runs there; atomically, by the batch system itself.
 
         Of `worker` only `name`, `instance_id` and `address` count; the rest is a picture of some time ago. It may have
-        left the batch system, or never have joined (then `name` is empty): look anew. If it is listed after all, close
+        left the batch system, or never have joined (then `name` is empty): look again. If it is listed after all, close
         it like any other. If it is not, return CLOSED if the batch system believes no job to run on it, otherwise BUSY.
         It is never another VM that has got its name or address since.
 

@@ -127,7 +127,7 @@ def later_faults(before: Sequence[Worker], after: Sequence[Worker], elapsed_seco
         said = f"{label(one)}: idle_seconds went from {one.idle_seconds:.1f} to {other.idle_seconds:.1f}"
         if grown > elapsed_seconds + REPORT_LAG_SECONDS:
             faults.append(f"{said} in {elapsed_seconds:.1f} s: is the unit wrong, or are they two machines' clocks?")
-        # A job that came and went in between begins the idle time anew: then it is shorter than the time between.
+        # A job that came and went in between starts the idle time over: then it is shorter than the time between.
         if grown < -SLACK_SECONDS and other.idle_seconds > elapsed_seconds + SLACK_SECONDS:
             faults.append(f"{said}: no job can have run since")
     return faults

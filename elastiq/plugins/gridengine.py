@@ -4,8 +4,8 @@ An execution host says which VM it is by complexes that docs/examples/gridengine
 there which queues it has disabled, so that it knows its own closings from other people's also after a restart. Works
 with Son of Grid Engine 8.1 and its relatives. Commands are found by PATH; the daemon's user has to be a manager.
 
-Grid Engine has no idle clock. The plugin takes the time itself, from when it first saw a host without a job, and begins
-anew when a line of the host turns up in the accounting file, which the batch system writes for every job that ends: a
+Grid Engine has no idle clock. The plugin takes the time itself, from when it first saw a host without a job, and starts
+over when a line of the host turns up in the accounting file, which the batch system writes for every job that ends: a
 job between two looks is not missed. So it never says more than the truth, and starts from zero with the process.
 """
 
@@ -101,8 +101,8 @@ class GridEngine:
         workers = []
         for host in hosts:
             key = (host.name, host.instance_id)
-            anew = host.jobs or ended is None or host.name.lower() in ended
-            self._idle_since[key] = now if anew else idle_since.get(key, now)
+            starts_over = host.jobs or ended is None or host.name.lower() in ended
+            self._idle_since[key] = now if starts_over else idle_since.get(key, now)
             seen = host.worker().free if not host.jobs else full.get(key)
             if seen:
                 self._full[key] = seen
@@ -269,7 +269,7 @@ class _Accounting:
         """Return what to say about the file."""
         if os.access(self._path, os.R_OK) or (self._path.parent.is_dir() and not self._path.exists()):
             return f"jobs that end are seen in {self._path}"
-        return f"{self._path} can NOT be read: a job between two looks does not begin the idle time anew"
+        return f"{self._path} can NOT be read: a job between two looks does not start the idle time over"
 
 
 def _count_jobs(timeout_seconds: float) -> str:

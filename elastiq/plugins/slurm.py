@@ -98,7 +98,7 @@ class Slurm:
 
     def close(self, worker: Worker) -> Closing:
         deadline = self._deadline()
-        nodes = self._nodes(deadline, worker, anew=True)
+        nodes = self._nodes(deadline, worker, again=True)
         self._delete_left_overs(nodes, deadline)
         node = _find(worker, nodes)
         if node is None:
@@ -113,7 +113,7 @@ class Slurm:
         if node.worker.closed_by_other:
             raise BatchError(f"{label(worker)} was drained by somebody else, not by elastiq: {node.reason[:200]}")
         if not node.drained_by_elastiq:
-            # What Slurm has drained itself stays so: it is not drained anew, and opened again, over the end of a job.
+            # What Slurm has drained itself stays so: it is not drained again, and opened again, over the end of a job.
             if node.worker.jobs or (node.worker.closed and self._has_jobs(node, deadline)):
                 return Closing.BUSY
             self._change(node, "state=drain", f"reason={node.reason_to_close}", deadline=deadline)
@@ -175,12 +175,12 @@ class Slurm:
     def _deadline(self) -> Deadline:
         return Deadline(self._clock, self._timeout_seconds, "Slurm")
 
-    def _readable(self, deadline: Deadline, *, anew: bool = False) -> tuple[str, ...]:
+    def _readable(self, deadline: Deadline, *, again: bool = False) -> tuple[str, ...]:
         """Return the words to put before commands that read, so that nothing is hidden from them.
 
         Raise BatchError if there is no way: a user from whom jobs and nodes are hidden is told that there are none.
         """
-        if self._reading is None or anew:
+        if self._reading is None or again:
             answer = run(["scontrol", "show", "config"], deadline.remaining())
             private = re.search(r"^PrivateData\s*=\s*(\S+)", answer, re.MULTILINE)
             owner = re.search(r"^SlurmUser\s*=\s*\S+\((\d+)\)", answer, re.MULTILINE)
@@ -199,9 +199,9 @@ class Slurm:
     def _server_time(self, deadline: Deadline) -> float:
         return parse_server_time(run(["sdiag"], deadline.remaining()))
 
-    def _nodes(self, deadline: Deadline, worker: Worker | None = None, *, anew: bool = False) -> tuple[Node, ...]:
+    def _nodes(self, deadline: Deadline, worker: Worker | None = None, *, again: bool = False) -> tuple[Node, ...]:
         """Return the nodes; of those that are down the hosts are looked up only if one of them may be `worker`."""
-        reading = self._readable(deadline, anew=anew)
+        reading = self._readable(deadline, again=again)
         now = self._server_time(deadline)
         nodes = parse_nodes(run([*reading, *_SHOW_NODES], deadline.remaining(), environment=_ENVIRONMENT), now)
         nodes, fault = _looked_up(nodes, deadline, down=False)

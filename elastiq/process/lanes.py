@@ -137,7 +137,7 @@ class Lane:
 
         `what` names the call in messages. If it is not answered in time it goes on. Asked for again with the same
         `key` it is waited for, or its answer returned if it came meanwhile, once. Only after OVERTAKE_SECONDS of
-        silence it is made anew beside the old one, and the first answer is taken. An act in between makes an answer
+        silence it is made again beside the old one, and the first answer is taken. An act in between makes an answer
         worthless.
 
         Raise LaneBusyError if there is no answer in time, or at once if another call is still unanswered and must not
@@ -149,7 +149,7 @@ class Lane:
     def act(self, what: str, function: Callable[[], Answer], key: str = "", *, extra_seconds: float = 0.0) -> Answer:
         """Run `function`, which changes something, in the lane's thread; return or raise what it does.
 
-        Without a key a late answer is dropped, and the act is made anew when asked for again: it says how things
+        Without a key a late answer is dropped, and the act is made again when asked for again: it says how things
         were, not how they are. With a key (of an act that is done only once, a launch) the answer is kept until it
         is collected by the same key, even if the call had been given up, which happens `extra_seconds` later than to
         others.

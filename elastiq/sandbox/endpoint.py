@@ -1,6 +1,6 @@
 """The sandbox's cloud: moto's EC2 on a free port of the loopback interface, made to behave where moto does not.
 
-moto 5.2.5 launches MinCount VMs whatever MaxCount says, and launches anew when a ClientToken is repeated; real clouds
+moto 5.2.5 launches MinCount VMs whatever MaxCount says, and launches again when a ClientToken is repeated; real clouds
 do neither. `python -m elastiq.sandbox.endpoint` prints its URL and serves until its standard input ends.
 """
 
