@@ -40,6 +40,8 @@ class Room:
 
     def take(self, shape: Shape, jobs: int) -> int:
         """Put up to `jobs` jobs of `shape` here; return how many found room."""
+        if self.free is not None and self.free.cpus < shape.cpus:
+            return 0  # most rooms are full, and that is the quickest way to see it
         taken = min(jobs, self.jobs, UNLIMITED if self.free is None else _how_many(shape, self.free))
         self.jobs -= taken
         if self.free is not None and taken:

@@ -14,6 +14,9 @@ NAMES_SHOWN = 5
 GROUPS_SHOWN = 3
 """Of jobs, in one reason."""
 
+_MEANINGS = {token: token.meaning[0].lower() + token.meaning[1:].rstrip(".") for token in Token}
+"""What tokens mean, as parts of a sentence."""
+
 
 def unreadable(observation: Observation) -> Reason | None:
     """Return why nothing is launched, or None if queue, workers and VMs are all known."""
@@ -201,7 +204,7 @@ def stays(token: Token, record: VmRecord, worker: Worker | None) -> Reason:
     """Return why a VM stays, in the words of the token's meaning, with how long its worker has been idle."""
     idle_seconds = worker.idle_seconds if worker else None
     numbers = {} if idle_seconds is None else {"idle_seconds": idle_seconds}
-    return Reason(token, token.meaning[0].lower() + token.meaning[1:].rstrip("."), record.id, numbers)
+    return Reason(token, _MEANINGS[token], record.id, numbers)
 
 
 def summary(figures: Figures, policy: Policy, decisions: Iterable[Decision]) -> str:
