@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
-from elastiq.memory import VmRecord
+from elastiq.memory import Stage, VmRecord
 from elastiq.model import InstanceState, Worker
 from elastiq.planning import patience, words
 from elastiq.planning.fleet import Fleet
@@ -107,7 +107,7 @@ def _stays(token: Token, record: VmRecord, worker: Worker | None) -> Answer:
 
 
 def _going(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
-    return None if record.terminated_at is None else _stays(Token.GOING, record, worker)
+    return _stays(Token.GOING, record, worker) if record.stage is Stage.GOING else None
 
 
 def _retry_later(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
@@ -121,7 +121,7 @@ def _closed_by_other(fleet: Fleet, record: VmRecord, worker: Worker | None) -> A
 
 
 def _unfinished(_fleet: Fleet, record: VmRecord, _worker: Worker | None) -> Answer | None:
-    if not record.leaving:
+    if record.stage is not Stage.LEAVING:
         return None
     return Answer(words.unfinished(record), goes=True, is_failed_boot=record.joined_at is None)
 
@@ -133,7 +133,7 @@ def _in_error(_fleet: Fleet, record: VmRecord, _worker: Worker | None) -> Answer
 
 
 def _not_listed(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
-    return None if record.missing_since is None else _stays(Token.NOT_LISTED, record, worker)
+    return _stays(Token.NOT_LISTED, record, worker) if record.stage is Stage.UNLISTED else None
 
 
 def _closed_for_long(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:

@@ -1,49 +1,52 @@
-"""What follows from what is remembered of a VM."""
+"""What is told of a VM by what is remembered of it."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from elastiq.memory import Intent, Memory, Stage, VmRecord
 from elastiq.model import InstanceState
 
-RUNNING = InstanceState.RUNNING
+JOINED = VmRecord("i-1", state=InstanceState.RUNNING, joined_at=5.0)
 
 
 @pytest.mark.parametrize(
-    ("record", "stage", "works", "counts", "may_reopen"),
+    ("record", "stage"),
     [
-        (VmRecord("i-1"), Stage.BOOTING, True, True, False),
-        (VmRecord("i-1", state=RUNNING, joined_at=5.0), Stage.WORKING, True, True, True),
-        (VmRecord("i-1", state=RUNNING, joined_at=5.0, lost_since=9.0), Stage.OUT_OF_SIGHT, True, True, True),
-        (VmRecord("i-1", state=RUNNING, joined_at=5.0, missing_since=9.0), Stage.UNLISTED, True, True, True),
-        (VmRecord("i-1", state=InstanceState.STOPPED), Stage.BROKEN, False, True, False),
-        (VmRecord("i-1", state=InstanceState.ERROR), Stage.BROKEN, False, True, False),
-        (VmRecord("i-1", state=RUNNING, joined_at=5.0, closing_at=9.0), Stage.LEAVING, False, True, True),
-        (VmRecord("i-1", state=RUNNING, joined_at=5.0, doomed=True), Stage.LEAVING, False, True, False),
-        (VmRecord("i-1", state=RUNNING, joined_at=5.0, terminated_at=9.0), Stage.GOING, False, True, False),
-        (VmRecord("i-1", state=InstanceState.STOPPING, terminated_at=9.0), Stage.GOING, False, False, False),
-        (VmRecord("i-1", state=InstanceState.STOPPING), Stage.BROKEN, False, True, False),
+        (VmRecord("i-1"), Stage.BOOTING),
+        (JOINED, Stage.WORKING),
+        (replace(JOINED, lost_since=7.0), Stage.OUT_OF_SIGHT),
+        (replace(JOINED, missing_since=7.0), Stage.UNLISTED),
+        (replace(JOINED, state=InstanceState.STOPPED), Stage.BROKEN),
+        (replace(JOINED, state=InstanceState.ERROR, missing_since=7.0), Stage.UNLISTED),
+        (replace(JOINED, closing_at=7.0, missing_since=7.0), Stage.LEAVING),
+        (replace(JOINED, doomed=True), Stage.LEAVING),
+        (replace(JOINED, closed=True, terminated_at=8.0), Stage.GOING),
     ],
+    ids=lambda value: value.value if isinstance(value, Stage) else "",
 )
-def test_the_life_of_a_vm(record: VmRecord, stage: Stage, works: bool, counts: bool, may_reopen: bool) -> None:
-    assert (record.stage, record.works, record.counts, record.may_reopen) == (stage, works, counts, may_reopen)
+def test_a_vm_is_at_one_stage_of_its_life(record: VmRecord, stage: Stage) -> None:
+    assert record.stage is stage
 
 
-def test_patience_with_a_boot_begins_again_with_the_daemon() -> None:
-    assert VmRecord("i-1", launched_at=5.0).awaited_since == 5.0
-    assert VmRecord("i-1", launched_at=5.0, restarted_at=9.0).awaited_since == 9.0
+def test_only_a_vm_that_the_cloud_says_is_on_its_way_out_does_not_count() -> None:
+    accepted = replace(JOINED, terminated_at=8.0)
+    assert JOINED.counts and accepted.counts
+    assert not replace(accepted, state=InstanceState.STOPPING).counts
+    assert replace(JOINED, state=InstanceState.STOPPING).counts, "nobody asked for its end"
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"), [({}, True), ({"joined_at": 5.0}, False), ({"failed_boot": True}, False)]
-)
-def test_how_a_boot_ends_is_open_until_it_is_known(values: dict[str, float], expected: bool) -> None:
-    assert VmRecord("i-1", **values).may_yet_join is expected  # type: ignore[arg-type]
+def test_a_worker_that_may_be_dying_is_not_reopened() -> None:
+    closed = replace(JOINED, closing_at=7.0, closed=True)
+    assert closed.may_reopen
+    for change in ({"doomed": True}, {"terminated_at": 8.0}, {"state": InstanceState.PENDING}):
+        assert not replace(closed, **change).may_reopen  # type: ignore[arg-type]
 
 
 def test_vms_of_a_launch_that_have_not_turned_up() -> None:
-    intent = Intent("t", "default", 2, 5.0)
-    assert Memory(vms={"i-1": VmRecord("i-1", token="t")}).unseen(intent) == 1
-    many = {f"i-{number}": VmRecord(f"i-{number}", token="t") for number in range(3)}
-    assert Memory(vms=many).unseen(intent) == 0
+    intent = Intent("t", "default", 2, 0.0)
+    assert Memory().unseen(intent) == 2
+    assert Memory(vms={"i-1": replace(JOINED, token="t")}).unseen(intent) == 1
+    assert Memory(vms={f"i-{n}": VmRecord(f"i-{n}", token="t") for n in range(3)}).unseen(intent) == 0
