@@ -267,17 +267,18 @@ def _take_single(rest: Rest, rooms: list[Room], room: int, pool: Pool, fleet: Fl
 
 def _take_wide(rest: Rest, rooms: list[Room], room: int, pool: Pool, fleet: Fleet, wanted: _Wanted) -> int:
     """Put jobs of several machines into `rooms` and new ones; return how many are left."""
-    jobs = rest.jobs
-    able = [present for present in rooms if present.holds(rest.shape)]
+    jobs, takers = rest.jobs, Counter[int]()
+    able = [number for number, present in enumerate(rooms) if present.holds(rest.shape)]
     while jobs and fleet.new_room(pool).holds(rest.shape):
         lacking = max(0, rest.machines - len(able))
         if len(rooms) + lacking > room:
             break
-        new = [fleet.new_room(pool) for _ in range(lacking)]
-        rooms += new
-        able += new
-        last = max(index for index, one in enumerate(rooms) if any(one is taker for taker in able[: rest.machines]))
-        wanted.takers.append((last, replace(rest, jobs=1)))
-        able = take_one_each(able[: rest.machines], rest.shape) + able[rest.machines :]
+        able += range(len(rooms), len(rooms) + lacking)
+        rooms += [fleet.new_room(pool) for _ in range(lacking)]
+        taken, others = able[: rest.machines], able[rest.machines :]
+        take_one_each([rooms[number] for number in taken], rest.shape)
+        able = [number for number in taken if rooms[number].holds(rest.shape)] + others
+        takers[max(taken)] += 1
         jobs -= 1
+    wanted.takers += [(last, replace(rest, jobs=number)) for last, number in takers.items()]
     return jobs
