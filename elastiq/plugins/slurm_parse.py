@@ -82,7 +82,6 @@ _REASONS = (
 )
 _NOTHING = ("", "N/A", "(null)")
 _TASKS = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10})(?::([0-9]{1,10}))?)?")
-_GPUS = re.compile(r"(?:^|,)(?:gres[:/])?gpu(?:[:/][^,:=()]*[A-Za-z_][^,:=()]*)?(?:[:=]([0-9]{1,6}))?(?=[,(]|$)")
 
 OWN_REASON = "elastiq: "
 """The reasons that elastiq gives begin like this; by them it knows its own drains again."""
@@ -257,7 +256,14 @@ def _each(amount: int, machines: int) -> int:
 
 def _gpus(asked: str) -> int:
     """Return the GPUs in a list of resources such as `gres/gpu:a100:2,cpu=1`, in the spelling of any version."""
-    return sum(int(found or 1) for found in _GPUS.findall(asked))
+    gpus = 0
+    for entry in re.sub(r"\([^)]*\)", "", asked).split(","):
+        name, *rest = re.split("[:=/]", re.sub("^gres[:/]", "", entry.strip()))
+        words = [word for word in rest if word != "no_consume"]
+        if name == "gpu":
+            # A type may be all digits (3090), so the count is what stands last.
+            gpus += int(words[-1]) if words and re.fullmatch("[0-9]{1,9}", words[-1]) else 1
+    return gpus
 
 
 def demand_of(

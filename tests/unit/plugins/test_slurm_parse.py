@@ -184,6 +184,25 @@ def test_nodes_with_gpus() -> None:
 
 
 @pytest.mark.parametrize(
+    ("gres", "used", "gpus", "free"),
+    [
+        ("gpu:3090:4(S:0-1)", "gpu:3090:1(IDX:0)", 4, 3),
+        ("gpu:6000:8(IDX:0-7)", "gpu:6000:8(IDX:0,2-7)", 8, 0),
+        ("gpu:a100:no_consume:2", "gpu:a100:0(IDX:N/A)", 2, 2),
+        ("gpu:tesla:4,gpu:3090:2,nic:1", "(null)", 6, 6),
+    ],
+)
+def test_gpus_whose_type_is_all_digits_are_counted(gres: str, used: str, gpus: int, free: int) -> None:
+    """Found with the names of cards that people have: a node of four 3090s had no GPU."""
+    line = (
+        "NodeName=n1 CPUAlloc=1 CPUEfctv=8 CPUTot=8 NodeAddr=10.0.0.7 OS=Linux RealMemory=60000 AllocMem=1000 "
+        f"State=MIXED+DYNAMIC_NORM Partitions=batch LastBusyTime=1700000000 Gres={gres} GresUsed={used}\n"
+    )
+    (node,) = parse_nodes(line, 1_700_000_060)
+    assert (node.worker.capacity.gpus, node.worker.free.gpus) == (gpus, free)
+
+
+@pytest.mark.parametrize(
     "reason",
     [
         "None",
@@ -299,6 +318,11 @@ def test_tasks_that_can_not_be_counted_are_an_error(tasks: str) -> None:
         ({"tres_per_node": "gres:gpu:a100:2,gres:nic:1"}, Shape(1, 1000, 0, 2), 1),
         ({"tres_per_node": "gres/gpu:1080ti=2"}, Shape(1, 1000, 0, 2), 1),
         ({"tres_per_node": "gres/gpu"}, Shape(1, 1000, 0, 1), 1),
+        ({"tres_per_node": "gpu:a100"}, Shape(1, 1000, 0, 1), 1),
+        ({"tres_per_node": "gres/gpu:3090:1"}, Shape(1, 1000, 0, 1), 1),
+        ({"tres_per_node": "gres:gpu:2080:2"}, Shape(1, 1000, 0, 2), 1),
+        ({"tres_per_node": "gres/gpu:4090=2"}, Shape(1, 1000, 0, 2), 1),
+        ({"tres_per_node": "gpu:tesla:4,gpu:3090:2"}, Shape(1, 1000, 0, 6), 1),
         ({"tres_per_node": "gres/nogpu:3"}, Shape(1, 1000), 1),
         ({"tres_per_job": "gpu:8", "NumNodes": "4"}, Shape(1, 250, 0, 2), 4),
         ({"tres_per_task": "cpu=1,gres/gpu=1", "NumTasks": "6", "NumNodes": "3"}, Shape(1, 334, 0, 2), 3),
