@@ -61,6 +61,8 @@ _CAPACITY = frozenset(
         "MaxSpotInstanceCountExceeded",
         "SpotMaxPriceTooLow",
         "Unsupported",
+        "NotEnoughResourcesAvailable",
+        "UnfulfillableCapacity",
         "QuotaExceeded",
         "TooManyInstances",
         "InstanceQuotaExceeded",
@@ -148,6 +150,20 @@ _WHAT_TO_DO = {
     CloudFault.NOT_FOUND: "the VM is gone",
 }
 
+_NO_ROOM_NOW = "the cloud has no room for this flavour now; will be tried again"
+_REMEDY_BY_CODE = {
+    "InsufficientInstanceCapacity": _NO_ROOM_NOW,
+    "InsufficientHostCapacity": _NO_ROOM_NOW,
+    "InsufficientCapacity": _NO_ROOM_NOW,
+    "InsufficientCapacityOnHost": _NO_ROOM_NOW,
+    "UnfulfillableCapacity": _NO_ROOM_NOW,
+    "NotEnoughResourcesAvailable": _NO_ROOM_NOW,
+    "Unsupported": "this is not offered there: change flavour or subnet_id in the section [ec2]",
+    "InsufficientFreeAddressesInSubnet": "the subnet has no free address: change subnet_id in the section [ec2]",
+    "RequestExpired": "check the clock of this machine",
+}
+"""What to do about codes whose fault alone does not tell it: no quota mends these."""
+
 _OPTION_BY_CODE = (
     ("InvalidAMI", "image_id"),
     ("InvalidImage", "image_id"),
@@ -208,10 +224,8 @@ def explain(operation: str, error: BaseException, redactor: Redactor) -> Request
         cloud_message = "the answer is no XML of EC2"
     fault = _fault(error, code, status, cloud_message)
     option = next((name for prefix, name in _OPTION_BY_CODE if code.startswith(prefix)), "")
-    what_to_do = f"check {option} in the section [ec2]" if option else _WHAT_TO_DO[fault]
-    if code == "RequestExpired":
-        what_to_do = "check the clock of this machine"
-    elif isinstance(error, exceptions.SSLError):
+    what_to_do = f"check {option} in the section [ec2]" if option else _REMEDY_BY_CODE.get(code, _WHAT_TO_DO[fault])
+    if isinstance(error, exceptions.SSLError):
         what_to_do = "check ca_bundle and verify in the section [ec2]"
     what = redactor.brief(code, 60) or type(error).__name__
     start = f"{operation}: {what}{f' (HTTP {status})' if status else ''}: "

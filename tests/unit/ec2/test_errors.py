@@ -132,6 +132,23 @@ USER_DATA = b"#!/bin/bash\nexport TOKEN=very-secret-token\nshort\necho 'a \"quot
 
 
 @pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        ("Unsupported", "change flavour or subnet_id"),
+        ("InsufficientFreeAddressesInSubnet", "change subnet_id"),
+        ("InsufficientInstanceCapacity", "no room for this flavour now"),
+        ("NotEnoughResourcesAvailable", "no room for this flavour now"),
+        ("VcpuLimitExceeded", "raise the quota"),
+    ],
+)
+def test_nobody_is_told_to_raise_a_quota_that_would_not_help(code: str, remedy: str) -> None:
+    error = explain("RunInstances", client_error(code, 400), Redactor())
+    assert error.fault is CAPACITY
+    assert remedy in str(error)
+    assert ("quota" in str(error)) == (remedy == "raise the quota")
+
+
+@pytest.mark.parametrize(
     "echo",
     [
         USER_DATA.decode(),
