@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -220,10 +219,9 @@ def test_many_jobs_of_several_machines_are_planned_quickly() -> None:
     workers = tuple(worker(number, cpus=64) for number in range(500))
     memory = remember(records, waiting_since=NOW - 100, capacities={"default": Shape(64, 4000)})
     policy = replace(BY_SHAPE, pools=(Pool("default", 0, None),), max_vms=None)
-    began_at = time.process_time()
     made = plan(see(records, demand=(wide(50_000, 2),), workers=workers), memory, policy)
-    assert time.process_time() - began_at < 5, "it takes a second; a square of the VMs takes ten"
     assert launched(made) == 1000
+    assert len(made.verdicts) <= 3 * 1000, "on jobs together, not on each of the 50,000"
 
 
 def test_a_closed_worker_of_an_earlier_type_is_reopened_only_for_what_it_holds() -> None:
