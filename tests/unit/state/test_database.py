@@ -66,6 +66,12 @@ def test_an_unusable_directory_is_an_error_with_its_name(tmp_path: Path) -> None
         State(tmp_path / "file" / "state", NOW)
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elastiq.state.database.BUSY_TIMEOUT_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_failed_save_changes_nothing_and_is_tried_again(tmp_path: Path) -> None:
     state = State(tmp_path, NOW)
     state.save(MEMORY)
@@ -81,11 +87,12 @@ def test_a_failed_save_changes_nothing_and_is_tried_again(tmp_path: Path) -> Non
     assert reopen(tmp_path) == restarted(more)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_reader_that_is_not_scheduled_for_seconds_keeps_no_daemon_from_its_start(tmp_path: Path) -> None:
     reader = sqlite3.connect(tmp_path / "elastiq.db", isolation_level=None, check_same_thread=False)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM sqlite_master").fetchall()
-    goes_on = threading.Timer(3, reader.close)
+    goes_on = threading.Timer(0.5, reader.close)
     goes_on.start()
     state = State(tmp_path, NOW)
     goes_on.join()

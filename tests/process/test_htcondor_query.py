@@ -99,7 +99,7 @@ class TestBindings:
 
     def test_child_ends_by_itself_if_the_daemon_dies(self, bound: Callable[..., HTCondor], tmp_path: Path) -> None:
         bound("hang")
-        root = Path(__file__).parents[3]
+        root = Path(__file__).parents[2]
         result = subprocess.run(
             [sys.executable, "-m", "elastiq.plugins.htcondor_query", "demand", "0"],
             env={**os.environ, "PYTHONPATH": f"{root}:{tmp_path}"},
