@@ -67,6 +67,8 @@ class VmRecord:
     terminate_retry_at: float = 0.0
     reopen_retry_at: float = 0.0
     """Until then its worker, which could not be reopened, is no room for jobs."""
+    reopen_failed: bool = False
+    """True if it could not be reopened, and its termination was not tried since: then that has its turn first."""
     terminated_at: float | None = None
     """When the cloud accepted the termination."""
 

@@ -23,6 +23,7 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
         breaker = boot_failed(memory.breakers.get(record.pool), now, str(decision.reason))
         memory = replace(memory, breakers={**memory.breakers, record.pool: breaker})
         record = replace(record, failed_boot=True)
+    record = replace(record, reopen_failed=decision.kind is Kind.REOPEN and end is not End.DONE)
     if end is End.DONE and decision.kind is Kind.TERMINATE:
         record = replace(record, terminated_at=now, terminate_tries=0)
     elif end in (End.DONE, End.REFUSED):

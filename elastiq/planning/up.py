@@ -116,7 +116,7 @@ def _reopen(up: Up, left: list[Rest]) -> tuple[list[Rest], int]:
     fleet = up.fleet
     reopened = 0
     for record in fleet.records:
-        waits = fleet.now < record.reopen_retry_at
+        waits = record.reopen_failed or fleet.now < record.reopen_retry_at
         if not record.leaving or not record.may_reopen or fleet.is_closed_by_other(record) or waits:
             continue
         if not left or not record.worker_name:

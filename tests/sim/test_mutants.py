@@ -207,7 +207,14 @@ def counts_a_vm_that_stays_as_one_failed_boot_after_the_other(patch: Patch) -> N
 
 
 def opens_a_dead_worker_in_every_pass(patch: Patch) -> None:
-    patch.setattr(patience, "REOPEN_AGAIN_SECONDS", -1.0)
+    learn = learning.learn
+
+    def stubborn(memory: Memory, outcome: Outcome, now: float) -> Memory:
+        memory = learn(memory, outcome, now)
+        vms = {id_: replace(one, reopen_failed=False, reopen_retry_at=0.0) for id_, one in memory.vms.items()}
+        return replace(memory, vms=vms)
+
+    patch.setattr(actuator, "learn", stubborn)
 
 
 def reads_no_queue_while_the_cloud_is_away(patch: Patch) -> None:

@@ -108,3 +108,15 @@ def test_a_dry_run_of_a_launch_leaves_nothing_open_and_pauses_nothing() -> None:
     after = learn(memory, Outcome(Decision(Kind.LAUNCH, JOBS_WAIT, count=2), End.REFUSED, token="t"), NOW)
     assert not after.intents
     assert after.breakers["default"].paused_until == 0
+
+
+def test_after_a_reopening_that_failed_the_termination_has_its_turn() -> None:
+    """Found by the simulator: with long intervals a dead worker was opened again and again, and jobs waited for it."""
+    closed = replace(RECORD, closing_at=NOW - 600, closed=True, joined_at=NOW - 900, state=InstanceState.RUNNING)
+    reopen = Decision(Kind.REOPEN, JOBS_WAIT, instance_id=RECORD.id)
+    failed = learn(vms(closed), Outcome(reopen, End.FAILED), NOW)
+    assert failed.vms[RECORD.id].reopen_failed
+    end = Decision(Kind.TERMINATE, Reason(Token.UNFINISHED, "was closed"), instance_id=RECORD.id)
+    for result in (End.FAILED, End.REFUSED, End.UNCLEAR, End.DONE):
+        assert not learn(failed, Outcome(end, result), NOW + 1).vms[RECORD.id].reopen_failed
+    assert not learn(failed, Outcome(reopen, End.DONE), NOW + 1).vms[RECORD.id].reopen_failed

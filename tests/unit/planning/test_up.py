@@ -224,6 +224,13 @@ def test_many_jobs_of_several_machines_are_planned_quickly() -> None:
     assert len(made.verdicts) <= 3 * 1000, "on jobs together, not on each of the 50,000"
 
 
+def test_a_worker_that_could_not_be_reopened_makes_room_before_it_is_tried_again() -> None:
+    dead = joined(1, closing_at=NOW - 500, closed=True, reopen_failed=True, lost_since=NOW - 500)
+    made = plan(see([dead], demand=(jobs(1),), workers=()), remember([dead], waiting_since=NOW - 100), BY_SHAPE)
+    assert (of(made, Kind.REOPEN), launched(made)) == ([], 1)
+    assert [decision.instance_id for decision in of(made, Kind.TERMINATE)] == [dead.id]
+
+
 def test_a_closed_worker_of_an_earlier_type_is_reopened_only_for_what_it_holds() -> None:
     closed = joined(1, type="small", closing_at=NOW - 50, closed=True, terminate_retry_at=NOW + 50)
     memory = remember([closed], capacities=TYPES, waiting_since=NOW - 100)
