@@ -13,23 +13,7 @@ from elastiq import cli
 from elastiq.clock import Clock
 from elastiq.process.pidfile import PID_FILE, PidFile, find_daemon
 from elastiq.state import State
-
-REPORT: dict[str, Any] = {
-    "pid": 4711,
-    "version": "2.0.0",
-    "started_at": 0.0,
-    "monotonic_microseconds": 1_000_000_000,
-    "jobs_waiting": 12,
-    "workers_busy": 3,
-    "workers_idle": 1,
-    "vms_pending": 2,
-    "vms_running": 4,
-    "min_vms": 0,
-    "max_vms": 5,
-    "last_action": {"at": 60.0, "text": "launch 2 VMs: 12 jobs wait; launched i-1, i-2"},
-    "last_error": None,
-    "holds": ["no room for more than 5 VMs"],
-}
+from tests.unit.report.test_status import REPORT
 
 
 @pytest.mark.parametrize("step_seconds", [-86400.0, 0.0, 86400.0])
