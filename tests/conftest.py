@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -33,3 +35,13 @@ def pytest_configure() -> None:
     # A shell that starts the tests in the background has SIGINT ignored; what they start must be interruptible.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def umask_of_the_process() -> Iterator[None]:
+    """Give the process its umask back: a command line that a test runs in this process narrows it for good, and what
+    the next tests write could not be read by the users of their machines."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)

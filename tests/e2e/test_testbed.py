@@ -72,6 +72,17 @@ def test_nothing_is_left_of_a_maker_that_was_killed(
 
 
 @pytest.mark.real
+def test_what_is_written_on_a_machine_can_be_read_there_whatever_the_umask_of_the_tests(testbed_root: None) -> None:
+    """elastiq's own command line narrows it, and tests run that in their process: once daemons could not read their
+    configuration then, and workers whose VMs had died were never forgotten."""
+    os.umask(0o077)
+    with Network() as network:
+        machine = network.start("some", "10.77.0.20", script="#!/bin/sh\nexec sleep 600\n")
+        machine.run("sh", "-c", "echo text >/tmp/file")
+        assert machine.run("stat", "--format=%a", "/tmp/file").stdout == "644\n"
+
+
+@pytest.mark.real
 def test_an_address_is_good_again_at_once_for_another_machine(testbed_root: None) -> None:
     with Network() as network:
         head = network.start("head", "10.77.0.10")

@@ -105,6 +105,7 @@ class Machine:
             capture_output=True,
             text=True,
             timeout=timeout_seconds,
+            umask=0o022,
         )
         if check and result.returncode:
             raise AssertionError(
