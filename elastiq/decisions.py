@@ -56,10 +56,16 @@ class Token(Enum):
     CLOSED_BY_OTHER = "closed-by-other", "Somebody else closed its worker in the batch system, and may open it again."
     CLOSED_BY_SOMEBODY = "closed-by-somebody", "Its worker is closed, and the batch system does not say by whom."
     NOT_LISTED = "not-listed", "The cloud's listings leave it out; it counts, and nothing is done to it."
+    CLAIMED_TWICE = "claimed-twice", "Several workers claim it, so that none of them is known to be idle."
+    SHARED_ADDRESS = "shared-address", "Others have its address or name, too, so that no worker is known to be its own."
     LOOKALIKE = "lookalike", "It may be of a launch whose answer was lost, but nothing tells whose it is."
     GOING = "going", "The cloud has accepted its termination."
     RETRY_LATER = "retry-later", "The last try to close or terminate it failed; the next one is due later."
     WORLD_UNKNOWN = "world-unknown", "The workers or the VMs cannot be read, so nothing is terminated."
+    # What became of a VM that is gone.
+    VM_ENDED = "vm-ended", "The cloud says that it has ended, and elastiq did not terminate it."
+    VM_VANISHED = "vm-vanished", "Listings have left it out for too long, and elastiq did not terminate it."
+    ENDED_AFTER_ALL = "ended-after-all", "It is gone after a termination that the cloud had not clearly accepted."
     # Launches without an answer.
     ASKED_AGAIN = "asked-again", "The answer to a launch was lost, so it is asked for again with the same client token."
     # How an action ended.
@@ -152,7 +158,7 @@ class Plan:
     summary: str
     """The cycle in one sentence: log line, status line and test assertion alike."""
     departed: tuple[VmRecord, ...] = ()
-    """VMs that are gone since the last cycle without elastiq having terminated them."""
+    """VMs that are gone since the last cycle without elastiq having terminated them; their detail says how."""
     figures: Figures = field(default_factory=Figures)
     ask_again: tuple[str, ...] = ()
     """Client tokens of launches without an answer whose VMs are wanted and still within the quota."""

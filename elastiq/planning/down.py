@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
 from elastiq.memory import Stage, VmRecord
 from elastiq.model import InstanceState, Worker
-from elastiq.planning import patience, words
+from elastiq.planning import words
 from elastiq.planning.fleet import Fleet
 
 
@@ -83,13 +83,13 @@ def left_alone(fleet: Fleet) -> list[Decision]:
     alike = [id_ for intent in fleet.memory.intents for id_ in intent.lookalikes]
     if alike:
         reasons.append(words.lookalikes(alike, fleet.policy))
-    missing = [
-        id_
-        for id_ in fleet.own_workers
-        if fleet.now - (fleet.memory.vms[id_].missing_since or fleet.now) > patience.MISSING_GRACE_SECONDS
-    ]
-    if missing:
-        reasons.append(words.not_listed(missing))
+    reasons += [words.claimed_twice(id_, rivals) for id_, rivals in fleet.matches.rivals.items()]
+    reasons += [words.shared_address(worker, ids) for worker, ids in fleet.matches.shared.items()]
+    missing: dict[tuple[float, float], list[str]] = {}
+    for record in fleet.records:
+        if record.missing_since is not None:
+            missing.setdefault((record.missing_since, fleet.counts_until(record)), []).append(record.id)
+    reasons += [words.not_listed(ids, fleet.now - since, end - fleet.now) for (since, end), ids in missing.items()]
     drained = [id_ for id_, worker in fleet.own_workers.items() if worker.closed_by_other]
     if drained:
         reasons.append(words.closed_by_other(drained))
@@ -132,8 +132,16 @@ def _in_error(_fleet: Fleet, record: VmRecord, _worker: Worker | None) -> Answer
     return Answer(words.in_error(record), goes=True, is_failed_boot=record.joined_at is None)
 
 
-def _not_listed(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
-    return _stays(Token.NOT_LISTED, record, worker) if record.stage is Stage.UNLISTED else None
+def _not_listed(fleet: Fleet, record: VmRecord, _worker: Worker | None) -> Answer | None:
+    if record.missing_since is None or record.stage is not Stage.UNLISTED:
+        return None
+    counts_seconds = fleet.counts_until(record) - fleet.now
+    return Answer(words.not_listed([record.id], fleet.now - record.missing_since, counts_seconds))
+
+
+def _claimed_twice(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    rivals = fleet.matches.rivals.get(record.id)
+    return Answer(words.claimed_twice(record.id, rivals)) if rivals and worker and not worker.jobs else None
 
 
 def _closed_for_long(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
@@ -185,6 +193,7 @@ RULES: tuple[Callable[[Fleet, VmRecord, Worker | None], Answer | None], ...] = (
     _unfinished,
     _in_error,
     _not_listed,
+    _claimed_twice,
     _closed_for_long,
     _at_work,
     _never_joined,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from elastiq.decisions import Figures, Token
 from elastiq.memory import Memory, VmRecord
 from elastiq.model import DEFAULT_JOBS_PER_VM, InstanceState, Observation, Policy, Pool, Worker
 from elastiq.planning import patience
+from elastiq.planning.matching import Matches
 from elastiq.planning.packing import UNLIMITED, Room
 from elastiq.planning.tracking import Situation
 
@@ -20,8 +22,7 @@ class Fleet:
     now: float
     memory: Memory
     policy: Policy
-    own_workers: Mapping[str, Worker]
-    """Workers on VMs of elastiq, by instance id."""
+    matches: Matches
     foreign_workers: tuple[Worker, ...]
     seen_at: float
     """When the workers were last looked at."""
@@ -30,12 +31,17 @@ class Fleet:
     def of(observation: Observation, situation: Situation, policy: Policy) -> Fleet:
         """Return the fleet as `observation` shows it."""
         seen_at = observation.now - observation.workers_age_seconds
-        own, foreign = situation.own_workers, situation.foreign_workers
-        return Fleet(observation.now, situation.memory, policy, own, foreign, seen_at)
+        matches, foreign = situation.matches, situation.foreign_workers
+        return Fleet(observation.now, situation.memory, policy, matches, foreign, seen_at)
 
     @property
     def records(self) -> Iterable[VmRecord]:
         return self.memory.vms.values()
+
+    @property
+    def own_workers(self) -> Mapping[str, Worker]:
+        """Workers on VMs of elastiq, by instance id."""
+        return self.matches.workers
 
     def worker(self, record: VmRecord) -> Worker | None:
         """Return the live worker of a VM."""
@@ -54,6 +60,16 @@ class Fleet:
         """Return whether its worker is probably coming back: just reopened, or the batch system was restarted."""
         unseen = record.lost_since is None or self.now - record.lost_since <= patience.OUT_OF_SIGHT_SECONDS
         return record.works and record.joined_at is not None and unseen
+
+    def counts_until(self, record: VmRecord) -> float:
+        """Return until when a VM counts that listings leave out; infinity: as long as its worker is in sight, or may
+        be."""
+        over_at = (record.missing_since or 0.0) + patience.MISSING_GRACE_SECONDS
+        if record.doomed:
+            return over_at
+        if self.worker(record) is not None or (record.joined_at is not None and record.lost_since is None):
+            return math.inf
+        return max(over_at, (record.lost_since or 0.0) + patience.MISSING_GRACE_SECONDS)
 
     def pool_of(self, record: VmRecord) -> Pool:
         """Return the pool of a VM; the first one if its own is not configured any more."""

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from elastiq.memory import VmRecord
 from elastiq.model import Worker
 from elastiq.planning import patience
 
 
-def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], seen_at: float) -> dict[str, Worker]:
-    """Return which worker runs on which VM, by instance id.
+@dataclass(frozen=True)
+class Matches:
+    """Which worker runs on which VM, and where that is in doubt."""
+
+    workers: Mapping[str, Worker] = field(default_factory=dict)
+    """By instance id."""
+    rivals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The names of the workers, where several claim one VM; by instance id."""
+    shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The ids of the VMs, where several have the address or the name of one worker, which therefore matches none; by
+    the name of the worker."""
+
+
+def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], seen_at: float) -> Matches:
+    """Return which worker runs on which VM.
 
     A worker is matched by the instance id that it advertises, else by its address, else by its name. Whoever
     advertises an instance id is matched by that alone; an address or name that is not unique matches nothing, nor does
@@ -19,15 +32,20 @@ def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], seen_a
     """
     records = [record for record in records if record.terminated_at is None]
     by_id = {record.id: record for record in records}
-    by_address = _unique((record.address, record) for record in records)
-    by_name = _unique((name, record) for record in records for name in _names(record))
+    by_address = _all((record.address, record) for record in records)
+    by_name = _all((name, record) for record in records for name in _names(record))
     matched: dict[str, Worker] = {}
-    doubtful = set()
+    claims: dict[str, tuple[str, ...]] = {}
+    shared: dict[str, tuple[str, ...]] = {}
     for worker in workers:
         if worker.instance_id:
             record = by_id.get(worker.instance_id)
         else:
-            record = by_address.get(worker.address or "") or by_name.get(worker.name.split(".")[0])
+            by_either = (by_address.get(worker.address or ""), by_name.get(worker.name.split(".")[0]))
+            record = next((found[0] for found in by_either if found and len(found) == 1), None)
+            several = next((found for found in by_either if found and len(found) > 1), ())
+            if record is None and several:
+                shared[worker.name] = tuple(one.id for one in several)
             if (
                 record is not None
                 and record.joined_at is None
@@ -36,26 +54,22 @@ def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], seen_a
                 record = None
         if record is None:
             continue
-        if record.id in matched:
-            doubtful.add(record.id)
+        claims[record.id] = (*claims.get(record.id, ()), worker.name)
         if record.id not in matched or worker.jobs > matched[record.id].jobs:
             matched[record.id] = worker
-    for id_ in doubtful:
+    rivals = {id_: names for id_, names in claims.items() if len(names) > 1}
+    for id_ in rivals:
         # Two workers claim one VM: one ad is stale. Neither is known to be idle.
         matched[id_] = replace(matched[id_], idle_seconds=None)
-    return matched
+    return Matches(matched, rivals, shared)
 
 
-def _unique(pairs: Iterable[tuple[str | None, VmRecord]]) -> dict[str, VmRecord]:
-    found: dict[str, VmRecord] = {}
-    ambiguous = set()
+def _all(pairs: Iterable[tuple[str | None, VmRecord]]) -> dict[str, list[VmRecord]]:
+    found: dict[str, list[VmRecord]] = {}
     for key, record in pairs:
-        if not key:
-            continue
-        if key in found and found[key].id != record.id:
-            ambiguous.add(key)
-        found[key] = record
-    return {key: record for key, record in found.items() if key not in ambiguous}
+        if key:
+            found.setdefault(key, []).append(record)
+    return found
 
 
 def _names(record: VmRecord) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from elastiq.decisions import Decision, Kind, Plan, Verdict
 from elastiq.memory import Memory
 from elastiq.model import Observation, Policy
 from elastiq.planning import words
+from elastiq.planning.departures import NOT_OF_ELASTIQ, departures
 from elastiq.planning.down import left_alone, nothing_is_known, plan_down
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.moments import look_at, wake_at
@@ -31,13 +32,15 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
         reopened = {decision.instance_id for decision in up.decisions if decision.kind is Kind.REOPEN}
         is_lacking = observation.demand is not None and up.waiting_since is not None
         down = plan_down(fleet, reopened, is_lacking=is_lacking)
-    decisions = (*up.decisions, *down.decisions, *left_alone(fleet))
+    departed = departures(situation.departed, observation.now)
+    decisions = (*up.decisions, *down.decisions, *left_alone(fleet), *departed.decisions)
     figures = fleet.figures(observation)
     return Plan(
         decisions,
         memory,
-        words.summary(figures, policy, decisions),
-        situation.departed,
+        # What is in `departed` has a line of its own.
+        words.summary(figures, policy, (one for one in decisions if one.reason.token not in NOT_OF_ELASTIQ)),
+        departed.records,
         figures,
         _ask_again(observation, fleet),
         (*up.verdicts, *down.verdicts),

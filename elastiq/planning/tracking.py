@@ -13,7 +13,7 @@ from elastiq.model import Instance, InstanceState, Observation, Policy, Shape, W
 from elastiq.planning import patience
 from elastiq.planning.breaker import boot_failed
 from elastiq.planning.intents import is_unmarked, track_intents
-from elastiq.planning.matching import match_workers
+from elastiq.planning.matching import Matches, match_workers
 
 ONCE_OWN_KEPT = 1000
 
@@ -23,11 +23,11 @@ class Situation:
     """An observation, sorted: what is remembered now, and the live workers by whose they are."""
 
     memory: Memory
-    own_workers: Mapping[str, Worker] = field(default_factory=dict)
-    """Workers on VMs of elastiq, by instance id."""
+    matches: Matches = field(default_factory=Matches)
+    """Which workers are on VMs of elastiq."""
     foreign_workers: tuple[Worker, ...] = ()
     departed: tuple[VmRecord, ...] = ()
-    """VMs that are gone without having been terminated by elastiq."""
+    """VMs that are gone although the cloud has accepted no termination of them."""
 
 
 def track(observation: Observation, memory: Memory, policy: Policy) -> Situation:
@@ -37,14 +37,14 @@ def track(observation: Observation, memory: Memory, policy: Policy) -> Situation
         memory, departed = _track_instances(observation, observation.instances, memory, policy)
     if observation.workers is None:
         return Situation(memory, departed=departed)
-    memory, own, foreign = _track_workers(observation, observation.workers, memory, policy)
-    return Situation(memory, own, foreign, departed)
+    memory, matches, foreign = _track_workers(observation, observation.workers, memory, policy)
+    return Situation(memory, matches, foreign, departed)
 
 
 def _track_instances(
     observation: Observation, instances: tuple[Instance, ...], memory: Memory, policy: Policy
 ) -> tuple[Memory, tuple[VmRecord, ...]]:
-    """Return the memory after a listing, and the VMs that are gone without elastiq's doing."""
+    """Return the memory after a listing, and the VMs that are gone though no termination of them was accepted."""
     now = observation.now
     listed_at = now - observation.instances_age_seconds
     listed = {instance.id: instance for instance in instances}
@@ -66,9 +66,9 @@ def _track_instances(
     intents, given_up = track_intents(memory.intents, listed, nobodys, listed_at, policy)
     once_own = tuple(name for name in memory.once_own if name not in vms)
     once_own = (*once_own, *(record.id for record in vanished), *given_up)[-ONCE_OWN_KEPT:]
-    departed = [record for record in ended if record.terminated_at is None and not record.doomed]
-    departed += vanished
-    gone = {record.id: Departed(record.worker_name, record.address, now) for record in departed if record.worker_name}
+    departed = [record for record in ended if record.terminated_at is None] + vanished
+    by_itself = [record for record in departed if not record.doomed or record.missing_since is not None]
+    gone = {record.id: Departed(record.worker_name, record.address, now) for record in by_itself if record.worker_name}
     memory = replace(memory, vms=vms, breakers=breakers, intents=intents, once_own=once_own, tokens_shown=tokens_shown)
     if gone:
         memory = replace(memory, to_forget={**memory.to_forget, **gone})
@@ -98,7 +98,7 @@ def _track_listed(
             vms[instance.id] = _still_there(_refresh(record, instance, policy.cluster), listed_at)
         else:
             vms.pop(instance.id, None)
-            ended.append(replace(record, detail=instance.detail or record.detail))
+            ended.append(replace(record, detail=instance.detail or record.detail, missing_since=None))
     return ended
 
 
@@ -129,7 +129,8 @@ def _track_unlisted(
         if workers is None
         else match_workers(workers, memory.vms.values(), observation.now - observation.workers_age_seconds)
     )
-    vanished = [record for record in missing if record.doomed or not _in_sight(record, shown, listed_at)]
+    in_sight = None if shown is None else shown.workers
+    vanished = [record for record in missing if record.doomed or not _in_sight(record, in_sight, listed_at)]
     for record in vanished:
         del vms[record.id]
     return vanished
@@ -205,12 +206,13 @@ def _changed(record: VmRecord, values: Mapping[str, object]) -> VmRecord:
 
 def _track_workers(
     observation: Observation, workers: tuple[Worker, ...], memory: Memory, policy: Policy
-) -> tuple[Memory, dict[str, Worker], tuple[Worker, ...]]:
+) -> tuple[Memory, Matches, tuple[Worker, ...]]:
     seen_at = observation.now - observation.workers_age_seconds
     vms = dict(memory.vms)
     breakers = dict(memory.breakers)
     capacities = dict(memory.capacities)
-    own = match_workers(workers, vms.values(), seen_at)
+    matches = match_workers(workers, vms.values(), seen_at)
+    own = matches.workers
     for id_, record in memory.vms.items():
         worker = own.get(id_)
         if worker is not None:
@@ -226,7 +228,7 @@ def _track_workers(
             vms[id_] = replace(record, lost_since=seen_at)
     own_names = {worker.name for worker in own.values()}
     foreign = tuple(worker for worker in workers if worker.name not in own_names)
-    return replace(memory, vms=vms, breakers=breakers, capacities=capacities), own, foreign
+    return replace(memory, vms=vms, breakers=breakers, capacities=capacities), matches, foreign
 
 
 def _differs(found: Shape, known: Shape | None) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from elastiq.decisions import Decision, Figures, Kind, Reason, Token
 from elastiq.memory import Breaker, VmRecord
 from elastiq.model import Demand, Observation, Policy, Pool, Shape, Worker
+from elastiq.planning import patience
 
 NAMES_SHOWN = 5
 """Of VMs, in one reason."""
@@ -185,13 +187,60 @@ def lookalikes(ids: Sequence[str], policy: Policy) -> Reason:
     return Reason(Token.LOOKALIKE, text, names, {"vms": len(ids)})
 
 
-def not_listed(ids: Sequence[str]) -> Reason:
-    names = ", ".join(ids[:NAMES_SHOWN])
+def not_listed(ids: Sequence[str], missing_seconds: float, counts_seconds: float) -> Reason:
+    """Return for how long listings have left VMs out, and for how much longer these count; infinity: as long as their
+    workers are in sight."""
+    is_one, names = len(ids) == 1, ", ".join(ids[:NAMES_SHOWN])
+    counts = "it counts" if is_one else "they count"
+    text = f"the cloud has not listed {_vms(ids)} for {missing_seconds:.0f} s"
+    numbers = {"vms": float(len(ids)), "seconds": missing_seconds}
+    if math.isinf(counts_seconds):
+        workers = "its worker has" if is_one else "their workers have"
+        text += f", but {workers} not left the batch system, so {counts} and {'is' if is_one else 'are'} left alone"
+        if missing_seconds > patience.MISSING_GRACE_SECONDS:
+            text += "; check region, api_url and the keys"
+        return Reason(Token.NOT_LISTED, text, names, numbers)
+    for_how_long = f"for {counts_seconds:.0f} s more" if counts_seconds > 0 else "until it is left out once more"
+    return Reason(Token.NOT_LISTED, f"{text}; {counts} {for_how_long}", names, {**numbers, "left": counts_seconds})
+
+
+def claimed_twice(id_: str, rivals: Sequence[str]) -> Reason:
     text = (
-        f"the cloud does not list VM {names}, but the batch system shows its worker: it counts and is left alone; "
-        "check region, api_url and the keys"
+        f"VM {id_} is left alone: workers {' and '.join(rivals[:NAMES_SHOWN])} of the batch system all claim its id, "
+        "address or name, so that none is known to be idle; have the batch system drop those that are not there"
     )
-    return Reason(Token.NOT_LISTED, text, names, {"vms": len(ids)})
+    return Reason(Token.CLAIMED_TWICE, text, id_, {"workers": len(rivals)})
+
+
+def shared_address(worker: str, ids: Sequence[str]) -> Reason:
+    text = (
+        f"worker {worker} is taken for none of elastiq's: {_vms(ids)} all have its address or name; "
+        "terminate those that are not in use, or let workers advertise their instance ids"
+    )
+    return Reason(Token.SHARED_ADDRESS, text, worker, {"vms": len(ids)})
+
+
+def how_gone(record: VmRecord, now: float, they: str = "it") -> str:
+    """Return how the cloud shows that a VM is gone: it says so, or does not list it."""
+    if record.missing_since is None:
+        return f"the cloud says that {they} ended: {record.detail or 'no reason given'}"
+    text = f"the cloud has not listed {they if they == 'it' else 'them'} for {now - record.missing_since:.0f} s"
+    if record.joined_at is None:
+        return f"{text}, and no worker was seen"
+    since = record.missing_since if record.lost_since is None else record.lost_since
+    return f"{text}, nor has the batch system shown the worker for {now - since:.0f} s"
+
+
+def gone(token: Token, records: Sequence[VmRecord], now: float) -> Reason:
+    """Return that VMs are gone, which all ended the same way."""
+    ids, is_one = [record.id for record in records], len(records) == 1
+    how = how_gone(records[0], now, "it" if is_one else "they")
+    if token is Token.ENDED_AFTER_ALL:
+        why = "after a termination without a clear answer"
+    else:
+        why = f"and elastiq did not terminate {'it' if is_one else 'them'}"
+    text = f"{_vms(ids)} {'is' if is_one else 'are'} gone {why}: {how}"
+    return Reason(token, text, ", ".join(ids[:NAMES_SHOWN]), {"vms": len(ids)})
 
 
 def closed_by_other(ids: Sequence[str]) -> Reason:
@@ -228,6 +277,13 @@ def summary(figures: Figures, policy: Policy, decisions: Iterable[Decision]) -> 
 
 def _number(value: int | None) -> str:
     return "?" if value is None else str(value)
+
+
+def _vms(ids: Sequence[str]) -> str:
+    if len(ids) == 1:
+        return f"VM {ids[0]}"
+    shown = ", ".join(ids[:NAMES_SHOWN])
+    return f"VMs {shown} and {len(ids) - NAMES_SHOWN} more" if len(ids) > NAMES_SHOWN else f"VMs {shown}"
 
 
 def _jobs(count: int) -> str:

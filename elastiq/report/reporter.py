@@ -105,11 +105,13 @@ class Reporter:
         topics = {f"hold {one.reason.token.value} {one.reason.subject}": one for one in holds[:HOLDS_SAID]}
         for topic in [topic for topic in self._said if topic.startswith("hold ") and topic not in topics]:
             del self._said[topic]
+        # The name of a VM may be all that is new, and it may be of digits alone.
+        news = self._is_news("summary", made.summary)
         for topic, decision in topics.items():
             if self._is_news(topic, str(decision.reason)):
                 self._record(decision, None)
-        level = logging.INFO if self._is_news("summary", made.summary) else logging.DEBUG
-        log.log(level, "%s", made.summary)
+                news = news or str(decision.reason) in made.summary
+        log.log(logging.INFO if news else logging.DEBUG, "%s", made.summary)
         if len(self._said) > TOPICS_KEPT:
             self._said.clear()
 

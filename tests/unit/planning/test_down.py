@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from elastiq.decisions import Kind
+from elastiq.decisions import Kind, Token
 from elastiq.memory import VmRecord
 from elastiq.model import InstanceState, Pool, Worker
 from elastiq.planning.plan import plan
@@ -96,6 +96,79 @@ def test_a_worker_that_somebody_else_closed_is_left_alone_and_reported() -> None
     assert of(made, Kind.REOPEN) == []
     assert "VM i-00000001, i-00000002 is left alone: somebody else closed its worker" in made.summary
     assert launched(made) == 1
+
+
+@pytest.mark.parametrize(
+    ("record", "workers", "said"),
+    [
+        pytest.param(
+            vm(1), (), "the cloud has not listed VM i-00000001 for 20 s; it counts for 580 s more", id="boots"
+        ),
+        pytest.param(
+            joined(1),
+            (worker(1),),
+            "the cloud has not listed VM i-00000001 for 20 s, but its worker has not left the batch system, so "
+            "it counts and is left alone",
+            id="works",
+        ),
+        pytest.param(
+            joined(1, lost_since=NOW - 5),
+            (),
+            "the cloud has not listed VM i-00000001 for 20 s; it counts for 595 s more",
+            id="lost",
+        ),
+        pytest.param(
+            joined(1, lost_since=NOW - 5, doomed=True, closing_at=NOW - 30, terminate_retry_at=NOW + 5),
+            (),
+            "the cloud has not listed VM i-00000001 for 20 s; it counts for 580 s more",
+            id="may have been terminated",
+        ),
+    ],
+)
+def test_a_vm_that_listings_leave_out_is_told_at_once_with_how_long_it_counts(
+    record: VmRecord, workers: tuple[Worker, ...], said: str
+) -> None:
+    memory = remember([replace(record, missing_since=NOW - 20)])
+    made = plan(see([], workers=workers), memory, PLAIN)
+    assert [(one.reason.token, str(one.reason)) for one in of(made, Kind.HOLD)] == [(Token.NOT_LISTED, said)]
+    if not record.leaving:
+        assert [str(verdict.reason) for verdict in made.verdicts] == [said]
+    unknown = plan(see([], workers=workers, instances=None, now=NOW + 900.0), memory, PLAIN)
+    assert any(one.reason.token is Token.NOT_LISTED for one in of(unknown, Kind.HOLD)), "it still counts"
+
+
+def test_vms_that_one_listing_leaves_out_are_one_reason() -> None:
+    records = [joined(number, missing_since=NOW - 700, launched_at=NOW - 900) for number in range(1, 8)]
+    made = plan(see([], workers=tuple(map(worker, range(1, 8)))), remember(records), PLAIN)
+    (hold,) = of(made, Kind.HOLD)
+    assert str(hold.reason) == (
+        "the cloud has not listed VMs i-00000001, i-00000002, i-00000003, i-00000004, i-00000005 and 2 more for 700 s, "
+        "but their workers have not left the batch system, so they count and are left alone; "
+        "check region, api_url and the keys"
+    )
+
+
+def test_a_vm_that_two_workers_claim_is_kept_and_its_rivals_are_named() -> None:
+    record = joined(1)
+    rivals = (worker(1, idle_seconds=9999), worker(1, idle_seconds=8888, name="old"))
+    made = plan(see([record], workers=rivals), remember([record]), PLAIN)
+    assert not ended(made)
+    (hold,) = of(made, Kind.HOLD)
+    assert hold.reason.token is Token.CLAIMED_TWICE
+    assert "workers w1 and old of the batch system all claim" in str(hold.reason)
+    assert [verdict.reason for verdict in made.verdicts] == [hold.reason]
+    busy = (worker(1, running=1), rivals[1])
+    made = plan(see([record], workers=busy), remember([record]), PLAIN)
+    assert [verdict.reason.token for verdict in made.verdicts] == [Token.AT_WORK]
+
+
+def test_an_address_that_two_vms_have_is_told() -> None:
+    records = [joined(1, address="10.0.0.5"), joined(2, address="10.0.0.5")]
+    lone = Worker("any", address="10.0.0.5", idle_seconds=5.0)
+    made = plan(see(records, workers=(lone,)), remember(records), PLAIN)
+    (hold,) = of(made, Kind.HOLD)
+    assert hold.reason.token is Token.SHARED_ADDRESS
+    assert "worker any is taken for none of elastiq's: VMs i-00000001, i-00000002 all have" in str(hold.reason)
 
 
 def test_a_vm_whose_termination_may_have_gone_through_is_ended_whoever_closed_it_since() -> None:

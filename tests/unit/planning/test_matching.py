@@ -27,21 +27,25 @@ RECORD = VmRecord("i-00000001", launched_at=NOW - 5000, address="10.0.0.5", name
     ],
 )
 def test_worker_to_vm(worker: Worker, matches: bool) -> None:
-    assert bool(match_workers([worker], [RECORD], NOW)) is matches
+    assert bool(match_workers([worker], [RECORD], NOW).workers) is matches
 
 
 def test_an_address_of_two_vms_matches_neither() -> None:
     other = replace(RECORD, id="i-00000002", name="")
-    assert not match_workers([Worker("any", address="10.0.0.5")], [RECORD, other], NOW)
+    matches = match_workers([Worker("any", address="10.0.0.5")], [RECORD, other], NOW)
+    assert not matches.workers
+    assert matches.shared == {"any": (RECORD.id, other.id)}
 
 
 def test_two_workers_on_one_vm_are_not_known_to_be_idle() -> None:
     workers = [Worker("a", RECORD.id, idle_seconds=50.0), Worker("b", RECORD.id, jobs=1)]
-    found = match_workers(workers, [RECORD], NOW)[RECORD.id]
+    matches = match_workers(workers, [RECORD], NOW)
+    found = matches.workers[RECORD.id]
     assert (found.jobs, found.idle_seconds) == (1, None)
+    assert matches.rivals == {RECORD.id: ("a", "b")}
 
 
 def test_a_vm_that_has_joined_keeps_its_worker_when_the_wall_clock_went_back() -> None:
     """Found by the simulator: times in the future become now, so that the VM seemed younger than its worker."""
     idle = Worker("any", address="10.0.0.5", idle_seconds=9000.0)
-    assert match_workers([idle], [replace(RECORD, launched_at=NOW, joined_at=NOW)], NOW)
+    assert match_workers([idle], [replace(RECORD, launched_at=NOW, joined_at=NOW)], NOW).workers

@@ -76,6 +76,40 @@ def test_half_a_fault_is_told_once(rig: Rig, caplog: pytest.LogCaptureFixture) -
     assert caplog.text.count("the workers cannot be read") == 1
 
 
+def test_a_vm_that_listings_leave_out_is_told_at_once_and_when_it_is_given_up(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    (id_,) = rig.cloud.alive
+    rig.wait_for_jobs(0)
+    rig.run(20)
+    rig.cloud.hidden = {id_}
+    caplog.set_level(logging.INFO)
+    rig.run(400)
+    assert caplog.text.count(f"the cloud has not listed VM {id_} for 0 s; it counts for 600 s more") == 1
+    assert caplog.text.count("not listed") == 1
+    (hold,) = (read_report(rig.directory) or {})["holds"]
+    assert f"the cloud has not listed VM {id_} for 3" in hold
+    rig.run(300)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert f"VM {id_} is gone and elastiq did not terminate it: the cloud has not listed it for 6" in warnings[0]
+    assert caplog.text.count("is gone") == 1
+
+
+def test_another_vm_is_news_also_if_its_id_differs_in_digits_alone(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.wait_for_jobs(8)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all()
+    caplog.set_level(logging.INFO)
+    for id_ in sorted(rig.cloud.alive):
+        rig.cloud.hidden = {id_}
+        rig.run(60)
+        assert f"the cloud has not listed VM {id_}" in caplog.text
+
+
 def test_a_full_disk_keeps_no_outcome_out_of_the_log(
     rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
