@@ -53,6 +53,8 @@ class Chores:
         for record in memory.vms.values():
             if record.id in listed and not record.tagged and record.launched_at < before:
                 groups.setdefault((record.pool, record.token), []).append(record.id)
+        if not groups:
+            self._reporter.over("tagging")
         for (name, token), ids in groups.items():
             pool = self._pools.get(name)
             if pool is not None and budget.is_left:
@@ -91,6 +93,8 @@ class Chores:
         Yield `memory` after each step: each try is noted before it is made, so that a defect in one stops no other.
         """
         batch, budget = self._ports.batch, Budget(self._ports.clock, BUDGET_SECONDS)
+        if not memory.to_forget:
+            self._reporter.over("removing a dead worker")
         for id_, gone in memory.to_forget.items():
             if self._stopping or not budget.is_left:
                 return

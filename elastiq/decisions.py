@@ -144,9 +144,14 @@ class Figures:
     workers_idle: int | None = None
     vms_pending: int = 0
     vms_running: int = 0
-    """Owned VMs that are not pending and not gone."""
+    vms_leaving: int = 0
+    """VMs that are on their way out, but still count."""
+    vms_in_error: int = 0
+    vms_stopped: int = 0
     vms_unconfirmed: int = 0
     """VMs that count although no listing has shown them for elastiq's own."""
+    unconfirmed_until: float | None = None
+    """Until when these count at most, if listings go on leaving them out; None: until people have decided."""
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ class VmRecord:
     """True if it could not be reopened, and its termination was not tried since: then that has its turn first."""
     terminated_at: float | None = None
     """When the cloud accepted the termination."""
+    goes_because: str = ""
+    """Why it is to go, in the words of the first decision, however often its termination is tried."""
 
     @property
     def awaited_since(self) -> float:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from elastiq.decisions import Figures, Token
-from elastiq.memory import Memory, VmRecord
+from elastiq.memory import Intent, Memory, VmRecord
 from elastiq.model import DEFAULT_JOBS_PER_VM, InstanceState, Observation, Policy, Pool, Worker
 from elastiq.planning import patience
+from elastiq.planning.intents import settle_seconds
 from elastiq.planning.matching import Matches
 from elastiq.planning.packing import UNLIMITED, Room
 from elastiq.planning.tracking import Situation
@@ -135,15 +137,30 @@ class Fleet:
 
     def figures(self, observation: Observation) -> Figures:
         """Return the cluster in numbers, for people."""
-        pending = sum(record.state is InstanceState.PENDING for record in self.records)
-        gone = sum(not record.counts for record in self.records)
+        states = Counter(_state(record) for record in self.records if record.counts)
+        unclear = [intent for intent in self.memory.intents if self.memory.unseen(intent)]
         demand, workers = observation.demand, observation.workers
         busy = None if workers is None else sum(worker.jobs > 0 for worker in workers)
         return Figures(
             None if demand is None else sum(group.jobs for group in demand),
             busy,
             None if workers is None or busy is None else len(workers) - busy,
-            pending,
-            len(self.memory.vms) - pending - gone,
+            states[InstanceState.PENDING],
+            states[InstanceState.RUNNING],
+            states[InstanceState.STOPPING],
+            states[InstanceState.ERROR],
+            states[InstanceState.STOPPED],
             sum(self.possible(pool.name) for pool in self.policy.pools),
+            None if any(intent.needs_people for intent in unclear) else max(map(_given_up_at, unclear), default=None),
         )
+
+
+def _state(record: VmRecord) -> InstanceState:
+    """Return the state of a VM; also one is on its way out of which only elastiq knows it."""
+    return InstanceState.STOPPING if record.leaving else record.state
+
+
+def _given_up_at(intent: Intent) -> float:
+    """Return until when a launch counts of which nothing turns up."""
+    since = intent.unseen_since
+    return (intent.waiting_since + settle_seconds(intent) if since is None else since) + patience.UNSEEN_SECONDS

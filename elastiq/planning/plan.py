@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from elastiq.decisions import Decision, Kind, Plan, Verdict
@@ -32,6 +33,7 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
         reopened = {decision.instance_id for decision in up.decisions if decision.kind is Kind.REOPEN}
         is_lacking = observation.demand is not None and up.waiting_since is not None
         down = plan_down(fleet, reopened, is_lacking=is_lacking)
+    memory = _with_first_reasons(memory, down.decisions)
     departed = departures(situation.departed, observation.now)
     decisions = (*up.decisions, *down.decisions, *left_alone(fleet), *departed.decisions)
     figures = fleet.figures(observation)
@@ -39,7 +41,9 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
         decisions,
         memory,
         # What is in `departed` has a line of its own.
-        words.summary(figures, policy, (one for one in decisions if one.reason.token not in NOT_OF_ELASTIQ)),
+        words.summary(
+            figures, policy, (one for one in decisions if one.reason.token not in NOT_OF_ELASTIQ), observation.now
+        ),
         departed.records,
         figures,
         _ask_again(observation, fleet),
@@ -47,6 +51,18 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
         wake_at(observation, memory, policy),
         look_at(observation, memory, policy),
     )
+
+
+def _with_first_reasons(memory: Memory, decisions: Iterable[Decision]) -> Memory:
+    """Return `memory` with why each VM that goes was to go at first, and without why others once were to go."""
+    ending = {one.instance_id: str(one.reason) for one in decisions if one.kind is Kind.TERMINATE}
+    changed = {}
+    for record in memory.vms.values():
+        if record.id in ending and not (record.goes_because or record.leaving):
+            changed[record.id] = replace(record, goes_because=ending[record.id])
+        elif record.goes_because and record.id not in ending and not record.leaving:
+            changed[record.id] = replace(record, goes_because="")
+    return replace(memory, vms={**memory.vms, **changed}) if changed else memory
 
 
 def _up(observation: Observation, fleet: Fleet) -> Up:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from elastiq.decisions import Decision, Figures, Kind, Reason, Token
@@ -16,6 +17,9 @@ NAMES_SHOWN = 5
 GROUPS_SHOWN = 3
 """Of jobs, in one reason."""
 
+LEFT_OUT = " was left out: "
+"""What is in front of the reason why a question was not even put."""
+
 _MEANINGS = {token: token.meaning[0].lower() + token.meaning[1:].rstrip(".") for token in Token}
 """What tokens mean, as parts of a sentence."""
 
@@ -28,7 +32,7 @@ def unreadable(observation: Observation) -> Reason | None:
         "the VMs": observation.instances,
     }
     what = " and ".join(name for name, part in parts.items() if part is None)
-    faults = f" ({'; '.join(observation.faults)})" if observation.faults else ""
+    faults = f" ({'; '.join(_without_repetition(observation.faults))})" if observation.faults else ""
     return Reason(Token.UNREADABLE, f"{what} cannot be read, so nothing is launched{faults}", what) if what else None
 
 
@@ -135,6 +139,8 @@ def larger_than_vm(groups: Sequence[Demand], largest: Shape) -> Reason:
 
 
 def unfinished(record: VmRecord) -> Reason:
+    if record.goes_because:
+        return Reason(Token.UNFINISHED, f"{record.goes_because}; retried", record.id)
     done = "was closed" if record.closed or record.doomed else "was to be closed"
     text = f"its worker {done} for a termination that has not succeeded yet"
     return Reason(Token.UNFINISHED, text, record.id)
@@ -253,10 +259,11 @@ def stays(token: Token, record: VmRecord, worker: Worker | None) -> Reason:
     """Return why a VM stays, in the words of the token's meaning, with how long its worker has been idle."""
     idle_seconds = worker.idle_seconds if worker else None
     numbers = {} if idle_seconds is None else {"idle_seconds": idle_seconds}
-    return Reason(token, _MEANINGS[token], record.id, numbers)
+    because = f": {record.goes_because}" if record.goes_because else ""
+    return Reason(token, f"{_MEANINGS[token]}{because}", record.id, numbers)
 
 
-def summary(figures: Figures, policy: Policy, decisions: Iterable[Decision]) -> str:
+def summary(figures: Figures, policy: Policy, decisions: Iterable[Decision], now: float) -> str:
     """Return a pass in one sentence."""
     decisions = tuple(decisions)
     counts = {
@@ -267,12 +274,34 @@ def summary(figures: Figures, policy: Policy, decisions: Iterable[Decision]) -> 
     actions = [f"{verb} {count}" for verb, count in counts.items() if count]
     holds = [str(decision.reason) for decision in decisions if decision.kind is Kind.HOLD]
     maximum = "unlimited" if policy.max_vms is None else policy.max_vms
-    unconfirmed = f", {figures.vms_unconfirmed} unconfirmed" if figures.vms_unconfirmed else ""
+    others = {"leaving": figures.vms_leaving, "in error": figures.vms_in_error, "stopped": figures.vms_stopped}
+    more = "".join(f", {count} {state}" for state, count in others.items() if count) + _unconfirmed(figures, now)
     return (
         f"jobs {_number(figures.jobs_waiting)} waiting; workers {_number(figures.workers_busy)} busy, "
         f"{_number(figures.workers_idle)} idle; VMs {figures.vms_pending} pending, {figures.vms_running} running"
-        f"{unconfirmed} of {policy.min_vms}..{maximum}: {'; '.join([*actions, *holds]) or 'nothing to do'}"
+        f"{more} of {policy.min_vms}..{maximum}: {'; '.join([*actions, *holds]) or 'nothing to do'}"
     )
+
+
+def _unconfirmed(figures: Figures, now: float) -> str:
+    if not figures.vms_unconfirmed:
+        return ""
+    text = f", {figures.vms_unconfirmed} unconfirmed"
+    if figures.unconfirmed_until is None:
+        return text
+    seconds = figures.unconfirmed_until - now
+    return f"{text} for {seconds:.0f} s more at most" if seconds > 0 else f"{text} until a listing leaves them out"
+
+
+def _without_repetition(faults: Sequence[str]) -> list[str]:
+    """Return the faults without those that were left out because of another one of them, and without doubles."""
+    causes = [re.sub(r"[0-9.]+", "", fault.rpartition(LEFT_OUT)[2]) for fault in faults]
+    first = sorted(range(len(faults)), key=lambda number: LEFT_OUT in faults[number])
+    told: list[int] = []
+    for number in first:
+        if not any(causes[number] in causes[other] for other in told):
+            told.append(number)
+    return [faults[number] for number in sorted(told)]
 
 
 def _number(value: int | None) -> str:

@@ -24,7 +24,14 @@ GAUGES: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     (
         "elastiq_vms",
         "VMs that count against the maximum; unconfirmed ones may have been launched.",
-        {"pending": "vms_pending", "running": "vms_running", "unconfirmed": "vms_unconfirmed"},
+        {
+            "pending": "vms_pending",
+            "running": "vms_running",
+            "leaving": "vms_leaving",
+            "error": "vms_in_error",
+            "stopped": "vms_stopped",
+            "unconfirmed": "vms_unconfirmed",
+        },
     ),
     ("elastiq_min_vms", "There are always at least this many VMs.", {"": "min_vms"}),
     ("elastiq_max_vms", "There are never more VMs than this; +Inf is unlimited.", {"": "max_vms"}),

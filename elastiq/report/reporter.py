@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from elastiq.clock import Time
 from elastiq.config import Settings
-from elastiq.decisions import Decision, End, Kind, Outcome, Plan
+from elastiq.decisions import Decision, End, Kind, Outcome, Plan, Token
 from elastiq.errors import BatchError, CloudError, StateError
 from elastiq.redaction import Redactor
 from elastiq.report import metrics
@@ -56,7 +56,10 @@ class Reporter:
         self._started_at = clock.now()
         self._said: dict[str, str] = {}
         self._last_action: dict[str, object] | None = None
-        self._last_error: dict[str, object] | None = None
+        self._errors: dict[str, dict[str, object]] = {}
+        """By topic, those that are not over, the latest at the end."""
+        self._last_over: dict[str, object] | None = None
+        """The latest of those that are over."""
         self._totals = metrics.Totals()
         self._reported = ""
         self._report_due_at = 0.0
@@ -81,15 +84,35 @@ class Reporter:
     def error(self, topic: str, text: str) -> None:
         """Log a fault of `topic` the first time, and keep it for `status`."""
         text = self._clean(text)
-        self._last_error = {"at": self._clock.now(), "text": text}
+        self._keep_error(topic, text)
         self._totals.failed[topic] += 1
         if self._is_news(topic, text):
             log.error("%s", text)
 
     def fine(self, topic: str) -> None:
         """Log that `topic` works again, if it did not."""
-        if self._said.pop(topic, None):
+        if self._said.get(topic):
             log.info("%s works again", topic)
+        self.over(topic)
+
+    def over(self, topic: str) -> None:
+        """Take a fault of `topic`, if there was one, for over, because it works or is not needed any more."""
+        self._said.pop(topic, None)
+        self._end_error(topic)
+
+    def _end_error(self, topic: str) -> None:
+        error = self._errors.pop(topic, None)
+        if error is not None:
+            self._last_over = {**error, "over_at": self._clock.now()}
+
+    def _keep_error(self, topic: str, text: str) -> None:
+        self._errors.pop(topic, None)
+        self._errors[topic] = {"at": self._clock.now(), "text": text}
+
+    @property
+    def _last_error(self) -> dict[str, object] | None:
+        """The last one that is not over; otherwise the last one."""
+        return next(reversed(self._errors.values())) if self._errors else self._last_over
 
     def cycle(self, made: Plan, outcomes: Sequence[Outcome]) -> None:
         """Log what was done, what was left, and why; keep it for later questions. Raise StateError."""
@@ -99,6 +122,7 @@ class Reporter:
                 self._outcome(outcome)
             except StateError as error:
                 unrecorded = error  # the log still tells of the rest
+        self._end_errors(made)
         if unrecorded is not None:
             raise unrecorded
         holds = [decision for decision in made.decisions if decision.kind is Kind.HOLD]
@@ -115,18 +139,31 @@ class Reporter:
         if len(self._said) > TOPICS_KEPT:
             self._said.clear()
 
+    def _end_errors(self, made: Plan) -> None:
+        """Take faults of actions for over that a plan does not want any more."""
+        if any(decision.reason.token is Token.UNREADABLE for decision in made.decisions):
+            return  # what is wanted is not known
+        wanted = {_topic(decision) for decision in made.decisions}
+        wanted |= {f"{Kind.LAUNCH.value} {intent.pool}" for intent in made.memory.intents}
+        for record in made.memory.vms.values():
+            if record.leaving:
+                wanted |= {f"{kind.value} {record.id}" for kind in (Kind.TERMINATE, Kind.REOPEN)}
+        actions = tuple(f"{kind.value} " for kind in Kind)
+        for topic in [topic for topic in self._errors if topic.startswith(actions) and topic not in wanted]:
+            self.over(topic)
+
     def _outcome(self, outcome: Outcome) -> None:
         decision = outcome.decision
         text = self._clean(f"{_deed(decision)}: {decision.reason}; {outcome.detail}")
-        news = (
-            self._is_news(f"{decision.kind.value} {decision.instance_id or decision.pool}", text)
-            or outcome.end is End.DONE
-        )
+        topic = _topic(decision)
+        news = self._is_news(topic, text) or outcome.end is End.DONE
         self._totals.count(outcome)
         if outcome.end is End.DONE:
             self._last_action = {"at": self._clock.now(), "text": text}
-        elif outcome.end is not End.REFUSED:
-            self._last_error = {"at": self._clock.now(), "text": text}
+        if outcome.end in (End.DONE, End.REFUSED):
+            self._end_error(topic)  # but what was said of it stays said: a dry run comes to the same in every pass
+        else:
+            self._keep_error(topic, text)
         if news:
             log.log(LEVELS[outcome.end], "%s", text)
             self._record(decision, outcome)
@@ -160,7 +197,11 @@ class Reporter:
             "workers_idle": figures.workers_idle,
             "vms_pending": figures.vms_pending,
             "vms_running": figures.vms_running,
+            "vms_leaving": figures.vms_leaving,
+            "vms_in_error": figures.vms_in_error,
+            "vms_stopped": figures.vms_stopped,
             "vms_unconfirmed": figures.vms_unconfirmed,
+            "unconfirmed_until": figures.unconfirmed_until,
             "min_vms": settings.quota.min_vms,
             "max_vms": settings.quota.max_vms,
             "last_action": self._last_action,
@@ -171,12 +212,19 @@ class Reporter:
                 for reason in reasons
             ],
         }
-        if f"{settings.elastiq.metrics_file} {report}" == self._reported and now < self._report_due_at:
-            return
-        self._write_metrics(settings.elastiq.metrics_file, {**report, "updated_at": now})
+        if f"{settings.elastiq.metrics_file} {report}" != self._reported or now >= self._report_due_at:
+            self._write(report, settings.elastiq.metrics_file)
+        # A pass that has come this far had no fault.
+        self.fine("pass")
+        self.fine("defect")
+
+    def _write(self, report: dict[str, object], metrics_file: Path | None) -> None:
+        """Write a report, for people and for metrics. Raise StateError."""
+        now = self._clock.now()
+        self._write_metrics(metrics_file, {**report, "updated_at": now})
         # If that failed it is the last error, and must be no news to the next pass.
         report["last_error"] = self._last_error
-        self._reported, self._report_due_at = f"{settings.elastiq.metrics_file} {report}", now + REPORT_EVERY_SECONDS
+        self._reported, self._report_due_at = f"{metrics_file} {report}", now + REPORT_EVERY_SECONDS
         # The time that `status` counts from: the wall clock may be set while the daemon runs.
         stamps = {"updated_at": now, "monotonic_microseconds": self._clock.monotonic_microseconds()}
         self._records.save_report({**report, **stamps})
@@ -190,6 +238,13 @@ class Reporter:
             self.error("metrics file", f"metrics_file {printable(str(path))} cannot be written: {error.strerror}")
         else:
             self.fine("metrics file")
+
+
+def _topic(decision: Decision) -> str:
+    """Return what an action is about, of which there may be several tries."""
+    if decision.reason.token is Token.LAUNCHES_PAUSED:
+        return f"{Kind.LAUNCH.value} {decision.reason.subject}"
+    return f"{decision.kind.value} {decision.instance_id or decision.pool}"
 
 
 def _deed(decision: Decision) -> str:

@@ -9,6 +9,10 @@ SILENT_SECONDS = 180.0
 """A running daemon writes its report every minute."""
 
 
+OTHER_VMS = {"vms_leaving": "leaving", "vms_in_error": "in error", "vms_stopped": "stopped"}
+"""Entries of the report that are worth a word only if there are any."""
+
+
 def picture(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
     """Return the report of a running daemon for people, line by line, as at that time of the monotonic clock."""
     try:
@@ -46,7 +50,8 @@ def _vms(report: dict[str, Any]) -> str:
     counts = [
         f"{_number(report.get('vms_pending'))} pending",
         f"{_number(report.get('vms_running'))} running",
-        *([f"{unconfirmed} unconfirmed"] if unconfirmed else []),
+        *(f"{report[name]} {state}" for name, state in OTHER_VMS.items() if report.get(name)),
+        *([f"{unconfirmed} unconfirmed{_until(report)}"] if unconfirmed else []),
     ]
     limits = f"{_number(report.get('min_vms'))}..{'unlimited' if at_most is None else at_most}"
     return f"{', '.join(counts)} of {limits}"
@@ -57,7 +62,14 @@ def _number(value: object) -> str:
 
 
 def _event(event: dict[str, Any] | None) -> str:
-    return f"{_time(event, 'at')}: {event.get('text')}" if event else "none"
+    if not event:
+        return "none"
+    over = f" (over since {_time(event, 'over_at')})" if event.get("over_at") else ""
+    return f"{_time(event, 'at')}{over}: {event.get('text')}"
+
+
+def _until(report: dict[str, Any]) -> str:
+    return f" until {_time(report, 'unconfirmed_until')}" if report.get("unconfirmed_until") else ""
 
 
 def _time(facts: dict[str, Any], name: str) -> str:

@@ -106,12 +106,14 @@ class FakeBatch:
 
 
 class FakeCloud:
-    """Instances by id; `fault` makes every call fail, `lose_answer` makes launches succeed and then fail."""
+    """Instances by id; `fault` makes every call fail, `refuse_launch` launches alone, and `lose_answer` makes launches
+    succeed and then fail."""
 
     def __init__(self) -> None:
         self.vms: dict[str, Instance] = {}
         self.fault: CloudFault | None = None
         self.lose_answer = False
+        self.refuse_launch: CloudFault | None = None
         self.refuse_terminate = False
         self.hidden: set[str] = set()
         self.launches: list[int] = []
@@ -133,6 +135,8 @@ class FakeCloud:
 
     def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
         self._trouble()
+        if self.refuse_launch is not None:
+            raise CloudError("no VM today", self.refuse_launch)
         self.launches.append(count)
         if self.token_is_lock and any(vm.client_token == token for vm in self.vms.values()):
             return tuple(vm for vm in self.vms.values() if vm.client_token == token)

@@ -110,6 +110,85 @@ def test_another_vm_is_news_also_if_its_id_differs_in_digits_alone(rig: Rig, cap
         assert f"the cloud has not listed VM {id_}" in caplog.text
 
 
+def last_error(rig: Rig) -> dict[str, object]:
+    return (read_report(rig.directory) or {})["last_error"]  # type: ignore[no-any-return]
+
+
+def test_status_says_since_when_a_fault_is_over(rig: Rig) -> None:
+    rig.cloud.fault = CloudFault.UNREACHABLE
+    rig.run(60)
+    assert "over_at" not in last_error(rig)
+    rig.batch.jobs = None
+    rig.run(30)
+    rig.batch.jobs = ()
+    rig.run(30)
+    assert "VM check failed" in str(last_error(rig)["text"]), "the one that is not over, whichever was the last"
+    rig.cloud.fault = None
+    over_at = rig.clock.now()
+    rig.run(60)
+    assert "VM check failed" in str(last_error(rig)["text"])
+    assert 0 <= float(str(last_error(rig)["over_at"])) - over_at <= 30
+
+
+def test_an_action_that_failed_is_over_when_it_succeeds_or_is_not_wanted_any_more(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    for succeeds in (False, True):
+        rig.run(30)
+        rig.wait_for_jobs(4)
+        rig.cloud.refuse_launch = CloudFault.CAPACITY
+        rig.run(80)
+        assert "over_at" not in last_error(rig)
+        rig.cloud.refuse_launch = None
+        if not succeeds:
+            rig.wait_for_jobs(0)
+        rig.run(60)
+        assert "over_at" in last_error(rig)
+        assert bool(rig.cloud.launches) is succeeds
+    assert len([one for one in caplog.records if one.levelno == logging.ERROR]) == 2, "the second is news again"
+
+
+def test_a_launch_without_an_answer_is_no_fault_any_more_once_its_vms_are_found(rig: Rig) -> None:
+    rig.wait_for_jobs(4)
+    rig.cloud.lose_answer = True
+    rig.run(45)
+    assert "launch 1 VM" in str(last_error(rig)["text"])
+    rig.run(60)
+    assert "over_at" in last_error(rig)
+
+
+def test_a_pass_that_was_given_up_is_over_with_the_next_good_one(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise StateError("disk full")
+
+    rig.run(5)
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.state, "save", full)
+        rig.run(30)
+    rig.run(30)
+    assert "this pass was given up: disk full" in str(last_error(rig)["text"])
+    assert "over_at" in last_error(rig)
+
+
+def test_the_first_reason_stays_with_a_vm_until_it_is_gone(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    (id_,) = rig.cloud.alive
+    rig.cloud.refuse_terminate = True
+    rig.run(25)
+    (record,) = rig.core.memory.vms.values()
+    assert record.goes_because == "idle for 301 s, more than idle_for_time_s 300"
+    assert "idle for 301 s, more than idle_for_time_s 300; retried; could not be terminated" in caplog.text
+    rig.start()
+    rig.cloud.refuse_terminate = False
+    rig.run(600)
+    assert not rig.cloud.alive
+    action = (read_report(rig.directory) or {})["last_action"]["text"]
+    assert action == f"terminate VM {id_}: idle for 301 s, more than idle_for_time_s 300; retried; terminated"
+
+
 def test_a_full_disk_keeps_no_outcome_out_of_the_log(
     rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,17 @@ def test_the_picture_of_vms_whose_launch_was_not_answered() -> None:
     assert "  VMs           2 pending, 4 running, 3 unconfirmed of 0..5" in shown
 
 
+def test_the_picture_of_vms_that_do_not_run_and_of_a_fault_that_is_over() -> None:
+    fault = {"at": 60.0, "text": "VM check failed", "over_at": 120.0}
+    others = {"vms_leaving": 1, "vms_in_error": 2, "vms_stopped": 3, "unconfirmed_until": 180.0, "vms_unconfirmed": 4}
+    shown = picture({**REPORT, **others, "last_error": fault}, 1_001_000_000)
+    assert (
+        "  VMs           2 pending, 4 running, 1 leaving, 2 in error, 3 stopped, "
+        "4 unconfirmed until 1970-01-01 00:03:00+0000 of 0..5" in shown
+    )
+    assert "  last error    1970-01-01 00:01:00+0000 (over since 1970-01-01 00:02:00+0000): VM check failed" in shown
+
+
 def test_the_picture() -> None:
     assert "\n".join(picture(REPORT, 1_001_000_000)) == (
         "elastiq 2.0.0 is running (pid 4711) since 1970-01-01 00:00:00+0000\n"
