@@ -10,11 +10,13 @@ import stat
 from elastiq.config.convert import MAX_USER_DATA_AWS, duration_text
 from elastiq.config.options import ValueKind
 from elastiq.config.reading import Reading
+from elastiq.text import shown
 
 IMAGE, URL, REGION = "[ec2] image_id", "[ec2] api_url", "[ec2] region"
 KEY, SECRET_KEY = "[ec2] aws_access_key_id", "[ec2] aws_secret_access_key"
 VERIFY, CA_BUNDLE = "[ec2] verify", "[ec2] ca_bundle"
 USER_DATA, USER_DATA_FILE = "[ec2] user_data_b64", "[ec2] user_data_file"
+FLAVOUR, GROUPS = "[ec2] flavour", "[ec2] security_groups"
 LEAST, MOST = "[quota] min_vms", "[quota] max_vms"
 
 
@@ -23,6 +25,7 @@ def check(reading: Reading) -> None:
     _check_required(reading)
     _check_quota(reading)
     _check_cloud(reading)
+    _check_names(reading)
     _check_user_data(reading)
     _check_times(reading)
     _check_substitutes(reading)
@@ -58,6 +61,16 @@ def _check_cloud(reading: Reading) -> None:
         reading.warn(VERIFY, "nobody checks that the cloud is who it says it is; name its authority in ca_bundle")
     elif reading.value(CA_BUNDLE) and str(reading.value(URL)).startswith("http:"):
         reading.warn(CA_BUNDLE, "is of no use with an api_url that begins with http://")
+
+
+def _check_names(reading: Reading) -> None:
+    """A cloud says of such names only that it does not know them, and not before the first launch."""
+    flavour = reading.value(FLAVOUR)
+    if isinstance(flavour, str) and "," in flavour:
+        reading.fault(FLAVOUR, f"'{shown(flavour)}' has a comma in it; give one type, since all VMs are of the same")
+    for group in reading.values.get(GROUPS) or ():  # type: ignore[union-attr]
+        if isinstance(group, str) and group.startswith("sg-") and " " in group:
+            reading.fault(GROUPS, f"'{shown(group)}' has a space in it; put a comma between two ids")
 
 
 def _boto3_has_region() -> bool:

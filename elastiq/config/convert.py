@@ -82,10 +82,20 @@ def converted(option: Option, pieces: Sequence[Line], directory: Path) -> Value 
         raise BadValue(f"is empty; {_wanted(option)}, or leave the line out for the default", line)
     if option.kind is not ValueKind.SECRET and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         raise BadValue("stands in quotes, which would be part of the value; remove them", line)
+    if option.kind in _VISIBLE:
+        _check_visible(text, line)
     try:
         return _CONVERTERS[option.kind](option, text, directory)
     except ValueError as error:
         raise BadValue(str(error), line) from None
+
+
+def _check_visible(text: str, line: int) -> None:
+    """Raise BadValue if a character cannot be seen, as those that come along when a text is copied from a page."""
+    hidden = next((character for character in text if not character.isprintable()), None)
+    if hidden is not None:
+        code = f"U+{ord(hidden):04X}"
+        raise BadValue(f"has a character in it that cannot be seen ({code}); type the value again by hand", line)
 
 
 def _without_comment(option: Option, text: str) -> str:
@@ -264,6 +274,10 @@ def _user_data(pieces: Sequence[Line]) -> bytes | None:
         limits = f"no cloud takes more than {MAX_USER_DATA}, AWS no more than {MAX_USER_DATA_AWS}"
         raise BadValue(f"is {len(content)} bytes long when decoded; {limits}", pieces[0].number)
     return content
+
+
+_VISIBLE = (ValueKind.WORD, ValueKind.TEXT, ValueKind.LIST, ValueKind.URL)
+"""Kinds of values that name things: no name has a character that cannot be seen."""
 
 
 def read_limited(path: Path, limit: int) -> tuple[bytes, os.stat_result]:

@@ -221,6 +221,17 @@ class Ec2Options:
         "served without.",
         new=True,
     )
+    imdsv2_hop_limit: int | None = option(
+        None,
+        "How many network hops the cloud's answer with that token may take. Jobs in containers with a network of their "
+        "own need 2.",
+        kind=ValueKind.COUNT,
+        example="2",
+        minimum=1,
+        maximum=64,
+        new=True,
+        default_text="the cloud's own, at AWS usually 1",
+    )
 
     @property
     def user_data(self) -> bytes:

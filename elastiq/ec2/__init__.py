@@ -108,8 +108,11 @@ class Ec2:
         offered: Offered = {"TagSpecifications": {"TagSpecifications": tags}}
         # A worker that powers itself off would otherwise stay, stopped, and be paid for.
         offered["InstanceInitiatedShutdownBehavior"] = {"InstanceInitiatedShutdownBehavior": "terminate"}
-        if self._settings.ec2.require_imdsv2:
-            offered["MetadataOptions"] = {"MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"}}
+        ec2 = self._settings.ec2
+        metadata = {"HttpTokens": "required", "HttpEndpoint": "enabled"} if ec2.require_imdsv2 else {}
+        hops = {} if ec2.imdsv2_hop_limit is None else {"HttpPutResponseHopLimit": ec2.imdsv2_hop_limit}
+        if metadata or hops:
+            offered["MetadataOptions"] = {"MetadataOptions": {**metadata, **hops}}
         offered = self._features.offerable(offered)
         try:
             answer = self._run_instances({**required, **parameters(offered)}, count)

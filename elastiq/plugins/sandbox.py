@@ -78,7 +78,10 @@ class SandboxBatch:
                         self._spool.closed_mark(record.key).unlink(missing_ok=True)
 
     def check(self) -> str:
-        """Return how many workers and jobs there are."""
+        """Return how many workers and jobs there are. A spool that is empty is made first: here alone, at the start,
+        since one that vanishes later is no sign that there are no jobs."""
+        if self._spool.is_empty:
+            self._spool.create()
         return (
             f"sandbox in {self._spool.directory}: {len(self.workers())} workers, {len(self._spool.due())} jobs waiting"
         )

@@ -62,7 +62,7 @@ class SandboxOptions:
 
     spool_dir: Path | None = option(
         None,
-        "Directory where the jobs are.",
+        "Directory where the jobs are. It is made at the start if it is missing or empty.",
         kind=ValueKind.DIRECTORY,
         new=True,
         default_text="none; the plugin sandbox needs it",

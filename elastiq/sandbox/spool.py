@@ -111,6 +111,14 @@ class Spool:
         self.directory = directory
         self._clock = clock or Clock()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it, or no such directory. Raise BatchError if that cannot be seen."""
+        try:
+            return not self.directory.exists() or not any(self.directory.iterdir())
+        except OSError as error:
+            raise BatchError(f"cannot read the sandbox's spool directory: {error}") from error
+
     def create(self) -> None:
         """Make the directories that are missing."""
         try:

@@ -189,6 +189,16 @@ def test_a_cloud_without_paging_or_filters_is_served(aws: Ec2Endpoint, message: 
     assert len(aws.requests) == before + 1
 
 
+@pytest.mark.parametrize("required", [True, False])
+def test_the_hop_limit_of_the_metadata_is_asked_for_if_it_is_given(aws: Ec2Endpoint, required: bool) -> None:
+    cloud(aws, require_imdsv2=required, imdsv2_hop_limit=2).launch(POOL, 1, "token-1")
+    cloud(aws, require_imdsv2=required).launch(POOL, 1, "token-2")
+    with_limit, without = (request.parameters for request in aws.operations("RunInstances"))
+    assert with_limit["MetadataOptions.HttpPutResponseHopLimit"] == "2"
+    assert ("MetadataOptions.HttpTokens" in with_limit) is required
+    assert "MetadataOptions.HttpPutResponseHopLimit" not in without
+
+
 def test_a_passing_500_teaches_nothing_until_it_happens_in_the_next_launch(aws: Ec2Endpoint) -> None:
     ec2 = cloud(aws)
     aws.inject("RunInstances", status=500, code="UnknownError")

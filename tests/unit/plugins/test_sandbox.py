@@ -18,6 +18,7 @@ from elastiq.errors import BatchError, ConfigError
 from elastiq.model import Shape, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.sandbox import SandboxBatch, create
+from elastiq.plugins.sections import SandboxOptions
 from elastiq.sandbox.spool import Job, Spool, WorkerRecord, open_lock, try_lock
 
 ROOT = Path(__file__).parents[3]
@@ -251,6 +252,25 @@ def test_a_missing_directory_is_an_error(spool: Spool, batch: SandboxBatch, fold
     if folder != "queue":
         with pytest.raises(BatchError):
             batch.workers()
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_an_empty_or_missing_spool_is_made_at_the_start_and_not_before(tmp_path: Path, is_there: bool) -> None:
+    directory = tmp_path / "new" / "spool"
+    if is_there:
+        directory.mkdir(parents=True)
+    batch = create(Settings(plugins=(SandboxOptions(spool_dir=directory),)))
+    assert directory.exists() is is_there, "the configuration may be checked by another user"
+    assert batch.check() == f"sandbox in {directory}: 0 workers, 0 jobs waiting"
+    assert (directory / "queue").stat().st_mode & 0o777 == 0o700
+    assert batch.workers() == batch.demand() == ()
+    assert is_there or directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_spool_of_which_a_part_is_missing_is_not_mended(spool: Spool, batch: SandboxBatch) -> None:
+    (spool.directory / "queue").rmdir()
+    with pytest.raises(BatchError, match="cannot read"):
+        batch.check()
 
 
 def test_create_needs_a_directory() -> None:
