@@ -27,11 +27,14 @@ class SandboxBatch:
     def __init__(self, spool: Spool, clock: Clock) -> None:
         self._spool = spool
         self._clock = clock
+        self._has_answered = False
+        """If it has, a spool that is missing is no new one."""
 
     def demand(self) -> tuple[Demand, ...]:
         """Return the jobs that could start now, grouped by shape."""
         with self._spool.locked():
             self._spool.records()
+        self._has_answered = True
         now = self._clock.now()
         waits: dict[Shape, list[float]] = {}
         for job in self._spool.due():
@@ -41,7 +44,9 @@ class SandboxBatch:
     def workers(self) -> tuple[Worker, ...]:
         """Return the living workers."""
         with self._spool.locked():
-            return tuple(self._worker(record, jobs) for record, jobs in self._spool.records())
+            workers = tuple(self._worker(record, jobs) for record, jobs in self._spool.records())
+        self._has_answered = True
+        return workers
 
     def close(self, worker: Worker) -> Closing:
         """Close `worker` if it runs no job; one that has not joined is closed for the time when it does."""
@@ -78,9 +83,8 @@ class SandboxBatch:
                         self._spool.closed_mark(record.key).unlink(missing_ok=True)
 
     def check(self) -> str:
-        """Return how many workers and jobs there are. A spool that is empty is made first: here alone, at the start,
-        since one that vanishes later is no sign that there are no jobs."""
-        if self._spool.is_empty:
+        """Return how many workers and jobs there are. At the start, a spool that is empty or missing is made first."""
+        if not self._has_answered and self._spool.is_empty:
             self._spool.create()
         return (
             f"sandbox in {self._spool.directory}: {len(self.workers())} workers, {len(self._spool.due())} jobs waiting"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from elastiq.errors import BatchError, CloudFault
+from elastiq.errors import BatchError, CloudError, CloudFault
 from elastiq.model import InstanceState, Worker
 from elastiq.state import read_report
 from tests.unit.fakes import FakeCloud, settings_with
@@ -19,6 +19,32 @@ def test_an_untagged_vm_of_ours_is_tagged_afterwards(rig: Rig) -> None:
     rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], cluster="")
     rig.run(200)
     assert rig.cloud.vms["i-00000001"].cluster == "test"
+
+
+@pytest.mark.parametrize("chore", ["tagging", "removing a dead worker"])
+def test_a_chore_that_failed_is_over_when_there_is_nothing_left_to_do(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, chore: str
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise BatchError("no right to do so") if "worker" in chore else CloudError("no", CloudFault.CREDENTIALS)
+
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all()
+    rig.run(60)
+    monkeypatch.setattr(rig.cloud, "tag", fail)
+    monkeypatch.setattr(rig.batch, "forget", fail)
+    (id_,) = rig.cloud.vms
+    state = InstanceState.TERMINATED if "worker" in chore else InstanceState.RUNNING
+    rig.cloud.vms[id_] = replace(rig.cloud.vms[id_], cluster="", state=state)
+    rig.run(100)
+    assert (read_report(rig.directory) or {})["last_error"]["text"].startswith(f"{chore} failed: no")
+    assert "over_at" not in (read_report(rig.directory) or {})["last_error"]
+    rig.cloud.vms[id_] = replace(rig.cloud.vms[id_], state=InstanceState.TERMINATED)
+    rig.run(2 * 3600)
+    assert "over_at" in (read_report(rig.directory) or {})["last_error"]
+    assert "works again" not in caplog.text
 
 
 def test_what_a_cloud_refuses_is_remembered_of_that_cloud_alone(rig: Rig) -> None:

@@ -265,6 +265,9 @@ def test_an_empty_or_missing_spool_is_made_at_the_start_and_not_before(tmp_path:
     assert (directory / "queue").stat().st_mode & 0o777 == 0o700
     assert batch.workers() == batch.demand() == ()
     assert is_there or directory.stat().st_mode & 0o777 == 0o700
+    directory.rename(tmp_path / "away")
+    with pytest.raises(BatchError):
+        batch.check()
 
 
 def test_a_spool_of_which_a_part_is_missing_is_not_mended(spool: Spool, batch: SandboxBatch) -> None:
