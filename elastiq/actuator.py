@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from elastiq.clock import Budget
 from elastiq.config import Settings
 from elastiq.decisions import Decision, End, Kind, Outcome, Plan, Reason, Token
-from elastiq.errors import BatchError, CloudError, StateError
+from elastiq.errors import BatchError, CloudError, CloudFault, PendingError, StateError
 from elastiq.memory import Intent, Memory, VmRecord
-from elastiq.model import Policy, Worker
+from elastiq.model import Instance, Policy, Worker
 from elastiq.planning.learning import learn
 from elastiq.plugins import Closing
 from elastiq.ports import Ports
@@ -33,21 +34,43 @@ CONSOLES_BUDGET_SECONDS = 5.0
 CONSOLE_CHARACTERS = 160
 """So much of the end of a console is a reason to show; the log has more."""
 
+IN_HAND_SECONDS = 3600.0
+"""How long an answer is waited for, in seconds. The cloud's own deadlines are over long before; if they fail, too, the
+listings must settle what became of the request."""
 
-def actuator(settings: Settings, ports: Ports, new_token: Callable[[], str]) -> Actuator:
-    """Return who acts by `settings`: a dry run is another actuator."""
+
+@dataclass(frozen=True)
+class InHand:
+    """A request that the cloud owes the answer to."""
+
+    decisions: tuple[Decision, ...]
+    asked_at: float
+    answer: Callable[[], Any]
+    """Returns or raises what it came to; raises PendingError while there is no answer."""
+    token: str = ""
+    """Client token of a launch."""
+
+
+def actuator(
+    settings: Settings, ports: Ports, new_token: Callable[[], str], in_hand: Iterable[InHand] = ()
+) -> Actuator:
+    """Return who acts by `settings`: a dry run is another actuator. `in_hand` is of the one before."""
     boot, shutdown = settings.debug.dry_run_boot_vms, settings.debug.dry_run_shutdown_vms
     if boot or shutdown:
-        return DryRunActuator(settings.policy(), ports, new_token, boot=boot, shutdown=shutdown)
-    return Actuator(settings.policy(), ports, new_token)
+        return DryRunActuator(settings.policy(), ports, new_token, in_hand, boot=boot, shutdown=shutdown)
+    return Actuator(settings.policy(), ports, new_token, in_hand)
 
 
 class Actuator:
     """Acts through the ports. What it did is in its memory, whether that could be saved or not, and whether or not a
     defect ended the pass."""
 
-    def __init__(self, policy: Policy, ports: Ports, new_token: Callable[[], str]) -> None:
+    def __init__(
+        self, policy: Policy, ports: Ports, new_token: Callable[[], str], in_hand: Iterable[InHand] = ()
+    ) -> None:
         self._policy, self._ports, self._new_token = policy, ports, new_token
+        self.in_hand = tuple(in_hand)
+        """What the cloud owes an answer to. It is collected whenever it comes, also after the configuration changed."""
         self._pools = {pool.name: pool for pool in policy.pools}
         self._stopping = False
         self.memory = Memory()
@@ -60,6 +83,40 @@ class Actuator:
     def stop(self) -> None:
         """Begin no further launch, close or reopening: the daemon is to end."""
         self._stopping = True
+
+    def collect(self, memory: Memory) -> None:
+        """Learn, beginning with `memory`, what the cloud has answered since to requests of earlier passes: exactly as
+        if it had been in time."""
+        self.memory, self.outcomes, self._unsaved = memory, [], ""
+        for request in self.in_hand:
+            outcomes = self._answered(request)
+            if outcomes:
+                self.in_hand = tuple(other for other in self.in_hand if other is not request)
+                self._note(outcomes)
+
+    def _answered(self, request: InHand) -> list[Outcome]:
+        """Return what became of a request; nothing while there is no answer."""
+        try:
+            answer = request.answer()
+        except PendingError as error:
+            if self._ports.clock.now() - request.asked_at < IN_HAND_SECONDS:
+                return []
+            failure = CloudError(f"{error}; it is no longer waited for")
+            return [_failed(decision, failure, request.token) for decision in request.decisions]
+        except CloudError as error:
+            return [_failed(decision, error, request.token) for decision in request.decisions]
+        if request.token:
+            return [_launched(decision, answer, request.token) for decision in request.decisions]
+        return _terminated(request.decisions, answer)
+
+    def _awaits(self, kind: Kind) -> bool:
+        """Return whether the answer to a request of this kind is still to come: one at a time is enough."""
+        return any(decision.kind is kind for request in self.in_hand for decision in request.decisions)
+
+    def _wait_for(self, decisions: Sequence[Decision], pending: PendingError, token: str) -> list[Outcome]:
+        request = InHand(tuple(decisions), self._ports.clock.now(), pending.answer, token)
+        self.in_hand = (*self.in_hand, request)
+        return [_failed(decision, pending, token) for decision in decisions]
 
     def act(self, plan: Plan, memory: Memory) -> None:
         """Carry out the decisions of `plan`, beginning with `memory`; what cannot be journalled first is not done.
@@ -74,10 +131,10 @@ class Actuator:
         if plan.ask_again and self._ports.cloud.token_is_lock:
             self._ask_again(plan.ask_again)
         for decision in plan.decisions:
-            if decision.kind is Kind.LAUNCH and self._may_begin():
+            if decision.kind is Kind.LAUNCH and self._may_begin() and not self._awaits(Kind.LAUNCH):
                 self._launch(decision)
         ending = [decision for decision in plan.decisions if decision.kind is Kind.TERMINATE]
-        if ending and self._may_begin():
+        if ending and self._may_begin() and not self._awaits(Kind.TERMINATE):
             self._end(ending)
 
     def _may_begin(self) -> bool:
@@ -128,22 +185,27 @@ class Actuator:
         for intent in self.memory.intents:
             if intent.token not in tokens or now - intent.requested_at < ASK_AGAIN_SECONDS or not self._may_begin():
                 continue
+            if self._awaits(Kind.LAUNCH):
+                return
             text = "the answer to this launch was lost, so it is asked for again with the same client token"
             reason = Reason(Token.ASKED_AGAIN, text, intent.pool)
             outcome = self.launch(Decision(Kind.LAUNCH, reason, intent.pool, intent.count), intent.token)
             if outcome.end is End.REFUSED:
                 self.outcomes.append(outcome)  # a dry run: nothing was learnt
             else:
-                self._note([replace(outcome, end=End.DONE if outcome.end is End.DONE else End.UNCLEAR)])
+                settled = outcome.end in (End.DONE, End.PENDING)
+                self._note([outcome if settled else replace(outcome, end=End.UNCLEAR)])
 
     def launch(self, decision: Decision, token: str) -> Outcome:
         """Ask the cloud for VMs, in one request."""
         try:
             instances = self._ports.cloud.launch(self._pools[decision.pool], decision.count, token)
+        except PendingError as pending:
+            (outcome,) = self._wait_for([decision], pending, token)
+            return outcome
         except CloudError as error:
-            return Outcome(decision, _failure(error), str(error), token=token, cause=_cause(error))
-        ids = tuple(instance.id for instance in instances)
-        return Outcome(decision, End.DONE, f"launched {', '.join(ids) or 'nothing'}", instance_ids=ids, token=token)
+            return _failed(decision, error, token)
+        return _launched(decision, instances, token)
 
     def _end(self, decisions: Sequence[Decision]) -> None:
         """Close the workers, then terminate the VMs of those that are closed."""
@@ -202,7 +264,9 @@ class Actuator:
             if not decision.failed_boot or record.failed_boot or record.closed:
                 consoles[record.id] = None
             elif not self._stopping and budget.is_left:
-                consoles[record.id] = self.console(record.id)
+                console = self.console(record.id)
+                if not (isinstance(console, CloudError) and console.fault is CloudFault.BUSY):
+                    consoles[record.id] = console
         return consoles
 
     def console(self, instance_id: str) -> str | CloudError | None:
@@ -215,27 +279,29 @@ class Actuator:
     def terminate(self, decisions: Sequence[Decision]) -> list[Outcome]:
         """Terminate VMs whose workers are closed, in one request."""
         try:
-            accepted = set(self._ports.cloud.terminate([decision.instance_id for decision in decisions]))
+            accepted = self._ports.cloud.terminate([decision.instance_id for decision in decisions])
+        except PendingError as pending:
+            return self._wait_for(decisions, pending, "")
         except CloudError as error:
-            detail = f"could not be terminated: {error}"
-            return [Outcome(decision, _failure(error), detail, cause=_cause(error)) for decision in decisions]
-        return [
-            Outcome(decision, End.DONE, "terminated")
-            if decision.instance_id in accepted
-            # Refused, or left without an answer while others were accepted: which of the two is not known.
-            else Outcome(decision, End.UNCLEAR, "the cloud did not accept its termination", cause=Token.NOT_ACCEPTED)
-            for decision in decisions
-        ]
+            return [_failed(decision, error, "") for decision in decisions]
+        return _terminated(decisions, accepted)
 
 
 class DryRunActuator(Actuator):
     """Says what it would do, by the two options of [debug], and does the rest."""
 
     def __init__(
-        self, policy: Policy, ports: Ports, new_token: Callable[[], str], *, boot: bool, shutdown: bool
+        self,
+        policy: Policy,
+        ports: Ports,
+        new_token: Callable[[], str],
+        in_hand: Iterable[InHand] = (),
+        *,
+        boot: bool,
+        shutdown: bool,
     ) -> None:
         """Leave out launches if `boot`, closing and terminating if `shutdown`."""
-        super().__init__(policy, ports, new_token)
+        super().__init__(policy, ports, new_token, in_hand)
         self._boot, self._shutdown = boot, shutdown
 
     def launch(self, decision: Decision, token: str) -> Outcome:
@@ -282,12 +348,33 @@ def _last_lines(text: str) -> str:
     return end
 
 
-def _failure(error: CloudError) -> End:
-    return End.UNCLEAR if error.uncertain else End.FAILED
+def _launched(decision: Decision, instances: Sequence[Instance], token: str) -> Outcome:
+    ids = tuple(instance.id for instance in instances)
+    some = f" ({len(ids)} of {decision.count})" if len(ids) < decision.count else ""
+    return Outcome(decision, End.DONE, f"launched {', '.join(ids) or 'nothing'}{some}", instance_ids=ids, token=token)
 
 
-def _cause(error: CloudError) -> Token:
-    return Token[f"CLOUD_{error.fault.name}"]
+def _terminated(decisions: Iterable[Decision], accepted: Iterable[str]) -> list[Outcome]:
+    ids = set(accepted)
+    return [
+        Outcome(decision, End.DONE, "terminated")
+        if decision.instance_id in ids
+        # Refused, or left without an answer while others were accepted: which of the two is not known.
+        else Outcome(decision, End.UNCLEAR, "the cloud did not accept its termination", cause=Token.NOT_ACCEPTED)
+        for decision in decisions
+    ]
+
+
+def _failed(decision: Decision, error: CloudError, token: str) -> Outcome:
+    """Return what became of a request that came to no answer, or to a bad one."""
+    cause = Token[f"CLOUD_{error.fault.name}"]
+    if error.fault is CloudFault.PENDING:
+        return Outcome(decision, End.PENDING, "asked for, no answer yet", token=token, cause=cause)
+    if error.fault is CloudFault.BUSY and decision.kind is Kind.LAUNCH:
+        return Outcome(decision, End.REFUSED, f"not asked for yet: {error}", token=token, cause=cause)
+    end = End.UNCLEAR if error.uncertain else End.FAILED
+    what = "" if decision.kind is Kind.LAUNCH else "could not be terminated: "
+    return Outcome(decision, end, f"{what}{error}", token=token, cause=cause)
 
 
 def _worker(record: VmRecord) -> Worker:

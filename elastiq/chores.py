@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from elastiq.clock import Budget
 from elastiq.config import Settings
-from elastiq.errors import CloudError
+from elastiq.errors import CloudError, CloudFault, PendingError
 from elastiq.memory import Departed, Memory
 from elastiq.model import Instance, Worker
 from elastiq.observer import Reading
@@ -57,7 +58,9 @@ class Chores:
             self._reporter.over("tagging")
         for (name, token), ids in groups.items():
             pool = self._pools.get(name)
-            if pool is not None and budget.is_left:
+            if pool is None or not budget.is_left:
+                continue
+            with suppress(PendingError):  # a listing will show whether it was done
                 self._reporter.attempt("tagging", lambda: cloud.tag(ids, pool, token))  # noqa: B023
 
     def learn_capacity(self, memory: Memory) -> Memory:
@@ -72,6 +75,9 @@ class Chores:
             try:
                 capacity = self._ports.cloud.capacity(pool)
             except CloudError as error:
+                if error.fault in (CloudFault.BUSY, CloudFault.PENDING):
+                    self._capacity_due_at = 0.0
+                    continue
                 log.info("the cloud does not say what a %s holds, so workers will: %s", pool.instance_type, error)
             else:
                 memory = replace(memory, capacities={**memory.capacities, pool.capacity_key: capacity})

@@ -23,6 +23,9 @@ from elastiq.report.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
+LISTING_PAUSE = 2.0
+"""A cloud that takes long to list its VMs is left alone for so many times as long between two listings."""
+
 JUST_AFTER_SECONDS = 0.01
 """A limit is over when it is passed, not when it is reached."""
 
@@ -43,6 +46,7 @@ class Core:
         self._memory = ports.state.adopt_legacy(ports.state.load(now), now)
         self._reporter = Reporter(ports.clock, ports.state, redactor or Redactor())
         self._observer = Observer(ports, self._reporter, Reading())
+        self._actuator = actuator(settings, ports, new_token)
         self._stopping = False
         self._last_plan: Plan | None = None
         self.reconfigure(settings, ports.batch, ports.cloud)
@@ -51,9 +55,9 @@ class Core:
         """Go on with another configuration and its ports; what is remembered stays, pauses of launches end."""
         self._ports = ports = replace(self._ports, batch=batch, cloud=cloud)
         self._settings, self._policy = settings, settings.policy()
-        self._observer = Observer(ports, self._reporter, self._observer.reading)
+        self._observer = Observer(ports, self._reporter, replace(self._observer.reading, listing=None))
         self._chores = Chores(settings, ports, self._reporter)
-        self._actuator = actuator(settings, ports, self._new_token)
+        self._actuator = actuator(settings, ports, self._new_token, self._actuator.in_hand)
         damaged_at = ports.state.damaged_at()
         breakers = begin_anew(self._memory.breakers, self._policy.pools, damaged_at, self._clock.now())
         self._memory = replace(self._memory, breakers=breakers)
@@ -102,6 +106,7 @@ class Core:
 
     def _pass(self) -> None:
         began_at = self._clock.now()
+        self._collect()
         due = self.seconds_to_next_check() <= 0
         if due:
             self._last_plan = None
@@ -120,6 +125,16 @@ class Core:
         if due:
             self._chores.keep_features()
 
+    def _collect(self) -> None:
+        """Take what the cloud has answered since to requests of earlier passes."""
+        if not self._actuator.in_hand or self._stopping:
+            return
+        self._actuator.collect(self._memory)
+        self._memory = self._actuator.memory
+        if self._actuator.outcomes:
+            self._queue_due_at = 0.0  # what is shown, and what is wanted, is another now
+            self._reporter.outcomes(self._actuator.outcomes)
+
     def _plan(self) -> Plan:
         return plan(self.reading.observation(self._clock.now()), self._memory, self._policy)
 
@@ -136,7 +151,8 @@ class Core:
         finally:
             # Also if a defect ends the pass: what was begun must not be forgotten, nor why.
             self._memory = self._actuator.memory
-            self._reporter.cycle(made, self._actuator.outcomes)
+            self._reporter.outcomes(self._actuator.outcomes)
+            self._reporter.cycle(made)
         self._ports.state.save(self._memory)
 
     def _check_what_is_due(self) -> None:
@@ -158,10 +174,11 @@ class Core:
         self._vms_due_at = now + max(min(pause, options.check_queue_every_s), options.sleep_s)
         self._observer.check_workers()
         self._observer.check_instances(self._memory)
-        if self.reading.instances is None:
+        if self.reading.instances is None or self.reading.listing is not None:
             return
         if self.reading.workers is not None:
-            self._vms_due_at = now + max(pause, options.sleep_s)
+            seconds = self.reading.listing_seconds
+            self._vms_due_at = now + max(pause, options.sleep_s, LISTING_PAUSE * seconds)
         self._chores.tag_untagged(self._memory, self.reading)
         self._memory = self._chores.learn_capacity(self._memory)
 

@@ -23,7 +23,7 @@ from elastiq.errors import BatchError, ElastiqError
 from elastiq.plugins import loading
 from elastiq.ports import Ports
 from elastiq.process import logs
-from elastiq.process.lanes import BatchLane, CloudLane, Lane
+from elastiq.process.lanes import BatchLane, CloudLane, CloudLanes, Lane
 from elastiq.process.pidfile import PidFile
 from elastiq.process.systemd import ServiceManager
 from elastiq.redaction import Redactor
@@ -119,18 +119,18 @@ class Daemon:
             log.error("the batch system cannot be used yet, elastiq keeps trying: %s", error)
 
     def _ports(self, settings: Settings, refused_features: frozenset[str]) -> tuple[BatchLane, CloudLane]:
-        """Return the two outside systems, each in a lane of its own. Raise ConfigError."""
+        """Return the two outside systems, each in lanes of its own. Raise ConfigError."""
         user_data, warnings = userdata.rendered(settings)
         _hide_secrets(self._redactor, settings)
         for warning in warnings:
             log.warning("%s", warning)
         batch = loading.load(settings.elastiq.batch_plugin, settings)
         cloud = Ec2(settings, refused_features, user_data=user_data, redactor=self._redactor)
-        batch_lane, cloud_lane = Lane("batch system", self._clock), Lane("cloud", self._clock)
+        batch_lane, cloud_lanes = Lane("batch system", self._clock), CloudLanes.of(self._clock)
         for lane in self._lanes:
             lane.retire()
-        self._lanes = (batch_lane, cloud_lane)
-        return BatchLane(batch, batch_lane), CloudLane(cloud, cloud_lane)
+        self._lanes = (batch_lane, *cloud_lanes.all())
+        return BatchLane(batch, batch_lane), CloudLane(cloud, cloud_lanes)
 
     def _read_configuration(self, core: Core) -> None:
         """Go on with the configuration as the file is now, or stay with the old one and say why."""

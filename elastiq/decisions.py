@@ -66,8 +66,9 @@ class Token(Enum):
     VM_ENDED = "vm-ended", "The cloud says that it has ended, and elastiq did not terminate it."
     VM_VANISHED = "vm-vanished", "Listings have left it out for too long, and elastiq did not terminate it."
     ENDED_AFTER_ALL = "ended-after-all", "It is gone after a termination that the cloud had not clearly accepted."
-    # Launches without an answer.
+    # Requests without an answer.
     ASKED_AGAIN = "asked-again", "The answer to a launch was lost, so it is asked for again with the same client token."
+    ANSWER_TO_COME = "answer-to-come", "The cloud was asked for it, and has not answered yet."
     # How an action ended.
     DONE = "done", "It took effect."
     JOB_GOT_IN = "job-got-in", "A job runs on the worker, so its VM stays."
@@ -76,7 +77,9 @@ class Token(Enum):
     NOT_JOURNALLED = "not-journalled", "It could not be written down first, so it was not begun."
     NOT_ACCEPTED = "not-accepted", "The cloud did not accept the termination of this VM."
     CLOUD_UNREACHABLE = "cloud-unreachable", "The cloud gave no answer, a broken one, or a server error."
-    CLOUD_UNSENT = "cloud-unsent", "The request never left: no connection, or an earlier one is still unanswered."
+    CLOUD_PENDING = "cloud-pending", "The request was sent, and its answer is still to come."
+    CLOUD_UNSENT = "cloud-unsent", "The request never left, for there is no connection."
+    CLOUD_BUSY = "cloud-busy", "The request was not sent, since the answer to an earlier one is still to come."
     CLOUD_THROTTLED = "cloud-throttled", "The cloud refuses requests for now, because they are too many."
     CLOUD_CAPACITY = "cloud-capacity", "The cloud has no room, or a quota of the cloud is used up."
     CLOUD_CONFIGURATION = "cloud-configuration", "The cloud refuses what the configuration asks for."
@@ -148,6 +151,8 @@ class Figures:
     """VMs that are on their way out, but still count."""
     vms_in_error: int = 0
     vms_stopped: int = 0
+    vms_asked_for: int = 0
+    """VMs of launches that the cloud has not answered yet, as far as no listing has shown them."""
     vms_unconfirmed: int = 0
     """VMs that count although no listing has shown them for elastiq's own."""
     unconfirmed_until: float | None = None
@@ -182,6 +187,8 @@ class End(Enum):
     """It took effect."""
     REFUSED = "refused"
     """Nothing was done, and that is well: a busy worker refused to close, or this is a dry run."""
+    PENDING = "pending"
+    """It was asked for, and the answer is still to come."""
     FAILED = "failed"
     """It had no effect."""
     UNCLEAR = "unclear"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
+from typing import Any
 
 
 class ElastiqError(Exception):
@@ -32,7 +33,12 @@ class CloudFault(Enum):
     UNREACHABLE = "unreachable"
     """No answer, a broken answer or a server error: it may or may not have taken effect."""
     UNSENT = "unsent"
-    """The request never left: no connection, or an earlier one is still unanswered. Nothing happened."""
+    """The request never left, for there is no connection. Nothing happened."""
+    BUSY = "busy"
+    """The request was not sent, since elastiq still waits for the answer to another one. Nothing happened, and the
+    cloud has not failed."""
+    PENDING = "pending"
+    """The request was sent, and its answer is still to come: it may take effect."""
     THROTTLED = "throttled"
     """Refused for now; nothing happened."""
     CAPACITY = "capacity"
@@ -60,4 +66,13 @@ class CloudError(ElastiqError):
     @property
     def uncertain(self) -> bool:
         """True when the request may have taken effect although it failed."""
-        return self.fault is CloudFault.UNREACHABLE
+        return self.fault in (CloudFault.UNREACHABLE, CloudFault.PENDING)
+
+
+class PendingError(CloudError):
+    """A request was sent, and its answer is still to come."""
+
+    def __init__(self, message: str, answer: Callable[[], Any]) -> None:
+        super().__init__(message, CloudFault.PENDING)
+        self.answer = answer
+        """Returns or raises what the request came to; raises PendingError again while there is no answer."""

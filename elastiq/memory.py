@@ -69,6 +69,8 @@ class VmRecord:
     """Until then its worker, which could not be reopened, is no room for jobs."""
     reopen_failed: bool = False
     """True if it could not be reopened, and its termination was not tried since: then that has its turn first."""
+    termination_asked_at: float | None = None
+    """Since when the cloud owes the answer to its termination. Not kept across restarts."""
     terminated_at: float | None = None
     """When the cloud accepted the termination."""
     goes_because: str = ""
@@ -151,6 +153,8 @@ class Intent:
     lookalikes: tuple[str, ...] = ()
     """VMs that may be of it, where the cloud shows neither token nor tag. They count, and nothing is done to them. Not
     kept across restarts."""
+    in_hand: bool = False
+    """True while its answer is still to come to this process. Not kept across restarts."""
 
     @property
     def waiting_since(self) -> float:

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
+from elastiq.errors import PendingError
 from elastiq.memory import Memory
 from elastiq.model import Demand, Instance, Observation, Worker
 from elastiq.ports import Ports
 from elastiq.report.reporter import Reporter
+
+log = logging.getLogger(__name__)
+
+LISTING_PATIENCE_SECONDS = 60.0
+"""A cloud that takes longer to list its VMs than this, and than LISTING_USUAL times what it took before, is taken for
+one that does not answer. Until then the listing before counts, with its age."""
+
+LISTING_USUAL = 2.0
+
+SLOW_LISTING_SECONDS = 5.0
+"""A listing that takes longer is worth a word, and another one that takes SLOWER times as long as was said."""
+
+SLOWER = 2.0
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A listing that the cloud was asked for and has not given yet."""
+
+    asked_at: float
+    everything: bool
 
 
 @dataclass(frozen=True)
@@ -20,6 +43,10 @@ class Reading:
     workers_at: float = 0.0
     instances: tuple[Instance, ...] | None = None
     instances_at: float = 0.0
+    listing: Listing | None = None
+    """What was asked for, if it is still to come."""
+    listing_seconds: float = 0.0
+    """How long the last listing took to come, or to be looked for again."""
     queue_fault: str = ""
     workers_fault: str = ""
     cloud_fault: str = ""
@@ -47,6 +74,7 @@ class Observer:
     def __init__(self, ports: Ports, reporter: Reporter, reading: Reading) -> None:
         self._ports, self._reporter = ports, reporter
         self.reading = reading
+        self._slowest_said = 0.0
 
     def check_queue(self) -> None:
         """Ask what waits."""
@@ -64,11 +92,25 @@ class Observer:
 
     def check_instances(self, memory: Memory) -> None:
         """Ask which VMs there are; those of the whole account only where the tag alone does not tell."""
-        now = self._ports.clock.now()
+        now, before = self._ports.clock.now(), self.reading
         # A listing by tag cannot tell a VM that has lost its tag from one that is gone.
         doubtful = any(not record.tagged or record.missing_since is not None for record in memory.vms.values())
         everything = bool(memory.intents or memory.once_own) or doubtful
-        self.reading = replace(self.reading, instances=None)
-        listing = self._ports.cloud.list_instances
-        instances, fault = self._reporter.attempt("VM check", lambda: listing(everything=everything))
-        self.reading = replace(self.reading, instances=instances, instances_at=now, cloud_fault=fault)
+        listing = before.listing or Listing(now, everything)
+        self.reading = replace(before, instances=None, listing=listing)
+        ask = self._ports.cloud.list_instances
+        try:
+            instances, fault = self._reporter.attempt("VM check", lambda: ask(everything=listing.everything))
+        except PendingError as pending:
+            is_slow = now - listing.asked_at <= max(LISTING_PATIENCE_SECONDS, LISTING_USUAL * before.listing_seconds)
+            fault = str(pending) if is_slow else self._reporter.error("VM check", f"VM check failed: {pending}")
+            self.reading = replace(self.reading, instances=before.instances if is_slow else None, cloud_fault=fault)
+            return
+        answered = replace(self.reading, instances=instances, instances_at=listing.asked_at, listing=None)
+        self.reading = replace(answered, cloud_fault=fault)
+        if not fault:
+            seconds = self._ports.clock.now() - listing.asked_at
+            self.reading = replace(self.reading, listing_seconds=seconds)
+            if seconds > max(SLOW_LISTING_SECONDS, SLOWER * self._slowest_said):
+                self._slowest_said = seconds
+                log.info("the cloud takes %.0f s to list its VMs; it is asked so much the less often", seconds)

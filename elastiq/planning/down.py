@@ -5,7 +5,7 @@ The rules for idle time and deployment time are the original elastiq's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
@@ -79,7 +79,7 @@ def plan_down(fleet: Fleet, reopened: Collection[str], *, is_lacking: bool) -> D
 
 def left_alone(fleet: Fleet) -> list[Decision]:
     """Say which VMs are counted, and why elastiq does nothing about them."""
-    reasons = []
+    reasons = list(_answers_to_come(fleet))
     alike = [id_ for intent in fleet.memory.intents for id_ in intent.lookalikes]
     if alike:
         reasons.append(words.lookalikes(alike, fleet.policy))
@@ -96,6 +96,17 @@ def left_alone(fleet: Fleet) -> list[Decision]:
     return [Decision(Kind.HOLD, reason) for reason in reasons]
 
 
+def _answers_to_come(fleet: Fleet) -> Iterator[Reason]:
+    launches = [intent for intent in fleet.memory.intents if intent.in_hand]
+    for pool in sorted({intent.pool for intent in launches}):
+        since = min(intent.requested_at for intent in launches if intent.pool == pool)
+        count = sum(intent.count for intent in launches if intent.pool == pool)
+        yield words.vms_to_come(pool, count, fleet.now - since)
+    asked_at = {record.id: record.termination_asked_at for record in fleet.records if record.termination_asked_at}
+    if asked_at:
+        yield words.terminations_to_come(tuple(asked_at), fleet.now - min(asked_at.values()))
+
+
 def nothing_is_known(records: Iterable[VmRecord]) -> Down:
     """Return that every VM stays, because workers or VMs cannot be read."""
     reason = words.world_unknown()
@@ -108,6 +119,10 @@ def _stays(token: Token, record: VmRecord, worker: Worker | None) -> Answer:
 
 def _going(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
     return _stays(Token.GOING, record, worker) if record.stage is Stage.GOING else None
+
+
+def _asked_for(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    return None if record.termination_asked_at is None else _stays(Token.ANSWER_TO_COME, record, worker)
 
 
 def _retry_later(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
@@ -188,6 +203,7 @@ def _awaited(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer |
 
 RULES: tuple[Callable[[Fleet, VmRecord, Worker | None], Answer | None], ...] = (
     _going,
+    _asked_for,
     _retry_later,
     _closed_by_other,
     _unfinished,

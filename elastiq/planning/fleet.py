@@ -138,9 +138,10 @@ class Fleet:
     def figures(self, observation: Observation) -> Figures:
         """Return the cluster in numbers, for people."""
         states = Counter(_state(record) for record in self.records if record.counts)
-        unclear = [intent for intent in self.memory.intents if self.memory.unseen(intent)]
+        unclear = [intent for intent in self.memory.intents if self.memory.unseen(intent) and not intent.in_hand]
         demand, workers = observation.demand, observation.workers
         busy = None if workers is None else sum(worker.jobs > 0 for worker in workers)
+        asked_for = sum(self.memory.unseen(intent) for intent in self.memory.intents if intent.in_hand)
         return Figures(
             None if demand is None else sum(group.jobs for group in demand),
             busy,
@@ -150,7 +151,8 @@ class Fleet:
             states[InstanceState.STOPPING],
             states[InstanceState.ERROR],
             states[InstanceState.STOPPED],
-            sum(self.possible(pool.name) for pool in self.policy.pools),
+            asked_for,
+            sum(self.possible(pool.name) for pool in self.policy.pools) - asked_for,
             None if any(intent.needs_people for intent in unclear) else max(map(_given_up_at, unclear), default=None),
         )
 

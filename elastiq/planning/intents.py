@@ -30,7 +30,7 @@ def track_intents(
         missing = intent.count - found[intent.token]
         if missing <= 0:
             continue
-        if listed_at - intent.waiting_since <= settle_seconds(intent):
+        if intent.in_hand or listed_at - intent.waiting_since <= settle_seconds(intent):
             unclear.append(intent)
             continue
         alike = [instance.id for instance in nobodys if _looks_like(instance, intent, policy)]

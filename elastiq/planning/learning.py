@@ -24,7 +24,10 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
         memory = replace(memory, breakers={**memory.breakers, record.pool: breaker})
         record = replace(record, failed_boot=True)
     record = replace(record, reopen_failed=decision.kind is Kind.REOPEN and end is not End.DONE)
-    if end is End.DONE and decision.kind is Kind.TERMINATE:
+    record = replace(record, termination_asked_at=now if end is End.PENDING else None)
+    if end is End.PENDING:
+        pass  # what comes of it is learnt when it is known
+    elif end is End.DONE and decision.kind is Kind.TERMINATE:
         record = replace(record, terminated_at=now, terminate_tries=0)
     elif end in (End.DONE, End.REFUSED):
         # If the close took effect, that may be why the worker is out of sight: then patience with it starts over.
@@ -47,10 +50,13 @@ def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
     if outcome.end is End.DONE:
         breaker = replace(breaker, refusals=0)
         type_ = asked.instance_type if asked else ""
-        new = [id_ for id_ in outcome.instance_ids if id_ not in memory.vms]
+        # Without an intent all of them were found in listings, long ago maybe: those that are not there have ended.
+        new = [id_ for id_ in outcome.instance_ids if asked and id_ not in memory.vms]
         made = {id_: VmRecord(id_, pool, outcome.token, launched_at=now, type=type_) for id_ in new}
         memory = replace(memory, vms={**memory.vms, **made})
     elif outcome.end is End.FAILED:
         breaker = launch_refused(breaker, now, outcome.detail)
-    intents = tuple(intent for intent in memory.intents if intent is not asked or outcome.end is End.UNCLEAR)
+    intents = tuple(intent for intent in memory.intents if intent is not asked)
+    if asked and outcome.end in (End.UNCLEAR, End.PENDING):
+        intents = (*intents, replace(asked, in_hand=outcome.end is End.PENDING))
     return replace(memory, intents=intents, breakers={**memory.breakers, pool: breaker})

@@ -184,6 +184,17 @@ def kept_for_minimum(kept: int, policy: Policy) -> Reason:
     return Reason(Token.KEPT_FOR_MINIMUM, text, numbers={"vms": kept, "min_vms": policy.min_vms})
 
 
+def vms_to_come(pool: str, count: int, seconds: float) -> Reason:
+    text = f"{count} VM{'s were' if count != 1 else ' was'} asked for {seconds:.0f} s ago, no answer from the cloud yet"
+    return Reason(Token.ANSWER_TO_COME, text, pool, {"vms": count, "seconds": seconds})
+
+
+def terminations_to_come(ids: Sequence[str], seconds: float) -> Reason:
+    names = ", ".join(ids[:NAMES_SHOWN])
+    text = f"the termination of VM {names} was asked for {seconds:.0f} s ago, no answer from the cloud yet"
+    return Reason(Token.ANSWER_TO_COME, text, names, {"vms": len(ids), "seconds": seconds})
+
+
 def lookalikes(ids: Sequence[str], policy: Policy) -> Reason:
     names = ", ".join(ids[:NAMES_SHOWN])
     text = (
@@ -274,7 +285,12 @@ def summary(figures: Figures, policy: Policy, decisions: Iterable[Decision], now
     actions = [f"{verb} {count}" for verb, count in counts.items() if count]
     holds = [str(decision.reason) for decision in decisions if decision.kind is Kind.HOLD]
     maximum = "unlimited" if policy.max_vms is None else policy.max_vms
-    others = {"leaving": figures.vms_leaving, "in error": figures.vms_in_error, "stopped": figures.vms_stopped}
+    others = {
+        "asked for": figures.vms_asked_for,
+        "leaving": figures.vms_leaving,
+        "in error": figures.vms_in_error,
+        "stopped": figures.vms_stopped,
+    }
     more = "".join(f", {count} {state}" for state, count in others.items() if count) + _unconfirmed(figures, now)
     return (
         f"jobs {_number(figures.jobs_waiting)} waiting; workers {_number(figures.workers_busy)} busy, "

@@ -1,4 +1,8 @@
-"""One thread per outside system, so that a system that hangs never keeps the loop from asking the other one."""
+"""Threads of their own for the outside systems, so that what hangs never keeps the loop from asking the others.
+
+The batch system has one. The cloud has one for each trade, for a listing of minutes must keep no launch waiting, and a
+launch of minutes no termination.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,12 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, fields
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from elastiq.clock import Clock
-from elastiq.errors import BatchError, CloudError, CloudFault, ElastiqError
+from elastiq.errors import BatchError, CloudError, CloudFault, ElastiqError, PendingError
 from elastiq.model import Demand, Instance, Pool, Shape, Worker
 from elastiq.plugins import BatchSystem, Closing
 from elastiq.ports import Cloud
@@ -24,7 +29,7 @@ ASK_WAIT_SECONDS = 5.0
 system delays the checks of the other."""
 
 ACT_WAIT_SECONDS = 8.0
-"""How long the loop waits for the answer to an act. Longer, because a late answer to most acts is of no use."""
+"""How long the loop waits for the answer to an act. Longer, because a late answer of a batch system is of no use."""
 
 GIVE_UP_SECONDS = 900.0
 """When a call that still has no answer is left to itself. Well above the deadlines that the ports keep for their own
@@ -40,6 +45,10 @@ OVERTAKE_SECONDS = 10.0
 """A question may overtake a call that has been silent for so long: an outage often ends on new connections only, while
 old ones stay silent until their own deadline. Less than one poll, so that the poll after the outage finds an answer."""
 
+OVERTAKE_USUAL = 2.0
+"""But not before it took so many times as long as the last answer to it did: a slow system is not helped by more
+questions."""
+
 STUCK_CALLS = 4
 """So many calls may be overtaken or left to themselves at a time before no further one is made."""
 
@@ -47,16 +56,21 @@ STOP_GRACE_SECONDS = 2.0
 """How long a call in hand may still take to end when the daemon is told to stop (it must be gone within 5 s)."""
 
 KEPT_ANSWERS = 100
-"""How many late answers are kept for the caller; the oldest goes first."""
+"""How many late answers to questions are kept for the caller; the oldest goes first."""
 
 
 class LaneBusyError(ElastiqError):
     """The outside system has not answered in time, or still owes the answer to another call."""
 
-    def __init__(self, message: str, *, asked: bool) -> None:
+    def __init__(self, message: str, call: _Call | None = None) -> None:
         super().__init__(message)
-        self.asked = asked
+        self.call = call
+        """The call, if it was made and may still take effect; None if it never left."""
+
+    @property
+    def asked(self) -> bool:
         """True if this very call was made and may still take effect; False if it never left."""
+        return self.call is not None
 
 
 class _Call:
@@ -74,7 +88,7 @@ class _Call:
     ) -> None:
         self.what = what
         self.key = key
-        """Empty if a late answer is of no use."""
+        """By what a question is known again; empty for an act."""
         self.function = function
         self.act = act
         self.started_at = started_at
@@ -128,7 +142,9 @@ class Lane:
         self._news: SimpleQueue[None] = SimpleQueue()
         self._current: _Call | None = None
         self._kept: list[_Call] = []
-        """Calls whose answers may still be collected, the oldest first."""
+        """Questions whose answers may still be returned, the oldest first."""
+        self._usual_seconds: dict[str, float] = {}
+        """How long the last answer to a question took to come, or to be asked for again, by its key."""
         self._stuck: list[_Call] = []
         self._abandoned = False
 
@@ -146,19 +162,24 @@ class Lane:
         answer: Answer = self._call(_Call(what, key, function, act=False, started_at=self._clock.now()))
         return answer
 
-    def act(self, what: str, function: Callable[[], Answer], key: str = "", *, extra_seconds: float = 0.0) -> Answer:
+    def act(self, what: str, function: Callable[[], Answer], *, extra_seconds: float = 0.0) -> Answer:
         """Run `function`, which changes something, in the lane's thread; return or raise what it does.
 
-        Without a key a late answer is dropped, and the act is made again when asked for again: it says how things
-        were, not how they are. With a key (of an act that is done only once, a launch) the answer is kept until it
-        is collected by the same key, even if the call had been given up, which happens `extra_seconds` later than to
-        others.
-
-        Raise LaneBusyError as `ask` does.
+        It is given up `extra_seconds` later than others. Raise LaneBusyError as `ask` does; what comes late is told by
+        `late`.
         """
         now = self._clock.now()
-        answer: Answer = self._call(_Call(what, key, function, act=True, started_at=now, extra_seconds=extra_seconds))
+        answer: Answer = self._call(_Call(what, "", function, act=True, started_at=now, extra_seconds=extra_seconds))
         return answer
+
+    def late(self, call: _Call) -> Any:
+        """Return or raise what a call came to that was not answered in time. Raise LaneBusyError while it is not.
+
+        Also if it was given up, or the lane retired: the thread of a call goes on to its end.
+        """
+        if not call.answered:
+            raise LaneBusyError(f"{self.name}: {self._silence(call)}", call)
+        return call.collect()
 
     def abandon(self) -> None:
         """End the waiting: a call in hand has STOP_GRACE_SECONDS left, any further one raises LaneBusyError."""
@@ -171,18 +192,20 @@ class Lane:
 
     def _call(self, call: _Call) -> Any:
         if self._abandoned:
-            raise LaneBusyError(f"{self.name}: {call.what} was left out: elastiq is stopping", asked=False)
+            raise LaneBusyError(f"{self.name}: {call.what} was left out: elastiq is stopping")
         self._leave_if_overdue(call)
         silent = self._in_the_way(call)
         if silent is not None:
-            raise LaneBusyError(f"{self.name}: {call.what} was left out: {self._silence(silent)}", asked=False)
+            raise LaneBusyError(f"{self.name}: {call.what} was left out: {self._silence(silent)}")
         if self._current is not None and not self._current.answered:
             call = self._current
         elif self._answered(call.key) is None:
             self._start(call)
         if not self._wait_for(call):
-            raise LaneBusyError(f"{self.name}: {self._silence(call)}", asked=True)
+            raise LaneBusyError(f"{self.name}: {self._silence(call)}", call)
         answered = self._answered(call.key) or call
+        if call.key:
+            self._usual_seconds[call.key] = self._seconds(answered)
         # What else may still answer to the same question is older news.
         self._kept = [kept for kept in self._kept if kept.key != call.key]
         return answered.collect()
@@ -197,13 +220,13 @@ class Lane:
         return next((one for one in calls if not one.answered and not (same and one.key == same)), None)
 
     def _answered(self, key: str) -> _Call | None:
-        """Return the youngest call of `key` whose answer waits to be collected.
+        """Return the youngest question of `key` whose answer waits to be returned.
 
-        Of questions neither what comes after long nor the failure of an overtaken one is of any use.
+        Neither what comes after long nor the failure of an overtaken one is of any use.
         """
         for call in reversed(self._kept):
             useful = call is self._current or (call.error is None and not self._overdue(call))
-            if call.key == key and call.answered and (call.act or useful):
+            if call.key == key and call.answered and useful:
                 return call
         return None
 
@@ -221,10 +244,7 @@ class Lane:
             calls: SimpleQueue[_Call | None] = SimpleQueue()
             threading.Thread(target=_serve, args=(calls, self._news), name=self.name, daemon=True).start()
             self._calls = calls
-        if call.act:
-            self._kept = [kept for kept in self._kept if kept.act]
-        if call.key:
-            self._kept = [*self._kept, call][-KEPT_ANSWERS:]
+        self._kept = [] if call.act else [*self._kept, call][-KEPT_ANSWERS:]
         self._current = call
         self._calls.put(call)
 
@@ -253,11 +273,14 @@ class Lane:
             return
         if self._overdue(silent):
             log.error("%s: %s; no longer waiting for it", self.name, self._silence(silent))
-        elif call.act or self._seconds(silent) < self._overtake_seconds:
+        elif call.act or self._seconds(silent) < self._patience_seconds(silent):
             return
         self._stuck.append(silent)
         self._leave_thread()
         self._current = None
+
+    def _patience_seconds(self, call: _Call) -> float:
+        return max(self._overtake_seconds, OVERTAKE_USUAL * self._usual_seconds.get(call.key, 0.0))
 
     def _leave_thread(self) -> None:
         if self._calls is not None:
@@ -272,35 +295,15 @@ def _serve(calls: SimpleQueue[_Call | None], news: SimpleQueue[None]) -> None:
         news.put(None)
 
 
-class _Laned:
-    """A port whose every call goes through a lane; what the lane itself raises becomes an error of the port.
+class BatchLane:
+    """A BatchSystem in a lane.
 
     Its methods are written out, for in a table of names, words and keys their arguments would have no types (ParamSpec
-    is not in Python 3.9).
+    is not in Python 3.9). So are those of CloudLane.
     """
 
-    def __init__(self, lane: Lane, error: Callable[[LaneBusyError], ElastiqError]) -> None:
-        self._lane, self._error = lane, error
-
-    def _ask(self, what: str, function: Callable[[], Answer], key: str) -> Answer:
-        try:
-            return self._lane.ask(what, function, key)
-        except LaneBusyError as error:
-            raise self._error(error) from None
-
-    def _act(self, what: str, function: Callable[[], Answer], key: str = "", extra_seconds: float = 0.0) -> Answer:
-        try:
-            return self._lane.act(what, function, key, extra_seconds=extra_seconds)
-        except LaneBusyError as error:
-            raise self._error(error) from None
-
-
-class BatchLane(_Laned):
-    """A BatchSystem in a lane."""
-
     def __init__(self, batch: BatchSystem, lane: Lane) -> None:
-        super().__init__(lane, lambda error: BatchError(str(error)))
-        self._batch = batch
+        self._batch, self._lane = batch, lane
 
     def demand(self) -> tuple[Demand, ...]:
         return self._ask("the queue check", self._batch.demand, "demand")
@@ -320,14 +323,42 @@ class BatchLane(_Laned):
     def check(self) -> str:
         return self._ask("the check of the batch system", self._batch.check, "check")
 
+    def _ask(self, what: str, function: Callable[[], Answer], key: str) -> Answer:
+        try:
+            return self._lane.ask(what, function, key)
+        except LaneBusyError as error:
+            raise BatchError(str(error)) from None
 
-class CloudLane(_Laned):
-    """A Cloud in a lane. A call that never left did nothing; one without an answer may have done it all."""
+    def _act(self, what: str, function: Callable[[], Answer]) -> Answer:
+        try:
+            return self._lane.act(what, function)
+        except LaneBusyError as error:
+            raise BatchError(str(error)) from None
 
-    def __init__(self, cloud: Cloud, lane: Lane) -> None:
-        fault = {True: CloudFault.UNREACHABLE, False: CloudFault.UNSENT}
-        super().__init__(lane, lambda error: CloudError(str(error), fault[error.asked]))
-        self._cloud = cloud
+
+@dataclass(frozen=True)
+class CloudLanes:
+    """A lane for each trade of a cloud."""
+
+    listing: Lane
+    launching: Lane
+    terminating: Lane
+    details: Lane
+    """For tags, consoles and types, which nobody is in a hurry for."""
+
+    @staticmethod
+    def of(clock: Clock) -> CloudLanes:
+        return CloudLanes(*(Lane("cloud", clock) for _ in fields(CloudLanes)))
+
+    def all(self) -> tuple[Lane, ...]:
+        return (self.listing, self.launching, self.terminating, self.details)
+
+
+class CloudLane:
+    """A Cloud in lanes. A call that never left did nothing; of one without an answer PendingError tells later."""
+
+    def __init__(self, cloud: Cloud, lanes: CloudLanes) -> None:
+        self._cloud, self._lanes = cloud, lanes
 
     @property
     def refused_features(self) -> frozenset[str]:
@@ -339,27 +370,57 @@ class CloudLane(_Laned):
 
     def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
         key = "list everything" if everything else "list"
-        return self._ask("the list of VMs", lambda: self._cloud.list_instances(everything=everything), key)
+        listing = self._lanes.listing
+        return _ask(listing, "the list of VMs", lambda: self._cloud.list_instances(everything=everything), key)
 
     def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
         what, extra_seconds = f"launching {count} VM{'' if count == 1 else 's'}", LAUNCH_SECONDS_PER_VM * count
-        return self._act(what, lambda: self._cloud.launch(pool, count, token), f"launch {token}", extra_seconds)
+        launching = self._lanes.launching
+        return _act(launching, what, lambda: self._cloud.launch(pool, count, token), extra_seconds)
 
     def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
         ids = tuple(instance_ids)
-        return self._act(f"terminating {_some(ids)}", lambda: self._cloud.terminate(ids))
+        return _act(self._lanes.terminating, f"terminating {_some(ids)}", lambda: self._cloud.terminate(ids))
 
     def tag(self, instance_ids: Sequence[str], pool: Pool, token: str) -> None:
         ids = tuple(instance_ids)
-        return self._act(f"tagging {_some(ids)}", lambda: self._cloud.tag(ids, pool, token))
+        return _act(self._lanes.details, f"tagging {_some(ids)}", lambda: self._cloud.tag(ids, pool, token))
 
     def console_tail(self, instance_id: str) -> str:
         what, key = f"the console of {instance_id}", f"console {instance_id}"
-        return self._ask(what, lambda: self._cloud.console_tail(instance_id), key)
+        return _ask(self._lanes.details, what, lambda: self._cloud.console_tail(instance_id), key)
 
     def capacity(self, pool: Pool) -> Shape:
         what, key = f"the size of {pool.instance_type or pool.name}", f"capacity {pool.name} {pool.instance_type}"
-        return self._ask(what, lambda: self._cloud.capacity(pool), key)
+        return _ask(self._lanes.details, what, lambda: self._cloud.capacity(pool), key)
+
+
+def _ask(lane: Lane, what: str, function: Callable[[], Answer], key: str) -> Answer:
+    try:
+        return lane.ask(what, function, key)
+    except LaneBusyError as error:
+        raise _cloud_error(lane, error) from None
+
+
+def _act(lane: Lane, what: str, function: Callable[[], Answer], extra_seconds: float = 0.0) -> Answer:
+    try:
+        return lane.act(what, function, extra_seconds=extra_seconds)
+    except LaneBusyError as error:
+        raise _cloud_error(lane, error) from None
+
+
+def _cloud_error(lane: Lane, error: LaneBusyError) -> CloudError:
+    call = error.call
+    if call is None:
+        return CloudError(str(error), CloudFault.BUSY)
+
+    def late() -> Any:
+        try:
+            return lane.late(call)
+        except LaneBusyError as busy:
+            raise _cloud_error(lane, busy) from None
+
+    return PendingError(str(error), late)
 
 
 def _name(worker: Worker) -> str:

@@ -25,6 +25,7 @@ GAUGES: tuple[tuple[str, str, Mapping[str, str]], ...] = (
         "elastiq_vms",
         "VMs that count against the maximum; unconfirmed ones may have been launched.",
         {
+            "asked_for": "vms_asked_for",
             "pending": "vms_pending",
             "running": "vms_running",
             "leaving": "vms_leaving",
@@ -56,7 +57,7 @@ class Totals:
         """Add what became of a decision."""
         kind = outcome.decision.kind
         if outcome.end is not End.DONE:
-            self.failed[kind.value] += outcome.end is not End.REFUSED
+            self.failed[kind.value] += outcome.end in (End.FAILED, End.UNCLEAR)
         elif kind is Kind.LAUNCH:
             self.launched += len(outcome.instance_ids)
         elif kind is Kind.TERMINATE:

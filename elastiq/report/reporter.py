@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from elastiq.clock import Time
 from elastiq.config import Settings
 from elastiq.decisions import Decision, End, Kind, Outcome, Plan, Token
-from elastiq.errors import BatchError, CloudError, StateError
+from elastiq.errors import BatchError, CloudError, CloudFault, PendingError, StateError
 from elastiq.redaction import Redactor
 from elastiq.report import metrics
 from elastiq.text import printable
@@ -32,6 +32,7 @@ TOPICS_KEPT = 1000
 LEVELS = {
     End.DONE: logging.INFO,
     End.REFUSED: logging.INFO,
+    End.PENDING: logging.INFO,
     End.UNCLEAR: logging.WARNING,
     End.FAILED: logging.ERROR,
 }
@@ -70,24 +71,31 @@ class Reporter:
         self._stopping = True
 
     def attempt(self, what: str, call: Callable[[], Answer]) -> tuple[Answer | None, str]:
-        """Return what `call` returns, or None and why there is no answer; say that, and when it works again."""
+        """Return what `call` returns, or None and why there is no answer; say that, and when it works again.
+
+        Raise PendingError if the answer is still to come.
+        """
         try:
             answer = call()
+        except PendingError:
+            raise
         except (BatchError, CloudError) as error:
             fault = f"{what} failed: {error}"
-            if not self._stopping:
+            is_postponed = isinstance(error, CloudError) and error.fault is CloudFault.BUSY
+            if not (self._stopping or is_postponed):
                 self.error(what, fault)
             return None, fault
         self.fine(what)
         return answer, ""
 
-    def error(self, topic: str, text: str) -> None:
-        """Log a fault of `topic` the first time, and keep it for `status`."""
+    def error(self, topic: str, text: str) -> str:
+        """Log a fault of `topic` the first time, and keep it for `status`; return it without secrets."""
         text = self._clean(text)
         self._keep_error(topic, text)
         self._totals.failed[topic] += 1
         if self._is_news(topic, text):
             log.error("%s", text)
+        return text
 
     def fine(self, topic: str) -> None:
         """Log that `topic` works again, if it did not."""
@@ -114,17 +122,20 @@ class Reporter:
         """The last one that is not over; otherwise the last one."""
         return next(reversed(self._errors.values())) if self._errors else self._last_over
 
-    def cycle(self, made: Plan, outcomes: Sequence[Outcome]) -> None:
-        """Log what was done, what was left, and why; keep it for later questions. Raise StateError."""
+    def outcomes(self, outcomes: Iterable[Outcome]) -> None:
+        """Log what was done, and keep it for later questions. Raise StateError."""
         unrecorded: StateError | None = None
         for outcome in outcomes:
             try:
                 self._outcome(outcome)
             except StateError as error:
                 unrecorded = error  # the log still tells of the rest
-        self._end_errors(made)
         if unrecorded is not None:
             raise unrecorded
+
+    def cycle(self, made: Plan) -> None:
+        """Log what is left, and why; keep it for later questions. Raise StateError."""
+        self._end_errors(made)
         holds = [decision for decision in made.decisions if decision.kind is Kind.HOLD]
         topics = {f"hold {one.reason.token.value} {one.reason.subject}": one for one in holds[:HOLDS_SAID]}
         for topic in [topic for topic in self._said if topic.startswith("hold ") and topic not in topics]:
@@ -158,11 +169,11 @@ class Reporter:
         topic = _topic(decision)
         news = self._is_news(topic, text) or outcome.end is End.DONE
         self._totals.count(outcome)
-        if outcome.end is End.DONE:
+        if outcome.end in (End.DONE, End.PENDING):
             self._last_action = {"at": self._clock.now(), "text": text}
         if outcome.end in (End.DONE, End.REFUSED):
             self._end_error(topic)  # but what was said of it stays said: a dry run comes to the same in every pass
-        else:
+        elif outcome.end is not End.PENDING:
             self._keep_error(topic, text)
         if news:
             log.log(LEVELS[outcome.end], "%s", text)
@@ -200,6 +211,7 @@ class Reporter:
             "vms_leaving": figures.vms_leaving,
             "vms_in_error": figures.vms_in_error,
             "vms_stopped": figures.vms_stopped,
+            "vms_asked_for": figures.vms_asked_for,
             "vms_unconfirmed": figures.vms_unconfirmed,
             "unconfirmed_until": figures.unconfirmed_until,
             "min_vms": settings.quota.min_vms,

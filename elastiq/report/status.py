@@ -9,7 +9,12 @@ SILENT_SECONDS = 180.0
 """A running daemon writes its report every minute."""
 
 
-OTHER_VMS = {"vms_leaving": "leaving", "vms_in_error": "in error", "vms_stopped": "stopped"}
+OTHER_VMS = {
+    "vms_asked_for": "asked for",
+    "vms_leaving": "leaving",
+    "vms_in_error": "in error",
+    "vms_stopped": "stopped",
+}
 """Entries of the report that are worth a word only if there are any."""
 
 

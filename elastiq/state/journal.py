@@ -13,8 +13,10 @@ from elastiq.model import InstanceState, Shape
 from elastiq.state.database import Database, malformed
 from elastiq.state.records import from_dict, to_json
 
-NOT_KEPT = frozenset({"unseen_since", "restarted_at", "lookalikes"})
+NOT_KEPT = frozenset({"unseen_since", "restarted_at", "lookalikes", "in_hand"})
 """Of a launch: what is found out again after a restart."""
+
+NOT_KEPT_OF_VM = frozenset({"termination_asked_at"})
 
 
 def read(database: sqlite3.Connection) -> Memory:
@@ -54,7 +56,7 @@ def write(database: Database, memory: Memory, old: Memory) -> None:
         return
     with database.transaction() as execute:
         for record in changed:
-            execute("INSERT OR REPLACE INTO vms VALUES (?, ?)", (record.id, to_json(record)))
+            execute("INSERT OR REPLACE INTO vms VALUES (?, ?)", (record.id, to_json(record, without=NOT_KEPT_OF_VM)))
         for id_ in gone:
             execute("DELETE FROM vms WHERE id = ?", (id_,))
         if memory.intents != old.intents:

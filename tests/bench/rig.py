@@ -18,7 +18,7 @@ from elastiq.ec2 import Ec2
 from elastiq.plugins.loading import load
 from elastiq.plugins.sections import HTCondorOptions
 from elastiq.ports import Ports
-from elastiq.process.lanes import BatchLane, CloudLane, Lane
+from elastiq.process.lanes import BatchLane, CloudLane, CloudLanes, Lane
 from elastiq.state import State
 from tests.bench.replay import address, instance_id
 from tests.unit.fakes import settings_with
@@ -123,7 +123,7 @@ class CoreRig:
         )
         self.clock = MovableClock()
         batch = BatchLane(load("htcondor", settings), Lane("batch system", self.clock))
-        ec2 = CloudLane(Ec2(settings, user_data=b"#!/bin/sh\n" * 200), Lane("cloud", self.clock))
+        ec2 = CloudLane(Ec2(settings, user_data=b"#!/bin/sh\n" * 200), CloudLanes.of(self.clock))
         self.state = State(directory, self.clock.now())
         self.core = Core(settings, Ports(self.clock, batch, ec2, self.state))
 

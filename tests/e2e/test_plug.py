@@ -37,11 +37,16 @@ def test_the_job_of_a_vm_that_died_runs_elsewhere(make_batch: BatchMaker) -> Non
         (dead,) = batch.busy()
         survivors = cluster.alive() - {dead}
         died_at = time.monotonic()
+
+        def seen() -> str:
+            lines = cluster.log().splitlines()[-15:]
+            return f"{dead} died; {batch.joined()} have joined; {batch.queue()}; elastiq says: {' / '.join(lines)}"
+
         cluster.cloud.terminate_from_outside(dead)
-        wait_until(lambda: dead not in batch.joined(), "it is forgotten", detail=batch.joined)
+        wait_until(lambda: dead not in batch.joined(), "it is forgotten", detail=seen)
         print(f"\nforgotten after {time.monotonic() - died_at:.1f} s,", end=" ")
         stays(lambda: dead not in batch.joined(), 3, "it is forgotten")
-        wait_until(lambda: set(batch.busy()) - {dead}, "the job runs elsewhere", detail=batch.queue)
+        wait_until(lambda: set(batch.busy()) - {dead}, "the job runs elsewhere", detail=seen)
         print(f"the job ran elsewhere after {time.monotonic() - died_at:.1f} s")
         end_jobs(batch)
         last = batch.last_ran_on(job)

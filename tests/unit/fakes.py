@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from elastiq.config import SECTIONS, Settings
 from elastiq.decisions import Decision, Outcome
-from elastiq.errors import BatchError, CloudError, CloudFault
+from elastiq.errors import BatchError, CloudError, CloudFault, PendingError
 from elastiq.memory import Memory
 from elastiq.model import Demand, Instance, InstanceState, Pool, Shape, Worker
 from elastiq.plugins import Closing
@@ -120,6 +120,8 @@ class FakeCloud:
         self.terminations: list[tuple[str, ...]] = []
         self.features: frozenset[str] = frozenset()
         self.token_is_lock = False
+        self.is_late = False
+        """True: requests take effect, or fail, when their answer is asked for after this was set to False again."""
 
     @property
     def refused_features(self) -> frozenset[str]:
@@ -133,7 +135,17 @@ class FakeCloud:
         self._trouble()
         return tuple(vm for vm in self.vms.values() if vm.id not in self.hidden)
 
+    def _late(self, request: Callable[[], Any]) -> PendingError:
+        def answer() -> Any:
+            if self.is_late:
+                raise self._late(request)
+            return request()
+
+        return PendingError("the cloud has not answered", answer)
+
     def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        if self.is_late:
+            raise self._late(lambda: self.launch(pool, count, token))
         self._trouble()
         if self.refuse_launch is not None:
             raise CloudError("no VM today", self.refuse_launch)
@@ -156,6 +168,8 @@ class FakeCloud:
         return tuple(made)
 
     def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
+        if self.is_late:
+            raise self._late(lambda: self.terminate(instance_ids))
         self._trouble()
         self.terminations.append(tuple(instance_ids))
         if self.refuse_terminate:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from elastiq.errors import BatchError, CloudError, CloudFault, StateError
+from elastiq.errors import BatchError, CloudError, CloudFault, PendingError, StateError
+from elastiq.memory import Breaker
 from elastiq.model import Instance, Pool, Worker
 from elastiq.plugins import Closing
-from tests.unit.fakes import settings_with
+from elastiq.state import read_decisions
+from tests.unit.fakes import FakeCloud, settings_with
 from tests.unit.rig import SETTINGS, Rig
 
 
@@ -398,3 +400,149 @@ def test_what_was_begun_is_not_forgotten_when_a_defect_ends_the_closing(
         id_: vm.closing_at for id_, vm in memory.vms.items()
     }
     assert not rig.cloud.terminations
+
+
+def test_a_late_launch_is_said_learnt_and_recorded_as_one_in_time(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    rig.cloud.is_late = True
+    rig.wait_for_jobs(12)
+    rig.run(120)
+    assert rig.cloud.launches == []
+    assert "3 VMs were asked for 75 s ago, no answer from the cloud yet" in rig.core.last_plan.summary  # type: ignore[union-attr]
+    assert "3 asked for of 0..5" in rig.core.last_plan.summary  # type: ignore[union-attr]
+    assert [intent.in_hand for intent in rig.core.memory.intents] == [True]
+    rig.cloud.is_late = False
+    rig.run(20)
+    assert list(rig.core.memory.vms) == rig.cloud.alive
+    assert not rig.core.memory.intents
+    assert rig.cloud.launches == [3]
+    assert "launched i-00000001, i-00000002, i-00000003" in caplog.text
+    launches = [one for one in read_decisions(rig.directory, 0) if one["kind"] == "launch"]
+    assert [one["cause"] for one in launches] == ["cloud-pending", "done"]
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_a_late_refusal_is_told_and_pauses_the_launches(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.cloud.is_late = True
+    rig.wait_for_jobs(12)
+    rig.run(120)
+    rig.cloud.fault, rig.cloud.is_late = CloudFault.CONFIGURATION, False
+    rig.core.step()
+    assert "the cloud is out of order" in caplog.text
+    assert not rig.core.memory.intents
+    assert rig.core.memory.breakers["default"].refusals == 1
+
+
+def test_vms_that_listings_show_before_the_answer_are_not_made_twice_by_it(rig: Rig) -> None:
+    """Neither while they live nor, as ghosts that nobody lists, after their end."""
+    answers: list[tuple[Instance, ...]] = []
+
+    def launch(pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        made = FakeCloud.launch(rig.cloud, pool, count, token)
+
+        def answer() -> tuple[Instance, ...]:
+            if not answers:
+                raise PendingError("no answer yet", answer)
+            return answers[0]
+
+        raise PendingError("no answer yet", lambda: made if answers else answer())
+
+    rig.cloud.launch = launch  # type: ignore[method-assign]
+    rig.wait_for_jobs(8)
+    rig.run(120)
+    assert len(rig.core.memory.vms) == 2
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=4000)
+    rig.run(60)
+    assert rig.cloud.alive == []
+    rig.cloud.vms.clear()
+    rig.run(120)
+    assert not rig.core.memory.vms
+    answers.append(())
+    rig.run(20)
+    assert not rig.core.memory.vms
+    assert not rig.core.memory.intents
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_late_termination_is_not_asked_for_again_and_learnt_when_it_comes(
+    rig: Rig, caplog: pytest.LogCaptureFixture, refused: bool
+) -> None:
+    rig.wait_for_jobs(8)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=400)
+    rig.cloud.is_late = True
+    caplog.set_level(logging.INFO)
+    rig.run(300)
+    closes = [call for call, _ in rig.batch.calls if call == "close"]
+    assert len(closes) == 2
+    assert {record.termination_asked_at is None for record in rig.core.memory.vms.values()} == {False}
+    assert "the termination of VM i-00000001, i-00000002 was asked for" in rig.core.last_plan.summary  # type: ignore[union-attr]
+    rig.cloud.is_late, rig.cloud.refuse_terminate = False, refused
+    rig.core.step()
+    assert rig.cloud.terminations == [("i-00000001", "i-00000002")]
+    vms = rig.core.memory.vms.values()
+    assert {record.termination_asked_at for record in vms} == {None}
+    assert {record.terminated_at is None for record in vms} == {refused}
+    assert ("terminated" in caplog.text) is not refused or "could not be terminated" in caplog.text
+
+
+def test_a_reload_does_not_lose_a_late_answer(rig: Rig) -> None:
+    rig.cloud.is_late = True
+    rig.wait_for_jobs(12)
+    rig.run(90)
+    rig.core.reconfigure(settings_with(SETTINGS, max_vms=7), rig.batch, rig.cloud)
+    rig.cloud.is_late = False
+    rig.run(20)
+    assert len(rig.core.memory.vms) == 3
+    assert not rig.core.memory.intents
+
+
+def test_a_launch_without_an_answer_is_unclear_to_the_next_process(rig: Rig) -> None:
+    rig.cloud.is_late = True
+    rig.wait_for_jobs(12)
+    rig.run(90)
+    rig.start()
+    (intent,) = rig.core.memory.intents
+    assert not intent.in_hand
+    rig.cloud.is_late = False
+    rig.run(700)
+    assert len(rig.cloud.alive) == 3
+    assert list(rig.core.memory.vms) == rig.cloud.alive
+
+
+def test_a_launch_that_never_left_is_no_failure_of_the_cloud(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.cloud.fault = None
+    launch = rig.cloud.launch
+
+    def left_out(pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        rig.cloud.launch = launch  # type: ignore[method-assign]
+        raise CloudError("cloud: launching 3 VMs was left out", CloudFault.BUSY)
+
+    rig.cloud.launch = left_out  # type: ignore[method-assign]
+    rig.wait_for_jobs(12)
+    rig.run(90)
+    assert rig.cloud.launches == [3]
+    assert not rig.core.memory.breakers.get("default", Breaker()).refusals
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_fewer_vms_than_asked_for_are_called_so(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    launch = rig.cloud.launch
+    rig.cloud.launch = lambda pool, count, token: launch(pool, 1, token)  # type: ignore[method-assign]
+    rig.wait_for_jobs(16)
+    rig.run(60)
+    assert "launched i-00000001 (1 of 4)" in caplog.text
+
+
+def test_an_answer_that_never_comes_is_not_waited_for_for_ever(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("elastiq.actuator.IN_HAND_SECONDS", 600)
+    rig.cloud.is_late = True
+    rig.wait_for_jobs(12)
+    rig.run(700)
+    assert [intent.in_hand for intent in rig.core.memory.intents] == [False]
+    assert "it is no longer waited for" in caplog.text

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-from elastiq.errors import CloudFault
+from elastiq.errors import CloudFault, PendingError
 from elastiq.memory import Intent, Memory, VmRecord
 from elastiq.model import Instance
 from elastiq.observer import Observer, Reading
@@ -90,3 +91,90 @@ def test_what_fails_is_unknown_with_its_age_and_its_reason(rig: Rig) -> None:
         "VM check failed: the cloud is out of order",
     )
     assert seen.workers_age_seconds == rig.clock.now() - rig.core.reading.workers_at
+
+
+class SlowCloud(FakeCloud):
+    """Gives a listing so many seconds after it was asked for."""
+
+    def __init__(self, clock: FakeClock, seconds: float) -> None:
+        super().__init__()
+        self.clock, self.seconds = clock, seconds
+        self.asked_at: float | None = None
+        self.listings = 0
+        self.is_everything: set[bool] = set()
+
+    def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
+        if self.asked_at is None:
+            self.asked_at = self.clock.now()
+            self.is_everything = set()
+        self.is_everything.add(everything)
+        assert len(self.is_everything) == 1, "another question is no way to get the answer to the first"
+        if self.clock.now() - self.asked_at < self.seconds:
+            raise PendingError("cloud: the list of VMs has not answered", lambda: ())
+        self.asked_at, self.listings = None, self.listings + 1
+        return super().list_instances(everything=everything)
+
+
+@pytest.fixture
+def slow_rig(tmp_path: Path) -> Rig:
+    rig = Rig(tmp_path, settings_with(SETTINGS, check_vms_every_s=5, check_queue_every_s=5))
+    rig.cloud = SlowCloud(rig.clock, 12)
+    rig.start()
+    return rig
+
+
+def test_a_slow_listing_is_used_with_its_age_and_is_no_fault(slow_rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    slow_rig.wait_for_jobs(12)
+    slow_rig.run(7)
+    assert "the VMs cannot be read" in slow_rig.core.last_plan.summary  # type: ignore[union-attr]
+    assert "has not answered" in slow_rig.core.last_plan.summary  # type: ignore[union-attr]
+    slow_rig.run(600)
+    reading, now = slow_rig.core.reading, slow_rig.clock.now()
+    assert reading.instances is not None
+    assert 12 <= now - reading.instances_at <= 12 + 3 * 12 + 5
+    assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
+    assert caplog.text.count("s to list its VMs") == 1
+    assert slow_rig.cloud.launches == [3]
+
+
+def test_a_slow_cloud_is_asked_less_often(slow_rig: Rig) -> None:
+    slow_rig.run(600)
+    assert isinstance(slow_rig.cloud, SlowCloud)
+    assert slow_rig.cloud.listings <= 600 / (3 * 12)
+
+
+def test_jobs_get_vms_within_two_passes_of_the_first_listing(slow_rig: Rig) -> None:
+    slow_rig.run(40)
+    slow_rig.settings = settings_with(slow_rig.settings, waiting_jobs_time_s=0)
+    slow_rig.core.reconfigure(slow_rig.settings, slow_rig.batch, slow_rig.cloud)
+    slow_rig.wait_for_jobs(12)
+    slow_rig.run(10)
+    assert slow_rig.cloud.launches == [3]
+
+
+def test_a_cloud_that_does_not_answer_at_all_is_a_fault_after_a_minute(
+    slow_rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow_rig.run(60)
+    assert isinstance(slow_rig.cloud, SlowCloud)
+    slow_rig.cloud.seconds = 10_000
+    slow_rig.run(30)
+    slow_rig.wait_for_jobs(12)
+    slow_rig.run(200)
+    assert slow_rig.core.reading.instances is None
+    assert "VM check failed: cloud: the list of VMs has not answered" in caplog.text
+    launches = slow_rig.cloud.launches
+    slow_rig.cloud.seconds = 12
+    slow_rig.run(60)
+    assert slow_rig.core.reading.instances is not None
+    assert slow_rig.cloud.launches == [3] or launches == [3]
+
+
+def test_a_listing_that_began_before_a_launch_takes_none_of_its_vms_for_missing(slow_rig: Rig) -> None:
+    slow_rig.run(40)
+    slow_rig.wait_for_jobs(12)
+    for _ in range(60):
+        slow_rig.run(1)
+        assert not [record for record in slow_rig.core.memory.vms.values() if record.missing_since is not None]
+    assert len(slow_rig.core.memory.vms) == 3

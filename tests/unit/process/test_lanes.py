@@ -13,7 +13,7 @@ import pytest
 
 from elastiq.clock import Clock
 from elastiq.ec2 import Limits
-from elastiq.errors import BatchError, CloudError, CloudFault
+from elastiq.errors import BatchError, CloudError, CloudFault, PendingError
 from elastiq.model import Pool, Worker
 from elastiq.planning.up import MOST_VMS_AT_ONCE
 from elastiq.plugins import Closing
@@ -23,6 +23,7 @@ from elastiq.process.lanes import (
     STUCK_CALLS,
     BatchLane,
     CloudLane,
+    CloudLanes,
     Lane,
     LaneBusyError,
 )
@@ -210,16 +211,6 @@ def test_no_act_overtakes_an_act(clock: SettableClock, lane: Lane, gate: Gate) -
     assert not caught.value.asked
 
 
-def test_a_launch_asked_for_again_by_its_token_may_overtake_itself(
-    clock: SettableClock, lane: Lane, gate: Gate
-) -> None:
-    with hanging(lane, gate):
-        lane.act("launching", gate, "launch t")
-    clock.added += OVERTAKE
-    assert lane.ask("the list", lambda: 3, "list") == 3
-    assert lane.act("launching", lambda: "locked", "launch t") == "locked"
-
-
 def test_an_act_makes_the_answers_of_overtaken_questions_worthless(
     clock: SettableClock, lane: Lane, gate: Gate
 ) -> None:
@@ -266,56 +257,118 @@ def test_a_late_answer_to_an_act_is_never_taken_for_a_fresh_one(lane: Lane, gate
     assert laned.close(Worker("w1")) is Closing.BUSY
 
 
-def test_the_late_answer_to_a_launch_is_kept_for_its_token(lane: Lane, gate: Gate) -> None:
-    cloud = FakeCloud()
-    cloud.launch = lambda pool, count, token: gate()  # type: ignore[method-assign, assignment, return-value]
-    laned = CloudLane(cloud, lane)
-    with hanging(lane, gate, CloudError, "launching 3 VMs has not answered") as caught:
-        laned.launch(Pool(), 3, "token-1")
-    assert caught.value.uncertain
-    with pytest.raises(CloudError) as caught:
-        laned.launch(Pool(), 3, "token-2")
-    assert not caught.value.uncertain
+def test_the_late_answer_to_an_act_is_told_by_its_call(clock: SettableClock, lane: Lane, gate: Gate) -> None:
+    with hanging(lane, gate) as caught:
+        lane.act("launching", gate)
+    call = caught.value.call  # type: ignore[attr-defined]
+    with pytest.raises(LaneBusyError, match=r"launching has not answered for \d+ s"):
+        lane.late(call)
     settle(lane, gate)
-    lane.ask("the list", lambda: (), "list")
-    lane.act("terminating", lambda: ())
-    assert laned.launch(Pool(), 3, "token-1") == "answer"  # type: ignore[comparison-overlap]
+    lane.act("launching more", lambda: ())
+    assert lane.late(call) == "answer"
     assert gate.calls == 1
 
 
-def test_after_giving_up_a_new_thread_serves_and_a_launch_is_still_collected(
-    clock: SettableClock, lane: Lane, gate: Gate
+@pytest.mark.parametrize("why", ["given up", "retired"])
+def test_a_call_that_nobody_waits_for_any_more_still_tells_its_answer(
+    clock: SettableClock, lane: Lane, gate: Gate, why: str
 ) -> None:
-    with hanging(lane, gate):
-        lane.act("launching", gate, "launch t")
-    clock.added += GIVE_UP + 1
-    assert lane.ask("the list", lambda: 7, "list") == 7
-    (given_up,) = lane._kept
+    with hanging(lane, gate) as caught:
+        lane.act("launching", gate)
+    call = caught.value.call  # type: ignore[attr-defined]
+    if why == "given up":
+        clock.added += GIVE_UP + 1
+        assert lane.ask("the list", lambda: 7, "list") == 7
+    else:
+        lane.retire()
     gate.open.set()
-    while not given_up.answered:
+    while not call.answered:
         gate.left.wait(0.001)
-    assert lane.act("launching", gate, "launch t") == "answer"
-    assert gate.calls == 1
+    assert lane.late(call) == "answer"
 
 
-def test_a_launch_of_many_vms_is_given_up_later(
-    clock: SettableClock, lane: Lane, gate: Gate, caplog: pytest.LogCaptureFixture
-) -> None:
-    cloud = FakeCloud()
+def test_a_slow_system_is_not_asked_beside_its_own_slowness(clock: SettableClock, lane: Lane, gate: Gate) -> None:
+    """Two listings at a time do not come sooner than one."""
+    with hanging(lane, gate):
+        lane.ask("the list", gate, "list")
+    clock.added += OVERTAKE - 1
+    settle(lane, gate)
+    assert lane.ask("the list", gate, "list") == "answer"
+    again = Gate()
+    with hanging(lane, again):
+        lane.ask("the list", again, "list")
+    clock.added += OVERTAKE + 1
+    with hanging(lane, again):
+        lane.ask("the list", lambda: "asked beside the other", "list")
+    clock.added += OVERTAKE
+    assert lane.ask("the list", lambda: "a new connection", "list") == "a new connection"
+    again.open.set()
+
+
+def lanes(clock: Clock) -> CloudLanes:
+    return CloudLanes(patient(clock), patient(clock), patient(clock), patient(clock))
+
+
+def test_what_the_cloud_is_slow_at_keeps_nothing_else_waiting(clock: SettableClock) -> None:
+    cloud, gate = FakeCloud(), Gate()
+    for name in ("list_instances", "launch", "terminate", "tag"):
+        setattr(cloud, name, lambda *_, **__: gate())
+    made = lanes(clock)
+    laned = CloudLane(cloud, made)
+    for lane in made.all():
+        lane._ask_wait_seconds = lane._act_wait_seconds = SHORT
+    for call in (
+        lambda: laned.list_instances(everything=True),
+        lambda: laned.launch(Pool(), 3, "token-1"),
+        lambda: laned.terminate(["i-1"]),
+        lambda: laned.tag(["i-1"], Pool(), "token-1"),
+    ):
+        with pytest.raises(PendingError) as pending:
+            call()
+        assert pending.value.uncertain
+        with pytest.raises(PendingError):
+            pending.value.answer()
+    with pytest.raises(CloudError, match="launching 1 VM was left out: launching 3 VMs has not answered") as busy:
+        laned.launch(Pool(), 1, "token-2")
+    assert busy.value.fault is CloudFault.BUSY
+    assert not busy.value.uncertain
+    gate.open.set()
+    while gate.calls < 4:
+        gate.left.wait(0.001)
+    for lane in made.all():
+        settle(lane, gate)
+        lane.retire()
+    assert pending.value.answer() == "answer"
+
+
+def test_a_late_failure_is_told_as_it_is(clock: SettableClock) -> None:
+    cloud, gate = FakeCloud(), Gate(error=CloudError("Invalid key_name provided.", CloudFault.CONFIGURATION))
     cloud.launch = lambda pool, count, token: gate()  # type: ignore[method-assign, assignment, return-value]
-    cloud.terminate = lambda ids: ids  # type: ignore[method-assign, assignment, return-value]
-    laned = CloudLane(cloud, lane)
-    with hanging(lane, gate, CloudError, "launching 50 VMs has not answered"):
+    made = lanes(clock)
+    made.launching._act_wait_seconds = SHORT
+    with pytest.raises(PendingError) as pending:
+        CloudLane(cloud, made).launch(Pool(), 3, "token-1")
+    settle(made.launching, gate)
+    with pytest.raises(CloudError, match="Invalid key_name") as failed:
+        pending.value.answer()
+    assert failed.value.fault is CloudFault.CONFIGURATION
+
+
+def test_a_launch_of_many_vms_is_given_up_later(clock: SettableClock, caplog: pytest.LogCaptureFixture) -> None:
+    cloud, gate = FakeCloud(), Gate()
+    cloud.launch = lambda pool, count, token: gate()  # type: ignore[method-assign, assignment, return-value]
+    made = lanes(clock)
+    laned = CloudLane(cloud, made)
+    with hanging(made.launching, gate, PendingError, "launching 50 VMs has not answered"):
         laned.launch(Pool(), 50, "token-1")
     clock.added += GIVE_UP + 1
-    with pytest.raises(CloudError, match="terminating i-1 was left out"):
-        laned.terminate(["i-1"])
-    assert laned.list_instances(everything=True) == ()
-    with pytest.raises(CloudError, match="terminating i-1 was left out"):
-        laned.terminate(["i-1"])
+    with pytest.raises(CloudError, match="launching 1 VM was left out"):
+        laned.launch(Pool(), 1, "token-2")
     assert "no longer waiting" not in caplog.text
     clock.added += 50 * LAUNCH_SECONDS_PER_VM
-    assert laned.terminate(["i-1"]) == ("i-1",)
+    cloud.launch = lambda pool, count, token: ()  # type: ignore[method-assign, assignment, return-value]
+    assert laned.launch(Pool(), 1, "token-2") == ()
+    gate.open.set()
 
 
 @pytest.mark.parametrize("count", [1, 300, MOST_VMS_AT_ONCE])
@@ -390,7 +443,7 @@ def test_every_method_of_both_ports_goes_through(clock: SettableClock) -> None:
     batch = BatchLane(FakeBatch(), patient(clock))
     assert batch.demand() == ()
     assert batch.workers() == ()
-    cloud = CloudLane(FakeCloud(), patient(clock))
+    cloud = CloudLane(FakeCloud(), lanes(clock))
     assert cloud.list_instances(everything=True) == ()
     made = cloud.launch(Pool(), 2, "t")
     assert len(made) == 2
