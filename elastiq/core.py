@@ -122,6 +122,8 @@ class Core:
             self._last_plan = made
         if self._last_plan is not None:
             self._reporter.report(self._last_plan, self._settings)
+            if self.reading.workers is not None and self.reading.instances is not None:
+                self._ports.state.present(self._clock.now())
         if due:
             self._chores.keep_features()
 

@@ -44,8 +44,9 @@ class VmRecord:
     detail: str = ""
     tagged: bool = False
     """True once the cloud has shown elastiq's own tag on it."""
-    restarted_at: float = 0.0
-    """If it has not joined: when the daemon was last started since its launch; patience with it starts over then."""
+    counted_from: float = 0.0
+    """If it has not joined, and the daemon was restarted since its launch: from when on patience with it is counted, so
+    that the time in which nobody looked is left out."""
     missing_since: float | None = None
     """Since when the cloud's listings have left it out."""
     joined_at: float | None = None
@@ -79,7 +80,7 @@ class VmRecord:
     @property
     def awaited_since(self) -> float:
         """From when on the time that it takes to join is counted."""
-        return max(self.launched_at, self.restarted_at)
+        return max(self.launched_at, self.counted_from)
 
     @property
     def leaving(self) -> bool:
@@ -105,6 +106,14 @@ class VmRecord:
     def may_reopen(self) -> bool:
         """True unless no job must start there any more, because it is going, or may be."""
         return not self.doomed and self.terminated_at is None and self.state is InstanceState.RUNNING
+
+    @property
+    def is_awaited(self) -> bool:
+        """True while time is counted until it has joined, is in sight or is listed again, or is given up."""
+        in_sight = self.joined_at is not None and self.lost_since is None
+        if self.terminated_at is not None or (in_sight and not self.doomed):
+            return False
+        return self.missing_since is not None or not self.leaving
 
     @property
     def stage(self) -> Stage:
@@ -147,24 +156,26 @@ class Intent:
     image_id: str = ""
     """Empty if it is not known."""
     unseen_since: float | None = None
-    """Since when listings have left out VMs of it that should have turned up by then. Not kept across restarts."""
-    restarted_at: float = 0.0
-    """When the daemon was last started since; patience with it starts over then. Not kept across restarts."""
+    """Since when listings have left out VMs of it that should have turned up by then."""
+    counted_from: float = 0.0
+    """If the daemon was restarted since: from when on patience with it is counted, so that the time in which nobody
+    looked is left out."""
     lookalikes: tuple[str, ...] = ()
-    """VMs that may be of it, where the cloud shows neither token nor tag. They count, and nothing is done to them. Not
-    kept across restarts."""
+    """VMs that may be of it, where the cloud shows neither token nor tag. They count, and nothing is done to them."""
+    found: tuple[str, ...] = ()
+    """VMs of it that have turned up, whatever became of them since."""
     in_hand: bool = False
     """True while its answer is still to come to this process. Not kept across restarts."""
 
     @property
     def waiting_since(self) -> float:
         """From when on patience with it is counted."""
-        return max(self.requested_at, self.restarted_at)
+        return max(self.requested_at, self.counted_from)
 
     @property
     def needs_people(self) -> bool:
         """True once all that may be of it are lookalikes: nobody but people can tell whose they are."""
-        return bool(self.lookalikes) and self.unseen_since is None
+        return bool(self.lookalikes)
 
 
 @dataclass(frozen=True)
@@ -203,6 +214,16 @@ class Memory:
     tokens_shown: bool = False
     """True once the cloud's listings have shown a client token: then no VM without one is elastiq's."""
 
+    @property
+    def is_patient(self) -> bool:
+        """True while it is waited for something, and time is counted until that is given up."""
+        launches = any(not intent.needs_people or intent.unseen_since is not None for intent in self.intents)
+        return launches or any(record.is_awaited for record in self.vms.values())
+
+    def found(self, intent: Intent) -> frozenset[str]:
+        """Return the ids of the VMs of a launch that have turned up, whatever became of them since."""
+        return frozenset(intent.found) | {id_ for id_, record in self.vms.items() if record.token == intent.token}
+
     def unseen(self, intent: Intent) -> int:
         """Return how many VMs of a launch have not turned up yet."""
-        return max(0, intent.count - sum(record.token == intent.token for record in self.vms.values()))
+        return max(0, intent.count - len(self.found(intent)))

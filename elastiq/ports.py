@@ -84,6 +84,9 @@ class State(Records, Protocol):
     def save(self, memory: Memory) -> None:
         """Write what changed since the last save."""
 
+    def present(self, now: float) -> None:
+        """Keep that the daemon is at work and knows how the world is: patience is counted up to then if it ends."""
+
     def damaged_at(self) -> float | None:
         """Return when a damaged database was last replaced by an empty one."""
 

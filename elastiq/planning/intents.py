@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
-from elastiq.memory import Intent
+from elastiq.memory import Intent, Memory
 from elastiq.model import Instance, Policy, Pool
 from elastiq.planning import patience
 
 
 def track_intents(
-    intents: Iterable[Intent],
+    memory: Memory,
     listed: Mapping[str, Instance],
     nobodys: list[Instance],
     listed_at: float,
@@ -23,13 +22,18 @@ def track_intents(
     One of `nobodys`, VMs of a cloud that shows neither token nor tag, keeps a launch that it could be of from being
     given up.
     """
-    found = Counter(instance.client_token for instance in listed.values())
+    turned_up: dict[str, set[str]] = {intent.token: set(memory.found(intent)) for intent in memory.intents}
+    for instance in listed.values():
+        if instance.client_token in turned_up:
+            turned_up[instance.client_token].add(instance.id)
     unclear = []
     given_up = []
-    for intent in intents:
-        missing = intent.count - found[intent.token]
+    for intent in memory.intents:
+        missing = intent.count - len(turned_up[intent.token])
         if missing <= 0:
             continue
+        if turned_up[intent.token] != set(intent.found):
+            intent = replace(intent, found=tuple(sorted(turned_up[intent.token])))
         if intent.in_hand or listed_at - intent.waiting_since <= settle_seconds(intent):
             unclear.append(intent)
             continue

@@ -50,8 +50,8 @@ def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
     if outcome.end is End.DONE:
         breaker = replace(breaker, refusals=0)
         type_ = asked.instance_type if asked else ""
-        # Without an intent all of them were found in listings, long ago maybe: those that are not there have ended.
-        new = [id_ for id_ in outcome.instance_ids if asked and id_ not in memory.vms]
+        # Listings may have shown them before, all of them if there is no intent: those that are not there have ended.
+        new = [id_ for id_ in outcome.instance_ids if asked and id_ not in memory.vms and id_ not in asked.found]
         made = {id_: VmRecord(id_, pool, outcome.token, launched_at=now, type=type_) for id_ in new}
         memory = replace(memory, vms={**memory.vms, **made})
     elif outcome.end is End.FAILED:

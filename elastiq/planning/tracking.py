@@ -63,7 +63,7 @@ def _track_instances(
             breakers[record.pool] = boot_failed(breakers.get(record.pool), now, reason)
     tokens_shown = memory.tokens_shown or any(instance.client_token for instance in listed.values())
     nobodys = [] if tokens_shown else [one for one in listed.values() if one.id not in vms and is_unmarked(one)]
-    intents, given_up = track_intents(memory.intents, listed, nobodys, listed_at, policy)
+    intents, given_up = track_intents(memory, listed, nobodys, listed_at, policy)
     once_own = tuple(name for name in memory.once_own if name not in vms)
     once_own = (*once_own, *(record.id for record in vanished), *given_up)[-ONCE_OWN_KEPT:]
     departed = [record for record in ended if record.terminated_at is None] + vanished

@@ -11,9 +11,12 @@ from elastiq.memory import Memory
 from elastiq.state import history, journal, legacy
 from elastiq.state.database import DATABASE, Database
 from elastiq.state.history import read_decisions, read_report
-from elastiq.state.journal import after_restart
+from elastiq.state.restart import after_restart
 
-__all__ = ["DATABASE", "State", "after_restart", "read_decisions", "read_report"]
+__all__ = ["DATABASE", "PRESENT_EVERY_SECONDS", "State", "after_restart", "read_decisions", "read_report"]
+
+PRESENT_EVERY_SECONDS = 3.0
+"""So often it is noted at most that a daemon is at work."""
 
 
 class State:
@@ -26,6 +29,7 @@ class State:
         """
         self._directory = directory
         self._saved = Memory()
+        self._present_at: float | None = None
         self.database = Database(directory / DATABASE, now, journal.read, is_durable=is_durable)
 
     @property
@@ -36,12 +40,26 @@ class State:
     def load(self, now: float) -> Memory:
         """Return what was saved last, as it is to be seen after a restart. Raise StateError."""
         self._saved = self.database.read()
-        return after_restart(self._saved, now)
+        present_at = journal.presence(self.database.fact("present_at"))
+        # What is returned has its times as of now, so that is what goes with them to the disk.
+        self._present_at = now
+        return after_restart(self._saved, now, present_at)
 
     def save(self, memory: Memory) -> None:
         """Write what changed since the last save. Raise StateError if it is not safely on disk."""
-        journal.write(self.database, memory, self._saved)
+        journal.write(self.database, memory, self._saved, self._present_at)
         self._saved = memory
+
+    def present(self, now: float) -> None:
+        """Keep that the daemon is at work, and knows how the world is, while patience with anything is counted.
+
+        Otherwise nothing is written, so that an idle daemon leaves the disk alone. Raise StateError.
+        """
+        if not self._saved.is_patient or now - (self._present_at or 0.0) < PRESENT_EVERY_SECONDS:
+            return
+        with self.database.transaction():
+            self.database.put("present_at", now)
+        self._present_at = now
 
     def damaged_at(self) -> float | None:
         """Return when a damaged database was last replaced by an empty one. Raise StateError."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from typing import Any
 
 from elastiq.memory import Breaker, Departed, Intent, Memory, VmRecord
 from elastiq.model import InstanceState, Shape
 from elastiq.state.database import Database, malformed
-from elastiq.state.records import from_dict, to_json
+from elastiq.state.records import LARGEST_NUMBER, from_dict, to_json
 
-NOT_KEPT = frozenset({"unseen_since", "restarted_at", "lookalikes", "in_hand"})
-"""Of a launch: what is found out again after a restart."""
+NOT_KEPT = frozenset({"in_hand"})
+"""Of a launch."""
 
 NOT_KEPT_OF_VM = frozenset({"termination_asked_at"})
 
@@ -32,9 +32,10 @@ def read(database: sqlite3.Connection) -> Memory:
         if not all(isinstance(text, str) for text in once_own):
             raise TypeError("once_own is no list of texts")
         refused_features(facts.get("refused_features"))
+        presence(facts.get("present_at"))
         return Memory(
             vms={record.id: record for record in vms},
-            intents=tuple(from_dict(Intent, launch) for launch in launches),
+            intents=tuple(from_dict(Intent, launch, found=_ids, lookalikes=_ids) for launch in launches),
             breakers={name: from_dict(Breaker, value) for name, value in facts.get("breakers", {}).items()},
             capacities={name: from_dict(Shape, value) for name, value in facts.get("capacities", {}).items()},
             once_own=tuple(once_own),
@@ -43,8 +44,9 @@ def read(database: sqlite3.Connection) -> Memory:
         )
 
 
-def write(database: Database, memory: Memory, old: Memory) -> None:
-    """Write what has changed since `old`, in one transaction. Raise StateError if it is not safely on disk."""
+def write(database: Database, memory: Memory, old: Memory, present_at: float | None) -> None:
+    """Write what has changed since `old`, in one transaction, with when a daemon was last at work: patience is counted
+    up to then. Raise StateError if it is not safely on disk."""
     changed = [record for id_, record in memory.vms.items() if old.vms.get(id_) != record]
     gone = [id_ for id_ in old.vms if id_ not in memory.vms]
     facts = {
@@ -65,6 +67,8 @@ def write(database: Database, memory: Memory, old: Memory) -> None:
                 execute("INSERT INTO launches VALUES (?, ?)", (intent.token, to_json(intent, without=NOT_KEPT)))
         for name, value in facts.items():
             database.put(name, _plain(value))
+        if present_at is not None:
+            database.put("present_at", present_at)
 
 
 def _plain(value: object) -> object:
@@ -83,40 +87,18 @@ def refused_features(saved: Any) -> tuple[str, frozenset[str]]:
     return of, frozenset(features)
 
 
-def after_restart(memory: Memory, now: float) -> Memory:
-    """Return `memory` as a daemon that starts `now` has to see it.
-
-    Times later than `now` (the wall clock went back) become `now`. Patience with what is out of sight begins afresh:
-    nobody looked while the daemon was down, and the wall clock may have gone forward. Whoever restarts the daemon has
-    probably mended something, so that no pause of launches goes on.
-    """
-    vms = {id_: _patient(_not_after(record, now), now) for id_, record in memory.vms.items()}
-    intents = tuple(
-        replace(intent, requested_at=min(intent.requested_at, now), restarted_at=now) for intent in memory.intents
-    )
-    breakers = {name: replace(breaker, paused_until=0.0) for name, breaker in memory.breakers.items()}
-    to_forget = {
-        id_: replace(gone, gone_at=min(gone.gone_at, now), retry_at=0.0) for id_, gone in memory.to_forget.items()
-    }
-    return replace(memory, vms=vms, intents=intents, breakers=breakers, to_forget=to_forget)
+def presence(saved: Any) -> float | None:
+    """Return when a daemon was last at work, as saved. Raise TypeError or ValueError if it cannot be that."""
+    if saved is None:
+        return None
+    if type(saved) not in (float, int):
+        raise TypeError("present_at is no time")
+    if not abs(saved) < LARGEST_NUMBER:
+        raise ValueError("present_at is no time that can be")
+    return float(saved)
 
 
-def _not_after(record: VmRecord, now: float) -> VmRecord:
-    values = {
-        field.name: now
-        for field in fields(record)
-        if field.name.endswith(("_at", "_since")) and (getattr(record, field.name) or 0.0) > now
-    }
-    if "launched_at" in values and record.joined_at is None:
-        # Nobody knows how old it is, and it may have been a worker for long: it gets the patience of a lost one.
-        values.update(joined_at=now, lost_since=now)
-    return replace(record, **values) if values else record  # type: ignore[arg-type]
-
-
-def _patient(record: VmRecord, now: float) -> VmRecord:
-    if record.joined_at is None:
-        record = replace(record, restarted_at=now)
-    if record.lost_since is None and record.missing_since is None:
-        return record
-    lost_since = None if record.lost_since is None else now
-    return replace(record, lost_since=lost_since, missing_since=None if record.missing_since is None else now)
+def _ids(saved: Any) -> tuple[str, ...]:
+    if not (isinstance(saved, list) and all(isinstance(text, str) for text in saved)):
+        raise TypeError("ids are no list of texts")
+    return tuple(saved)

@@ -211,6 +211,9 @@ class NoState:
     def save(self, memory: Memory) -> None:
         pass
 
+    def present(self, now: float) -> None:
+        pass
+
     def damaged_at(self) -> float | None:
         return None
 

@@ -10,7 +10,7 @@ from elastiq.errors import StateError
 from elastiq.memory import Memory
 from elastiq.sim.proof.gate import Gate
 from elastiq.sim.world import World
-from elastiq.state import State, after_restart
+from elastiq.state import PRESENT_EVERY_SECONDS, State, after_restart
 
 
 class Disk:
@@ -20,6 +20,7 @@ class Disk:
         self.memory = Memory()
         self.features: dict[str, frozenset[str]] = {}
         self.damaged_at: float | None = None
+        self.present_at: float | None = None
 
 
 class QuickState:
@@ -27,17 +28,21 @@ class QuickState:
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
+        self._present_at: float | None = None
 
     def load(self, now: float) -> Memory:
-        memory = self.disk.memory
-        intents = tuple(replace(intent, unseen_since=None) for intent in memory.intents)
-        return after_restart(replace(memory, waiting_since=None, intents=intents), now)
+        self._present_at = now
+        return after_restart(replace(self.disk.memory, waiting_since=None), now, self.disk.present_at)
 
     def close(self) -> None:
         pass
 
     def save(self, memory: Memory) -> None:
-        self.disk.memory = memory
+        self.disk.memory, self.disk.present_at = memory, self._present_at
+
+    def present(self, now: float) -> None:
+        if self.disk.memory.is_patient and now - (self._present_at or 0.0) >= PRESENT_EVERY_SECONDS:
+            self.disk.present_at = self._present_at = now
 
     def damaged_at(self) -> float | None:
         return self.disk.damaged_at
@@ -92,6 +97,10 @@ class WatchedState:
         self._full()
         self.state.save(memory)
         self._world.witness.commit(self._world.vms, memory.vms)
+
+    def present(self, now: float) -> None:
+        self._full()
+        self.state.present(now)
 
     def save_refused_features(self, cloud: str, features: frozenset[str]) -> None:
         self.state.save_refused_features(cloud, features)

@@ -36,13 +36,14 @@ def test_an_unclear_launch_is_settled_by_its_vms_or_by_time() -> None:
     memory = Memory(intents=(intent,))
     one = Instance("i-1", InstanceState.PENDING, client_token="open")
     two = replace(one, id="i-2")
-    assert track(listing(one), memory, POLICY).memory.intents == (intent,)
+    found_one = replace(intent, found=("i-1",))
+    assert track(listing(one), memory, POLICY).memory.intents == (found_one,)
     both = track(listing(one, two), memory, POLICY).memory
     assert both.intents == ()
     assert {record.token for record in both.vms.values()} == {"open"}
-    assert track(listing(one, one), memory, POLICY).memory.intents == (intent,), "listed twice, but one all the same"
+    assert track(listing(one, one), memory, POLICY).memory.intents == (found_one,), "listed twice, but one all the same"
     left_out = track(listing(one, now=NOW + 100), memory, POLICY).memory
-    assert left_out.intents == (replace(intent, unseen_since=NOW + 100),), "one listing may be wrong"
+    assert left_out.intents == (replace(found_one, unseen_since=NOW + 100),), "one listing may be wrong"
     given_up = track(listing(one, now=NOW + 500), left_out, POLICY).memory
     assert given_up.intents == ()
     assert "i-2" in track(listing(one, two, now=NOW + 600), given_up, POLICY).memory.vms, "ours, whenever it turns up"
@@ -144,3 +145,24 @@ def test_a_lookalike_that_one_listing_leaves_out_still_counts() -> None:
 def test_a_lookalike_that_has_ended_counts_no_more() -> None:
     ended = replace(ALIKE, state=InstanceState.TERMINATED)
     assert lookalikes(ended, intents=(replace(LOST, unseen_since=None, lookalikes=("i-9",)),)) == []
+
+
+@pytest.mark.parametrize("shows_the_dead", [True, False])
+def test_a_vm_of_an_unclear_launch_that_has_ended_is_not_unseen_again(shows_the_dead: bool) -> None:
+    """It counted as one that may still turn up, where listings show no VM that has ended."""
+    one = Instance("i-1", InstanceState.RUNNING, client_token="t1")
+    memory = track(listing(one), Memory(intents=(Intent("t1", "default", 3, NOW - 60),)), POLICY).memory
+    assert memory.unseen(memory.intents[0]) == 2
+    ended = replace(one, state=InstanceState.TERMINATED)
+    going = replace(memory, vms={"i-1": replace(memory.vms["i-1"], terminated_at=NOW + 10)})
+    after = track(listing(*([ended] if shows_the_dead else []), now=NOW + 20), going, POLICY).memory
+    assert not after.vms
+    assert after.unseen(after.intents[0]) == 2
+    more = [replace(one, id=id_) for id_ in ("i-2", "i-3")]
+    assert track(listing(*more, now=NOW + 40), after, POLICY).memory.intents == (), "all have turned up"
+
+
+def test_a_lookalike_that_one_listing_leaves_out_does_not_let_more_vms_count() -> None:
+    memory = track(listing(), Memory(intents=(replace(LOST, unseen_since=None, lookalikes=("i-9",)),)), BY_LOOKS).memory
+    (intent,) = memory.intents
+    assert (intent.needs_people, intent.lookalikes) == (True, ("i-9",))

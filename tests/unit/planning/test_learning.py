@@ -120,3 +120,10 @@ def test_after_a_reopening_that_failed_the_termination_has_its_turn() -> None:
     for result in (End.FAILED, End.REFUSED, End.UNCLEAR, End.DONE):
         assert not learn(failed, Outcome(end, result), NOW + 1).vms[RECORD.id].reopen_failed
     assert not learn(failed, Outcome(reopen, End.DONE), NOW + 1).vms[RECORD.id].reopen_failed
+
+
+def test_a_vm_that_was_found_before_the_answer_came_and_has_ended_since_is_gone() -> None:
+    memory = Memory(intents=(Intent("t", "default", 2, NOW - 60, found=("i-1",)),))
+    answer = Outcome(Decision(Kind.LAUNCH, JOBS_WAIT, count=2), End.DONE, instance_ids=("i-1", "i-2"), token="t")
+    after = learn(memory, answer, NOW)
+    assert (set(after.vms), after.intents) == ({"i-2"}, ())

@@ -33,5 +33,6 @@ def reopen(directory: Path, now: float = NOW) -> Memory:
 
 
 def restarted(memory: Memory, now: float = NOW) -> Memory:
-    vms = {id_: vm if vm.joined_at else replace(vm, restarted_at=now) for id_, vm in memory.vms.items()}
-    return replace(memory, vms=vms, intents=tuple(replace(intent, restarted_at=now) for intent in memory.intents))
+    """What comes back if nobody knows when a daemon was last at work."""
+    vms = {id_: vm if vm.joined_at else replace(vm, counted_from=now) for id_, vm in memory.vms.items()}
+    return replace(memory, vms=vms, intents=tuple(replace(intent, counted_from=now) for intent in memory.intents))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
-from elastiq.memory import Memory, VmRecord
+import pytest
+
+from elastiq.memory import Intent, VmRecord
 from elastiq.state import State
 from tests.unit.state.rig import MEMORY, NOW, reopen, restarted
 
@@ -34,34 +37,70 @@ def test_the_waiting_time_does_not_outlive_a_restart(tmp_path: Path) -> None:
     assert reopen(tmp_path).waiting_since is None
 
 
-def test_times_in_the_future_become_now(tmp_path: Path) -> None:
+def test_what_is_known_of_an_unclear_launch_comes_back(tmp_path: Path) -> None:
+    known = Intent("t3", "default", 4, NOW - 500, unseen_since=NOW - 100, lookalikes=("i-9",), found=("i-1", "i-7"))
+    state = State(tmp_path, NOW)
+    state.load(NOW)
+    state.save(replace(MEMORY, intents=(known,)))
+    state.close()
+    assert reopen(tmp_path).intents == (replace(known, counted_from=NOW - 500),)
+
+
+def _present_at(directory: Path) -> float | None:
+    with contextlib.closing(sqlite3.connect(directory / "elastiq.db")) as database:
+        row = database.execute("SELECT value FROM facts WHERE name = 'present_at'").fetchone()
+    return None if row is None else float(row[0])
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_that_a_daemon_is_at_work_is_kept_while_it_waits_for_something(tmp_path: Path, waits: bool) -> None:
+    state = State(tmp_path, NOW)
+    state.load(NOW)
+    state.save(MEMORY if waits else replace(MEMORY, vms={"i-1": MEMORY.vms["i-1"]}, intents=()))
+    assert _present_at(tmp_path) == NOW, "the times in it are as of then"
+    state.present(NOW + 2)
+    assert _present_at(tmp_path) == NOW, "often enough"
+    state.present(NOW + 5)
+    assert _present_at(tmp_path) == (NOW + 5 if waits else NOW)
+    state.close()
+
+
+def test_a_restart_and_what_it_changes_are_kept_together(tmp_path: Path) -> None:
+    """Or a daemon that is killed before it has noted that it is at work lets the same absence count twice."""
+    state = State(tmp_path, NOW)
+    state.load(NOW)
+    state.save(replace(MEMORY, vms={"i-2": VmRecord("i-2", launched_at=NOW - 100)}))
+    state.close()
+    for now in (NOW + 40, NOW + 80):
+        state = State(tmp_path, now)
+        memory = state.load(now)
+        assert now - memory.vms["i-2"].awaited_since == 100
+        state.save(memory)
+        state.close()
+
+
+@pytest.mark.parametrize("value", ['"then"', "[]", "true", "1e15", "NaN"])
+def test_a_time_at_work_that_can_not_be_is_damage(tmp_path: Path, value: str) -> None:
+    State(tmp_path, NOW).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "elastiq.db")) as database:
+        database.execute("INSERT INTO facts VALUES ('present_at', ?)", (value,))
+        database.commit()
+    state = State(tmp_path, NOW)
+    assert state.damaged
+    state.close()
+
+
+@pytest.mark.parametrize("value", ['"i-1"', "[1]", "7", "null"])
+def test_ids_that_can_not_be_are_damage(tmp_path: Path, value: str) -> None:
     state = State(tmp_path, NOW)
     state.save(MEMORY)
     state.close()
-    memory = reopen(tmp_path, NOW - 3600)
-    assert memory.vms["i-1"].launched_at == NOW - 3600
-    assert memory.intents[0].requested_at == NOW - 3600
-
-
-def test_patience_begins_anew_with_a_restart(tmp_path: Path) -> None:
-    """Found by the simulator: the wall clock had gone forward by an hour, and a worker out of sight was given up."""
-    record = VmRecord("i-2", launched_at=NOW, joined_at=NOW, lost_since=NOW, missing_since=NOW, closing_at=NOW)
+    with contextlib.closing(sqlite3.connect(tmp_path / "elastiq.db")) as database:
+        database.execute("UPDATE launches SET record = json_set(record, '$.found', json(?))", (value,))
+        database.commit()
     state = State(tmp_path, NOW)
-    state.save(replace(MEMORY, vms={"i-2": record}))
+    assert state.damaged
     state.close()
-    memory = reopen(tmp_path, NOW + 3600)
-    assert memory.vms["i-2"] == replace(record, lost_since=NOW + 3600, missing_since=NOW + 3600)
-    assert memory.intents[0].requested_at == NOW
-    assert memory.intents[0].waiting_since == NOW + 3600
-
-
-def test_a_launch_in_the_future_may_have_joined_meanwhile(tmp_path: Path) -> None:
-    """Found by the simulator: the wall clock went back, and a VM seemed too young for its idle worker."""
-    state = State(tmp_path, NOW)
-    state.save(Memory(vms={"i-1": VmRecord("i-1", launched_at=NOW)}))
-    state.close()
-    record = reopen(tmp_path, NOW - 3600).vms["i-1"]
-    assert (record.launched_at, record.joined_at, record.lost_since) == (NOW - 3600, NOW - 3600, NOW - 3600)
 
 
 def test_a_database_of_a_newer_version_is_read_as_far_as_it_is_known(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_database_of_before_launches_were_records_is_taken_over(tmp_path: Path
         assert set(memory.vms) == {"i-1", "i-2"}
         assert (memory.vms["i-1"].worker_name, memory.vms["i-1"].joined_at) == ("w1", now - 800)
         assert (memory.vms["i-2"].closed, memory.vms["i-2"].terminate_tries) == (True, 2)
-        assert [replace(intent, restarted_at=0.0) for intent in memory.intents] == [
+        assert [replace(intent, counted_from=0.0) for intent in memory.intents] == [
             Intent("t2", "default", 3, now - 60, "m1.small", "ami-1"),
             Intent("t3", "default", 1, now - 30),
         ]

@@ -1,0 +1,78 @@
+"""The memory as a daemon that starts has to see it: nobody looked while there was none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from elastiq.memory import Intent, Memory, VmRecord
+
+SHORT_ABSENCE_SECONDS = 60.0
+"""A daemon that was away for longer gives back some of the patience that it has used up, second for second: the batch
+system may have been away as well, and what joined meanwhile is not in sight again at once."""
+
+
+@dataclass(frozen=True)
+class Absence:
+    """The time before `now` in which no daemon looked."""
+
+    now: float
+    present_at: float | None
+    """When one last did; None: not known. Later than `now`: the wall clock went back, and nobody knows for how long."""
+
+    def counted_from(self, since: float) -> float:
+        """Return from when on patience is counted that began at `since`, so that the absence does not count."""
+        if self.present_at is None or self.present_at > self.now:
+            return self.now
+        away_seconds = self.now - self.present_at
+        used_seconds = self.present_at - since - max(0.0, away_seconds - SHORT_ABSENCE_SECONDS)
+        return self.now - max(0.0, used_seconds)
+
+
+def after_restart(memory: Memory, now: float, present_at: float | None) -> Memory:
+    """Return `memory` as a daemon that starts `now` has to see it.
+
+    Patience goes on where it stood when a daemon was last `present_at` work: what happened since nobody saw, and the
+    wall clock may have gone forward. Times later than `now` (it went back) become `now`. Whoever restarts the daemon
+    has probably mended something, so that no pause of launches goes on.
+    """
+    absence = Absence(now, present_at)
+    vms = {id_: _vm(_not_after(record, now), absence) for id_, record in memory.vms.items()}
+    intents = tuple(_intent(intent, absence) for intent in memory.intents)
+    breakers = {name: replace(breaker, paused_until=0.0) for name, breaker in memory.breakers.items()}
+    to_forget = {
+        id_: replace(gone, gone_at=min(gone.gone_at, now), retry_at=0.0) for id_, gone in memory.to_forget.items()
+    }
+    return replace(memory, vms=vms, intents=intents, breakers=breakers, to_forget=to_forget)
+
+
+def _not_after(record: VmRecord, now: float) -> VmRecord:
+    values = {
+        field.name: now
+        for field in fields(record)
+        if field.name.endswith(("_at", "_since")) and (getattr(record, field.name) or 0.0) > now
+    }
+    if "launched_at" in values and record.joined_at is None:
+        # Nobody knows how old it is, and it may have been a worker for long: it gets the patience of a lost one.
+        values.update(joined_at=now, lost_since=now)
+    return replace(record, **values) if values else record  # type: ignore[arg-type]
+
+
+def _vm(record: VmRecord, absence: Absence) -> VmRecord:
+    if record.joined_at is None:
+        record = replace(record, counted_from=absence.counted_from(record.awaited_since))
+    if record.lost_since is None and record.missing_since is None:
+        return record
+    return replace(
+        record,
+        lost_since=None if record.lost_since is None else absence.counted_from(record.lost_since),
+        missing_since=None if record.missing_since is None else absence.counted_from(record.missing_since),
+    )
+
+
+def _intent(intent: Intent, absence: Absence) -> Intent:
+    return replace(
+        intent,
+        requested_at=min(intent.requested_at, absence.now),
+        counted_from=absence.counted_from(intent.waiting_since),
+        unseen_since=None if intent.unseen_since is None else absence.counted_from(intent.unseen_since),
+    )

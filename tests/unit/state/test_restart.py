@@ -1,0 +1,75 @@
+"""What a daemon that starts makes of what an earlier one remembered. In tests/property it is killed again and again."""
+
+from __future__ import annotations
+
+import pytest
+
+from elastiq.memory import Breaker, Departed, Intent, Memory, VmRecord
+from elastiq.state import after_restart
+
+NOW = 1_000_000.0
+USED = 300.0
+"""So much of each patience was used up when the last daemon was at work."""
+
+
+def waiting(present_at: float) -> Memory:
+    since = present_at - USED
+    return Memory(
+        vms={
+            "i-1": VmRecord("i-1", launched_at=since),
+            "i-2": VmRecord("i-2", launched_at=since, joined_at=since, lost_since=since, missing_since=since),
+        },
+        intents=(Intent("t", "default", 2, since, unseen_since=since, lookalikes=("i-9",), found=("i-1",)),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("away_seconds", "used_seconds"),
+    [(0, USED), (5, USED), (60, USED), (100, USED - 40), (360, 0), (36_000, 0), (-1, 0), (-36_000, 0), (None, 0)],
+)
+def test_patience_goes_on_where_it_stood(away_seconds: float | None, used_seconds: float) -> None:
+    """After a long absence there is more of it; if nobody knows how long it was (the wall clock went back, or an
+    earlier version did not say), it starts over."""
+    present_at = NOW - (away_seconds or 0)
+    memory = after_restart(waiting(present_at), NOW, None if away_seconds is None else present_at)
+    (intent,) = memory.intents
+    lost, since = memory.vms["i-2"], NOW - used_seconds
+    assert (lost.lost_since, lost.missing_since, intent.unseen_since) == (since, since, since)
+    assert intent.waiting_since == since
+    assert (intent.lookalikes, intent.found) == (("i-9",), ("i-1",))
+    booting = memory.vms["i-1"]
+    if booting.joined_at is None:
+        assert booting.awaited_since == since
+        assert booting.launched_at == min(NOW, present_at - USED)
+    else:
+        assert (present_at - USED > NOW, booting.lost_since) == (True, NOW), "it may have joined long ago"
+
+
+def test_times_in_the_future_become_now() -> None:
+    closing = VmRecord("i-1", launched_at=NOW - 5, joined_at=NOW - 4, closing_at=NOW + 10, terminate_retry_at=NOW + 20)
+    gone = {"i-0": Departed("w0", gone_at=NOW + 5, retry_at=NOW + 30)}
+    memory = Memory(vms={"i-1": closing}, intents=(Intent("t", "default", 1, NOW + 5),), to_forget=gone)
+    memory = after_restart(memory, NOW, NOW + 10)
+    record = memory.vms["i-1"]
+    assert (record.launched_at, record.closing_at, record.terminate_retry_at) == (NOW - 5, NOW, NOW)
+    assert memory.intents[0].requested_at == NOW
+    assert (memory.to_forget["i-0"].gone_at, memory.to_forget["i-0"].retry_at) == (NOW, 0.0)
+
+
+def test_a_launch_in_the_future_may_have_joined_meanwhile() -> None:
+    """Found by the simulator: the wall clock went back, and a VM seemed too young for its idle worker."""
+    memory = after_restart(Memory(vms={"i-1": VmRecord("i-1", launched_at=NOW + 3600)}), NOW, NOW + 3600)
+    record = memory.vms["i-1"]
+    assert (record.launched_at, record.joined_at, record.lost_since) == (NOW, NOW, NOW)
+
+
+def test_what_began_after_the_last_sign_of_life_has_all_its_time() -> None:
+    """An idle daemon gives none; one that launches may be killed before it does."""
+    memory = after_restart(Memory(vms={"i-1": VmRecord("i-1", launched_at=NOW - 10)}), NOW, NOW - 90_000)
+    assert memory.vms["i-1"].awaited_since == NOW
+
+
+def test_no_pause_of_launches_outlives_a_restart() -> None:
+    breaker = Breaker(failed_boots=3, trips=1, paused_until=NOW + 500)
+    found = after_restart(Memory(breakers={"default": breaker}), NOW, NOW - 5).breakers["default"]
+    assert (found.failed_boots, found.trips, found.paused_until) == (3, 1, 0.0)
