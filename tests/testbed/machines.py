@@ -8,7 +8,6 @@ one ends. Only a directory of logs can be left behind; the next start removes it
 from __future__ import annotations
 
 import atexit
-import ctypes
 import fcntl
 import json
 import os
@@ -29,7 +28,6 @@ DOMAIN = "pool.example"
 CHECKOUT = "/opt/elastiq"
 """Where a machine sees the checkout, read only."""
 
-_CLONE_NEWNET = 0x40000000
 _INIT = Path(__file__).with_name("machine_init.py")
 _CHECKOUT_ON_HOST = Path(__file__).resolve().parents[2]
 _DIRECTORY_PREFIX = "elastiq-testbed-"
@@ -163,14 +161,8 @@ class Network:
     def entered(self) -> Iterator[None]:
         """Let the calling thread, and threads and processes that it starts, see the switch's network in place of the
         host's: servers bound to SWITCH_ADDRESS are seen by the machines and by nobody else."""
-        set_namespace = ctypes.CDLL(None, use_errno=True).setns
-        with open("/proc/thread-self/ns/net") as before, open(f"/proc/{self._switch.pid}/ns/net") as inside:
-            if set_namespace(inside.fileno(), _CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "setns")
-            try:
-                yield
-            finally:
-                set_namespace(before.fileno(), _CLONE_NEWNET)
+        with namespaces.entered_network(self._switch.pid):
+            yield
 
     def start(
         self,

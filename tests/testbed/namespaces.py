@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import subprocess
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NAMESPACES = ("--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child")
@@ -35,6 +37,8 @@ ln -s /proc/self/fd dev/fd
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
+_CLONE_NEWNET = 0x40000000
+
 
 def first_process(maker: subprocess.Popen[bytes]) -> int:
     """Return the first process of the system that `maker`, an unshare that has said that it is up, has made; as seen
@@ -46,6 +50,20 @@ def enter(process: int, *namespaces: str) -> list[str]:
     """Return the words to put before a command so that it runs in these namespaces of `process`, by default in all."""
     names = namespaces or ("mount", "uts", "ipc", "net", "pid", "root", "wd")
     return ["nsenter", f"--target={process}", *(f"--{name}" for name in names)]
+
+
+@contextmanager
+def entered_network(process: int) -> Iterator[None]:
+    """Let the calling thread, and threads and processes that it starts, see the network of `process` in place of the
+    host's. A socket that is made meanwhile stays in there."""
+    set_namespace = ctypes.CDLL(None, use_errno=True).setns
+    with open("/proc/thread-self/ns/net") as before, open(f"/proc/{process}/ns/net") as inside:
+        if set_namespace(inside.fileno(), _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        try:
+            yield
+        finally:
+            set_namespace(before.fileno(), _CLONE_NEWNET)
 
 
 def clean(*command: str, user: str = "", home: str = "", environment: Mapping[str, str] | None = None) -> list[str]:

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -129,24 +129,7 @@ def install_host_tools() -> None:
 
 
 def _build(root: Path) -> None:
-    mirror = debian_mirror()
-    run_privately(
-        ["debootstrap", "--variant=minbase", _SUITE, str(root), mirror],
-        f"debootstrap of {_SUITE} failed (is the network there?)",
-    )
-    write(root / "usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
-    write(root / "etc/dpkg/dpkg.cfg.d/testbed", "force-unsafe-io\npath-exclude /usr/share/doc/*\n")
-    write(root / "etc/apt/apt.conf.d/99testbed", host_proxy())
-    shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
-    shutil.copy("/etc/hosts", root / "etc/hosts")
-    apt_get = ["chroot", str(root), "apt-get", "-qq"]
-    run_privately([*apt_get, "update"], "apt-get update in the new root failed", root=root)
-    run_privately(
-        [*apt_get, "install", "--yes", "--no-install-recommends", *_PACKAGES],
-        f"apt-get install {' '.join(_PACKAGES)} in the new root failed",
-        root=root,
-    )
-    run_privately([*apt_get, "clean"], "apt-get clean in the new root failed", root=root)
+    install_debian(root, _SUITE, _PACKAGES)
     for name, options in ((JOB_USER, ["--uid", str(JOB_USER_ID)]), (SERVICE_USER, ["--system"])):
         _run(
             ["chroot", str(root), "useradd", *options, "--create-home", "--shell", "/bin/sh", name],
@@ -158,16 +141,44 @@ def _build(root: Path) -> None:
     _install_bindings(root)
 
 
+def install_debian(root: Path, suite: str, packages: Sequence[str]) -> None:
+    """Make `root` a minimal Debian with `packages`, of which nothing starts by itself. Raise UnavailableError."""
+    mirror = debian_mirror()
+    run_privately(
+        ["debootstrap", "--variant=minbase", suite, str(root), mirror],
+        f"debootstrap of {suite} failed (is the network there?)",
+    )
+    write(root / "usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
+    write(root / "etc/dpkg/dpkg.cfg.d/testbed", "force-unsafe-io\npath-exclude /usr/share/doc/*\n")
+    write(root / "etc/apt/apt.conf.d/99testbed", host_proxy())
+    shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+    shutil.copy("/etc/hosts", root / "etc/hosts")
+    apt_get = ["chroot", str(root), "apt-get", "-qq"]
+    run_privately([*apt_get, "update"], "apt-get update in the new root failed", root=root)
+    run_privately(
+        [*apt_get, "install", "--yes", "--no-install-recommends", *packages],
+        f"apt-get install {' '.join(packages)} in the new root failed",
+        root=root,
+    )
+    run_privately([*apt_get, "clean"], "apt-get clean in the new root failed", root=root)
+
+
 def _install_bindings(root: Path) -> None:
     machine = platform.machine()
-    _run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        + ["--target", str(root) + BINDINGS, "--only-binary=:all:", "--python-version", "3.13"]
-        + ["--implementation", "cp", "--abi", "cp313"]
-        + [f"--platform=manylinux_2_{minor}_{machine}" for minor in (17, 28, 34, 39)]
-        + [_BINDINGS_REQUIREMENT],
-        f"pip cannot download {_BINDINGS_REQUIREMENT}",
+    platforms = [f"--platform=manylinux_2_{minor}_{machine}" for minor in (17, 28, 34, 39)]
+    pip_install(
+        root / BINDINGS.lstrip("/"),
+        _BINDINGS_REQUIREMENT,
+        ["--only-binary=:all:", "--python-version", "3.13", "--implementation", "cp", "--abi", "cp313", *platforms],
     )
+
+
+def pip_install(directory: Path, requirement: str, options: Sequence[str]) -> None:
+    """Put a package of the index that this machine's pip uses, alone, into `directory`. Raise UnavailableError."""
+    quiet = ("--quiet", "--disable-pip-version-check")
+    where = ("--no-deps", "--target", str(directory))
+    command = [sys.executable, "-m", "pip", "install", *quiet, *where, *options, requirement]
+    _run(command, f"pip cannot download {requirement}")
 
 
 def debian_mirror() -> str:
