@@ -174,9 +174,14 @@ class Core:
         pause = min(options.check_vms_every_s, options.check_vms_in_error_every_s if booting else float("inf"))
         # If they cannot be read, or a defect ends the pass meanwhile, they are asked for again one poll later.
         self._vms_due_at = now + max(min(pause, options.check_queue_every_s), options.sleep_s)
-        self._observer.check_workers()
+        is_fresh = self.reading.workers is not None and now - self.reading.workers_at < options.check_queue_every_s
+        if self.reading.listing is None or not is_fresh:
+            self._observer.check_workers()
         self._observer.check_instances(self._memory)
-        if self.reading.instances is None or self.reading.listing is not None:
+        if self.reading.listing is not None:
+            self._vms_due_at = now + options.sleep_s  # it is on its way
+            return
+        if self.reading.instances is None:
             return
         if self.reading.workers is not None:
             seconds = self.reading.listing_seconds

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from elastiq.errors import CloudError, CloudFault
+from elastiq.errors import CloudError, CloudFault, PendingError
 from elastiq.model import Instance, InstanceState, Pool, Shape
 from elastiq.planning import patience
 from elastiq.sim.proof.gate import Gate
@@ -13,6 +14,14 @@ from elastiq.sim.world import World
 
 HANG_SECONDS = 5.0
 """How long the daemon's lane waits for a cloud that hangs."""
+
+
+LATEST_ANSWER_SECONDS = 300.0
+"""Of a launch or a termination; that of a listing comes within LATEST_LISTING_SECONDS."""
+
+LATEST_LISTING_SECONDS = 40.0
+
+Answer = TypeVar("Answer")
 
 
 class SimCloud:
@@ -25,6 +34,8 @@ class SimCloud:
         """Version of the world at the last good listing."""
         self.listed_well = False
         self.listed_at = world.engine.time
+        self._late_listing: Callable[[], tuple[Instance, ...]] | None = None
+        """What tells the listing that was asked for, while it is still to come."""
 
     @property
     def refused_features(self) -> frozenset[str]:
@@ -36,9 +47,16 @@ class SimCloud:
 
     def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
         self._on_time("list_instances")
-        self.listed_well = False
-        answer = self._gate.pass_through("list_instances", lambda: self._list(everything))
-        self.listed_well = True
+        was_well, self.listed_well = self.listed_well, False
+        try:
+            answer = self._gate.pass_through("list_instances", self._late_listing or (lambda: self._list(everything)))
+        except PendingError as pending:
+            self.listed_well, self._late_listing = was_well, pending.answer
+            raise
+        except CloudError:
+            self._late_listing = None
+            raise
+        self.listed_well, self._late_listing = True, None
         return answer
 
     def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
@@ -50,6 +68,19 @@ class SimCloud:
         accepted = self._gate.pass_through("terminate", lambda: self._terminate(tuple(instance_ids)))
         self._gate.done.extend(("terminate", id_) for id_ in accepted)
         return accepted
+
+    def _late(self, seconds: float, answer: Callable[[], Answer]) -> PendingError:
+        """Return what a call raises whose answer comes in `seconds`."""
+        engine = self._world.engine
+        at = engine.time + seconds
+        engine.after(seconds, lambda: None)
+
+        def late() -> Answer:
+            if engine.time < at:
+                raise PendingError("the cloud has not answered yet", late)
+            return answer()
+
+        return PendingError("the cloud has not answered yet", late)
 
     def tag(self, instance_ids: Sequence[str], pool: Pool, token: str) -> None:
         self._gate.pass_through("tag", lambda: self._tag(tuple(instance_ids), pool))
@@ -102,6 +133,8 @@ class SimCloud:
                 found += [world.engine.random.choice(found)]
         self._note_listed(found)
         self.list_version = world.engine.version
+        if faults.strikes("listing: answer late"):
+            raise self._late(world.engine.between(1, LATEST_LISTING_SECONDS), lambda: tuple(found))
         return tuple(found)
 
     def _note_listed(self, found: Sequence[Instance]) -> None:
@@ -163,6 +196,12 @@ class SimCloud:
             made_now = engine.random.randint(0, made_now)
             self._make(pool, made_now, token, answered=False)
             raise CloudError("connection reset")
+        late_seconds = engine.between(5, LATEST_ANSWER_SECONDS)
+        if faults.strikes("launch: answer late"):
+            self._make_later(pool, made_now, token, within_seconds=late_seconds)
+            raise self._late(late_seconds, lambda: self._launched(pool, token))
+        if faults.strikes("launch: refusal late"):
+            raise self._late(late_seconds, self._refuse)
         lost = faults.strikes("launch: answer lost, VMs made")
         made = self._make(pool, made_now, token, answered=not lost)
         if lost:
@@ -212,8 +251,18 @@ class SimCloud:
         world.book.work["VMs"] += count
         return made
 
-    def _make_later(self, pool: Pool, count: int, token: str) -> None:
-        """Make VMs one after the other, as OpenStack does while nobody waits for the answer any more."""
+    def _launched(self, pool: Pool, token: str) -> tuple[Instance, ...]:
+        """Answer a launch late: with all that it has made, be it gone by now or not."""
+        world = self._world
+        self._make(pool, world.coming.pop(token, 0), token)
+        self._gate.done.append(("launch", pool.name))
+        return tuple(self._instance(vm, world.engine.time) for vm in world.requests[token])
+
+    def _refuse(self) -> tuple[Instance, ...]:
+        raise CloudError("Invalid key_name provided.", CloudFault.CONFIGURATION)
+
+    def _make_later(self, pool: Pool, count: int, token: str, within_seconds: float | None = None) -> None:
+        """Make VMs one after the other, as OpenStack does while nobody waits for the answer any more, or yet."""
         world = self._world
         world.coming[token] = count
         world.requests[token] = []
@@ -224,7 +273,8 @@ class SimCloud:
                 self._make(pool, 1, token, answered=False)
 
         for number in range(count):
-            world.engine.after(2.0 * (number + 1) + world.engine.between(0, 20), make_one)
+            seconds = 2.0 * (number + 1) + world.engine.between(0, 20)
+            world.engine.after(seconds if within_seconds is None else min(seconds, within_seconds), make_one)
 
     def _terminate(self, ids: tuple[str, ...]) -> tuple[str, ...]:
         world, engine, faults = self._world, self._world.engine, self._world.faults
@@ -254,9 +304,15 @@ class SimCloud:
                 engine.after(delay, lambda vm=vm: world.end(vm))  # type: ignore[misc]
             else:
                 world.end(vm)
+        if faults.strikes("terminate: answer late"):
+            raise self._late(engine.between(5, LATEST_ANSWER_SECONDS), lambda: self._accepted(accepted))
         if delay or faults.strikes("terminate: answer lost, done"):
             raise CloudError("read timeout")
         return accepted
+
+    def _accepted(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+        self._gate.done.extend(("terminate", id_) for id_ in ids)
+        return ids
 
     def _check_end(self, id_: str) -> None:
         """Measure the request to terminate a VM against the promises, whatever becomes of it."""

@@ -63,7 +63,7 @@ class Skipping:
         options = life.settings.elastiq
         # The daemon notices an event some time after it, at a check; a check is on time.
         late = 0.0 if moment == checks_due_at else life.engine.random.random() * options.check_queue_every_s
-        life.next_step_at = moment + late
+        life.next_step_at = moment + late if moment > checks_due_at else min(moment + late, checks_due_at)
         life.batch.asked_at = life.next_step_at
         listed_at = life.next_step_at - options.check_vms_every_s
         life.cloud.listed_at = max(life.cloud.listed_at, listed_at)
