@@ -97,6 +97,9 @@ def main() -> None:
             if not hasattr(loaded, name):
                 raise SystemExit(f"{module} has no {name}")
             setattr(loaded, name, tuple(value) if isinstance(value, list) else value)
+    lanes = importlib.import_module("elastiq.process.lanes")
+    waits = {"ask_wait_seconds": lanes.ASK_WAIT_SECONDS, "act_wait_seconds": lanes.ACT_WAIT_SECONDS}
+    lanes.Lane.__init__.__kwdefaults__.update(waits)
     if order.limits:
         _limit(order.limits)
     if order.step:

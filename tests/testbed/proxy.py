@@ -161,6 +161,8 @@ class Fault:
     """The request takes effect although its answer is an error, a strange body or none."""
     delay_seconds: float = 0
     """Wait before the request is looked at."""
+    answer_delay_seconds: float = 0
+    """Wait before the answer is sent: the request has taken effect."""
     hang_seconds: float = 0
     """Say nothing for so long, then close the connection; no effect unless `after_effect`."""
     lose_answer: bool = False
@@ -766,8 +768,7 @@ class _Handler(BaseHTTPRequestHandler):
                 status, text = fault.status or 200, fault.body
             elif fault.status:
                 status, text = fault.status, error_document(fault.code, fault.message)
-        if fault.hang_seconds:
-            endpoint.wait(fault.hang_seconds)
+        endpoint.wait(fault.answer_delay_seconds + fault.hang_seconds)
         if fault.hang_seconds or fault.lose_answer:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
