@@ -196,12 +196,12 @@ class SimCloud:
             made_now = engine.random.randint(0, made_now)
             self._make(pool, made_now, token, answered=False)
             raise CloudError("connection reset")
-        late_seconds = engine.between(5, LATEST_ANSWER_SECONDS)
         if faults.strikes("launch: answer late"):
-            self._make_later(pool, made_now, token, within_seconds=late_seconds)
-            raise self._late(late_seconds, lambda: self._launched(pool, token))
+            seconds = engine.between(5, LATEST_ANSWER_SECONDS)
+            self._make_later(pool, made_now, token, within_seconds=seconds)
+            raise self._late(seconds, lambda: self._launched(pool, token))
         if faults.strikes("launch: refusal late"):
-            raise self._late(late_seconds, self._refuse)
+            raise self._late(engine.between(5, LATEST_ANSWER_SECONDS), self._refuse)
         lost = faults.strikes("launch: answer lost, VMs made")
         made = self._make(pool, made_now, token, answered=not lost)
         if lost:
