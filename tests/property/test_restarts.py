@@ -16,15 +16,17 @@ from hypothesis import strategies as st
 
 from elastiq.errors import CloudError, CloudFault
 from elastiq.memory import Intent, Memory, VmRecord
-from elastiq.model import Instance, Pool
+from elastiq.model import Instance, InstanceState, Observation, Policy, Pool
 from elastiq.planning.intents import settle_seconds
 from elastiq.planning.patience import MISSING_GRACE_SECONDS, UNSEEN_SECONDS
+from elastiq.planning.tracking import track
 from elastiq.state import after_restart
 from tests.unit.fakes import FakeCloud, settings_with
 from tests.unit.rig import SETTINGS, Rig
 
-DEPLOY_SECONDS, LOST_SECONDS = 300, 1200
+DEPLOY_SECONDS, LOST_SECONDS = 300, 600
 OPTIONS = settings_with(SETTINGS, estimated_vm_deploy_time_s=DEPLOY_SECONDS, lost_worker_time_s=LOST_SECONDS, min_vms=2)
+MEMORY_DISK = "/dev/shm" if Path("/dev/shm").is_dir() else None
 MOST = 1.5
 """So many times as long as without kills it may take to give something up."""
 LOOK_SECONDS = 50.0
@@ -98,7 +100,7 @@ CASES = (
 
 
 @pytest.mark.parametrize(("begin", "is_kept", "limit"), CASES, ids=[begin.__name__ for begin, _, _ in CASES])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(lives)
 def test_kills_do_not_keep_anything_from_being_given_up(
     begin: Callable[[Rig], None],
@@ -106,7 +108,7 @@ def test_kills_do_not_keep_anything_from_being_given_up(
     limit: float,
     drawn: list[tuple[float, float]],
 ) -> None:
-    with TemporaryDirectory() as directory:
+    with TemporaryDirectory(dir=MEMORY_DISK) as directory:
         rig = Rig(Path(directory), OPTIONS)
         begin(rig)
         began_at = rig.clock.now()
@@ -184,3 +186,69 @@ def test_after_a_long_absence_there_is_as_much_time_again(up_seconds: float, awa
     found = after_restart(Memory(vms={"i-1": record}), now, SINCE + up_seconds).vms["i-1"]
     assert found.lost_since is not None
     assert now - found.lost_since < 1e-6
+
+
+@pytest.mark.parametrize("begin", [booting, gone_out_of_sight], ids=["booting", "gone out of sight"])
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(1, 300), st.one_of(st.floats(0, 100), st.floats(0, 50_000)), st.just(0.0) | steps),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_nothing_is_given_up_before_a_daemon_has_looked_for_long_enough(
+    begin: Callable[[Rig], None], history: list[tuple[float, float, float]]
+) -> None:
+    """Whatever the absence, and whatever the wall clock does meanwhile, which a daemon that runs does not notice."""
+    limit = DEPLOY_SECONDS if begin is booting else LOST_SECONDS
+    with TemporaryDirectory(dir=MEMORY_DISK) as directory:
+        rig = Rig(Path(directory), OPTIONS)
+        begin(rig)
+        looked_seconds = 0.0
+        for up_seconds, away_seconds, step_seconds in history:
+            began_at = rig.clock.now()
+            while rig.clock.now() - began_at < up_seconds and looked_seconds + rig.clock.now() - began_at < limit:
+                rig.core.step()
+                rig.clock.time += rig.settings.elastiq.sleep_s
+            looked_seconds += rig.clock.now() - began_at
+            assert not rig.cloud.terminations
+            if looked_seconds >= limit:
+                break
+            rig.state.close()
+            rig.clock.time += away_seconds + step_seconds
+            rig.start()
+        rig.join_all()
+        rig.run(LOOK_SECONDS)
+        assert all(rig.core.memory.vms[id_].joined_at is not None for id_ in ("i-00000001", "i-00000002"))
+        rig.state.close()
+
+
+LAUNCHED = [f"i-{number}" for number in range(4)]
+listings = st.lists(
+    st.tuples(st.floats(1, 400), st.dictionaries(st.sampled_from(LAUNCHED), st.sampled_from(InstanceState)))
+)
+
+
+@settings(max_examples=500)
+@given(st.integers(1, 4), listings, st.lists(st.booleans(), min_size=1), st.booleans())
+def test_no_more_vms_of_a_launch_are_awaited_as_time_goes_by(
+    count: int, history: list[tuple[float, dict[str, InstanceState]]], restarts: list[bool], shows_tokens: bool
+) -> None:
+    """Whatever listings show and leave out, and however often the daemon is restarted."""
+    policy = Policy(cluster="test", image_id="ami-1")
+    memory, now = Memory(intents=(Intent("t", "default", count, SINCE),)), SINCE
+    before = count
+    for number, (seconds, shown) in enumerate(history):
+        now += seconds
+        token = "t" if shows_tokens else ""
+        instances = tuple(
+            Instance(id_, state, launched_at=SINCE, client_token=token, image_id="ami-1")
+            for id_, state in shown.items()
+        )
+        memory = track(Observation(now, instances=instances), memory, policy).memory
+        if restarts[number % len(restarts)]:
+            memory = after_restart(memory, now, now)
+        awaited = sum(0 if intent.needs_people else memory.unseen(intent) for intent in memory.intents)
+        assert awaited <= before
+        before = awaited

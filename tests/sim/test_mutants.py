@@ -20,6 +20,7 @@ from elastiq.plugins import Closing
 from elastiq.report import reporter
 from elastiq.sim.engine import DAY
 from elastiq.sim.proof.life import Options, live
+from elastiq.state import restart
 
 LIVES = 200
 """A break must be noticed within so many lives of LIFE_DAYS."""
@@ -261,6 +262,10 @@ def gives_no_reasons(patch: Patch) -> None:
     patch.setattr(core, "plan", silent)
 
 
+def lets_patience_run_while_nobody_looks(patch: Patch) -> None:
+    patch.setattr(restart.Absence, "counted_from", lambda self, since: min(since, self.now))
+
+
 UNCLEAR_ENDS = ("terminate: answer lost, done later", "terminate: answer lost, done", "job wants in after the close")
 LOST_LAUNCHES = ("launch: answer lost, VMs made", "launch: answer lost, some VMs made")
 LISTINGS = ("listing: VMs missing", "listing: empty", "VM crashes")
@@ -268,6 +273,7 @@ UNDELETABLE = ("terminate: accepted without effect", "boot: ends in error")
 DEAD_WORKERS = ("close: worker hangs after it", "job wants in after the close")
 OTHER_ACCOUNT = ("listing: another account's",)
 TWO_LIES = ("listing: another account's", "workers: empty answer")
+CRASHES = ("restart", "VM crashes")
 DEFECTS = ("plugin has a defect", "VM in error while jobs run")
 BROKEN_IMAGE = ("image broken, no boot ends well",)
 
@@ -293,6 +299,7 @@ MUTANTS: tuple[tuple[int, Callable[[Patch], None], str, tuple[str, ...]], ...] =
     (5, takes_no_answer_for_none, "no harm in doubt|never above max|no VM lost|no job killed", ()),
     (5, goes_on_with_the_last_answer, "no harm in doubt", ()),
     (5, gives_up_lost_workers_at_once, "no harm in doubt", ()),
+    (5, lets_patience_run_while_nobody_looks, "no harm in doubt", CRASHES),
     (6, never_trips, "broken pool bounded", BROKEN_IMAGE),
     (6, tries_with_all_vms_at_once, "broken pool bounded", BROKEN_IMAGE),
     (6, counts_a_vm_that_stays_as_one_failed_boot_after_the_other, "no job stuck|minimum reached", UNDELETABLE),
