@@ -96,10 +96,14 @@ class Ec2:
         return is_aws(self._settings.ec2)
 
     def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
-        """See Cloud. Without the tag filter, refused or not wanted, the whole account is returned."""
-        if everything or not self._settings.elastiq.cluster_name:
+        """See Cloud. Without the filter, refused or not wanted, the whole account is returned."""
+        cluster = self._settings.elastiq.cluster_name
+        if everything or not cluster:
             return self._list()
-        return self._list(f"tag:{answers.CLUSTER_TAG}", self._settings.elastiq.cluster_name)
+        if is_aws(self._settings.ec2):
+            return self._list(f"tag:{answers.CLUSTER_TAG}", cluster)
+        # OpenStack reads `tag:elastiq:cluster` to its second colon only, and finds nothing.
+        return tuple(i for i in self._list("tag-key", answers.CLUSTER_TAG) if i.cluster in (cluster, ""))
 
     def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
         """See Cloud. A parameter that the cloud refuses is left out after a look that nothing was launched."""
@@ -253,7 +257,7 @@ class Ec2:
         if filter_name:
             value = re.sub(r"([*?\\])", r"\\\1", filter_value)
             filters = {"Filters": [{"Name": filter_name, "Values": [value]}]}
-            offered[f"Filter:{filter_name.split(':')[0]}"] = filters
+            offered["Filter:client-token" if filter_name == "client-token" else "Filter:tag"] = filters
         offered = self._features.offerable(offered)
         try:
             return self._pages(parameters(offered))

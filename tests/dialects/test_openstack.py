@@ -147,11 +147,17 @@ def test_openstack_pages_of_five(openstack: Ec2Endpoint) -> None:
     assert len(cloud(openstack).list_instances(everything=True)) == 12
 
 
-def test_openstack_accepts_profiles_and_groups_silently(openstack: Ec2Endpoint) -> None:
-    ec2 = cloud(openstack, frozenset(REFUSED), instance_profile="worker", security_groups=("no-such-group",))
+def test_openstack_accepts_profiles_and_ids_of_groups_silently(openstack: Ec2Endpoint) -> None:
+    ec2 = cloud(openstack, frozenset(REFUSED), instance_profile="worker", security_groups=("sg-0000000a",))
     assert len(ec2.launch(POOL, 1, "token-1")) == 1
     parameters = openstack.operations("RunInstances")[0].parameters
-    assert (parameters["IamInstanceProfile.Name"], parameters["SecurityGroup.1"]) == ("worker", "no-such-group")
+    assert (parameters["IamInstanceProfile.Name"], parameters["SecurityGroupId.1"]) == ("worker", "sg-0000000a")
+
+
+def test_openstack_refuses_a_group_whose_name_it_does_not_know(openstack: Ec2Endpoint) -> None:
+    with pytest.raises(CloudError, match="check security_groups") as failed:
+        cloud(openstack, frozenset(REFUSED), security_groups=("no-such-group",)).launch(POOL, 1, "token-1")
+    assert failed.value.fault is CloudFault.CONFIGURATION
 
 
 # OpenStack, line by line: the list

@@ -38,6 +38,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from xml.sax.saxutils import escape
 
 from tests.testbed.moto_server import MotoServer
+from tests.testbed.openstack import recorded
 
 Dialect = Literal["aws", "openstack"]
 
@@ -86,14 +87,14 @@ _OPENSTACK_OPERATIONS = frozenset(
         "DescribeInstanceAttribute",
     }
 )
-_UNKNOWN_VALUE = {
-    # parameter: (code on AWS, code on OpenStack)
-    "ImageId": ("InvalidAMIID.NotFound", "InvalidAMIID.NotFound"),
-    "InstanceType": ("InvalidParameterValue", "InvalidParameterValue"),
-    "SubnetId": ("InvalidSubnetID.NotFound", "InvalidSubnetID.NotFound"),
-    "KeyName": ("InvalidKeyPair.NotFound", "BadRequest"),
-    "Placement.AvailabilityZone": ("InvalidParameterValue", "BadRequest"),
+_UNKNOWN_VALUE_ON_AWS = {
+    "ImageId": "InvalidAMIID.NotFound",
+    "InstanceType": "InvalidParameterValue",
+    "SubnetId": "InvalidSubnetID.NotFound",
+    "KeyName": "InvalidKeyPair.NotFound",
+    "Placement.AvailabilityZone": "InvalidParameterValue",
 }
+_OPENSTACK = recorded.answers()
 
 
 @dataclass
@@ -391,9 +392,9 @@ class Ec2Endpoint:
                 raise RefusalError(code, message, status)
         if self.dialect == "openstack":
             if operation not in _OPENSTACK_OPERATIONS:
-                raise RefusalError("InvalidRequest", "The request received is invalid.")
+                raise _as_recorded("DescribeInstanceTypes")
             if any(name.startswith(_OPENSTACK_REFUSED_PARAMETERS) for name in parameters):
-                raise RefusalError("TypeError", "Unknown error occurred.", 500)
+                raise _as_recorded("RunInstances with a wrong TagSpecifications")
 
     def _do_run_instances(self, parameters: dict[str, str], _fault: Fault) -> str:
         token = parameters.get("ClientToken", "")
@@ -448,10 +449,10 @@ class Ec2Endpoint:
 
     def _over_quota(self, wanted: int, alive: int) -> RefusalError:
         if self.dialect == "openstack":
-            message = (
-                f"Quota exceeded for instances: Requested {wanted}, but already used {alive} of {self.quota} instances"
-            )
-            return RefusalError("Forbidden", message, 403)
+            refusal = _as_recorded("RunInstances over quota")
+            numbers = iter((wanted, alive, self.quota))
+            refusal.message = re.sub(r"\d+", lambda _: str(next(numbers)), refusal.message)
+            return refusal
         return RefusalError(
             "InstanceLimitExceeded", "You have requested more instances than your current instance limit allows."
         )
@@ -459,8 +460,11 @@ class Ec2Endpoint:
     def _check_launch(self, parameters: Mapping[str, str]) -> None:
         for name, values in self.known.items():
             if name in parameters and parameters[name] not in values:
-                code = _UNKNOWN_VALUE[name][self.dialect == "openstack"]
-                raise RefusalError(code, f"Invalid value '{parameters[name]}' for {name}")
+                if self.dialect == "openstack":
+                    raise _as_recorded(f"RunInstances with a wrong {name}", parameters[name])
+                raise RefusalError(_UNKNOWN_VALUE_ON_AWS[name], f"Invalid value '{parameters[name]}' for {name}")
+        if self.dialect == "openstack" and "SecurityGroup.1" in parameters:
+            raise _as_recorded("RunInstances with a wrong SecurityGroups", parameters["SecurityGroup.1"])
         encoded = parameters.get("UserData", "")
         size = len(base64.b64decode(encoded))
         if self.dialect == "openstack" and len(encoded) > 65535:
@@ -570,6 +574,8 @@ class Ec2Endpoint:
                 name = parameters.get(f"Filter.{number}.Name")
                 if name is not None:
                     patterns = _numbered(parameters, f"Filter.{number}.Value")
+                    if self.dialect == "openstack" and name.startswith("tag:"):
+                        name = ":".join(name.split(":")[:2])  # it reads no further than to a second colon
                     vms = [vm for vm in vms if _matches(vm, name, patterns, now)]
             if fault.empty:
                 vms = []
@@ -644,7 +650,7 @@ class Ec2Endpoint:
     def _do_get_console_output(self, parameters: dict[str, str], _fault: Fault) -> str:
         vm = self._found([parameters.get("InstanceId", "")])[0]
         if vm.failed:
-            raise RefusalError("IncorrectInstanceState", "Instance is not ready", 409)
+            raise _as_recorded("GetConsoleOutput of a failed one")
         text = self.console(vm) if self.console else "booting\n"
         output = base64.b64encode((text or "").encode()).decode()
         return _document(
@@ -657,11 +663,11 @@ class Ec2Endpoint:
         for vm_id in ids:
             if not re.fullmatch(r"i-([0-9a-f]{8}|[0-9a-f]{17})", vm_id):
                 if self.dialect == "openstack":
-                    raise RefusalError("InvalidParameterValue", f'Invalid id: {vm_id} (expecting "i-...")')
+                    raise _as_recorded("malformed instance", vm_id)
                 raise RefusalError("InvalidInstanceID.Malformed", f'Invalid id: "{vm_id}"')
         missing = [vm_id for vm_id in ids if vm_id not in self.vms or not self._listed(self.vms[vm_id], now)]
         if missing and self.dialect == "openstack":
-            raise RefusalError("InvalidInstanceID.NotFound", f"The instance ID '{missing[0]}' does not exist")
+            raise _as_recorded("unknown instance", missing[0])
         if missing:
             several = f"The instance IDs '{', '.join(missing)}' do not exist"
             one = f"The instance ID '{missing[0]}' does not exist"
@@ -808,8 +814,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.headers.get("Authorization", ""),
         )
         if match is None or match[1] not in keys:
+            if openstack:
+                return _OPENSTACK["wrong access key"].status, _OPENSTACK["wrong access key"].body
             message = "AWS was not able to validate the provided access credentials"
-            return (404 if openstack else 401), error_document("AuthFailure", message)
+            return 401, error_document("AuthFailure", message)
         _, day, region, service, signed, signature = match.groups()
         headers = "".join(f"{name}:{' '.join((self.headers.get(name) or '').split())}\n" for name in signed.split(";"))
         canonical = "\n".join(
@@ -828,7 +836,16 @@ class _Handler(BaseHTTPRequestHandler):
             key = hmac.new(key, part.encode(), hashlib.sha256).digest()
         if hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest() == signature:
             return 0, ""
+        if openstack:
+            return _OPENSTACK["wrong secret"].status, _OPENSTACK["wrong secret"].body
         return 401, error_document("AuthFailure", "Signature not provided or wrong")
+
+
+def _as_recorded(occasion: str, value: str = "") -> RefusalError:
+    """Return what OpenStack says on such an occasion, about `value` in place of what it was asked for then."""
+    answer = _OPENSTACK[occasion]
+    code, message = answer.refusal
+    return RefusalError(code, re.sub(r"[a-z]+-0000000a|zzz|nobody|bogus", lambda _: value, message), answer.status)
 
 
 def error_document(code: str, message: str) -> str:

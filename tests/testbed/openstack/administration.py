@@ -28,6 +28,10 @@ class Connection(http.client.HTTPConnection):
 class RefusedError(Exception):
     """OpenStack's answer was no success."""
 
+    def __init__(self, what: str, status: int) -> None:
+        super().__init__(what)
+        self.status = status
+
 
 class Administration:
     """Requests with the rights of `user` in `project`."""
@@ -71,5 +75,6 @@ class Administration:
         finally:
             connection.close()
         if answer.status >= 300:
-            raise RefusedError(f"{method} {path}: HTTP {answer.status}: {text[:500].decode(errors='replace')}")
+            what = f"{method} {path}: HTTP {answer.status}: {text[:500].decode(errors='replace')}"
+            raise RefusedError(what, answer.status)
         return answer.headers, json.loads(text) if text else {}
