@@ -18,6 +18,10 @@ SHORTEST_LINE = 8
 SHORTEST_FOREIGN_LINE = 6
 """The same where only others speak: a cloud that refuses a request, the console of a VM."""
 
+SHORTEST_KEY = 8
+"""Shorter keys are not hidden: where `a` is a key, every other word would be garbled, and so would say what it is. The
+check of the configuration warns of them."""
+
 SHORTEST_VALUE = 8
 """Shorter values (`yes`, `0755`) are no secret and would garble what is shown."""
 
@@ -67,9 +71,11 @@ class Redactor:
         """What is hidden in part, too."""
 
     def add(self, keys: Iterable[str], user_data: Iterable[bytes]) -> None:
-        """From now on hide `keys` and the base64 form of each `user_data`, also in part, and its lines and values."""
+        """From now on hide `keys` and the base64 form of each `user_data`, also in part, and its lines and values; but
+        no keys shorter than SHORTEST_KEY.
+        """
         secrets, short, wholes = set(self._longest_first), set(self._foreign_lines), set(self._wholes)
-        for key in filter(None, keys):
+        for key in (key for key in keys if len(key) >= SHORTEST_KEY):
             coded = base64.b64encode(key.encode()).decode()
             secrets |= {key, quote(key, safe=""), coded}
             wholes |= {key, coded}

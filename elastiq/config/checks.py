@@ -10,6 +10,7 @@ import stat
 from elastiq.config.convert import MAX_USER_DATA_AWS, duration_text
 from elastiq.config.options import ValueKind
 from elastiq.config.reading import Reading
+from elastiq.redaction import SHORTEST_KEY
 from elastiq.text import shown
 
 IMAGE, URL, REGION = "[ec2] image_id", "[ec2] api_url", "[ec2] region"
@@ -123,6 +124,10 @@ def _check_placeholders(reading: Reading) -> None:
 
 
 def _check_secret(reading: Reading) -> None:
+    for title, value in reading.values.items():
+        if reading.options[title].secret and isinstance(value, str) and 0 < len(value) < SHORTEST_KEY:
+            text = f"is shorter than {SHORTEST_KEY} characters, so that it is not hidden where it shows up in a message"
+            reading.warn(title, text)
     secret = reading.values.get(SECRET_KEY)
     if isinstance(secret, str) and (re.search(r"\s", secret) or secret[0] in "'\""):
         reading.warn(

@@ -142,8 +142,8 @@ class Ec2Options:
     )
     api_version: str = option(
         "",
-        "Version of the EC2 interface, such as 2013-02-01. Only those that boto3 knows can be used, and at AWS the "
-        "newest alone; any other is ignored with a note in the log.",
+        "Version of the EC2 interface, such as 2016-11-15. Rarely needed. Only those that boto3 knows can be used, and "
+        "at AWS the newest alone; any other is ignored, which the log says once.",
         default_text="the newest that boto3 knows",
     )
     aws_access_key_id: str = option(

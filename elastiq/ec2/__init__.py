@@ -9,20 +9,23 @@ needs, and it would load the whole description of EC2.
 from __future__ import annotations
 
 import logging
+import random
 import re
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 from elastiq.config import Settings
 from elastiq.ec2 import answers
-from elastiq.ec2.client import ClientMaker, is_aws
-from elastiq.ec2.errors import REQUEST_ERRORS, RequestError, explain
-from elastiq.ec2.features import INSTANCE_TYPES, Features, Offered, named, parameters
+from elastiq.ec2.client import is_aws
+from elastiq.ec2.errors import RequestError
+from elastiq.ec2.features import API_VERSION, INSTANCE_TYPES, Features, Offered, Search, named, parameters
+from elastiq.ec2.sending import Deadline, Limits, Repeat, Send, Sender, Sleeper
 from elastiq.errors import CloudError, CloudFault
 from elastiq.model import Instance, Pool, Shape
 from elastiq.redaction import Redactor
+
+__all__ = ["Ec2", "Limits"]
 
 logger = logging.getLogger("elastiq.ec2")
 
@@ -37,32 +40,22 @@ IDS_PER_REQUEST = 1000
 MAX_REQUESTS_FOR_ALL = 64
 """So many requests may be spent on finding out which VMs keep the others from being terminated or tagged."""
 
-MAX_STUCK_REQUESTS = 4
-"""So many requests may hang beyond their deadline before no further one is sent."""
+TAG_SECONDS = 20.0
+"""How long a launch that cannot take tags tries to put them on at its end: its answer waits for that, and tags that are
+missing are put on later."""
 
-Result = TypeVar("Result")
+AWS_LAUNCH_SECONDS = 30.0
+"""Instead of Limits.launch_seconds: an answer that AWS has not given by then is lost, and it is safe to ask again."""
 
-
-@dataclass(frozen=True)
-class Limits:
-    """How long a request may take, in seconds."""
-
-    connect_seconds: float = 5.0
-    read_seconds: float = 30.0
-    """Longest silence within an answer."""
-    launch_seconds_per_vm: float = 3.0
-    """Added for each VM of a RunInstances: OpenStack launches one after the other, about 2 s each."""
-    attempts: int = 3
-    """Of requests that may be repeated."""
-    deadline_seconds: float = 120.0
-    """Of a whole request with all its attempts and pages, however slowly the answer drips."""
+MAX_LAUNCH_REQUESTS = 32
+"""So many requests of RunInstances may be sent for one launch, if its deadline leaves time for them."""
 
 
 class Ec2:
     """Implements `elastiq.ports.Cloud`. Makes no request before the first call.
 
-    `user_data` is what the VMs are given, rendered. A request that hangs beyond its deadline is left behind in a
-    thread of its own, and later requests use new connections.
+    `user_data` is what the VMs are given, rendered; `clock` and `uniform` make the pauses between tries. Questions,
+    launches and other acts may be called at the same time, each in a thread of its own.
     """
 
     def __init__(
@@ -73,17 +66,21 @@ class Ec2:
         user_data: bytes = b"",
         limits: Limits | None = None,
         redactor: Redactor | None = None,
+        clock: Sleeper | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._settings = settings
         self._user_data = user_data
-        self._limits = limits or Limits()
         self._features = Features(refused_features, takes_all=is_aws(settings.ec2))
         self._redactor = redactor or Redactor()
         self._redactor.add((settings.ec2.aws_secret_access_key, settings.ec2.aws_access_key_id), (user_data,))
-        self._clients = ClientMaker(settings, self._limits.connect_seconds)
-        self._client: Any = None
-        self._stuck: list[threading.Thread] = []
+        usual = Limits(launch_seconds=AWS_LAUNCH_SECONDS) if is_aws(settings.ec2) else Limits()
+        self._sender = Sender(settings, limits or usual, self._redactor, clock, uniform)
         self._shapes: dict[str, Shape] = {}
+
+    @property
+    def _limits(self) -> Limits:
+        return self._sender.limits
 
     @property
     def refused_features(self) -> frozenset[str]:
@@ -97,6 +94,8 @@ class Ec2:
 
     def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
         """See Cloud. Without the filter, refused or not wanted, the whole account is returned."""
+        if self._sender.clients.note:
+            self._features.note(API_VERSION, self._sender.clients.note)
         cluster = self._settings.elastiq.cluster_name
         if everything or not cluster:
             return self._list()
@@ -110,52 +109,66 @@ class Ec2:
         required = self._launch_parameters(pool, count, token)
         tags = [{"ResourceType": "instance", "Tags": self._tags(pool, token)}]
         offered: Offered = {"TagSpecifications": {"TagSpecifications": tags}}
-        # A worker that powers itself off would otherwise stay, stopped, and be paid for.
-        offered["InstanceInitiatedShutdownBehavior"] = {"InstanceInitiatedShutdownBehavior": "terminate"}
+        # In the order in which they are refused most often: what is refused is found out soonest so.
         ec2 = self._settings.ec2
         metadata = {"HttpTokens": "required", "HttpEndpoint": "enabled"} if ec2.require_imdsv2 else {}
         hops = {} if ec2.imdsv2_hop_limit is None else {"HttpPutResponseHopLimit": ec2.imdsv2_hop_limit}
         if metadata or hops:
             offered["MetadataOptions"] = {"MetadataOptions": {**metadata, **hops}}
+        # A worker that powers itself off would otherwise stay, stopped, and be paid for.
+        offered["InstanceInitiatedShutdownBehavior"] = {"InstanceInitiatedShutdownBehavior": "terminate"}
         offered = self._features.offerable(offered)
-        try:
-            answer = self._run_instances({**required, **parameters(offered)}, count)
-            self._features.took(offered)
-            repeated = False
-        except RequestError as failure:
-            suspects = self._features.suspects(failure, offered)
-            if not suspects:
-                raise
-            if failure.status >= 500 and self._launched(token):
-                raise CloudError(
-                    "RunInstances: failed and launched VMs nevertheless; will be looked at again"
-                ) from failure
-            offered = {name: value for name, value in offered.items() if name not in suspects}
-            answer = self._run_instances({**required, **parameters(offered)}, count)
-            repeated = True
-            self._features.learn(suspects, sure=failure.status < 500 or failure.code == "TypeError")
+        search, deadline = Search(self._features, offered), self._sender.deadline(self._limits.of_launch(count))
+        answer, tries = self._tried(required, search, deadline, token)
         instances = {instance.id: instance for instance in self._parsed_launch(answer, token)}
-        if repeated or not instances:
+        if tries > 1 or not instances:
             # OpenStack's client token is a look-up, not a lock: an earlier try may have launched as well.
             instances = {**{instance.id: instance for instance in self._launched(token)}, **instances}
         if not instances:
             raise CloudError("RunInstances: answered without any VM; will be looked at again")
-        if "TagSpecifications" not in offered:
+        if "TagSpecifications" not in search.kept:
             self._tag_launched(tuple(instances), pool, token)
         return tuple(instances.values())
 
+    def _tried(
+        self, required: dict[str, Any], search: Search, deadline: Deadline, token: str
+    ) -> tuple[dict[str, Any], int]:
+        """Return the answer to RunInstances, and how many requests it took. A request that may have launched is sent
+        again only after a look that it has not.
+        """
+        in_doubt = False
+        for tries in range(1, MAX_LAUNCH_REQUESTS + 1):
+            try:
+                answer = self._run_instances({**required, **parameters(search.kept)}, deadline.seconds_left)
+            except RequestError as failure:
+                again = search.narrow(failure) or (failure.is_busy and deadline.pause())
+                in_doubt = in_doubt or failure.is_busy
+                if (failure.status >= 500 and again) or (in_doubt and not failure.uncertain):
+                    self._look(token, failure)
+                if not again or tries == MAX_LAUNCH_REQUESTS or deadline.seconds_left < self._limits.read_seconds:
+                    raise
+            else:
+                search.succeeded()
+                return answer, tries
+        raise AssertionError("the last try returns or raises")
+
+    def _look(self, token: str, failure: RequestError) -> None:
+        """Raise CloudError, always uncertain, unless a listing shows that a failed launch made nothing."""
+        if self._launched(token):
+            raise CloudError("RunInstances: failed and launched VMs nevertheless; will be looked at again") from failure
+
     def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
         """See Cloud. The states in the answer are not read: OpenStack says running -> running of a VM that goes."""
-        return self._for_all("TerminateInstances", "InstanceIds", instance_ids, {})
+        return self._for_all("TerminateInstances", "InstanceIds", instance_ids, {}, self._limits.deadline_seconds)
 
     def tag(self, instance_ids: Sequence[str], pool: Pool, token: str) -> None:
         """See Cloud. VMs that the cloud no longer knows are no error."""
-        self._for_all("CreateTags", "Resources", instance_ids, {"Tags": self._tags(pool, token)})
+        self._put_tags(instance_ids, pool, token, self._limits.deadline_seconds)
 
     def console_tail(self, instance_id: str) -> str:
         """Return the last CONSOLE_LINES lines, printable characters only; "" while the VM has no console."""
         try:
-            answer = self._request("GetConsoleOutput", {"InstanceId": instance_id})
+            answer = self._sender.ask("GetConsoleOutput", {"InstanceId": instance_id})
         except RequestError as failure:
             if failure.status == 409 or failure.code in ("IncorrectInstanceState", "UnsupportedOperation"):
                 return ""
@@ -173,10 +186,10 @@ class Ec2:
             reason = "this cloud describes no instance types" if name else "no flavour is given"
             raise CloudError(f"capacity of a VM of pool {pool.name}: {reason}", CloudFault.CONFIGURATION)
         try:
-            answer = self._request(INSTANCE_TYPES, {"InstanceTypes": [name]})
+            answer = self._sender.ask(INSTANCE_TYPES, {"InstanceTypes": [name]})
         except RequestError as failure:
             if failure.code in ("InvalidRequest", "InvalidAction", "UnknownOperation", "UnsupportedOperation"):
-                self._features.learn({INSTANCE_TYPES}, sure=True)
+                self._features.learn({INSTANCE_TYPES})
             raise
         found = [item for item in answer.get("InstanceTypes") or () if item.get("InstanceType", name) == name]
         if not found or not (found[0].get("VCpuInfo") or {}).get("DefaultVCpus"):
@@ -218,20 +231,17 @@ class Ec2:
         }
         return [{"Key": key, "Value": value} for key, value in tags.items()]
 
-    def _run_instances(self, parameters: dict[str, Any], count: int) -> dict[str, Any]:
-        """Send RunInstances once, by a client of its own: botocore must not repeat it, for OpenStack answers a refused
-        parameter with HTTP 500, and its connection must be fresh, for a broken one leaves the launch in doubt.
-        """
-        seconds = self._limits.read_seconds + self._limits.launch_seconds_per_vm * count
-
-        def run(_abandoned: threading.Event) -> dict[str, Any]:
-            client = self._clients.make(seconds, attempts=1)
-            try:
-                return dict(client.run_instances(**parameters))
-            finally:
-                client.close()
-
-        return self._within(seconds + 2 * self._limits.connect_seconds, "RunInstances", run)
+    def _run_instances(self, parameters: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Send RunInstances, and again only while that is sure to have launched nothing, or to launch nothing twice."""
+        repeat = Repeat.IDEMPOTENT if self.token_is_lock else Repeat.NEVER
+        return self._sender.converse(
+            "RunInstances",
+            lambda send: send(parameters),
+            repeat,
+            seconds=seconds + 2 * self._limits.connect_seconds,
+            read_seconds=seconds,
+            asked=_asked(parameters),
+        )
 
     def _parsed_launch(self, answer: Mapping[str, Any], token: str) -> tuple[Instance, ...]:
         made = tuple(answers.instance_of(item, self._redactor) for item in answer.get("Instances") or ())
@@ -245,9 +255,12 @@ class Ec2:
             raise CloudError(f"RunInstances: its outcome cannot be looked up: {error}"[:300]) from error
         return tuple(instance for instance in listed if instance.client_token == token)
 
+    def _put_tags(self, instance_ids: Sequence[str], pool: Pool, token: str, seconds: float) -> None:
+        self._for_all("CreateTags", "Resources", instance_ids, {"Tags": self._tags(pool, token)}, seconds)
+
     def _tag_launched(self, instance_ids: Sequence[str], pool: Pool, token: str) -> None:
         try:
-            self.tag(instance_ids, pool, token)
+            self._put_tags(instance_ids, pool, token, TAG_SECONDS)
         except CloudError as error:
             logger.warning("%d new VM(s) not tagged yet: %s", len(instance_ids), error)
 
@@ -262,7 +275,8 @@ class Ec2:
         try:
             return self._pages(parameters(offered))
         except RequestError as failure:
-            if failure.fault is not CloudFault.CONFIGURATION and failure.code != "TypeError":
+            is_refusal = failure.fault is CloudFault.CONFIGURATION or failure.code == "TypeError"
+            if not is_refusal or failure.is_foreign:
                 raise
             suspects = named(failure, offered)
             first_failure = failure
@@ -275,18 +289,17 @@ class Ec2:
                 if failure.uncertain and failure.code != "TypeError":
                     raise
                 continue
-            self._features.learn(refused, sure=True)
+            self._features.learn(refused)
             return instances
         raise first_failure
 
     def _pages(self, parameters: Mapping[str, Any]) -> tuple[Instance, ...]:
-        def read(abandoned: threading.Event) -> tuple[Instance, ...]:
-            client = self._shared_client()
+        def read(send: Send) -> tuple[Instance, ...]:
             instances: dict[str, Instance] = {}
             seen: set[str] = set()
             more: dict[str, str] = {}
-            while not abandoned.is_set():
-                answer = client.describe_instances(**parameters, **more)
+            while True:
+                answer = send({**parameters, **more})
                 for instance in answers.listed(answer, self._redactor):
                     instances[instance.id] = instance
                 page = answer.get("NextToken") or ""
@@ -296,12 +309,11 @@ class Ec2:
                     raise CloudError("DescribeInstances: the pages of the listing do not end; will be tried again")
                 seen.add(page)
                 more = {"NextToken": page}
-            return ()  # nobody reads it any more
 
-        return self._within(self._limits.deadline_seconds, "DescribeInstances", read)
+        return self._sender.converse("DescribeInstances", read)
 
     def _for_all(
-        self, operation: str, member: str, instance_ids: Sequence[str], parameters: Mapping[str, Any]
+        self, operation: str, member: str, instance_ids: Sequence[str], parameters: Mapping[str, Any], seconds: float
     ) -> tuple[str, ...]:
         """Send one request for all VMs, and more only if the cloud refuses all of them because of one.
 
@@ -309,6 +321,8 @@ class Ec2:
         """
         unique = list(dict.fromkeys(instance_ids))
         waiting = [unique[i : i + IDS_PER_REQUEST] for i in range(0, len(unique), IDS_PER_REQUEST)]
+        # Tags may be put on twice, after any failure; of a termination it must be known what became of it.
+        repeat = Repeat.IDEMPOTENT if operation == "TerminateInstances" else Repeat.QUESTION
         accepted: list[str] = []
         failures: list[RequestError] = []
         for _ in range(MAX_REQUESTS_FOR_ALL):
@@ -316,7 +330,7 @@ class Ec2:
                 break
             batch = waiting.pop(0)
             try:
-                self._request(operation, {member: batch, **parameters}, once=operation == "TerminateInstances")
+                self._sender.ask(operation, {member: batch, **parameters}, repeat, seconds=seconds)
                 accepted += batch
                 continue
             except RequestError as failure:
@@ -337,65 +351,16 @@ class Ec2:
             logger.warning("%d of %d VMs: %s", len(unique) - len(accepted), len(unique), failures[-1])
         return tuple(accepted)
 
-    def _request(self, operation: str, parameters: Mapping[str, Any], *, once: bool = False) -> dict[str, Any]:
-        """Send a request; with `once` it is never repeated, so that its failure tells what became of it."""
-        method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower()
 
-        def run(_abandoned: threading.Event) -> dict[str, Any]:
-            client = self._clients.make(self._limits.read_seconds, attempts=1) if once else self._shared_client()
-            if not hasattr(client, method):
-                message = f"{operation}: is not in api_version {self._settings.ec2.api_version}; leave api_version out"
-                raise RequestError(message, CloudFault.CONFIGURATION, "InvalidAction")
-            return dict(getattr(client, method)(**parameters))
-
-        return self._within(self._limits.deadline_seconds, operation, run)
-
-    def _shared_client(self) -> Any:
-        if self._client is None:
-            self._client = self._clients.make(self._limits.read_seconds, self._limits.attempts)
-        return self._client
-
-    def _within(self, seconds: float, operation: str, work: Callable[[threading.Event], Result]) -> Result:
-        """Return what `work` returns, or raise CloudError, within `seconds`.
-
-        Timeouts of sockets count from byte to byte: only another thread can end a wait for an answer that drips. The
-        event tells `work` that nobody waits for it any more.
-
-        The lane's own thread is not enough. A lane knows of calls and not of their requests: a launch may be two of
-        RunInstances, three listings and a tagging, so the lane would have to grant it 450 s, in which a dripping answer
-        keeps every VM from being terminated (44 s this way), and a call that it left behind would go on with its next
-        request, such as another RunInstances, whenever the answer came after all.
-        """
-        self._stuck = [thread for thread in self._stuck if thread.is_alive()]
-        if len(self._stuck) >= MAX_STUCK_REQUESTS:
-            raise RequestError(
-                f"{operation}: not sent, {len(self._stuck)} earlier requests still hang; check the api_url",
-                CloudFault.UNSENT,
-            )
-        abandoned = threading.Event()
-        results: list[Result] = []
-        errors: list[CloudError] = []
-
-        def run() -> None:
-            try:
-                results.append(work(abandoned))
-            except CloudError as error:
-                errors.append(error)
-            except REQUEST_ERRORS as error:
-                errors.append(explain(operation, error, self._redactor))
-
-        thread = threading.Thread(target=run, name=f"elastiq-{operation}", daemon=True)
-        thread.start()
-        thread.join(seconds)
-        if results:
-            return results[0]
-        if errors:
-            if errors[0].fault is CloudFault.CREDENTIALS:
-                self._client = None
-                self._clients.forget_credentials()
-            raise errors[0]
-        abandoned.set()
-        if not thread.is_alive():
-            raise CloudError(f"{operation}: ended without an answer; will be tried again")
-        self._stuck.append(thread)
-        raise CloudError(f"{operation}: no whole answer within {seconds:.0f} s; will be tried again")
+def _asked(launch: Mapping[str, Any]) -> str:
+    """Return what a launch asks for, by the names of the options that say so."""
+    profile = launch.get("IamInstanceProfile") or {}
+    values = {
+        "image_id": launch.get("ImageId"),
+        "flavour": launch.get("InstanceType"),
+        "key_name": launch.get("KeyName"),
+        "subnet_id": launch.get("SubnetId"),
+        "security_groups": ", ".join([*launch.get("SecurityGroupIds", ()), *launch.get("SecurityGroups", ())]),
+        "instance_profile": profile.get("Arn") or profile.get("Name"),
+    }
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value)

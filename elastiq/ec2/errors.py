@@ -1,4 +1,4 @@
-"""What the errors of EC2 and of its dialects mean, and what of their text may be shown."""
+"""What went wrong with a request, as an error of elastiq: the right fault, and a short text without secrets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from http.client import HTTPException
 from botocore import exceptions
 from botocore.parsers import ResponseParserError
 
+from elastiq.ec2 import codes
+from elastiq.ec2.foreign import ForeignAnswerError
 from elastiq.errors import CloudError, CloudFault
 from elastiq.redaction import Redactor
 
-MAX_MESSAGE_CHARACTERS = 300
+MAX_MESSAGE_CHARACTERS = 400
+
+MAX_ASKED_CHARACTERS = 200
+"""Of these, for what was asked for."""
 
 _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 
@@ -29,91 +34,6 @@ REQUEST_ERRORS = (
     AttributeError,
 )
 """Everything that a request through botocore is known to raise."""
-
-_THROTTLED = frozenset(
-    {
-        "RequestLimitExceeded",
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "EC2ThrottledException",
-        "TooManyRequestsException",
-        "TooManyRequests",
-        "BandwidthLimitExceeded",
-        "SlowDown",
-        "PriorRequestNotComplete",
-    }
-)
-
-_CAPACITY = frozenset(
-    {
-        "InsufficientInstanceCapacity",
-        "InsufficientHostCapacity",
-        "InsufficientReservedInstanceCapacity",
-        "InsufficientCapacity",
-        "InsufficientFreeAddressesInSubnet",
-        "InsufficientCapacityOnHost",
-        "ReservationCapacityExceeded",
-        "InstanceLimitExceeded",
-        "VcpuLimitExceeded",
-        "MaxSpotInstanceCountExceeded",
-        "SpotMaxPriceTooLow",
-        "Unsupported",
-        "NotEnoughResourcesAvailable",
-        "UnfulfillableCapacity",
-        "QuotaExceeded",
-        "TooManyInstances",
-        "InstanceQuotaExceeded",
-        "OverLimit",
-        "OverQuota",
-    }
-)
-
-_CREDENTIALS = frozenset(
-    {
-        "AuthFailure",
-        "UnauthorizedOperation",
-        "InvalidClientTokenId",
-        "SignatureDoesNotMatch",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "RequestExpired",
-        "AccessDenied",
-        "AccessDeniedException",
-        "OptInRequired",
-        "MissingAuthenticationToken",
-        "IncompleteSignature",
-        "UnrecognizedClientException",
-        "InvalidAccessKeyId",
-        "InvalidSecurityToken",
-        "InvalidSecurity",
-        "Blocked",
-        "PendingVerification",
-        "Unauthorized",
-        "Forbidden",
-        "NotAuthorized",
-    }
-)
-
-_UNREACHABLE = frozenset(
-    {
-        "InternalError",
-        "InternalFailure",
-        "ServerInternal",
-        "ServiceUnavailable",
-        "Unavailable",
-        "ConnectFailure",
-        "RequestTimeout",
-        # The token was used before with other parameters: the earlier request may have made VMs.
-        "IdempotentParameterMismatch",
-        "IdempotentInstanceTerminated",
-    }
-)
-
-OUTAGE_CODES = frozenset({"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "ConnectFailure"})
-"""Codes of a cloud in trouble, which say nothing about the parameters of the request."""
 
 _NO_CREDENTIALS = (
     exceptions.NoCredentialsError,
@@ -140,53 +60,25 @@ _WRONG_SETTINGS = (
     exceptions.SSLError,
 )
 
-_WHAT_TO_DO = {
-    CloudFault.UNREACHABLE: "will be tried again",
-    CloudFault.UNSENT: "will be tried again; check api_url if it stays so",
-    CloudFault.THROTTLED: "too many requests; will be tried again",
-    CloudFault.CAPACITY: "no VM until the cloud has room: raise the quota or lower max_vms",
-    CloudFault.CONFIGURATION: "check the section [ec2]",
-    CloudFault.CREDENTIALS: "check the keys and their rights",
-    CloudFault.NOT_FOUND: "the VM is gone",
-}
-
-_NO_ROOM_NOW = "the cloud has no room for this flavour now; will be tried again"
-_REMEDY_BY_CODE = {
-    "InsufficientInstanceCapacity": _NO_ROOM_NOW,
-    "InsufficientHostCapacity": _NO_ROOM_NOW,
-    "InsufficientCapacity": _NO_ROOM_NOW,
-    "InsufficientCapacityOnHost": _NO_ROOM_NOW,
-    "UnfulfillableCapacity": _NO_ROOM_NOW,
-    "NotEnoughResourcesAvailable": _NO_ROOM_NOW,
-    "Unsupported": "this is not offered there: change flavour or subnet_id in the section [ec2]",
-    "InsufficientFreeAddressesInSubnet": "the subnet has no free address: change subnet_id in the section [ec2]",
-    "RequestExpired": "check the clock of this machine",
-}
-"""What to do about codes whose fault alone does not tell it: no quota mends these."""
-
-_OPTION_BY_CODE = (
-    ("InvalidAMI", "image_id"),
-    ("InvalidImage", "image_id"),
-    ("InvalidKeyPair", "key_name"),
-    ("InvalidSubnet", "subnet_id"),
-    ("InvalidGroup", "security_groups"),
-    ("InvalidSecurityGroup", "security_groups"),
-    ("InvalidInstanceType", "flavour"),
-    ("InvalidFlavor", "flavour"),
-    ("InvalidIamInstanceProfile", "instance_profile"),
-    ("InvalidUserData", "user_data"),
-)
-
 
 class RequestError(CloudError):
     """A CloudError that still knows the cloud's own words, to tell which parameter or VM it complains of."""
 
     def __init__(
-        self, message: str, fault: CloudFault, code: str = "", status: int = 0, cloud_message: str = ""
+        self,
+        message: str,
+        fault: CloudFault,
+        code: str = "",
+        status: int = 0,
+        cloud_message: str = "",
+        *,
+        is_foreign: bool = False,
     ) -> None:
         super().__init__(message, fault)
         self.code = code
         self.status = status
+        self.is_foreign = is_foreign
+        """Whether no EC2 service gave the answer."""
         self._cloud_message = cloud_message
 
     def names_instance(self, instance_id: str) -> bool:
@@ -197,6 +89,12 @@ class RequestError(CloudError):
         """Return whether code or message name a parameter, however it is spelled; `words` are lower-case letters."""
         text = re.sub(r"[^a-z]", "", (self.code + self._cloud_message[:2000]).lower())
         return any(word in text for word in words)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the cloud had no time, and did not say that it did nothing."""
+        busy = self.status == 503 or self.code in codes.BUSY_CODES
+        return busy and self.fault is CloudFault.UNREACHABLE
 
     @property
     def may_be_of_one_vm(self) -> bool:
@@ -211,8 +109,16 @@ class RequestError(CloudError):
         return malformed and not _INSTANCE_ID.fullmatch(instance_id)
 
 
-def explain(operation: str, error: BaseException, redactor: Redactor) -> RequestError:
-    """Given what a request raised, return it as an error with the right fault and a short text without secrets."""
+def explain(
+    operation: str, error: BaseException, redactor: Redactor, *, place: str = "", asked: str = ""
+) -> RequestError:
+    """Given what a request raised, return it as an error.
+
+    `place` is where it went to, `asked` what a launch asked for: a refusal is often silent about it.
+    """
+    if isinstance(error, ForeignAnswerError):
+        text = f"{operation}: HTTP {error.status} with {redactor.brief(error.seen, 100)} from {place}"
+        return RequestError(f"{text}; {error.what_to_do}", error.fault, status=error.status, is_foreign=True)
     code, status, cloud_message = "", 0, str(error)
     if isinstance(error, exceptions.ClientError):
         answer = error.response if isinstance(error.response, dict) else {}
@@ -223,20 +129,29 @@ def explain(operation: str, error: BaseException, redactor: Redactor) -> Request
     elif isinstance(error, ResponseParserError):
         cloud_message = "the answer is no XML of EC2"
     fault = _fault(error, code, status, cloud_message)
-    option = next((name for prefix, name in _OPTION_BY_CODE if code.startswith(prefix)), "")
-    what_to_do = f"check {option} in the section [ec2]" if option else _REMEDY_BY_CODE.get(code, _WHAT_TO_DO[fault])
+    shown = redactor.brief(cloud_message, MAX_MESSAGE_CHARACTERS)
+    what_to_do = codes.remedy_of(operation, code, status, shown, fault)
     if isinstance(error, exceptions.SSLError):
         what_to_do = "check ca_bundle and verify in the section [ec2]"
     what = redactor.brief(code, 60) or type(error).__name__
     start = f"{operation}: {what}{f' (HTTP {status})' if status else ''}: "
     end = f"; {what_to_do}"
-    text = redactor.brief(cloud_message, MAX_MESSAGE_CHARACTERS - len(start) - len(end))
+    if asked and _is_refusal(fault, code, status):
+        end = f"; asked for {redactor.brief(asked, MAX_ASKED_CHARACTERS)}{end}"
+    text = redactor.brief(codes.without_template(cloud_message), MAX_MESSAGE_CHARACTERS - len(start) - len(end))
     return RequestError(start + (text or "no message") + end, fault, code, status, cloud_message)
+
+
+def _is_refusal(fault: CloudFault, code: str, status: int) -> bool:
+    """Return whether it may be of what was asked for. HTTP 500 may: OpenStack says so of what it does not know."""
+    refused = (CloudFault.CAPACITY, CloudFault.CONFIGURATION, CloudFault.CREDENTIALS)
+    vague = fault is CloudFault.UNREACHABLE and status == 500 and code not in codes.OUTAGE_CODES
+    return fault in refused or vague
 
 
 def _fault(error: BaseException, code: str, status: int, message: str) -> CloudFault:
     if isinstance(error, exceptions.ClientError):
-        return _client_fault(code, status, message)
+        return codes.fault_of(code, status, message)
     if isinstance(error, _NO_CREDENTIALS):
         return CloudFault.CREDENTIALS
     if isinstance(error, _WRONG_SETTINGS):
@@ -244,22 +159,3 @@ def _fault(error: BaseException, code: str, status: int, message: str) -> CloudF
     if isinstance(error, (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError)):
         return CloudFault.UNSENT
     return CloudFault.UNREACHABLE
-
-
-def _client_fault(code: str, status: int, message: str) -> CloudFault:
-    # Codes come before the HTTP status: AWS says InsufficientInstanceCapacity with 500 and RequestLimitExceeded with
-    # 503, OpenStack says AuthFailure with 404 and a used-up quota with 403 Forbidden.
-    if code in _THROTTLED or status == 429:
-        return CloudFault.THROTTLED
-    quota = "quota" in message.lower() and ("exceeded" in message.lower() or code == "Forbidden")
-    if code in _CAPACITY or code.endswith("LimitExceeded") or status == 413 or (quota and status < 500):
-        return CloudFault.CAPACITY
-    if code == "InvalidInstanceID.NotFound":
-        return CloudFault.NOT_FOUND
-    if code in _CREDENTIALS or status == 401:
-        return CloudFault.CREDENTIALS
-    if code in _UNREACHABLE or status >= 500 or status in (0, 408):
-        return CloudFault.UNREACHABLE
-    if status == 403:
-        return CloudFault.CREDENTIALS
-    return CloudFault.CONFIGURATION

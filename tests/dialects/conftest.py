@@ -64,7 +64,10 @@ class AskedThread(threading.Thread):
         super().join(timeout)
 
 
+AskedThreading = SimpleNamespace(Thread=AskedThread, Event=threading.Event, Lock=threading.Lock)
+
+
 @pytest.fixture
 def deadlines_begin_when_asked(monkeypatch: pytest.MonkeyPatch, aws: Ec2Endpoint) -> None:
     monkeypatch.setattr(AskedThread, "endpoint", aws, raising=False)
-    monkeypatch.setattr("elastiq.ec2.threading", SimpleNamespace(Thread=AskedThread, Event=threading.Event))
+    monkeypatch.setattr("elastiq.ec2.sending.threading", AskedThreading)

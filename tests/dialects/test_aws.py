@@ -95,7 +95,6 @@ def test_aws_pending_then_running(make_endpoint: MakeEndpoint) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "fault"),
     [
-        (503, "RequestLimitExceeded", CloudFault.THROTTLED),
         (500, "InsufficientInstanceCapacity", CloudFault.CAPACITY),
         (400, "MaxSpotInstanceCountExceeded", CloudFault.CAPACITY),
         (400, "SpotMaxPriceTooLow", CloudFault.CAPACITY),
@@ -104,7 +103,6 @@ def test_aws_pending_then_running(make_endpoint: MakeEndpoint) -> None:
         (400, "Unsupported", CloudFault.CAPACITY),
         (403, "UnauthorizedOperation", CloudFault.CREDENTIALS),
         (400, "InvalidKeyPair.NotFound", CloudFault.CONFIGURATION),
-        (503, "Unavailable", CloudFault.UNREACHABLE),
         (500, "InternalError", CloudFault.UNREACHABLE),
     ],
 )
@@ -116,6 +114,43 @@ def test_aws_a_refused_launch_is_sent_once(aws: Ec2Endpoint, status: int, code: 
     assert failed.value.fault is fault
     assert asked(aws) == ["RunInstances"]
     assert ec2.refused_features == frozenset()
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "RequestLimitExceeded"), (400, "Throttling"), (503, "SlowDown")])
+def test_a_throttled_launch_launches_a_moment_later(either: Ec2Endpoint, status: int, code: str) -> None:
+    either.inject("RunInstances", status=status, code=code, times=3)
+    ec2 = cloud(either, frozenset(REFUSED))
+    assert len(ec2.launch(POOL, 2, "token-1")) == 2
+    assert asked(either, "RunInstances") == ["RunInstances"] * 4
+    assert not asked(either, "DescribeInstances"), "it was refused, so nothing was made"
+    assert either.max_alive == 2
+
+
+@pytest.mark.parametrize("what", [{"code": "Unavailable"}, {"body": "<html>503 Service Unavailable</html>"}])
+@pytest.mark.parametrize("launched", [False, True])
+def test_a_busy_cloud_is_asked_again_but_not_before_a_look_where_that_could_launch_twice(
+    either: Ec2Endpoint, monkeypatch: pytest.MonkeyPatch, what: dict[str, str], launched: bool
+) -> None:
+    is_aws = either.dialect == "aws"
+    monkeypatch.setattr("elastiq.ec2.is_aws", lambda _: is_aws)
+    either.inject("RunInstances", status=503, after_effect=launched, **what)
+    ec2 = cloud(either, frozenset(REFUSED))
+    if launched and not is_aws:
+        with pytest.raises(CloudError, match="failed and launched VMs nevertheless") as failed:
+            ec2.launch(POOL, 2, "token-1")
+        assert failed.value.uncertain
+    else:
+        assert len(ec2.launch(POOL, 2, "token-1")) == 2
+    assert either.max_alive == 2
+    assert asked(either)[:2] == ["RunInstances", "RunInstances" if is_aws else "DescribeInstances"]
+
+
+def test_a_launch_that_stays_throttled_is_refused_and_not_in_doubt(either: Ec2Endpoint) -> None:
+    either.inject("RunInstances", status=503, code="RequestLimitExceeded", times=99)
+    with pytest.raises(CloudError) as failed:
+        cloud(either, frozenset(REFUSED)).launch(POOL, 2, "token-1")
+    assert failed.value.fault is CloudFault.THROTTLED
+    assert 10 < len(asked(either)) < 60
 
 
 def test_aws_capacity_comes_from_the_instance_type_and_is_asked_once(aws: Ec2Endpoint) -> None:
@@ -211,13 +246,16 @@ def test_a_passing_500_teaches_nothing_until_it_happens_in_the_next_launch(aws: 
     assert ec2.refused_features == frozenset(), "it took all of them in between"
     aws.inject("RunInstances", status=500, code="UnknownError")
     ec2.launch(POOL, 1, "token-4")
-    assert ec2.refused_features == REFUSED
+    assert ec2.refused_features == {"InstanceInitiatedShutdownBehavior"}
 
 
 def test_a_lasting_500_teaches_nothing(aws: Ec2Endpoint) -> None:
     ec2 = cloud(aws)
     for number in range(3):
-        aws.inject("RunInstances", status=500, code="UnknownError", times=2)
-        with pytest.raises(CloudError):
+        aws.inject("RunInstances", status=500, code="UnknownError", times=99)
+        with pytest.raises(CloudError) as failed:
             ec2.launch(POOL, 1, f"token-{number}")
+        assert failed.value.uncertain
+        aws.clear_faults()
+    assert len(aws.operations("RunInstances")) <= 3 * 5
     assert ec2.refused_features == frozenset()

@@ -34,6 +34,11 @@ def test_openstack_refused_parameters_are_left_out_and_remembered(openstack: Ec2
     ec2 = cloud(openstack)
     assert len(ec2.launch(POOL, 3, "token-1")) == 3
     assert [(r.operation, r.status) for r in openstack.requests] == [
+        # All at once, then the tags alone, the metadata options alone, and what is left.
+        ("RunInstances", 500),
+        ("DescribeInstances", 200),
+        ("RunInstances", 500),
+        ("DescribeInstances", 200),
         ("RunInstances", 500),
         ("DescribeInstances", 200),
         ("RunInstances", 200),
@@ -57,7 +62,7 @@ def test_openstack_what_was_learnt_is_given_back_at_the_next_start(openstack: Ec
 
 
 def test_openstack_nothing_is_repeated_while_it_can_not_be_looked_up(openstack: Ec2Endpoint) -> None:
-    openstack.inject("DescribeInstances", times=9, status=400, code="RequestLimitExceeded")
+    openstack.inject("DescribeInstances", times=99, status=400, code="RequestLimitExceeded")
     with pytest.raises(CloudError) as failed:
         cloud(openstack).launch(POOL, 3, "token-1")
     assert failed.value.uncertain
@@ -65,7 +70,7 @@ def test_openstack_nothing_is_repeated_while_it_can_not_be_looked_up(openstack: 
 
 
 def test_openstack_failed_tagging_is_no_failed_launch(openstack: Ec2Endpoint, caplog: pytest.LogCaptureFixture) -> None:
-    openstack.inject("CreateTags", times=9, status=503, code="Unavailable")
+    openstack.inject("CreateTags", times=99, status=503, code="Unavailable")
     ec2 = cloud(openstack, frozenset(REFUSED))
     assert len(ec2.launch(POOL, 2, "token-1")) == 2
     assert "2 new VM(s) not tagged yet" in caplog.text
@@ -89,7 +94,9 @@ def test_openstack_quota(openstack: Ec2Endpoint) -> None:
     assert not failed.value.uncertain
 
 
-@pytest.mark.parametrize(("key", "secret", "status"), [("testing-key", "wrong", 401), ("wrong", "testing-secret", 404)])
+@pytest.mark.parametrize(
+    ("key", "secret", "status"), [("testing-key", "mistaken", 401), ("mistaken", "testing-secret", 404)]
+)
 def test_openstack_wrong_keys(make_endpoint: MakeEndpoint, key: str, secret: str, status: int) -> None:
     endpoint = make_endpoint(dialect="openstack", keys=KEYS)
     ec2 = cloud(endpoint, aws_access_key_id=key, aws_secret_access_key=secret)
@@ -199,7 +206,7 @@ def test_openstack_3_many_unknown_ids_leave_out_one_after_the_other(openstack: E
 
 
 def test_openstack_4_untagged_vms_are_known_by_their_token(openstack: Ec2Endpoint) -> None:
-    openstack.inject("CreateTags", times=9, status=503, code="Unavailable")
+    openstack.inject("CreateTags", times=99, status=503, code="Unavailable")
     ec2 = cloud(openstack, frozenset(REFUSED))
     (made,) = ec2.launch(POOL, 1, "token-1")
     (listed,) = ec2.list_instances(everything=True)
@@ -236,7 +243,7 @@ def test_openstack_5_two_concurrent_launches_make_two_vms_and_both_are_found(
 
 def test_openstack_6_a_serial_launch_is_given_time_for_each_vm(openstack: Ec2Endpoint) -> None:
     openstack.launch_seconds_per_vm = 0.2
-    limits = replace(PATIENT, read_seconds=0.1, launch_seconds_per_vm=30)
+    limits = replace(PATIENT, read_seconds=0.1, launch_seconds=0.1, launch_seconds_per_vm=30)
     ec2 = cloud(openstack, frozenset(REFUSED), limits=limits)
     assert len(ec2.launch(POOL, 4, "token-1")) == 4
     assert asked(openstack, "RunInstances") == ["RunInstances"]
@@ -250,7 +257,7 @@ def test_openstack_6_an_answer_after_a_repetition_is_completed_by_a_listing(
             openstack.make_vms(2, token="token-1")
 
     ec2 = cloud(openstack)
-    openstack.inject("DescribeInstances", after=1, delay_seconds=1)
+    openstack.inject("DescribeInstances", after=3, delay_seconds=1)
     openstack.on_running = late
 
     def wait(seconds: float) -> None:

@@ -274,8 +274,8 @@ class Replaying(ClientMaker):
     status = 200
     body = b""
 
-    def make(self, read_seconds: float, attempts: int) -> Any:
-        client = super().make(read_seconds, attempts)
+    def make(self, read_seconds: float) -> Any:
+        client = super().make(read_seconds)
         client.meta.events.register("before-send.ec2", self._answer)
         return client
 
@@ -293,7 +293,7 @@ EC2_SETTINGS = settings_with(
     cluster_name="test",
 )
 CLOUD = Ec2(EC2_SETTINGS, limits=Limits(attempts=1))
-CLIENTS = CLOUD._clients = Replaying(EC2_SETTINGS, 1.0)
+CLIENTS = CLOUD._sender.clients = Replaying(EC2_SETTINGS, 1.0)
 STATUSES = (200, 200, 400, 403, 500, 503)
 
 

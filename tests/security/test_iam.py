@@ -27,8 +27,8 @@ class Recording(ClientMaker):
         super().__init__(settings, 1.0)
         self.called: dict[str, dict[str, Any]] = {}
 
-    def make(self, read_seconds: float, attempts: int) -> Any:
-        client = super().make(read_seconds, attempts)
+    def make(self, read_seconds: float) -> Any:
+        client = super().make(read_seconds)
         client.meta.events.register("provide-client-params.ec2", self._note)
         client.meta.events.register("before-send.ec2", self._refuse)
         return client
@@ -53,7 +53,7 @@ def called() -> dict[str, dict[str, Any]]:
         instance_profile="workers",
     )
     cloud = Ec2(settings, limits=Limits(attempts=1))
-    cloud._clients = recording = Recording(settings)
+    cloud._sender.clients = recording = Recording(settings)
     for call in (
         lambda: cloud.list_instances(everything=False),
         lambda: cloud.launch(Pool(), 1, "token"),

@@ -40,6 +40,14 @@ def test_what_is_no_secret_stays(text: str) -> None:
     assert redactor().clean(text) == text
 
 
+def test_a_key_of_few_letters_is_not_hidden_letter_by_letter() -> None:
+    made = Redactor()
+    made.add(("a", "secret7"), ())
+    assert made.clean("a launch was refused: secret7 YQ==") == "a launch was refused: secret7 YQ=="
+    made.add(("secret-8",), ())
+    assert made.clean("secret-8") == "(hidden)"
+
+
 def test_the_longer_secret_is_hidden_whole() -> None:
     made = Redactor()
     made.add(("password", "password-and-more"), ())

@@ -14,17 +14,17 @@ from tests.unit.config.rig import IMAGE, warnings_of, written
 @pytest.mark.parametrize(
     ("mode", "text", "warned"),
     [
-        (0o600, "aws_access_key_id = a\naws_secret_access_key = b\n", ""),
-        (0o640, "aws_access_key_id = a\naws_secret_access_key = b\n", ""),
+        (0o600, "aws_access_key_id = access-a\naws_secret_access_key = secret-b\n", ""),
+        (0o640, "aws_access_key_id = access-a\naws_secret_access_key = secret-b\n", ""),
         (0o644, "", ""),
         (
             0o644,
-            "aws_access_key_id = a\naws_secret_access_key = b\n",
+            "aws_access_key_id = access-a\naws_secret_access_key = secret-b\n",
             "anybody on this machine can read this file, and it holds aws_secret_access_key; do chmod o= on it",
         ),
         (
             0o604,
-            "aws_access_key_id = a\naws_secret_access_key = b\nuser_data_b64 = Yg==\n",
+            "aws_access_key_id = access-a\naws_secret_access_key = secret-b\nuser_data_b64 = Yg==\n",
             "anybody on this machine can read this file, and it holds aws_secret_access_key and user_data_b64; "
             "do chmod o= on it",
         ),
@@ -59,9 +59,14 @@ def test_file_open_to_others(mode: int, text: str, warned: str, tmp_path: Path) 
             "/elastiq.conf:4: [ec2] user_data_b64: is 16385 bytes long; AWS takes no more than 16384",
         ),
         (
-            f"{IMAGE}aws_access_key_id = a\naws_secret_access_key = b # c\n",
+            f"{IMAGE}aws_access_key_id = access-a\naws_secret_access_key = secret-b # c\n",
             "/elastiq.conf:5: [ec2] aws_secret_access_key: has a space or quotes, which are taken for a part of it; "
             "only ; after a space begins a comment",
+        ),
+        (
+            f"{IMAGE}aws_access_key_id = access-a\naws_secret_access_key = secret7\n",
+            "/elastiq.conf:5: [ec2] aws_secret_access_key: is shorter than 8 characters, so that it is not hidden "
+            "where it shows up in a message",
         ),
         (
             f"[elastiq]\nidle_for_time_s = 10\n{IMAGE}",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from elastiq.config.sections import Ec2Options
 from elastiq.ec2 import Ec2, Limits
 from elastiq.ec2.client import OPERATIONS, ClientMaker, _without_unread_parts
 from elastiq.errors import CloudError, CloudFault
@@ -21,7 +24,7 @@ ONCE = Limits(attempts=1)
 
 
 def client(**settings: Any) -> Any:
-    return ClientMaker(settings_with(**{**LOCAL, **settings}), 1).make(1, 1)
+    return ClientMaker(settings_with(**{**LOCAL, **settings}), 1).make(1)
 
 
 @pytest.mark.parametrize(
@@ -93,38 +96,49 @@ def test_keys_that_come_later_are_found_without_a_restart(monkeypatch: pytest.Mo
 def test_keys_come_from_the_chain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "credentials").write_text("[default]\naws_access_key_id = filed\naws_secret_access_key = x\n")
     maker = ClientMaker(settings_with(api_url="http://127.0.0.1:1"), 1)
-    maker.make(1, 1)
+    maker.make(1)
     assert maker._session.get_credentials().access_key == "filed"
 
 
-def test_an_api_version_that_boto3_knows_is_used(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_api_version_that_boto3_knows_is_used() -> None:
     assert client(api_version="2015-10-01").meta.service_model.api_version == "2015-10-01"
-    assert not caplog.text
+    assert not ClientMaker(settings_with(**LOCAL, api_version="2015-10-01"), 1).note
 
 
 @pytest.mark.parametrize("api_url", ["", "https://ec2.eu-west-1.amazonaws.com"])
-def test_an_old_api_version_is_ignored_at_aws(api_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_old_api_version_is_ignored_at_aws(api_url: str) -> None:
     """The original's were; none of them knows tags in a launch."""
     for version in ("2014-10-01", "2016-09-15"):
-        made = client(api_url=api_url, region="eu-west-1", api_version=version)
-        assert "TagSpecifications" in made.meta.service_model.operation_model("RunInstances").input_shape.members
-    assert [record.getMessage() for record in caplog.records] == [
-        "api_version 2014-10-01 is older than what elastiq needs at AWS and is ignored",
-        "api_version 2016-09-15 is older than what elastiq needs at AWS and is ignored",
-    ]
-    caplog.clear()
-    client(api_url=api_url, region="eu-west-1", api_version="2016-11-15")
-    assert not caplog.text
+        maker = ClientMaker(settings_with(**{**LOCAL, "api_url": api_url, "api_version": version}, region="x"), 1)
+        model = maker.make(1).meta.service_model
+        assert "TagSpecifications" in model.operation_model("RunInstances").input_shape.members
+        assert maker.note == (
+            f"api_version {version} is older than what elastiq needs at AWS and is ignored; "
+            "leave it out of the section [ec2]"
+        )
+    assert not ClientMaker(settings_with(api_url=api_url, region="x", api_version="2016-11-15"), 1).note
 
 
-def test_another_api_version_is_ignored_with_one_note(caplog: pytest.LogCaptureFixture) -> None:
-    maker = ClientMaker(settings_with(**LOCAL, api_version="2013-02-01"), 1)
-    maker.make(1, 1)
-    maker.forget_credentials()
-    assert maker.make(1, 1).meta.service_model.api_version == "2016-11-15"
+def test_the_api_version_of_the_documents_is_one_that_works_everywhere() -> None:
+    (option,) = [field for field in fields(Ec2Options) if field.name == "api_version"]
+    documented = re.findall(r"\d{4}-\d\d-\d\d", str(option.metadata))
+    assert len(documented) == 1
+    for api_url in ("", LOCAL["api_url"]):
+        assert not ClientMaker(settings_with(api_url=api_url, region="x", api_version=documented[0]), 1).note
+
+
+def test_that_an_api_version_is_ignored_is_told_once_and_not_at_every_start(caplog: pytest.LogCaptureFixture) -> None:
+    settings = settings_with(**LOCAL, api_version="2013-02-01")
+    ec2 = Ec2(settings, limits=ONCE)
+    assert ec2.refused_features == frozenset(), "so that it is seen to change, and kept"
+    for made in (ec2, ec2, Ec2(settings, frozenset({"api_version"}), limits=ONCE)):
+        with pytest.raises(CloudError):
+            made.list_instances(everything=True)
+        assert made.refused_features == {"api_version"}
     assert [record.getMessage() for record in caplog.records] == [
-        "api_version 2013-02-01 is not known to boto3 and is ignored"
+        "api_version 2013-02-01 is not known to boto3 and is ignored; leave it out of the section [ec2]"
     ]
+    assert ClientMaker(settings, 1).make(1).meta.service_model.api_version == "2016-11-15"
 
 
 def test_a_missing_ca_bundle_is_an_error_of_the_request() -> None:
