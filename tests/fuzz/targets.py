@@ -31,7 +31,7 @@ from elastiq.plugins.sandbox import SandboxBatch
 from elastiq.report.status import picture
 from elastiq.sandbox.spool import FOLDERS, Spool
 from elastiq.state import State, read_decisions, read_report
-from tests.unit.fakes import settings_with
+from tests.unit.fakes import FakeClock, settings_with
 
 NOW = 1_000_000.0
 
@@ -292,7 +292,7 @@ EC2_SETTINGS = settings_with(
     flavour="m5.large",
     cluster_name="test",
 )
-CLOUD = Ec2(EC2_SETTINGS, limits=Limits(attempts=1))
+CLOUD = Ec2(EC2_SETTINGS, limits=Limits(attempts=1), clock=FakeClock())
 CLIENTS = CLOUD._sender.clients = Replaying(EC2_SETTINGS, 1.0)
 STATUSES = (200, 200, 400, 403, 500, 503)
 
