@@ -139,6 +139,8 @@ def explain(
     if asked and _is_refusal(fault, code, status):
         end = f"; asked for {redactor.brief(asked, MAX_ASKED_CHARACTERS)}{end}"
     text = redactor.brief(codes.without_template(cloud_message), MAX_MESSAGE_CHARACTERS - len(start) - len(end))
+    if text.endswith(".") and not text.endswith("..."):
+        text = text[:-1]
     return RequestError(start + (text or "no message") + end, fault, code, status, cloud_message)
 
 

@@ -59,6 +59,11 @@ def test_what_other_errors_mean(raised: Exception, fault: CloudFault) -> None:
     assert "<all of it>" not in str(error)
 
 
+def test_what_elastiq_adds_follows_without_a_full_stop_before_it() -> None:
+    error = explain("RunInstances", client_error("BadRequest", 400, "Invalid key_name provided."), Redactor())
+    assert str(error).endswith(": Invalid key_name provided; check key_name in the section [ec2]")
+
+
 def test_what_was_asked_for_is_said_of_refusals_alone_and_is_short_and_clean() -> None:
     made = redactor(b"", "s3cret-key")
     asked = f"image_id ami-1, key_name s3cret-key, security_groups {'sg-0123456789abcdef0, ' * 50}"
