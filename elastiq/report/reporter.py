@@ -169,7 +169,7 @@ class Reporter:
         topic = _topic(decision)
         news = self._is_news(topic, text) or outcome.end is End.DONE
         self._totals.count(outcome)
-        if outcome.end in (End.DONE, End.PENDING):
+        if outcome.end is End.DONE:
             self._last_action = {"at": self._clock.now(), "text": text}
         if outcome.end in (End.DONE, End.REFUSED):
             self._end_error(topic)  # but what was said of it stays said: a dry run comes to the same in every pass
