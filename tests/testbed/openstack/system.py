@@ -125,7 +125,7 @@ class System:
         """Return what the services have said lately, for people to read."""
         texts = []
         for path in sorted((self.root / LOGS.lstrip("/")).glob("*.log")):
-            texts.append(f"--- {path.stem}\n{path.read_text(encoding='utf-8', errors='replace')[-3000:]}")
+            texts.append(f"--- {path.stem}\n{path.read_text(encoding='utf-8', errors='replace')[-1000:]}")
         return "\n".join(texts)
 
     def _wait(self, name: str) -> None:
