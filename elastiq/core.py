@@ -24,7 +24,10 @@ from elastiq.report.reporter import Reporter
 log = logging.getLogger(__name__)
 
 LISTING_PAUSE = 2.0
-"""A cloud that takes long to list its VMs is left alone for so many times as long between two listings."""
+"""A cloud that takes long to list its VMs is left alone for so many times as long between two listings, but not for
+longer than LONGEST_LISTING_PAUSE_SECONDS: it may have been an outage."""
+
+LONGEST_LISTING_PAUSE_SECONDS = 60.0
 
 JUST_AFTER_SECONDS = 0.01
 """A limit is over when it is passed, not when it is reached."""
@@ -184,8 +187,8 @@ class Core:
         if self.reading.instances is None:
             return
         if self.reading.workers is not None:
-            seconds = self.reading.listing_seconds
-            self._vms_due_at = now + max(pause, options.sleep_s, LISTING_PAUSE * seconds)
+            rest = min(LISTING_PAUSE * self.reading.listing_seconds, LONGEST_LISTING_PAUSE_SECONDS)
+            self._vms_due_at = now + max(pause, options.sleep_s, rest)
         self._chores.tag_untagged(self._memory, self.reading)
         self._memory = self._chores.learn_capacity(self._memory)
 

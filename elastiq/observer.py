@@ -13,11 +13,12 @@ from elastiq.report.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
-LISTING_PATIENCE_SECONDS = 60.0
-"""A cloud that takes longer to list its VMs than this, and than LISTING_USUAL times what it took before, is taken for
-one that does not answer. Until then the listing before counts, with its age."""
-
 LISTING_USUAL = 2.0
+"""A listing may take so many times as long as the last one did. Until then the one before counts, with its age; after
+that nothing is known: a launch into a cloud that has fallen silent would be in doubt for minutes."""
+
+LISTING_PATIENCE_SECONDS = 60.0
+"""But only if it takes longer than this as well, is that a fault."""
 
 SLOW_LISTING_SECONDS = 5.0
 """A listing that takes longer is worth a word, and another one that takes SLOWER times as long as was said."""
@@ -102,9 +103,13 @@ class Observer:
         try:
             instances, fault = self._reporter.attempt("VM check", lambda: ask(everything=listing.everything))
         except PendingError as pending:
-            is_slow = now - listing.asked_at <= max(LISTING_PATIENCE_SECONDS, LISTING_USUAL * before.listing_seconds)
-            fault = str(pending) if is_slow else self._reporter.error("VM check", f"VM check failed: {pending}")
-            self.reading = replace(self.reading, instances=before.instances if is_slow else None, cloud_fault=fault)
+            silent_seconds = self._ports.clock.now() - listing.asked_at
+            usual_seconds = LISTING_USUAL * before.listing_seconds
+            fault = str(pending)
+            if silent_seconds > max(LISTING_PATIENCE_SECONDS, usual_seconds):
+                fault = self._reporter.error("VM check", f"VM check failed: {pending}")
+            known = before.instances if silent_seconds <= usual_seconds else None
+            self.reading = replace(self.reading, instances=known, cloud_fault=fault)
             return
         answered = replace(self.reading, instances=instances, instances_at=listing.asked_at, listing=None)
         self.reading = replace(answered, cloud_fault=fault)

@@ -171,6 +171,24 @@ def test_a_cloud_that_does_not_answer_at_all_is_a_fault_after_a_minute(
     assert slow_rig.cloud.launches == [3] or launches == [3]
 
 
+def test_nothing_is_launched_into_a_cloud_that_has_fallen_silent(tmp_path: Path) -> None:
+    """The launch would be in doubt for minutes, and the jobs would wait for it longer than the silence lasts."""
+    rig = Rig(tmp_path)
+    cloud = SlowCloud(rig.clock, 0)
+    rig.cloud = cloud
+    rig.start()
+    rig.run(60)
+    cloud.seconds = 40
+    rig.core._vms_due_at = 0.0
+    rig.run(5)
+    rig.wait_for_jobs(12)
+    while cloud.asked_at is not None:
+        assert not cloud.launches
+        rig.run(1)
+    rig.run(60)
+    assert cloud.launches == [3]
+
+
 def test_a_listing_that_began_before_a_launch_takes_none_of_its_vms_for_missing(slow_rig: Rig) -> None:
     slow_rig.run(40)
     slow_rig.wait_for_jobs(12)
