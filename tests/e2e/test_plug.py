@@ -27,7 +27,7 @@ def test_the_job_of_a_vm_that_died_runs_elsewhere(make_batch: BatchMaker) -> Non
         wait_until(lambda: len(cluster.alive()) == 2, "the minimum is launched", detail=cluster.asked)
         batch.wait_joined(cluster.alive())
         wait_until(
-            lambda: "0 pending, 2 running of 2..2" in cluster.elastiqctl("status").stdout,
+            lambda: "0 busy, 2 idle" in cluster.elastiqctl("status").stdout,
             "elastiq knows the workers",
             detail=lambda: cluster.elastiqctl("status").stdout,
         )
