@@ -41,7 +41,7 @@ max_vms = 3
 [ec2]
 api_url = {url}
 region = us-east-1
-aws_access_key_id = sandbox
+aws_access_key_id = sandbox-key
 aws_secret_access_key = not-checked-here
 image_id = ami-03cf127a
 flavour = c5.large
