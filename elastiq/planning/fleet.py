@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from elastiq.decisions import Figures, Token
-from elastiq.memory import Intent, Memory, VmRecord
+from elastiq.memory import Memory, VmRecord
 from elastiq.model import DEFAULT_JOBS_PER_VM, InstanceState, Observation, Policy, Pool, Worker
 from elastiq.planning import patience
-from elastiq.planning.intents import settle_seconds
+from elastiq.planning.intents import given_up_at
 from elastiq.planning.matching import Matches
 from elastiq.planning.packing import UNLIMITED, Room
 from elastiq.planning.tracking import Situation
@@ -153,16 +153,10 @@ class Fleet:
             states[InstanceState.STOPPED],
             asked_for,
             sum(self.possible(pool.name) for pool in self.policy.pools) - asked_for,
-            None if any(intent.needs_people for intent in unclear) else max(map(_given_up_at, unclear), default=None),
+            None if any(intent.needs_people for intent in unclear) else max(map(given_up_at, unclear), default=None),
         )
 
 
 def _state(record: VmRecord) -> InstanceState:
     """Return the state of a VM; also one is on its way out of which only elastiq knows it."""
     return InstanceState.STOPPING if record.leaving else record.state
-
-
-def _given_up_at(intent: Intent) -> float:
-    """Return until when a launch counts of which nothing turns up."""
-    since = intent.unseen_since
-    return (intent.waiting_since + settle_seconds(intent) if since is None else since) + patience.UNSEEN_SECONDS

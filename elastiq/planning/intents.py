@@ -59,6 +59,12 @@ def settle_seconds(intent: Intent) -> float:
     return patience.SETTLE_SECONDS + patience.SETTLE_SECONDS_PER_VM * intent.count
 
 
+def given_up_at(intent: Intent) -> float:
+    """Return until when a launch counts of which nothing turns up."""
+    since = intent.unseen_since
+    return (intent.waiting_since + settle_seconds(intent) if since is None else since) + patience.UNSEEN_SECONDS
+
+
 def is_unmarked(instance: Instance) -> bool:
     """Return whether nothing says whose VM this is."""
     return instance.state.alive and not (instance.client_token or instance.cluster or instance.pool)

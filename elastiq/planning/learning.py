@@ -23,11 +23,12 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
         breaker = boot_failed(memory.breakers.get(record.pool), now, str(decision.reason))
         memory = replace(memory, breakers={**memory.breakers, record.pool: breaker})
         record = replace(record, failed_boot=True)
-    record = replace(record, reopen_failed=decision.kind is Kind.REOPEN and end is not End.DONE)
-    record = replace(record, termination_asked_at=now if end is End.PENDING else None)
     if end is End.PENDING:
-        pass  # what comes of it is learnt when it is known
-    elif end is End.DONE and decision.kind is Kind.TERMINATE:
+        record = replace(record, reopen_failed=False, termination_asked_at=now)
+        return replace(memory, vms={**memory.vms, record.id: record})
+    failed = decision.kind is Kind.REOPEN and end is not End.DONE
+    record = replace(record, reopen_failed=failed, termination_asked_at=None)
+    if end is End.DONE and decision.kind is Kind.TERMINATE:
         record = replace(record, terminated_at=now, terminate_tries=0)
     elif end in (End.DONE, End.REFUSED):
         # If the close took effect, that may be why the worker is out of sight: then patience with it starts over.

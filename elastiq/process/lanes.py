@@ -67,11 +67,6 @@ class LaneBusyError(ElastiqError):
         self.call = call
         """The call, if it was made and may still take effect; None if it never left."""
 
-    @property
-    def asked(self) -> bool:
-        """True if this very call was made and may still take effect; False if it never left."""
-        return self.call is not None
-
 
 class _Call:
     """One call on its way through a lane's thread."""
@@ -351,7 +346,7 @@ class CloudLanes:
         return CloudLanes(*(Lane("cloud", clock) for _ in fields(CloudLanes)))
 
     def all(self) -> tuple[Lane, ...]:
-        return (self.listing, self.launching, self.terminating, self.details)
+        return tuple(getattr(self, lane.name) for lane in fields(self))
 
 
 class CloudLane:

@@ -3,8 +3,7 @@ was away gives anything up for that."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
@@ -36,12 +35,7 @@ lives = st.lists(st.tuples(st.floats(20, 40), st.floats(0.5, 2)), min_size=1, ma
 """How long a daemon lives, and until when the next one is there; again from the beginning after the last."""
 
 
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(before)
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 class LosesAnswers(FakeCloud):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +17,7 @@ from elastiq.sim.replay import traces as workload
 from elastiq.sim.things import START
 from tests.unit.fakes import settings_with
 
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(before)
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 FOUND = (

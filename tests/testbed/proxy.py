@@ -32,13 +32,13 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from xml.sax.saxutils import escape
 
 from tests.testbed.moto_server import MotoServer
 from tests.testbed.openstack import recorded
+from tests.testbed.web import LocalServer, QuietHandler
 
 Dialect = Literal["aws", "openstack"]
 
@@ -725,31 +725,20 @@ class Ec2Endpoint:
             connection.close()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
+class _Server(LocalServer):
     endpoint: Ec2Endpoint
 
-    def handle_error(self, *_: Any) -> None:
-        """A client that goes away is what many tests are about."""
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Handler(QuietHandler):
     server: _Server
 
-    def log_message(self, *_: Any) -> None:
-        """Requests are recorded, not logged."""
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 (named by http.server)
         if self.path == "/_control":
             self._send(200, json.dumps(self.server.endpoint.report()))
         else:
             self._send(404, "")
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 (named by http.server)
         endpoint = self.server.endpoint
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == "/_control":

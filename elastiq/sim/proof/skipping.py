@@ -46,8 +46,13 @@ class Skipping:
         made = core.last_plan
         wakes_at, looks_at = (made.wake_at, made.look_at) if made is not None else (0.0, 0.0)
         if not known or unclear or memory.intents or memory.to_forget:
-            return min(engine.next_event_at, core.vms_due_at + ahead, wakes_at + ahead)
+            return min(engine.next_event_at, self._checks_due_at, wakes_at + ahead)
         return min(engine.next_event_at, wakes_at + ahead, looks_at + ahead)
+
+    @property
+    def _checks_due_at(self) -> float:
+        """When workers and VMs are looked at again, in the time of the engine."""
+        return self._life.core.vms_due_at + self._life.engine.time - self._life.clock.now()
 
     def skip(self, until: float) -> None:
         """Pass over the time in which nothing can change."""
@@ -59,7 +64,7 @@ class Skipping:
             self._prove(moment)
             return
         life.book.work["seconds passed over"] += int(moment - life.next_step_at)
-        checks_due_at = life.core.vms_due_at + life.engine.time - life.clock.now()
+        checks_due_at = self._checks_due_at
         options = life.settings.elastiq
         # The daemon notices an event some time after it, at a check; a check is on time.
         late = 0.0 if moment == checks_due_at else life.engine.random.random() * options.check_queue_every_s

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl
 
 from tests.testbed.openstack.administration import Connection
 from tests.testbed.openstack.system import System
+from tests.testbed.web import LocalServer, QuietHandler
 
 _HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "content-length", "server", "date")
 
@@ -91,23 +91,12 @@ class Relay:
         self._closing.wait(self.answer_delay_seconds.get(operation, self.answer_delay_seconds.get("*", 0)))
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
+class _Server(LocalServer):
     relay: Relay
 
-    def handle_error(self, *_: Any) -> None:
-        """Clients may go away, and so may services."""
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Handler(QuietHandler):
     server: _Server
-
-    def log_message(self, *_: Any) -> None:
-        """Requests are kept, not logged."""
 
     def _pass_on(self) -> None:
         relay = self.server.relay
