@@ -13,11 +13,6 @@ from elastiq.model import InstanceState, Shape
 from elastiq.state.database import Database, malformed
 from elastiq.state.records import LARGEST_NUMBER, from_dict, to_json
 
-NOT_KEPT = frozenset({"in_hand"})
-"""Of a launch."""
-
-NOT_KEPT_OF_VM = frozenset({"termination_asked_at"})
-
 
 def read(database: sqlite3.Connection) -> Memory:
     """Return what was saved last. Raise sqlite3.DatabaseError if it cannot be that."""
@@ -58,13 +53,13 @@ def write(database: Database, memory: Memory, old: Memory, present_at: float | N
         return
     with database.transaction() as execute:
         for record in changed:
-            execute("INSERT OR REPLACE INTO vms VALUES (?, ?)", (record.id, to_json(record, without=NOT_KEPT_OF_VM)))
+            execute("INSERT OR REPLACE INTO vms VALUES (?, ?)", (record.id, to_json(record)))
         for id_ in gone:
             execute("DELETE FROM vms WHERE id = ?", (id_,))
         if memory.intents != old.intents:
             execute("DELETE FROM launches", ())
             for intent in memory.intents:
-                execute("INSERT INTO launches VALUES (?, ?)", (intent.token, to_json(intent, without=NOT_KEPT)))
+                execute("INSERT INTO launches VALUES (?, ?)", (intent.token, to_json(intent)))
         for name, value in facts.items():
             database.put(name, _plain(value))
         if present_at is not None:

@@ -30,11 +30,10 @@ TYPES: Mapping[str, tuple[type, ...]] = {
 Row = TypeVar("Row")
 
 
-def to_json(row: Any, *, without: frozenset[str] = frozenset()) -> str:
-    """Return a flat dataclass as JSON, but for the fields that are not kept."""
+def to_json(row: Any) -> str:
+    """Return a flat dataclass as JSON."""
     # Not asdict, which copies deeply: a launch of 100 VMs writes as many of these.
-    values = {name: value for name, value in vars(row).items() if name not in without}
-    return json.dumps({name: value.value if isinstance(value, Enum) else value for name, value in values.items()})
+    return json.dumps({name: value.value if isinstance(value, Enum) else value for name, value in vars(row).items()})
 
 
 def from_dict(kind: type[Row], values: Mapping[str, Any], **convert: Any) -> Row:

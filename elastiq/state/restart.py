@@ -32,8 +32,9 @@ def after_restart(memory: Memory, now: float, present_at: float | None) -> Memor
     """Return `memory` as a daemon that starts `now` has to see it.
 
     Patience goes on where it stood when a daemon was last `present_at` work: what happened since nobody saw, and the
-    wall clock may have gone forward. Times later than `now` (it went back) become `now`. Whoever restarts the daemon
-    has probably mended something, so that no pause of launches goes on.
+    wall clock may have gone forward. Times later than `now` (it went back) become `now`. Answers that the cloud owed to
+    another process do not come any more. Whoever restarts the daemon has probably mended something, so that no pause of
+    launches goes on.
     """
     absence = Absence(now, present_at)
     vms = {id_: _vm(_not_after(record, now), absence) for id_, record in memory.vms.items()}
@@ -58,6 +59,8 @@ def _not_after(record: VmRecord, now: float) -> VmRecord:
 
 
 def _vm(record: VmRecord, absence: Absence) -> VmRecord:
+    if record.termination_asked_at is not None:
+        record = replace(record, termination_asked_at=None)
     if record.joined_at is None:
         record = replace(record, counted_from=absence.counted_from(record.awaited_since))
     if record.lost_since is None and record.missing_since is None:
@@ -74,5 +77,6 @@ def _intent(intent: Intent, absence: Absence) -> Intent:
         intent,
         requested_at=min(intent.requested_at, absence.now),
         counted_from=absence.counted_from(intent.waiting_since),
+        in_hand=False,
         unseen_since=None if intent.unseen_since is None else absence.counted_from(intent.unseen_since),
     )

@@ -45,6 +45,15 @@ def test_patience_goes_on_where_it_stood(away_seconds: float | None, used_second
         assert (present_at - USED > NOW, booting.lost_since) == (True, NOW), "it may have joined long ago"
 
 
+def test_what_the_cloud_owed_to_another_process_is_not_waited_for() -> None:
+    """Found by the simulator: a launch in hand is never given up, so that jobs waited for its VMs for good."""
+    going = VmRecord("i-1", launched_at=NOW - 50, joined_at=NOW - 40, doomed=True, termination_asked_at=NOW - 5)
+    memory = Memory(vms={"i-1": going}, intents=(Intent("t", "default", 1, NOW - 5, in_hand=True),))
+    memory = after_restart(memory, NOW, NOW - 1)
+    assert memory.vms["i-1"].termination_asked_at is None
+    assert not memory.intents[0].in_hand
+
+
 def test_times_in_the_future_become_now() -> None:
     closing = VmRecord("i-1", launched_at=NOW - 5, joined_at=NOW - 4, closing_at=NOW + 10, terminate_retry_at=NOW + 20)
     gone = {"i-0": Departed("w0", gone_at=NOW + 5, retry_at=NOW + 30)}
