@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
 from elastiq.clock import Budget
 from elastiq.config import Settings
 from elastiq.errors import CloudError, CloudFault, PendingError
-from elastiq.memory import Departed, Memory
-from elastiq.model import Instance, Worker
+from elastiq.memory import Departed, Memory, Template
+from elastiq.model import Instance, Pool, Worker
 from elastiq.observer import Reading
 from elastiq.planning import patience
 from elastiq.ports import Ports
@@ -23,6 +23,11 @@ TAG_AFTER_SECONDS = 60.0
 """Tags may show up in listings only some time after the launch."""
 
 CAPACITY_RETRY_SECONDS = 3600.0
+
+TEMPLATE_SECONDS = 3600.0
+"""After that a template is taken again even if there is no newer worker: workers are configured anew now and then."""
+
+TEMPLATE_PAUSE_SECONDS = 60.0
 
 FORGET_FOR_SECONDS = 3600.0
 """The batch system is told for so long of a worker whose VM is gone; later another VM may well have its address."""
@@ -39,6 +44,8 @@ class Chores:
         self._pools = {pool.name: pool for pool in settings.policy().pools}
         self._features = ports.cloud.refused_features
         self._capacity_due_at = 0.0
+        self._templates_due_at: dict[str, float] = {}
+        """When the plugin is next asked for a template, by the name of the pool."""
         self._stopping = False
 
     def stop(self) -> None:
@@ -81,6 +88,27 @@ class Chores:
                 log.info("the cloud does not say what a %s holds, so workers will: %s", pool.instance_type, error)
             else:
                 memory = replace(memory, capacities={**memory.capacities, pool.capacity_key: capacity})
+        return memory
+
+    def learn_templates(self, memory: Memory, reading: Reading) -> Memory:
+        """Return `memory` with what decides which jobs a VM of each pool may run: from its newest worker that is open
+        and whole, again and again, for the next VMs may be made of another image."""
+        now = self._ports.clock.now()
+        workers = {worker.instance_id or worker.name: worker for worker in reading.workers or ()}
+        for pool in self._pools.values():
+            known = memory.templates.get(pool.capacity_key)
+            newest = _newest(memory, workers, pool)
+            if newest is None or now < self._templates_due_at.get(pool.name, 0.0):
+                continue
+            worker, name = newest, newest.instance_id or newest.name
+            if known and known.instance_id == name and now - known.taken_at < TEMPLATE_SECONDS:
+                continue
+            self._templates_due_at[pool.name] = now + TEMPLATE_PAUSE_SECONDS
+            text, fault = self._reporter.attempt("template", lambda: self._ports.batch.template(worker))  # noqa: B023
+            if fault or not text:
+                continue
+            template = Template(text, name, now)
+            memory = replace(memory, templates={**memory.templates, pool.capacity_key: template})
         return memory
 
     def keep_features(self) -> None:
@@ -127,6 +155,20 @@ class Chores:
 
 def _alive(reading: Reading) -> list[Instance]:
     return [instance for instance in reading.instances or () if instance.state.alive]
+
+
+def _newest(memory: Memory, workers: Mapping[str, Worker], pool: Pool) -> Worker | None:
+    """Return the worker that joined last of those that show what VMs of `pool` are like now."""
+    records = (
+        record
+        for record in memory.vms.values()
+        if record.pool == pool.name and pool.takes(record.type) and record.works and record.joined_at is not None
+    )
+    for record in sorted(records, key=lambda record: (record.joined_at or 0.0, record.id), reverse=True):
+        worker = workers.get(record.id) or workers.get(record.worker_name)
+        if worker is not None and not (worker.closed or worker.hurt):
+            return worker
+    return None
 
 
 def _has_successor(id_: str, gone: Departed, memory: Memory, reading: Reading) -> bool:

@@ -16,7 +16,7 @@ from elastiq.memory import Memory
 from elastiq.observer import Observer, Reading
 from elastiq.planning.breaker import begin_anew
 from elastiq.planning.plan import plan
-from elastiq.plugins import BatchSystem
+from elastiq.plugins import Matchmaker
 from elastiq.ports import Cloud, Ports
 from elastiq.redaction import Redactor
 from elastiq.report.reporter import Reporter
@@ -54,7 +54,7 @@ class Core:
         self._last_plan: Plan | None = None
         self.reconfigure(settings, ports.batch, ports.cloud)
 
-    def reconfigure(self, settings: Settings, batch: BatchSystem, cloud: Cloud) -> None:
+    def reconfigure(self, settings: Settings, batch: Matchmaker, cloud: Cloud) -> None:
         """Go on with another configuration and its ports; what is remembered stays, pauses of launches end."""
         self._ports = ports = replace(self._ports, batch=batch, cloud=cloud)
         self._settings, self._policy = settings, settings.policy()
@@ -169,7 +169,7 @@ class Core:
     def _check_queue(self) -> None:
         options = self._settings.elastiq
         self._queue_due_at = self._clock.now() + max(options.check_queue_every_s, options.sleep_s)
-        self._observer.check_queue()
+        self._observer.check_queue(self._memory, self._policy.pools)
 
     def _check_vms(self) -> None:
         now, options = self._clock.now(), self._settings.elastiq
@@ -191,6 +191,7 @@ class Core:
             self._vms_due_at = now + max(pause, options.sleep_s, rest)
         self._chores.tag_untagged(self._memory, self.reading)
         self._memory = self._chores.learn_capacity(self._memory)
+        self._memory = self._chores.learn_templates(self._memory, self.reading)
 
     def _look_again(self, pass_began_at: float) -> bool:
         """Make sure that what is about to cost money is decided on fresh facts; return whether anything was asked.

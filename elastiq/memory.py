@@ -196,6 +196,16 @@ class Breaker:
 
 
 @dataclass(frozen=True)
+class Template:
+    """What decides which jobs VMs of a pool may run, as the batch plugin gave it."""
+
+    text: str = ""
+    instance_id: str = ""
+    """The VM whose worker it is of; the worker's name, if that does not tell its VM."""
+    taken_at: float = 0.0
+
+
+@dataclass(frozen=True)
 class Memory:
     """All that elastiq remembers from cycle to cycle; written to the state directory whenever it changes."""
 
@@ -206,6 +216,8 @@ class Memory:
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
     capacities: Mapping[str, Shape] = field(default_factory=dict)
     """What a VM of each pool holds, by `Pool.capacity_key`, learnt from its workers or from the instance type."""
+    templates: Mapping[str, Template] = field(default_factory=dict)
+    """Which jobs a VM of each pool may run, by `Pool.capacity_key`, learnt from a worker."""
     once_own: tuple[str, ...] = ()
     """Owned VMs that vanished from the listings without a word, and client tokens of launches whose VMs never turned
     up, newest last: known again if they come back."""

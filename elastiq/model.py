@@ -6,33 +6,56 @@ start of the daemon, moved on by the monotonic clock, so that a step of the wall
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What one job needs, or what a worker has. Zero means "none asked" or "not known"."""
+    """What one job needs, or what a worker has. None means "not asked" of a job, and "not known" of a worker; 0 is
+    nothing at all: a worker with 0 MB of free memory has no room for a job that asks for any."""
 
     cpus: int = 1
-    memory_mb: int = 0
-    disk_mb: int = 0
-    gpus: int = 0
+    memory_mb: int | None = None
+    disk_mb: int | None = None
+    gpus: int | None = 0
 
     def fits(self, room: Shape) -> bool:
-        """Return whether a job of this shape fits into `room`; a dimension that `room` gives as 0 memory or disk
-        is not known and not checked."""
+        """Return whether a job of this shape fits into `room`; what of `room` is not known is not checked."""
         return (
             self.cpus <= room.cpus
-            and self.gpus <= room.gpus
-            and (not room.memory_mb or self.memory_mb <= room.memory_mb)
-            and (not room.disk_mb or self.disk_mb <= room.disk_mb)
+            and _has(room.memory_mb, self.memory_mb)
+            and _has(room.disk_mb, self.disk_mb)
+            and _has(room.gpus, self.gpus)
         )
+
+
+def _has(there_is: int | None, asked: int | None) -> bool:
+    return there_is is None or not asked or asked <= there_is
+
+
+class Eligibility(Enum):
+    """Whether a worker could ever run a job."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a plugin answers on jobs and a worker, and why."""
+
+    answer: Eligibility = Eligibility.YES
+    reason: str = ""
+    """Why not, or what is not known: what the jobs ask for and the worker does not offer, in words. Empty if YES."""
 
 
 @dataclass(frozen=True)
 class Demand:
-    """A group of waiting jobs of one shape. Held, dependent and not-yet-due jobs are never in it."""
+    """A group of waiting jobs that are alike in all that decides where they may run. Held, dependent and not-yet-due
+    jobs are never in it."""
 
     shape: Shape
     jobs: int
@@ -40,6 +63,16 @@ class Demand:
     """How long the oldest of them has waited; None where the batch system does not say it cheaply."""
     vms_per_job: int = 1
     """How many machines each of these jobs needs at the same time; `shape` is what it needs on each."""
+    wants: str = ""
+    """What else decides where they may run, as a text that the plugin's own `judge` understands; it stays the same as
+    long as that does. Empty: nothing else."""
+    takes_whole_vms: bool = False
+    """True if each of these jobs has its machines for itself, however little it asks for."""
+    running: int | None = None
+    """How many jobs that are alike in `shape`, `vms_per_job` and `wants` run now; None if that is not known."""
+    judgements: Mapping[str, Judgement] = field(default_factory=dict, hash=False)
+    """What was judged of these jobs on VMs of each pool, by its name: filled in by elastiq, never by a plugin. What is
+    not in it is YES."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +96,9 @@ class Worker:
     """True if the batch system starts no job there until it is reopened."""
     closed_by_other: bool = False
     """True if the batch system says that somebody else closed it: it is neither reopened nor terminated."""
+    hurt: bool = False
+    """True if it has less to offer than its VM holds (a slot that broke, a queue that it lost), so that it tells
+    nothing of what others hold."""
 
 
 class InstanceState(Enum):

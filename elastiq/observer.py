@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from elastiq.errors import PendingError
-from elastiq.memory import Memory
-from elastiq.model import Demand, Instance, Observation, Worker
+from elastiq.memory import Memory, Template
+from elastiq.model import Demand, Eligibility, Instance, Judgement, Observation, Pool, Worker
 from elastiq.ports import Ports
 from elastiq.report.reporter import Reporter
 
@@ -24,6 +26,14 @@ SLOW_LISTING_SECONDS = 5.0
 """A listing that takes longer is worth a word, and another one that takes SLOWER times as long as was said."""
 
 SLOWER = 2.0
+
+JUDGED_WANTS = 2000
+"""So many kinds of jobs are judged, those with most jobs first."""
+
+JUDGED_FOR_SECONDS = 600.0
+"""Requirements may depend on the time of day, so a judgement is asked for again."""
+
+UNKNOWN_FOR_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,58 @@ class Reading:
         )
 
 
+class Judge:
+    """Asks the batch plugin which waiting jobs VMs of a pool could run, and keeps its answers for a while.
+
+    What it does not answer is left to be found out: jobs without a judgement are taken for such that could run.
+    """
+
+    def __init__(self, ports: Ports, reporter: Reporter) -> None:
+        self._ports, self._reporter = ports, reporter
+        self._known: dict[tuple[str, str], tuple[Judgement, float]] = {}
+        """By wants and template: what was judged, and until when that is believed."""
+
+    def judged(self, demand: Sequence[Demand], memory: Memory, pools: Sequence[Pool]) -> tuple[Demand, ...]:
+        """Return `demand` with what is judged of it for each pool."""
+        by_size = sorted({group.wants for group in demand if group.wants}, key=_jobs_by_wants(demand), reverse=True)
+        wants = by_size[:JUDGED_WANTS]
+        texts = {pool.name: memory.templates.get(pool.capacity_key, Template()).text for pool in pools}
+        now = self._ports.clock.now()
+        for text in dict.fromkeys(texts.values()):
+            self._ask([one for one in wants if self._known.get((one, text), _NEVER)[1] <= now], text, now)
+        current = {(one, text) for one in wants for text in texts.values()}
+        self._known = {key: known for key, known in self._known.items() if key in current}
+        return tuple(
+            replace(group, judgements=found) if found else group for group, found in self._of_each(demand, texts)
+        )
+
+    def _of_each(
+        self, demand: Sequence[Demand], texts: Mapping[str, str]
+    ) -> Iterator[tuple[Demand, Mapping[str, Judgement]]]:
+        for group in demand:
+            pairs = ((name, self._known.get((group.wants, text))) for name, text in texts.items())
+            yield group, {name: known[0] for name, known in pairs if known is not None}
+
+    def _ask(self, wants: Sequence[str], text: str, now: float) -> None:
+        if not wants:
+            return
+        found, _ = self._reporter.attempt("judging jobs", lambda: self._ports.batch.judge(wants, text))
+        for one, judgement in zip(wants, found or ()):
+            is_known = judgement.answer is not Eligibility.UNKNOWN
+            until = now + (JUDGED_FOR_SECONDS if is_known else UNKNOWN_FOR_SECONDS)
+            self._known[one, text] = judgement, until
+
+
+_NEVER = (Judgement(), 0.0)
+
+
+def _jobs_by_wants(demand: Sequence[Demand]) -> Callable[[str], tuple[int, str]]:
+    jobs: Counter[str] = Counter()
+    for group in demand:
+        jobs[group.wants] += group.jobs
+    return lambda wants: (jobs[wants], wants)
+
+
 class Observer:
     """Puts the questions of the loop to the batch system and the cloud. None of them changes anything there.
 
@@ -75,13 +137,16 @@ class Observer:
     def __init__(self, ports: Ports, reporter: Reporter, reading: Reading) -> None:
         self._ports, self._reporter = ports, reporter
         self.reading = reading
+        self._judge = Judge(ports, reporter)
         self._slowest_said = 0.0
 
-    def check_queue(self) -> None:
-        """Ask what waits."""
+    def check_queue(self, memory: Memory, pools: Sequence[Pool]) -> None:
+        """Ask what waits, and which of it VMs of each pool could run."""
         now = self._ports.clock.now()
         self.reading = replace(self.reading, demand=None)
         demand, fault = self._reporter.attempt("queue check", self._ports.batch.demand)
+        if demand:
+            demand = self._judge.judged(demand, memory, pools)
         self.reading = replace(self.reading, demand=demand, demand_at=now, queue_fault=fault)
 
     def check_workers(self) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 from elastiq.clock import Time
 from elastiq.memory import Memory
 from elastiq.model import Instance, Pool, Shape
-from elastiq.plugins import BatchSystem
+from elastiq.plugins import Matchmaker
 from elastiq.report.reporter import Records
 
 
@@ -99,6 +99,6 @@ class Ports:
     """All that the loop has to do with."""
 
     clock: Time
-    batch: BatchSystem
+    batch: Matchmaker
     cloud: Cloud
     state: State

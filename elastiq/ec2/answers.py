@@ -82,8 +82,9 @@ def shape(item: Mapping[str, Any]) -> Shape:
     """Return what a VM of an instance type holds. Raise LookupError if the cloud did not say how many vCPUs."""
     return Shape(
         cpus=int(item["VCpuInfo"]["DefaultVCpus"]),
-        memory_mb=int((item.get("MemoryInfo") or {}).get("SizeInMiB") or 0),
-        disk_mb=int((item.get("InstanceStorageInfo") or {}).get("TotalSizeInGB") or 0) * 1000,
+        memory_mb=int((item.get("MemoryInfo") or {}).get("SizeInMiB") or 0) or None,
+        # Without a disk of its own it has one from elsewhere, of any size.
+        disk_mb=int((item.get("InstanceStorageInfo") or {}).get("TotalSizeInGB") or 0) * 1000 or None,
         gpus=sum(int(gpu.get("Count") or 0) for gpu in (item.get("GpuInfo") or {}).get("Gpus") or ()),
     )
 

@@ -52,21 +52,26 @@ class Room:
 def _how_many(shape: Shape, free: Shape) -> int:
     if not shape.fits(free):
         return 0
-    counts = [free.cpus // shape.cpus] if shape.cpus else []
-    counts += [free.memory_mb // shape.memory_mb] if shape.memory_mb and free.memory_mb else []
-    counts += [free.disk_mb // shape.disk_mb] if shape.disk_mb and free.disk_mb else []
-    counts += [free.gpus // shape.gpus] if shape.gpus else []
-    return min(counts, default=UNLIMITED)
+    pairs = (
+        (free.cpus, shape.cpus),
+        (free.memory_mb, shape.memory_mb),
+        (free.disk_mb, shape.disk_mb),
+        (free.gpus, shape.gpus),
+    )
+    return min((there_is // asked for there_is, asked in pairs if asked and there_is is not None), default=UNLIMITED)
 
 
 def _minus(free: Shape, shape: Shape, jobs: int) -> Shape:
-    # 0 means "not known" for memory and disk, so what is used up stays at 1.
     return Shape(
         free.cpus - shape.cpus * jobs,
-        max(1, free.memory_mb - shape.memory_mb * jobs) if free.memory_mb else 0,
-        max(1, free.disk_mb - shape.disk_mb * jobs) if free.disk_mb else 0,
-        free.gpus - shape.gpus * jobs,
+        _less(free.memory_mb, shape.memory_mb, jobs),
+        _less(free.disk_mb, shape.disk_mb, jobs),
+        _less(free.gpus, shape.gpus, jobs),
     )
+
+
+def _less(there_is: int | None, asked: int | None, jobs: int) -> int | None:
+    return None if there_is is None else there_is - (asked or 0) * jobs
 
 
 def place(rests: Iterable[Rest], rooms: Iterable[Room], placed: Counter[tuple[int, Token]]) -> list[Rest]:
@@ -124,6 +129,7 @@ def largest_first(rests: Iterable[Rest]) -> list[Rest]:
     """Return `rests` in the order in which they are best packed."""
 
     def size(rest: Rest) -> tuple[int, ...]:
-        return rest.machines, rest.shape.gpus, rest.shape.cpus, rest.shape.memory_mb
+        shape = rest.shape
+        return rest.machines, shape.gpus or 0, shape.cpus, shape.memory_mb or 0
 
     return sorted(rests, key=size, reverse=True)

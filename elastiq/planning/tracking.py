@@ -235,9 +235,11 @@ def _differs(found: Shape, known: Shape | None) -> bool:
     """Return whether `found` is news; the free disk that some batch systems give as capacity changes all the time."""
     if found.cpus <= 0:
         return False
-    if known is None or abs(found.disk_mb - known.disk_mb) > known.disk_mb / 10:
+    if known is None or (found.disk_mb is None) != (known.disk_mb is None):
         return True
-    return replace(found, disk_mb=0) != replace(known, disk_mb=0)
+    if abs((found.disk_mb or 0) - (known.disk_mb or 0)) > (known.disk_mb or 0) / 10:
+        return True
+    return replace(found, disk_mb=None) != replace(known, disk_mb=None)
 
 
 def _seen(record: VmRecord, worker: Worker, seen_at: float) -> VmRecord:

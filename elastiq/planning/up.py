@@ -89,7 +89,7 @@ def _feasible(up: Up) -> list[Rest]:
         return rests
     large = [rest for rest in rests if not any(rest.shape.fits(capacity) for capacity in known)]
     if large:
-        largest = max(known, key=lambda capacity: (capacity.cpus, capacity.memory_mb))
+        largest = max(known, key=lambda capacity: (capacity.cpus, capacity.memory_mb or 0))
         up.hold(words.larger_than_vm([up.groups[rest.number] for rest in large], largest), large)
         too_large = {rest.number for rest in large}
         rests = [rest for rest in rests if rest.number not in too_large]

@@ -6,10 +6,11 @@ docs/plugins.md says how to write one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
 
-from elastiq.model import Demand, Worker
+from elastiq.model import Demand, Judgement, Worker
 
 
 class Closing(Enum):
@@ -44,15 +45,18 @@ class BatchSystem(Protocol):
     """
 
     def demand(self) -> tuple[Demand, ...]:
-        """Return the waiting jobs that a new worker could run, grouped: one Demand for each shape and `vms_per_job`.
+        """Return the waiting jobs that a new worker could run, grouped by all that decides where they may run: one
+        Demand for each shape, `vms_per_job`, `wants` and `takes_whole_vms`.
 
-        Jobs that are held, depend on others, are not yet due, are capped by their own array or a limit, or may never
-        run on a worker are left out; a running job is none that waits. The tasks of an array count one by one. A job
-        that waits only because no machine is large enough is in it: the planner knows what VMs can hold.
+        Jobs that are held, depend on others, are not yet due, are capped by their own array or a limit (licences that
+        are used up, a partition that is down), or may never run on a worker are left out; a running job is none that
+        waits. The tasks of an array count one by one. A job that waits only because no machine is large enough is in
+        it: the planner knows what VMs can hold. So is one that asks for what not every worker offers: that goes into
+        `wants`, for `judge`. A job that cannot be read is left out, and nothing else because of it.
 
-        `jobs` is at least 1, `shape.cpus` too. `vms_per_job` is 1 unless a job needs several machines at the same time;
-        then `shape` is what it needs on each, and `jobs` counts jobs, not machines. `oldest_wait_seconds` is None where
-        it is not to be had cheaply.
+        `jobs` is at least 1, `shape.cpus` too; of `shape` None is what the job does not ask for. `vms_per_job` is 1
+        unless a job needs several machines at the same time; then `shape` is what it needs on each, and `jobs` counts
+        jobs, not machines. `oldest_wait_seconds` is None where it is not to be had cheaply, and `running` too.
 
         The batch system's own delay before it shows a job is all right. The cost in the daemon's process does not grow
         with the number of jobs: 50,000 of them, all different or all alike, are counted in seconds and megabytes.
@@ -69,7 +73,8 @@ class BatchSystem(Protocol):
         - `name` is what `close`, `reopen` and `forget` need to find it again. `instance_id`, or else `address`, says
           which VM it is; None where the batch system does not know it for sure.
         - `capacity` has at least one CPU. `free` is what new jobs could still use of it; of a closed worker, after
-          `reopen`.
+          `reopen`. In both None is not known, and 0 is none (left): it is never said for the other.
+        - `hurt` is True if `capacity` is less than its VM holds: a broken slot, a lost queue.
         - `jobs` counts what is running, starting, ending, suspended or has a claim on the machine. It is never 0 while
           any such thing is there; in doubt it is 1.
         - `idle_seconds` is None while `jobs` is not 0, and else the time since the last job ended there, or since the
@@ -127,5 +132,38 @@ class BatchSystem(Protocol):
         """
 
 
+class Matchmaker(BatchSystem, Protocol):
+    """A BatchSystem that tells which jobs a worker could ever run, by two methods more. A plugin has both or neither;
+    without them every worker is taken to run every job whose shape fits.
+    """
+
+    def template(self, worker: Worker) -> str:
+        """Return what decides which jobs workers like `worker` may run, as a text for `judge`.
+
+        It is kept across restarts, stands for workers that do not exist yet, and is used long after: in it is what the
+        machine offers (attributes, features, queues, groups), not what is only now, or only of this one: names,
+        addresses, states, loads, what of it is in use. At most TEMPLATE_LIMIT characters.
+
+        Raise BatchError if the worker is not there, or is none that others are like: closed, or hurt.
+        """
+
+    def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
+        """Return for each of `wants`, which are of Demands, whether a worker like `template` could ever run such jobs,
+        if it were idle.
+
+        `template` is empty before there is one. It may also be damaged, or another version's: UNKNOWN. NO is said only
+        for sure, with what is asked for and not offered as the reason; UNKNOWN has a VM launched to learn from, so it
+        is said only if a template would tell more. How many CPUs and how much memory a VM has is judged elsewhere.
+        """
+
+
+TEMPLATE_LIMIT = 100_000
+
+WANTS_LIMIT = 4_000
+"""Characters of `Demand.wants`; whoever has more to say leaves such jobs to be judged UNKNOWN."""
+
 METHODS = {"demand": 0, "workers": 0, "close": 1, "reopen": 1, "forget": 1, "check": 0}
 """The methods of a plugin, and how many arguments each is called with."""
+
+MATCHMAKING = {"template": 1, "judge": 2}
+"""Those that it may have, both or neither."""

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 
-from elastiq.model import Demand, Shape, Worker
+from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
+from elastiq.plugins import TEMPLATE_LIMIT, WANTS_LIMIT
 from elastiq.plugins.kit import LARGEST, ipv4, is_same, label
 from elastiq.text import excerpt
 
@@ -27,8 +28,12 @@ def demand_faults(answer: object) -> list[str]:
     if not isinstance(answer, tuple):
         return [f"it is a {type(answer).__name__}, not a tuple"]
     faults = [f"group {number}: {fault}" for number, group in enumerate(answer, 1) for fault in _group_faults(group)]
-    kinds = Counter((group.shape, group.vms_per_job) for group in answer if isinstance(group, Demand) and not faults)
-    return faults + [f"{shape} is in {times} groups" for (shape, _), times in kinds.items() if times > 1]
+    kinds = Counter(
+        (group.shape, group.vms_per_job, group.wants, group.takes_whole_vms)
+        for group in answer
+        if isinstance(group, Demand) and not faults
+    )
+    return faults + [f"{shape} is in {times} groups" for (shape, *_), times in kinds.items() if times > 1]
 
 
 def _group_faults(group: object) -> list[str]:
@@ -36,9 +41,14 @@ def _group_faults(group: object) -> list[str]:
         return [f"it is a {type(group).__name__}, not a Demand"]
     faults = _shape_faults("shape", group.shape)
     faults += [] if _is_count(group.jobs, 1) else [f"jobs is {group.jobs!r}, not a number from 1"]
+    faults += [] if isinstance(group.takes_whole_vms, bool) else ["takes_whole_vms is neither True nor False"]
     faults += [] if _is_count(group.vms_per_job, 1) else [f"vms_per_job is {group.vms_per_job!r}, not a number from 1"]
     if group.oldest_wait_seconds is not None and not _is_span(group.oldest_wait_seconds):
         faults.append(f"oldest_wait_seconds is {group.oldest_wait_seconds!r}, no time span")
+    if group.running is not None and not _is_count(group.running, 0):
+        faults.append(f"running is {group.running!r}, neither a number from 0 nor None")
+    if not isinstance(group.wants, str) or len(group.wants) > WANTS_LIMIT:
+        faults.append(f"wants is {excerpt(repr(group.wants))}, no text of at most {WANTS_LIMIT} characters")
     return faults
 
 
@@ -72,7 +82,7 @@ def _worker_faults(worker: object) -> list[str]:
         faults.append(f"address is {worker.address!r}, neither an IPv4 address nor None")
     faults += [
         f"{name} is {getattr(worker, name)!r}, neither True nor False"
-        for name in ("closed", "closed_by_other")
+        for name in ("closed", "closed_by_other", "hurt")
         if type(getattr(worker, name)) is not bool
     ]
     if not _is_count(worker.jobs, 0):
@@ -87,8 +97,9 @@ def _worker_contradictions(worker: Worker) -> list[str]:
     faults = []
     for field in fields(Shape):
         free, capacity = getattr(worker.free, field.name), getattr(worker.capacity, field.name)
-        # A capacity of 0 is not known, but a free GPU is one.
-        if free > capacity and (capacity or field.name in ("cpus", "gpus")):
+        if capacity == 0 and field.name.endswith("_mb"):
+            faults.append(f"capacity.{field.name} is 0, which no machine has: what is not known is None")
+        elif None not in (free, capacity) and free > capacity:
             faults.append(f"{free} {field.name} are free of {capacity}")
     if worker.jobs and worker.idle_seconds is not None:
         faults.append(f"it has {worker.jobs} jobs and has been idle for {worker.idle_seconds:.0f} s")
@@ -104,8 +115,12 @@ def _shape_faults(name: str, shape: object, least_cpus: int = 1) -> list[str]:
         f"{name}.{field.name} is {getattr(shape, field.name)!r}, not a number from {least}"
         for field in fields(Shape)
         for least in (least_cpus if field.name == "cpus" else 0,)
-        if not _is_count(getattr(shape, field.name), least)
+        if not (_is_count(getattr(shape, field.name), least) or _is_unknown(getattr(shape, field.name), field.name))
     ]
+
+
+def _is_unknown(value: object, name: str) -> bool:
+    return value is None and name != "cpus"
 
 
 def _is_count(value: object, least: int) -> bool:
@@ -114,6 +129,28 @@ def _is_count(value: object, least: int) -> bool:
 
 def _is_span(value: object) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and 0 <= value < LONGEST_IDLE_SECONDS  # type: ignore[arg-type, operator]
+
+
+def template_faults(answer: object) -> list[str]:
+    """Return in what an answer of `template` breaks the contract, whatever it is; nothing if it keeps it."""
+    if not isinstance(answer, str):
+        return [f"it is a {type(answer).__name__}, not a text"]
+    if len(answer) > TEMPLATE_LIMIT:
+        return [f"it has {len(answer)} characters, more than {TEMPLATE_LIMIT}"]
+    return [] if answer else ["it is empty, which means that there is none"]
+
+
+def judgement_faults(answer: object, asked: int) -> list[str]:
+    """Return in what an answer of `judge` to so many wants breaks the contract; nothing if it keeps it."""
+    if not isinstance(answer, tuple) or len(answer) != asked:
+        return [f"it is {excerpt(repr(answer))}, not a tuple of {asked}"]
+    faults = []
+    for number, one in enumerate(answer, 1):
+        if not isinstance(one, Judgement) or not isinstance(one.answer, Eligibility):
+            faults.append(f"judgement {number} is {excerpt(repr(one))}, not a Judgement")
+        elif not isinstance(one.reason, str) or bool(one.reason) == (one.answer is Eligibility.YES):
+            faults.append(f"judgement {number} is {one.answer.value} with the reason {excerpt(repr(one.reason))}")
+    return faults
 
 
 def later_faults(before: Sequence[Worker], after: Sequence[Worker], elapsed_seconds: float) -> list[str]:

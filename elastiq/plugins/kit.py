@@ -203,11 +203,12 @@ def size_mb(text: str, who: str, *, unit: str = "M", small_is_decimal: bool = Fa
 
 
 def total(shapes: Iterable[Shape]) -> Shape:
-    """Return the sum of `shapes`; nothing at all for none."""
-    cpus = memory_mb = disk_mb = gpus = 0
-    for shape in shapes:
-        cpus += shape.cpus
-        memory_mb += shape.memory_mb
-        disk_mb += shape.disk_mb
-        gpus += shape.gpus
-    return Shape(cpus, memory_mb, disk_mb, gpus)
+    """Return the sum of `shapes`, in which what is not known of any of them is not known; no CPU and nothing else for
+    none."""
+    known = tuple(shapes)
+
+    def whole(name: str) -> int | None:
+        values = [getattr(shape, name) for shape in known]
+        return None if None in values else sum(values)
+
+    return Shape(sum(shape.cpus for shape in known), whole("memory_mb"), whole("disk_mb"), whole("gpus"))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from elastiq import config
 from elastiq.config import Section, Settings
 from elastiq.errors import ConfigError
-from elastiq.plugins import METHODS, BatchSystem
+from elastiq.plugins import MATCHMAKING, METHODS, BatchSystem
 from elastiq.plugins.sections import SECTIONS
 from elastiq.text import excerpt
 
@@ -107,13 +107,17 @@ def _foreign(name: str, what: str, action: Callable[[], Any]) -> Any:
 def _problems(batch: object) -> list[str]:
     """Return what a plugin lacks of METHODS, in words."""
     problems = []
-    for method, count in METHODS.items():
+    has_any = any(hasattr(batch, method) for method in MATCHMAKING)
+    for method, count in {**METHODS, **(MATCHMAKING if has_any else {})}.items():
         found = getattr(batch, method, None)
         if not callable(found):
             problems.append(f"it has no method {method}")
         elif not _takes(found, count):
-            problems.append(f"its method {method} does not take {'one worker' if count else 'no argument'}")
+            problems.append(f"its method {method} does not take {_ARGUMENTS[count]}")
     return problems
+
+
+_ARGUMENTS = ("no argument", "one worker", "wants and a template")
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:

@@ -100,11 +100,11 @@ class SandboxBatch:
                 raise BatchError(f"{label(_identity(record))} was closed by hand and is left so")
 
     def _worker(self, record: WorkerRecord, jobs: list[Job]) -> Worker:
-        free_memory_mb = record.memory_mb - sum(job.memory_mb for job in jobs)
+        free_memory_mb = max(0, record.memory_mb - sum(job.memory_mb for job in jobs)) if record.memory_mb else None
         return replace(
             _identity(record),
-            capacity=Shape(record.cpus, record.memory_mb),
-            free=Shape(record.cpus - sum(job.cpus for job in jobs), max(0, free_memory_mb)),
+            capacity=Shape(record.cpus, record.memory_mb or None),
+            free=Shape(record.cpus - sum(job.cpus for job in jobs), free_memory_mb),
             jobs=len(jobs),
             idle_seconds=None if jobs else record.idle_seconds,
             closed=self._spool.closed_mark(record.key).exists(),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from elastiq.errors import BatchError
-from elastiq.model import Demand, InstanceState, Shape, Worker
+from elastiq.model import Demand, InstanceState, Judgement, Shape, Worker
 from elastiq.plugins import Closing
 from elastiq.sim.proof.gate import Answer, Gate
 from elastiq.sim.things import Ad, Vm
@@ -55,6 +55,12 @@ class SimBatch:
 
     def check(self) -> str:
         return "simulated"
+
+    def template(self, worker: Worker) -> str:
+        return f"like {worker.capacity.cpus}"
+
+    def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
+        return (Judgement(),) * len(wants)
 
     def _carelessly(self, act: Callable[[], Answer]) -> Answer:
         """Act as a plugin from outside may: with a defect that shows before the effect, or after it."""
@@ -131,7 +137,7 @@ class SimBatch:
             ad.instance_id,
             ad.address,
             ad.vm.capacity,
-            Shape(cpus, max(1, memory_mb)),
+            Shape(cpus, memory_mb),
             jobs,
             None if idle_since is None else now - idle_since,
             closed,

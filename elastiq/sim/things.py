@@ -171,7 +171,7 @@ class Vm:
         """The cloud accepts requests to terminate it, and forgets them."""
         self.jobs: dict[int, Job] = {}
         self.idle_since = created_at
-        self.free_cpus, self.free_memory_mb = capacity.cpus, capacity.memory_mb
+        self.free_cpus, self.free_memory_mb = capacity.cpus, capacity.memory_mb or 0
         self.seen = Seen(created_at)
 
     def give(self, cluster: str, pool: str) -> None:

@@ -48,7 +48,7 @@ class World:
     def capacity_of(self, type_: str) -> Shape:
         """Return what a VM of a type holds."""
         capacity = self.traits.capacity
-        return Shape(2 * capacity.cpus, 2 * capacity.memory_mb) if type_ == LARGE else capacity
+        return Shape(2 * capacity.cpus, 2 * (capacity.memory_mb or 0)) if type_ == LARGE else capacity
 
     def is_feasible(self, job: Job) -> bool:
         """Return whether a VM as they are launched now can run `job`."""
@@ -191,7 +191,7 @@ class World:
 
     @staticmethod
     def _fits(job: Job, vm: Vm) -> bool:
-        return job.shape.cpus <= vm.free_cpus and job.shape.memory_mb <= vm.free_memory_mb
+        return job.shape.cpus <= vm.free_cpus and (job.shape.memory_mb or 0) <= vm.free_memory_mb
 
     def start_on(self, vm: Vm, seconds: float) -> bool:
         """Submit a small job and start it on `vm` at once, if that can be."""
@@ -207,7 +207,7 @@ class World:
         job.tries += 1
         vm.jobs[job.number] = job
         vm.free_cpus -= job.shape.cpus
-        vm.free_memory_mb -= job.shape.memory_mb
+        vm.free_memory_mb -= job.shape.memory_mb or 0
         self.running[job.number] = job
         tries = job.tries
         self.engine.after(job.seconds, lambda: self._finish(job, vm, tries))
@@ -225,7 +225,7 @@ class World:
         if vm.jobs.pop(job.number, None) is None:
             return
         vm.free_cpus += job.shape.cpus
-        vm.free_memory_mb += job.shape.memory_mb
+        vm.free_memory_mb += job.shape.memory_mb or 0
         if not vm.jobs:
             vm.idle_since = self.engine.time
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from elastiq.memory import Breaker, Departed, Intent, Memory, VmRecord
+from elastiq.memory import Breaker, Departed, Intent, Memory, Template, VmRecord
 from elastiq.model import InstanceState, Shape
 from elastiq.state.database import Database, malformed
 from elastiq.state.records import LARGEST_NUMBER, from_dict, to_json
@@ -32,7 +32,8 @@ def read(database: sqlite3.Connection) -> Memory:
             vms={record.id: record for record in vms},
             intents=tuple(from_dict(Intent, launch, found=_ids, lookalikes=_ids) for launch in launches),
             breakers={name: from_dict(Breaker, value) for name, value in facts.get("breakers", {}).items()},
-            capacities={name: from_dict(Shape, value) for name, value in facts.get("capacities", {}).items()},
+            capacities={name: _capacity(value) for name, value in facts.get("capacities", {}).items()},
+            templates={name: from_dict(Template, value) for name, value in facts.get("templates", {}).items()},
             once_own=tuple(once_own),
             to_forget={name: from_dict(Departed, value) for name, value in facts.get("to_forget", {}).items()},
             tokens_shown=bool(facts.get("tokens_shown", False)),
@@ -46,7 +47,7 @@ def write(database: Database, memory: Memory, old: Memory, present_at: float | N
     gone = [id_ for id_ in old.vms if id_ not in memory.vms]
     facts = {
         name: getattr(memory, name)
-        for name in ("breakers", "capacities", "once_own", "to_forget", "tokens_shown")
+        for name in ("breakers", "capacities", "once_own", "templates", "to_forget", "tokens_shown")
         if getattr(memory, name) != getattr(old, name)
     }
     if not (changed or gone or facts or memory.intents != old.intents):
@@ -64,6 +65,12 @@ def write(database: Database, memory: Memory, old: Memory, present_at: float | N
             database.put(name, _plain(value))
         if present_at is not None:
             database.put("present_at", present_at)
+
+
+def _capacity(saved: Mapping[str, Any]) -> Shape:
+    """Return what a VM holds, as saved. Until 2.0 what was not known was 0."""
+    shape = from_dict(Shape, saved)
+    return replace(shape, memory_mb=shape.memory_mb or None, disk_mb=shape.disk_mb or None)
 
 
 def _plain(value: object) -> object:

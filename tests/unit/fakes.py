@@ -10,7 +10,7 @@ from elastiq.config import SECTIONS, Settings
 from elastiq.decisions import Decision, Outcome
 from elastiq.errors import BatchError, CloudError, CloudFault, PendingError
 from elastiq.memory import Memory
-from elastiq.model import Demand, Instance, InstanceState, Pool, Shape, Worker
+from elastiq.model import Demand, Instance, InstanceState, Judgement, Pool, Shape, Worker
 from elastiq.plugins import Closing
 
 
@@ -50,6 +50,8 @@ class FakeBatch:
         self.lingering_jobs: set[str] = set()
         """Instance ids of unlisted workers on which the scheduler believes jobs to run."""
         self.close_fails = False
+        self.judgements: dict[str, Judgement] = {}
+        """By what jobs want."""
         self.calls: list[tuple[str, str]] = []
 
     def demand(self) -> tuple[Demand, ...]:
@@ -88,6 +90,13 @@ class FakeBatch:
 
     def check(self) -> str:
         return "fake"
+
+    def template(self, worker: Worker) -> str:
+        return f"like {worker.name.partition('-')[0]}"
+
+    def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
+        self.calls.append(("judge", template))
+        return tuple(self.judgements.get(one, Judgement()) for one in wants)
 
     def join(self, instance_id: str, *, jobs: int = 0, idle_seconds: float | None = 0.0, cpus: int = 4) -> None:
         """Let the worker of a VM join, or change it."""

@@ -30,7 +30,7 @@ class Arrivals:
         total = 0.0
         for _ in range(engine.random.randint(1, 3)):
             cpus = engine.random.choice((1, 1, 1, 2, capacity.cpus))
-            memory_mb = engine.random.choice((0, 500, capacity.memory_mb // capacity.cpus * cpus))
+            memory_mb = engine.random.choice((0, 500, (capacity.memory_mb or 0) // capacity.cpus * cpus))
             shape = Shape(min(cpus, capacity.cpus), memory_mb)
             if engine.chance(0.04):
                 shape = Shape(capacity.cpus + 1, 0)
