@@ -36,8 +36,14 @@ from elastiq.plugins.sections import HTCondorOptions
 if TYPE_CHECKING:
     from elastiq.config import Settings
 
-NO_JOB_CHECK = '(PartitionableSlot =!= true || NumDynamicSlots =?= 0) && (State =?= "Unclaimed" || State =?= "Owner")'
-"""The startd evaluates it on each of its slots, and drains only if it is true on all of them."""
+NO_JOB_CHECK = (
+    "ifThenElse(DynamicSlot =?= true,"
+    ' State =?= "Unclaimed" && (SlotBrokenCode =!= undefined || SlotBrokenReason =!= undefined),'
+    ' (PartitionableSlot =!= true || NumDynamicSlots =?= 0{broken}) && (State =?= "Unclaimed" || State =?= "Owner"))'
+)
+"""The startd evaluates it on each of its slots, dynamic ones too, and drains only if it is true on all of them.
+
+`{broken}` allows partitionable slots as many broken dynamic slots as were seen there, and no more."""
 
 CHECK_FALSE = "error code 10003"
 """How condor_drain says that the startd found the check false, and changed nothing."""
@@ -100,7 +106,7 @@ class HTCondor:
         _leave_to_other(machines)
         if all(machine.worker.closed for machine in machines):
             return Closing.CLOSED
-        if not self._drain(_startd(machines), deadline):
+        if not self._drain(_startd(machines), _no_job_check(machines), deadline):
             return Closing.BUSY
         self._confirm_closed(worker, deadline)
         return Closing.CLOSED
@@ -220,9 +226,9 @@ class HTCondor:
                 return Closing.BUSY
         return Closing.CLOSED
 
-    def _drain(self, startd: str, deadline: Deadline) -> bool:
+    def _drain(self, startd: str, check: str, deadline: Deadline) -> bool:
         """Close one startd for good and return True; return False if it refused because of a job. Raise BatchError."""
-        request = ["condor_drain", "-graceful", "-exit-on-completion", "-check", NO_JOB_CHECK]
+        request = ["condor_drain", "-graceful", "-exit-on-completion", "-check", check]
         reason = ["-reason", f"{OWN_DRAIN}: idle"] if self._drain_takes_reason else []
         result = execute([*request, *reason, startd], deadline.remaining())
         if result.status == 0:
@@ -231,7 +237,7 @@ class HTCondor:
             return False
         if reason and REASON_UNKNOWN in result.error_output:
             self._drain_takes_reason = False
-            return self._drain(startd, deadline)
+            return self._drain(startd, check, deadline)
         raise BatchError(f"condor_drain failed with exit status {result.status}: {result.excerpt}")
 
     def _confirm_closed(self, worker: Worker, deadline: Deadline) -> None:
@@ -296,6 +302,12 @@ def _startd(machines: Sequence[Machine]) -> str:
     if len(startds) != 1:
         raise BatchError(f"{label(machines[0].worker)} advertises {len(startds)} startds; only one can be closed")
     return startds.pop()
+
+
+def _no_job_check(machines: Sequence[Machine]) -> str:
+    broken = [item for machine in machines for item in sorted(machine.broken.items())]
+    allowed = (f" || (Name =?= {_quoted(name)} && NumDynamicSlots =?= {count})" for name, count in broken)
+    return NO_JOB_CHECK.format(broken="".join(allowed))
 
 
 def _leave_to_other(machines: Sequence[Machine]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from elastiq.errors import BatchError
@@ -22,6 +22,8 @@ _SCHEDD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,254}")
 _SLOT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,299}")
 _SINFUL = re.compile(r"<(\[[0-9A-Fa-f:.]+\]|[^\s<>\[\]:?]+):\d+(\?[^\s<>]*)?>")
 _ADVERTISED = re.compile(r"[?&]addrs=([^&>]+)")
+_DYNAMIC = re.compile(r"(?<=\d)_\d+(?=@|$)")
+_LOST = ("BrokenSlotCpus", "BrokenSlotMemory", "BrokenSlotDisk", "BrokenSlotGPUs")
 _TOTAL = re.compile(r"Total for query: (\d+) jobs;")
 # Names of attributes know no case, and those that the worker's configuration adds come in the case written there.
 _ATTRIBUTES = {written: name for name in SLOT_ATTRIBUTES for written in (name, name.lower())}
@@ -40,6 +42,8 @@ class Machine:
 
     worker: Worker
     startds: tuple[str, ...] = ()
+    broken: Mapping[str, int] = field(default_factory=dict)
+    """How many broken dynamic slots without a job each of its partitionable slots has, by its name."""
 
 
 def parse_groups(text: str) -> tuple[tuple[int | None, ...], ...]:
@@ -96,14 +100,14 @@ def demand_of(rows: Iterable[Sequence[int | None]]) -> tuple[Demand, ...]:
     for count, cpus, memory_mb, disk_mb, gpus, hosts in rows:
         if count is None or count < 1:
             raise BatchError(f"HTCondor answered with a group of {count} jobs")
-        shape = Shape(_asked(cpus, 1), _asked(memory_mb, 0), _asked(disk_mb, 0), _asked(gpus, 0))
-        jobs[shape] += count * _asked(hosts, 1)
-    ordered = sorted(jobs.items(), key=lambda item: (-item[1], item[0].cpus, item[0].memory_mb, item[0].disk_mb))
+        shape = Shape(_asked(cpus, 1) or 1, _asked(memory_mb), _asked(disk_mb), _asked(gpus) or 0)
+        jobs[shape] += count * (_asked(hosts, 1) or 1)
+    ordered = sorted(jobs.items(), key=lambda item: (-item[1], str(item[0])))
     return tuple(Demand(shape, count) for shape, count in ordered)
 
 
-def _asked(value: int | None, least: int) -> int:
-    return value if value is not None and least <= value <= LARGEST else least
+def _asked(value: int | None, least: int = 0) -> int | None:
+    return value if value is not None and least <= value <= LARGEST else None
 
 
 def parse_total(text: str) -> int:
@@ -180,40 +184,69 @@ def _sinful(slot: Mapping[str, Any]) -> str:
 
 def _machine(name: str, address: str, slots: Sequence[Mapping[str, Any]]) -> Machine:
     ids = {str(slot["EC2InstanceId"]) for slot in slots if "EC2InstanceId" in slot}
-    jobs = sum(_jobs(slot) for slot in slots)
+    whole = [slot for slot in slots if slot.get("DynamicSlot") is not True]
+    broken = _broken_without_job(slots)
+    cut = [slot for slot in slots if slot.get("DynamicSlot") is True]
+    # A broken slot that a job still has is counted by its partitionable slot.
+    jobs = sum(_jobs(slot, broken) for slot in whole) if whole else len(cut)
     closed = all(slot.get("Draining") is True or slot.get("State") == "Drained" for slot in slots)
     idle_seconds = None if jobs else _least([_idle_seconds(slot) for slot in slots])
     worker = Worker(
         name=name,
         instance_id=instance_id(ids.pop()) if len(ids) == 1 else None,
         address=address or None,
-        capacity=total([_shape(slot, "TotalSlot") for slot in slots]),
-        free=total([_shape(slot, "") for slot in slots if _takes_jobs(slot)]),
+        capacity=_less(total([_capacity(slot) for slot in whole]), total([_shape(slot, "TotalSlot") for slot in cut])),
+        free=total([_shape(slot, "") for slot in whole if _takes_jobs(slot)]),
         jobs=jobs,
         idle_seconds=idle_seconds,
         closed=closed,
         closed_by_other=closed and any(_drained_by_other(slot) for slot in slots),
+        hurt=any(_is_hurt(slot) for slot in slots),
     )
     startds: dict[str, str] = {}
-    for slot in slots:
+    for slot in whole:
         slot_name = slot.get("Name")
         if isinstance(slot_name, str) and _SLOT_NAME.fullmatch(slot_name):
             startd = _sinful(slot)
             startds[startd] = min(slot_name, startds.get(startd, slot_name))
-    return Machine(worker, tuple(sorted(startds.values())))
+    return Machine(worker, tuple(sorted(startds.values())), dict(broken))
 
 
-def _jobs(slot: Mapping[str, Any]) -> int:
+def _jobs(slot: Mapping[str, Any], broken: Mapping[str, int]) -> int:
     own = int(slot.get("State") not in _FREE_STATES)
     if slot.get("PartitionableSlot") is not True:
         return own
     # It stays Unclaimed/Idle while jobs run in the dynamic slots cut from it.
     dynamic = slot.get("NumDynamicSlots")
-    return own + (dynamic if type(dynamic) is int and 0 <= dynamic < LARGEST else 1)
+    empty = broken.get(str(slot.get("Name")), 0)
+    return own + (dynamic - empty if type(dynamic) is int and empty <= dynamic < LARGEST else 1)
+
+
+def _broken_without_job(slots: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    """Return how many dynamic slots of each partitionable slot, by its name, HTCondor says to be broken and to have no
+    job. They are so for good: until the startd is started again, whose slots are others then."""
+    started = {str(slot.get("Name")): slot.get("DaemonStartTime") for slot in slots}
+    found: Counter[str] = Counter()
+    for slot in slots:
+        parent = _DYNAMIC.sub("", str(slot.get("Name")), count=1)
+        is_current = started.get(parent) is not None and slot.get("DaemonStartTime") == started[parent]
+        is_empty = slot.get("State") in ("Unclaimed", "Drained")
+        if slot.get("DynamicSlot") is True and _is_broken(slot) and is_empty and is_current:
+            found[parent] += 1
+    return found
+
+
+def _is_broken(slot: Mapping[str, Any]) -> bool:
+    return slot.get("SlotBrokenCode") is not None or bool(slot.get("SlotBrokenReason"))
+
+
+def _is_hurt(slot: Mapping[str, Any]) -> bool:
+    """Return whether the slot is broken, or has lost something to a broken one that is gone, or a GPU."""
+    return _is_broken(slot) or bool(slot.get("OfflineGPUs")) or any(slot.get(name) for name in _LOST)
 
 
 def _takes_jobs(slot: Mapping[str, Any]) -> bool:
-    return slot.get("State") in ("Unclaimed", "Drained")
+    return slot.get("State") in ("Unclaimed", "Drained") and not _is_broken(slot)
 
 
 def _drained_by_other(slot: Mapping[str, Any]) -> bool:
@@ -250,11 +283,31 @@ def _least(values: Sequence[float | None]) -> float | None:
     return min(known) if len(known) == len(values) else None
 
 
-def _shape(slot: Mapping[str, Any], prefix: str) -> Shape:
-    def number(name: str) -> int:
-        return int(amount(slot.get(prefix + name, slot.get(name))) or 0)
+def _capacity(slot: Mapping[str, Any]) -> Shape:
+    return Shape(0, 0, 0, 0) if _is_broken(slot) else _shape(slot, "TotalSlot")
 
-    return Shape(number("Cpus"), number("Memory"), number("Disk") // 1024, number("GPUs"))
+
+def _shape(slot: Mapping[str, Any], prefix: str) -> Shape:
+    """Return what the slot says of itself. Only what is there can be 0; without any word of GPUs there are none."""
+
+    def number(name: str) -> int | None:
+        known = amount(slot.get(prefix + name, slot.get(name, 0 if name == "GPUs" else None)))
+        return None if known is None else int(known)
+
+    disk_kb = number("Disk")
+    return Shape(number("Cpus") or 0, number("Memory"), None if disk_kb is None else disk_kb // 1024, number("GPUs"))
+
+
+def _less(whole: Shape, lost: Shape) -> Shape:
+    def rest(there_was: int | None, is_lost: int | None) -> int | None:
+        return None if there_was is None else max(0, there_was - (is_lost or 0))
+
+    return Shape(
+        max(0, whole.cpus - lost.cpus),
+        rest(whole.memory_mb, lost.memory_mb),
+        rest(whole.disk_mb, lost.disk_mb),
+        rest(whole.gpus, lost.gpus),
+    )
 
 
 def _without_doubtful_ids(machines: Sequence[Machine]) -> tuple[Machine, ...]:

@@ -36,13 +36,15 @@ an error of whatever is no number, so that nobody's text gets into the answer.""
 JOB_ATTRIBUTES = ("JobStatus", "RequestCpus", "RequestMemory", "RequestDisk", "RequestGPUs", "MinHosts")
 """The schedd groups by these, and adds what their expressions refer to. Without JobStatus it returns no group."""
 
-SLOT_CONSTRAINT = "DynamicSlot =!= true"
-"""Dynamic slots are counted by NumDynamicSlots of the partitionable slot that they were cut from."""
+SLOT_CONSTRAINT = "(DynamicSlot =!= true || SlotBrokenCode =!= undefined || SlotBrokenReason =!= undefined)"
+"""Dynamic slots are counted by NumDynamicSlots of the partitionable slot that they were cut from. Broken ones are asked
+for: from 24.1 on they may stay when their job is gone (CONTINUE_TO_ADVERTISE_BROKEN_DYNAMIC_SLOTS), and are counted."""
 
 SLOT_ATTRIBUTES = (
     "Machine",
     "Name",
     "PartitionableSlot",
+    "DynamicSlot",
     "State",
     "Draining",
     "DrainReason",
@@ -56,6 +58,13 @@ SLOT_ATTRIBUTES = (
     "TotalSlotMemory",
     "TotalSlotDisk",
     "TotalSlotGPUs",
+    "SlotBrokenCode",
+    "SlotBrokenReason",
+    "BrokenSlotCpus",
+    "BrokenSlotMemory",
+    "BrokenSlotDisk",
+    "BrokenSlotGPUs",
+    "OfflineGPUs",
     "EC2InstanceId",
     "EC2PrivateIp",
     "MyAddress",

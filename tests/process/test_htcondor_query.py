@@ -70,7 +70,7 @@ class TestBindings:
 
     def test_demand_of_all_schedds(self, bound: Callable[..., HTCondor]) -> None:
         plugin = bound("a b")
-        assert plugin.demand() == (Demand(Shape(2, 0, 0, 0), 6),)
+        assert plugin.demand() == (Demand(Shape(2), 6),)
         assert plugin._known_schedds == {"a", "b"}
 
     def test_workers(self, bound: Callable[..., HTCondor]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,7 +136,7 @@ class TestClose:
         pool.answers(SCHEDDS, DRAIN_SENT, ("condor_status", [slots(slot()), slots(slot()), NO_SLOT]))
         assert plugin.close(NODE) is Closing.CLOSED
         (asked,) = pool.asked("condor_drain")
-        assert asked[asked.index("-check") + 1] == NO_JOB_CHECK
+        assert asked[asked.index("-check") + 1] == NO_JOB_CHECK.format(broken="")
         assert {"-graceful", "-exit-on-completion"} < set(asked)
         assert asked[asked.index("-reason") + 1].startswith(OWN_DRAIN)
         assert asked[-1] == STARTD
@@ -155,6 +156,15 @@ class TestClose:
         )
         assert plugin.close(NODE) is Closing.BUSY
         assert len(pool.asked("condor_drain")) == 1
+
+    def test_broken_slots_that_were_seen_are_allowed_and_no_more(self, pool: Pool, plugin: HTCondor) -> None:
+        lost = slot(Name="slot1_1@node1.pool.test", DynamicSlot=True, SlotBrokenCode=1)
+        seen = slots(partitionable(NumDynamicSlots=1), lost)
+        pool.answers(SCHEDDS, DRAIN_SENT, ("condor_status", [seen, NO_SLOT]))
+        assert plugin.close(NODE) is Closing.CLOSED
+        (asked,) = pool.asked("condor_drain")
+        allowed = ' || (Name =?= "slot1@node1.pool.test" && NumDynamicSlots =?= 1)'
+        assert asked[asked.index("-check") + 1] == NO_JOB_CHECK.format(broken=allowed)
 
     def test_missing_right(self, pool: Pool, plugin: HTCondor) -> None:
         pool.answers(("condor_drain", [(1, "", recorded("drain-denied.txt"))]), ("condor_status", [slots(slot())]))
@@ -189,7 +199,10 @@ class TestClose:
         assert [plugin.close(NODE), plugin.close(NODE)] == [Closing.CLOSED] * 2
         asked = pool.asked("condor_drain")
         assert ["-reason" in words for words in asked] == [True, False, False]
-        assert all(words[words.index("-check") + 1] == NO_JOB_CHECK and words[-1] == STARTD for words in asked)
+        assert all(
+            words[words.index("-check") + 1] == NO_JOB_CHECK.format(broken="") and words[-1] == STARTD
+            for words in asked
+        )
 
     def test_worker_without_a_name_of_its_startd(self, pool: Pool, plugin: HTCondor) -> None:
         pool.answers(("condor_status", [slots(slot(Name=None))]))
@@ -264,6 +277,40 @@ class TestClose:
     def test_names_that_no_string_can_carry(self, pool: Pool, plugin: HTCondor) -> None:
         with pytest.raises(BatchError, match="cannot be the name"):
             plugin.close(Worker("a\nb"))
+
+
+class TestCheckOfTheStartd:
+    """What the startd makes of the check on each kind of slot, by HTCondor's own evaluation."""
+
+    ALLOWED = ' || (Name =?= "slot1@node1.pool.test" && NumDynamicSlots =?= 1)'
+
+    @pytest.mark.parametrize(
+        ("ad", "is_true"),
+        [
+            (slot(), True),
+            (slot(State="Owner"), True),
+            (slot(State="Claimed"), False),
+            (slot(State="Preempting"), False),
+            (slot(State="Claimed", SlotBrokenCode=1), False),
+            (slot(State=None), False),
+            (partitionable(), True),
+            (partitionable(NumDynamicSlots=None), False),
+            (partitionable(NumDynamicSlots=1), True),
+            (partitionable(NumDynamicSlots=2), False),
+            (partitionable(NumDynamicSlots=1, Name="slot2@node1.pool.test"), False),
+            (partitionable(State="Claimed"), False),
+            (slot(DynamicSlot=True), False),
+            (slot(DynamicSlot=True, SlotBrokenCode=1), True),
+            (slot(DynamicSlot=True, SlotBrokenReason="unclean"), True),
+            (slot(DynamicSlot=True, SlotBrokenCode=1, State="Claimed"), False),
+            (slot(DynamicSlot=True, SlotBrokenCode=1, State="Owner"), False),
+        ],
+        ids=str,
+    )
+    def test_each_kind(self, ad: dict[str, Any], is_true: bool) -> None:
+        classad2 = pytest.importorskip("classad2", reason="HTCondor's Python bindings are not installed")
+        check = classad2.ExprTree(NO_JOB_CHECK.format(broken=self.ALLOWED))
+        assert check.eval(classad2.ClassAd(ad)) is is_true
 
 
 class TestReopen:

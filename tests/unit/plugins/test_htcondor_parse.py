@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +115,13 @@ class TestMachines:
         worker = worker_of(slot(State=state))
         assert worker.jobs == 1
         assert worker.idle_seconds is None
-        assert worker.free == Shape(0)
+        assert worker.free == Shape(0, 0, 0, 0)
 
     def test_owner_has_no_job_but_takes_none_either(self) -> None:
         worker = worker_of(slot(State="Owner"))
         assert worker.jobs == 0
         assert worker.idle_seconds == 100
-        assert worker.free == Shape(0)
+        assert worker.free == Shape(0, 0, 0, 0)
 
     def test_idle_time_is_that_of_the_slot_that_was_last_busy(self) -> None:
         slots = [slot(Name=f"slot{n}@node1", EnteredCurrentState=9_000 + n) for n in (1, 999, 2)]
@@ -141,6 +142,38 @@ class TestMachines:
         assert worker.capacity == Shape(8, 16000, 20, 1)
         assert worker.free == Shape(4, 8000, 10, 0)
         assert worker.jobs == 1
+
+    @pytest.mark.parametrize(
+        ("attributes", "free"),
+        [
+            ({"Memory": 0}, Shape(4, 0, 10, 0)),
+            ({"Memory": None}, Shape(4, None, 10, 0)),
+            ({"Memory": "/Expr(x)/"}, Shape(4, None, 10, 0)),
+            ({"Memory": -1}, Shape(4, None, 10, 0)),
+            ({"Memory": True}, Shape(4, None, 10, 0)),
+            ({"Disk": 0}, Shape(4, 8000, 0, 0)),
+            ({"Disk": 1023}, Shape(4, 8000, 0, 0)),
+            ({"Disk": None}, Shape(4, 8000, None, 0)),
+            ({"GPUs": None}, Shape(4, 8000, 10, 0)),
+            ({"GPUs": "many"}, Shape(4, 8000, 10, None)),
+            ({"Cpus": 0}, Shape(0, 8000, 10, 0)),
+            ({"Cpus": None}, Shape(0, 8000, 10, 0)),
+        ],
+    )
+    def test_what_is_left_none_or_not_known(self, attributes: dict[str, Any], free: Shape) -> None:
+        worker = worker_of(slot(**attributes))
+        assert worker.free == free
+        assert worker.capacity == Shape(4, 8000, 10, 0)
+
+    @pytest.mark.parametrize("memory_mb", [0, None])
+    def test_what_a_slot_has_in_all_none_or_not_known(self, memory_mb: int | None) -> None:
+        totals = {"TotalSlotMemory": memory_mb, "TotalSlotGPUs": None}
+        assert worker_of(slot(**totals, Memory=None)).capacity == Shape(4, memory_mb, 10, 0)
+        assert worker_of(slot(TotalSlotMemory=None, Memory=7)).capacity.memory_mb == 7
+
+    def test_what_one_slot_does_not_tell_is_not_known_of_all(self) -> None:
+        worker = worker_of(slot(), slot(Name="slot2@node1", Memory=None))
+        assert worker.free == Shape(8, None, 20, 0)
 
     def test_half_drained_is_not_closed(self) -> None:
         assert not worker_of(slot(State="Drained"), slot(Name="slot2@node1")).closed
@@ -229,11 +262,92 @@ class TestMachines:
                 parse_machines(text[:end])
 
 
+def broken(**changes: Any) -> dict[str, Any]:
+    """A dynamic slot that was not cleaned up after its job, as 24.x keeps it: what it had is nobody's any more."""
+    cut = {"Name": "slot1_3@node1.pool.test", "DynamicSlot": True, "Cpus": 0, "Memory": 0, "Disk": 1024}
+    totals = {"TotalSlotCpus": 1, "TotalSlotMemory": 2000, "TotalSlotDisk": 1024}
+    said = {"SlotBrokenCode": 1, "SlotBrokenReason": "Could not clean up after job", "EnteredCurrentState": 9_800}
+    return slot(**{**cut, **totals, **said, **changes})
+
+
+class TestBrokenSlots:
+    def test_without_its_job_it_is_no_job(self) -> None:
+        worker = worker_of(partitionable(NumDynamicSlots=1, Cpus=3), broken())
+        assert (worker.jobs, worker.idle_seconds, worker.hurt, worker.closed) == (0, 200, True, False)
+        assert worker.capacity == Shape(3, 6000, 9, 0)
+        assert worker.free.cpus == 3
+
+    def test_beside_jobs(self) -> None:
+        worker = worker_of(partitionable(NumDynamicSlots=3), broken(), broken(Name="slot1_4@node1.pool.test"))
+        assert (worker.jobs, worker.idle_seconds) == (1, None)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"State": "Claimed"},
+            {"State": "Preempting"},
+            {"State": None},
+            {"SlotBrokenCode": None, "SlotBrokenReason": None},
+            {"DaemonStartTime": 4_000},
+            {"DaemonStartTime": None},
+            {"Name": "slot2_3@node1.pool.test"},
+            {"Name": "slot1_3@node2.pool.test"},
+        ],
+        ids=str,
+    )
+    def test_in_doubt_a_job_is_there(self, changes: dict[str, Any]) -> None:
+        worker = worker_of(partitionable(NumDynamicSlots=1), broken(**changes))
+        assert (worker.jobs, worker.idle_seconds) == (1, None)
+
+    def test_that_its_partitionable_slot_does_not_count_is_doubt_too(self) -> None:
+        assert worker_of(partitionable(NumDynamicSlots=0), broken()).jobs == 1
+
+    def test_alone_it_is_a_job(self) -> None:
+        worker = worker_of(broken())
+        assert (worker.jobs, worker.capacity.cpus, worker.free.cpus) == (1, 0, 0)
+
+    def test_closed(self) -> None:
+        ads = (partitionable(NumDynamicSlots=1, Draining=True), broken(Draining=True, State="Drained"))
+        assert (worker_of(*ads).jobs, worker_of(*ads).closed) == (0, True)
+
+    def test_of_each_partitionable_slot(self) -> None:
+        second = "slot2@node1.pool.test"
+        ads = [partitionable(NumDynamicSlots=1), partitionable(Name=second, NumDynamicSlots=1), broken()]
+        (machine,) = parse_machines(json.dumps(ads))
+        assert machine.worker.jobs == 1
+        assert machine.broken == {"slot1@node1.pool.test": 1}
+
+    def test_static_slot_has_nothing_for_jobs(self) -> None:
+        hurt = slot(Name="slot2@node1", Cpus=0, SlotBrokenCode=3, SlotBrokenReason="Could not terminate all")
+        worker = worker_of(slot(), hurt)
+        assert (worker.jobs, worker.hurt) == (0, True)
+        assert worker.capacity == worker.free == Shape(4, 8000, 10, 0)
+
+    @pytest.mark.parametrize(
+        ("attributes", "hurt"),
+        [
+            ({}, False),
+            ({"BrokenSlotCpus": 0}, False),
+            ({"BrokenSlotCpus": 1}, True),
+            ({"BrokenSlotMemory": 100}, True),
+            ({"BrokenSlotDisk": 1.5}, True),
+            ({"BrokenSlotGPUs": 1}, True),
+            ({"OfflineGPUs": ""}, False),
+            ({"OfflineGPUs": "GPU-1"}, True),
+            ({"SlotBrokenReason": ""}, False),
+            ({"SlotBrokenReason": "no"}, True),
+        ],
+        ids=str,
+    )
+    def test_what_was_lost_for_good(self, attributes: dict[str, Any], hurt: bool) -> None:
+        assert worker_of(partitionable(**attributes)).hurt is hurt
+
+
 class TestDemand:
     def test_recorded(self) -> None:
         assert demand_of(parse_groups(recorded("waiting-groups.txt"))) == (
             Demand(Shape(1, 1, 1, 0), 12),
-            Demand(Shape(1, 0, 0, 0), 2),
+            Demand(Shape(1), 2),
             Demand(Shape(2, 3000, 4883, 0), 2),
             Demand(Shape(3, 100, 4883, 1), 2),
             Demand(Shape(3, 100, 4883, 0), 1),
@@ -246,10 +360,11 @@ class TestDemand:
 
     def test_what_a_job_does_not_say_or_says_wrongly(self) -> None:
         rows = parse_groups("3 undefined error -9223372036854775808 -1 0\n")
-        assert demand_of(rows) == (Demand(Shape(1, 0, 0, 0), 3),)
+        assert demand_of(rows) == (Demand(Shape(1), 3),)
+        assert demand_of(parse_groups("3 0 0 0 0 0\n")) == (Demand(Shape(1, 0, 0, 0), 3),)
 
     def test_parallel_job_counts_for_every_slot_that_it_needs(self) -> None:
-        assert demand_of([(2, 1, 0, 0, 0, 4), (1, 1, 0, 0, 0, 1)]) == (Demand(Shape(1), 9),)
+        assert demand_of([(2, 1, 0, 0, 0, 4), (1, 1, 0, 0, 0, 1)]) == (Demand(Shape(1, 0, 0, 0), 9),)
 
     @pytest.mark.parametrize(
         "text",
@@ -357,7 +472,8 @@ def test_every_answer_is_an_error_or_valid(answer: Any) -> None:
         worker = machine.worker
         assert worker.name
         assert worker.jobs >= 0
-        assert min(worker.capacity.cpus, worker.capacity.memory_mb, worker.free.cpus, worker.free.disk_mb) >= 0
+        for shape in (worker.capacity, worker.free):
+            assert min(number for number in astuple(shape) if number is not None) >= 0
         assert worker.idle_seconds is None or (worker.idle_seconds >= 0 and worker.jobs == 0)
 
 
