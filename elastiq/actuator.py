@@ -13,6 +13,7 @@ from elastiq.decisions import Decision, End, Kind, Outcome, Plan, Reason, Token
 from elastiq.errors import BatchError, CloudError, CloudFault, PendingError, StateError
 from elastiq.memory import Intent, Memory, VmRecord
 from elastiq.model import Instance, Policy, Worker
+from elastiq.planning.intents import usual_seconds
 from elastiq.planning.learning import learn
 from elastiq.plugins import Closing
 from elastiq.ports import Ports
@@ -174,6 +175,7 @@ class Actuator:
     def _launch(self, decision: Decision) -> None:
         now, type_ = self._ports.clock.now(), self._pools[decision.pool].instance_type
         intent = Intent(self._new_token(), decision.pool, decision.count, now, type_, self._policy.image_id)
+        intent = replace(intent, usual_seconds=usual_seconds(self.memory, intent.count))
         if self._save(replace(self.memory, intents=(*self.memory.intents, intent))):
             self._note([self.launch(decision, intent.token)])
         else:

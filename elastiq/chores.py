@@ -137,7 +137,7 @@ class Chores:
                 continue
             left = {key: other for key, other in memory.to_forget.items() if key != id_}
             if not _has_successor(id_, gone, memory, reading) and now - gone.gone_at <= FORGET_FOR_SECONDS:
-                if id_ in memory.once_own and not _is_out_of_sight(gone, reading, pass_began_at):
+                if id_ in memory.once_own and not _is_out_of_sight(id_, gone, reading, pass_began_at):
                     continue
                 pause = patience.pause_seconds(patience.RETRY_SECONDS, gone.tries)
                 again = replace(gone, tries=gone.tries + 1, retry_at=now + pause)
@@ -175,7 +175,7 @@ def _has_successor(id_: str, gone: Departed, memory: Memory, reading: Reading) -
     """Return whether a VM has the address or the worker's name of one that is gone, or is it, back again."""
     own = memory.vms.values()
     addresses = {record.address for record in own} | {one.address for one in _alive(reading) if one.id != id_}
-    names = {record.worker_name for record in own}
+    names = {record.worker_name for record in own if record.worker_name}
     return id_ in memory.vms or gone.worker_name in names or (gone.address is not None and gone.address in addresses)
 
 
@@ -184,7 +184,8 @@ def _shows_successors(memory: Memory, reading: Reading) -> bool:
     return reading.instances is not None and all(record.address for record in memory.vms.values())
 
 
-def _is_out_of_sight(gone: Departed, reading: Reading, since: float) -> bool:
+def _is_out_of_sight(id_: str, gone: Departed, reading: Reading, since: float) -> bool:
     if reading.workers is None or reading.workers_at < since:
         return False
-    return all(worker.name != gone.worker_name for worker in reading.workers)
+    shown = (worker.name == gone.worker_name or worker.instance_id == id_ for worker in reading.workers)
+    return not any(shown)

@@ -136,6 +136,7 @@ class Departed:
     """The worker of a VM that is gone without elastiq's doing: the batch system may still send jobs there."""
 
     worker_name: str
+    """Empty if elastiq never saw it."""
     address: str | None = None
     gone_at: float = 0.0
     tries: int = 0
@@ -164,6 +165,8 @@ class Intent:
     """VMs that may be of it, where the cloud shows neither token nor tag. They count, and nothing is done to them."""
     found: tuple[str, ...] = ()
     """VMs of it that have turned up, whatever became of them since."""
+    usual_seconds: float = 0.0
+    """How long the cloud took at most, before it was asked for, to answer launches of as many VMs; 0: not known."""
     in_hand: bool = False
     """True while its answer is still to come to this process. Not kept across restarts."""
 
@@ -176,6 +179,15 @@ class Intent:
     def needs_people(self) -> bool:
         """True once all that may be of it are lookalikes: nobody but people can tell whose they are."""
         return bool(self.lookalikes)
+
+
+@dataclass(frozen=True)
+class LaunchTook:
+    """How long the cloud took to answer a launch."""
+
+    vms: int
+    """How many it launched."""
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -213,6 +225,8 @@ class Memory:
     """Since when more jobs wait than the threshold allows. Not kept across restarts."""
     vms: Mapping[str, VmRecord] = field(default_factory=dict)
     intents: tuple[Intent, ...] = ()
+    launches_took: tuple[LaunchTook, ...] = ()
+    """Of the last launches that were answered, newest last."""
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
     capacities: Mapping[str, Shape] = field(default_factory=dict)
     """What a VM of each pool holds, by `Pool.capacity_key`, learnt from its workers or from the instance type."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from elastiq.memory import Intent, Memory
+from elastiq.memory import Intent, LaunchTook, Memory
 from elastiq.model import Instance, Policy, Pool
 from elastiq.planning import patience
 
@@ -56,7 +56,20 @@ def track_intents(
 
 
 def settle_seconds(intent: Intent) -> float:
-    return patience.SETTLE_SECONDS + patience.SETTLE_SECONDS_PER_VM * intent.count
+    """Return for how long VMs of a launch may still turn up."""
+    by_count = patience.SETTLE_SECONDS + patience.SETTLE_SECONDS_PER_VM * intent.count
+    return max(by_count, min(patience.SETTLE_USUAL * intent.usual_seconds, patience.LONGEST_SETTLE_SECONDS))
+
+
+def usual_seconds(memory: Memory, count: int) -> float:
+    """Return how long the cloud has lately taken at most to launch `count` VMs; 0 if nothing is known."""
+    return max((took.seconds * max(1.0, count / took.vms) for took in memory.launches_took), default=0.0)
+
+
+def with_answer(memory: Memory, vms: int, seconds: float) -> Memory:
+    """Return `memory` with how long the cloud took to launch `vms` VMs."""
+    took = LaunchTook(vms, max(0.0, seconds))
+    return replace(memory, launches_took=(*memory.launches_took, took)[-patience.LAUNCHES_REMEMBERED :])
 
 
 def given_up_at(intent: Intent) -> float:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from elastiq.decisions import End, Kind, Outcome
+from elastiq.decisions import End, Kind, Outcome, Token
 from elastiq.memory import Breaker, Memory, VmRecord
 from elastiq.planning import patience
 from elastiq.planning.breaker import boot_failed, launch_refused
+from elastiq.planning.intents import with_answer
 
 
 def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
@@ -55,6 +56,8 @@ def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
         new = [id_ for id_ in outcome.instance_ids if asked and id_ not in memory.vms and id_ not in asked.found]
         made = {id_: VmRecord(id_, pool, outcome.token, launched_at=now, type=type_) for id_ in new}
         memory = replace(memory, vms={**memory.vms, **made})
+        if asked and outcome.instance_ids and outcome.decision.reason.token is not Token.ASKED_AGAIN:
+            memory = with_answer(memory, len(outcome.instance_ids), now - asked.requested_at)
     elif outcome.end is End.FAILED:
         breaker = launch_refused(breaker, now, outcome.detail)
     intents = tuple(intent for intent in memory.intents if intent is not asked)

@@ -13,6 +13,15 @@ SETTLE_SECONDS = 120.0
 SETTLE_SECONDS_PER_VM = 5.0
 """After an unclear answer to a launch, VMs may still turn up for so long (OpenStack makes about one in 2 s)."""
 
+SETTLE_USUAL = 3.0
+"""But for so many times as long as the cloud took to answer a launch of as many VMs before, if that is longer..."""
+
+LONGEST_SETTLE_SECONDS = 900.0
+"""...yet not for longer than this: what took hours may have been an outage."""
+
+LAUNCHES_REMEMBERED = 20
+"""How long the cloud takes is known from so many of its last answers."""
+
 UNSEEN_SECONDS = 300.0
 """VMs of such a launch must be left out by listings over so long a time: one listing may be wrong."""
 

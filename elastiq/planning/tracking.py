@@ -68,7 +68,7 @@ def _track_instances(
     once_own = (*once_own, *(record.id for record in vanished), *given_up)[-ONCE_OWN_KEPT:]
     departed = [record for record in ended if record.terminated_at is None] + vanished
     by_itself = [record for record in departed if not record.doomed or record.missing_since is not None]
-    gone = {record.id: Departed(record.worker_name, record.address, now) for record in by_itself if record.worker_name}
+    gone = {record.id: Departed(record.worker_name, _left_at(record, observation), now) for record in by_itself}
     memory = replace(memory, vms=vms, breakers=breakers, intents=intents, once_own=once_own, tokens_shown=tokens_shown)
     if gone:
         memory = replace(memory, to_forget={**memory.to_forget, **gone})
@@ -134,6 +134,20 @@ def _track_unlisted(
     for record in vanished:
         del vms[record.id]
     return vanished
+
+
+def _left_at(record: VmRecord, observation: Observation) -> str | None:
+    """Return the address by which the batch system may be told that a VM is gone; None if it may be another's.
+
+    A VM that dies at once may have become a worker that elastiq never saw.
+    """
+    if record.worker_name or not record.address:
+        return record.address
+    if observation.workers is None:
+        return None
+    there = [worker for worker in observation.workers if worker.address == record.address]
+    own = match_workers(there, [record], observation.now - observation.workers_age_seconds).workers
+    return record.address if len(own) == len(there) else None
 
 
 def _in_sight(record: VmRecord, shown: Mapping[str, Worker] | None, listed_at: float) -> bool:

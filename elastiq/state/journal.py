@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
-from elastiq.memory import Breaker, Departed, Intent, Memory, Template, VmRecord
+from elastiq.memory import Breaker, Departed, Intent, LaunchTook, Memory, Template, VmRecord
 from elastiq.model import InstanceState, Shape
 from elastiq.state.database import Database, malformed
 from elastiq.state.records import LARGEST_NUMBER, from_dict, to_json
@@ -31,6 +31,7 @@ def read(database: sqlite3.Connection) -> Memory:
         return Memory(
             vms={record.id: record for record in vms},
             intents=tuple(from_dict(Intent, launch, found=_ids, lookalikes=_ids) for launch in launches),
+            launches_took=tuple(_took(value) for value in facts.get("launches_took", ())),
             breakers={name: from_dict(Breaker, value) for name, value in facts.get("breakers", {}).items()},
             capacities={name: _capacity(value) for name, value in facts.get("capacities", {}).items()},
             templates={name: from_dict(Template, value) for name, value in facts.get("templates", {}).items()},
@@ -47,7 +48,7 @@ def write(database: Database, memory: Memory, old: Memory, present_at: float | N
     gone = [id_ for id_ in old.vms if id_ not in memory.vms]
     facts = {
         name: getattr(memory, name)
-        for name in ("breakers", "capacities", "once_own", "templates", "to_forget", "tokens_shown")
+        for name in ("breakers", "capacities", "launches_took", "once_own", "templates", "to_forget", "tokens_shown")
         if getattr(memory, name) != getattr(old, name)
     }
     if not (changed or gone or facts or memory.intents != old.intents):
@@ -73,9 +74,19 @@ def _capacity(saved: Mapping[str, Any]) -> Shape:
     return replace(shape, memory_mb=shape.memory_mb or None, disk_mb=shape.disk_mb or None)
 
 
+def _took(saved: Mapping[str, Any]) -> LaunchTook:
+    """Return how long a launch took, as saved. Raise TypeError or ValueError if it cannot be that."""
+    took = from_dict(LaunchTook, saved)
+    if took.vms < 1 or took.seconds < 0:
+        raise ValueError("a launch took no time that can be")
+    return took
+
+
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {name: asdict(item) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return [asdict(item) if is_dataclass(item) and not isinstance(item, type) else item for item in value]
     return value
 
 

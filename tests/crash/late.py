@@ -35,6 +35,7 @@ _SCALED = {
     patience: (
         "SETTLE_SECONDS",
         "SETTLE_SECONDS_PER_VM",
+        "LONGEST_SETTLE_SECONDS",
         "UNSEEN_SECONDS",
         "MISSING_GRACE_SECONDS",
         "CLOSE_AGAIN_SECONDS",

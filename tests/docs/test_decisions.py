@@ -144,8 +144,11 @@ def test_constants_that_the_page_names() -> None:
         patience.MISSING_GRACE_SECONDS,
         patience.SETTLE_SECONDS,
         patience.SETTLE_SECONDS_PER_VM,
+        patience.SETTLE_USUAL,
+        patience.LAUNCHES_REMEMBERED,
+        patience.LONGEST_SETTLE_SECONDS,
         patience.UNSEEN_SECONDS,
-    ) == (600, 120, 5, 300)
+    ) == (600, 120, 5, 3, 20, 900, 300)
     defaults = {
         name: getattr(POLICY, name)
         for name in (

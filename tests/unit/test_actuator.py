@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from elastiq.errors import BatchError, CloudError, CloudFault, PendingError, StateError
-from elastiq.memory import Breaker
+from elastiq.memory import Breaker, LaunchTook
 from elastiq.model import Instance, Pool, Worker
 from elastiq.plugins import Closing
 from elastiq.state import read_decisions
@@ -546,3 +546,18 @@ def test_an_answer_that_never_comes_is_not_waited_for_for_ever(
     rig.run(700)
     assert [intent.in_hand for intent in rig.core.memory.intents] == [False]
     assert "it is no longer waited for" in caplog.text
+
+
+def test_a_launch_whose_answer_is_lost_waits_for_as_long_as_the_cloud_is_known_to_take(rig: Rig) -> None:
+    rig.core._memory = replace(rig.core.memory, launches_took=(LaunchTook(1, 100.0),))
+    rig.wait_for_jobs(40)
+
+    def lose_answer(pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+        raise CloudError("no answer")
+
+    rig.cloud.launch = lose_answer  # type: ignore[method-assign]
+    while not rig.core.memory.intents:
+        rig.run(1)
+    (intent,) = rig.core.memory.intents
+    rig.start()
+    assert [known.usual_seconds for known in rig.core.memory.intents] == [100.0 * intent.count]

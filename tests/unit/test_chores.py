@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from elastiq.errors import BatchError, CloudError, CloudFault
+from elastiq.memory import Departed
 from elastiq.model import InstanceState, Worker
 from elastiq.state import read_report
 from tests.unit.fakes import FakeCloud, settings_with
@@ -280,3 +281,37 @@ def test_forgetting_leaves_the_pass_time_for_the_rest(rig: Rig, monkeypatch: pyt
     (first_at, first), (second_at, second) = asked
     assert (first, second) == ("i-00000001", "i-00000002")
     assert second_at - first_at > 6, "one in a pass"
+
+
+@pytest.mark.parametrize("booting", [1, 5])
+def test_a_vm_that_dies_before_its_worker_was_seen_is_forgotten_too(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, booting: int
+) -> None:
+    """It joined, took a job, and was gone before elastiq looked. Others that boot are no successors of it."""
+    forgotten: list[Worker] = []
+    monkeypatch.setattr(rig.batch, "forget", forgotten.append)
+    rig.wait_for_jobs(4 * booting)
+    rig.run(60)
+    rig.cloud.vms = {id_: replace(vm, address=f"10.0.0.{id_[-1]}") for id_, vm in rig.cloud.vms.items()}
+    rig.run(60)
+    rig.cloud.vms["i-00000001"] = replace(rig.cloud.vms["i-00000001"], state=InstanceState.TERMINATED)
+    rig.run(600)
+    assert forgotten == [Worker("", instance_id="i-00000001", address="10.0.0.1")]
+
+
+def test_a_vm_that_was_never_seen_and_may_come_back_is_not_forgotten_while_its_worker_is_shown(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten: list[Worker] = []
+    monkeypatch.setattr(rig.batch, "forget", forgotten.append)
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    vanished = replace(rig.core.memory.vms["i-00000001"], id="i-1")
+    gone = Departed("", vanished.address, rig.clock.now())
+    rig.core._memory = replace(rig.core.memory, once_own=("i-1",), to_forget={"i-1": gone})
+    rig.batch.joined = {"w1": Worker("w1", instance_id="i-1")}
+    rig.run(600)
+    assert not forgotten
+    rig.batch.joined = {}
+    rig.run(600)
+    assert [worker.instance_id for worker in forgotten] == ["i-1"]

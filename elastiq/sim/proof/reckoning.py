@@ -65,7 +65,7 @@ class Reckoning:
             patience.BOOT_PAUSES_SECONDS[-1]
             + patience.MISSING_GRACE_SECONDS
             + 2 * patience.RETRY_SECONDS[-1]
-            + patience.SETTLE_SECONDS
+            + patience.LONGEST_SETTLE_SECONDS
         )
         life = 2 * options.estimated_vm_deploy_time_s + options.lost_worker_time_s + options.idle_for_time_s
         batch = traits.lease_seconds + traits.ad_lifetime_seconds + traits.advertise_seconds

@@ -8,6 +8,8 @@ import pytest
 
 from elastiq.memory import Intent, Memory, VmRecord
 from elastiq.model import Instance, InstanceState, Observation, Policy, Pool
+from elastiq.planning import patience
+from elastiq.planning.intents import settle_seconds, usual_seconds, with_answer
 from elastiq.planning.tracking import track
 
 NOW = 1_000_000.0
@@ -166,3 +168,40 @@ def test_a_lookalike_that_one_listing_leaves_out_does_not_let_more_vms_count() -
     memory = track(listing(), Memory(intents=(replace(LOST, unseen_since=None, lookalikes=("i-9",)),)), BY_LOOKS).memory
     (intent,) = memory.intents
     assert (intent.needs_people, intent.lookalikes) == (True, ("i-9",))
+
+
+@pytest.mark.parametrize(
+    ("took", "count", "seconds"),
+    [
+        ((), 4, 140.0),
+        (((4, 20.0),), 4, 140.0),
+        (((4, 100.0),), 4, 300.0),
+        (((4, 100.0),), 2, 300.0),
+        (((4, 100.0),), 8, 600.0),
+        (((4, 100.0), (1, 60.0), (4, 4.0)), 4, 720.0),
+        (((1, 5000.0),), 4, 900.0),
+        (((1, 5000.0),), 400, 2120.0),
+    ],
+)
+def test_a_launch_is_unclear_for_longer_where_the_cloud_was_seen_to_be_slow(
+    took: tuple[tuple[int, float], ...], count: int, seconds: float
+) -> None:
+    memory = Memory()
+    for vms_, after in took:
+        memory = with_answer(memory, vms_, after)
+    intent = Intent("t1", "default", count, NOW, usual_seconds=usual_seconds(memory, count))
+    assert settle_seconds(intent) == seconds
+    memory = replace(memory, intents=(intent,))
+    assert track(listing(now=NOW + seconds), memory, POLICY).memory.intents == (intent,)
+    after = track(listing(now=NOW + seconds + 1), memory, POLICY).memory.intents
+    assert after == (replace(intent, unseen_since=NOW + seconds + 1),)
+
+
+def test_a_cloud_that_is_fast_again_is_not_taken_for_slow_for_ever() -> None:
+    memory = with_answer(Memory(), 1, 300.0)
+    for _ in range(patience.LAUNCHES_REMEMBERED):
+        assert usual_seconds(memory, 1) == 300.0
+        memory = with_answer(memory, 1, 2.0)
+    assert usual_seconds(memory, 1) == 2.0
+    assert len(memory.launches_took) == patience.LAUNCHES_REMEMBERED
+    assert usual_seconds(with_answer(Memory(), 1, -5.0), 1) == 0, "the clock went back"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from elastiq.decisions import Decision, End, Kind, Outcome, Reason, Token
-from elastiq.memory import Intent, Memory, VmRecord
+from elastiq.memory import Intent, LaunchTook, Memory, VmRecord
 from elastiq.model import Instance, InstanceState, Observation, Policy
 from elastiq.planning.breaker import boot_failed
 from elastiq.planning.learning import learn
@@ -127,3 +127,22 @@ def test_a_vm_that_was_found_before_the_answer_came_and_has_ended_since_is_gone(
     answer = Outcome(Decision(Kind.LAUNCH, JOBS_WAIT, count=2), End.DONE, instance_ids=("i-1", "i-2"), token="t")
     after = learn(memory, answer, NOW)
     assert (set(after.vms), after.intents) == ({"i-2"}, ())
+
+
+def test_how_long_a_launch_takes_is_learnt_from_answers_late_ones_too_and_from_nothing_else() -> None:
+    launch = Decision(Kind.LAUNCH, JOBS_WAIT, count=4)
+    memory = Memory(intents=(Intent("t", "default", 4, NOW - 100),))
+    answered = Outcome(launch, End.DONE, instance_ids=("i-1", "i-2"), token="t")
+    assert learn(memory, answered, NOW).launches_took == (LaunchTook(2, 100.0),)
+    pending = learn(memory, Outcome(launch, End.PENDING, token="t"), NOW - 90)
+    assert pending.launches_took == ()
+    assert learn(pending, answered, NOW).launches_took == (LaunchTook(2, 100.0),)
+    again = replace(launch, reason=Reason(Token.ASKED_AGAIN, "lost"))
+    for other in (
+        replace(answered, end=End.FAILED, instance_ids=()),
+        replace(answered, end=End.UNCLEAR, instance_ids=()),
+        replace(answered, instance_ids=()),
+        replace(answered, decision=again),
+        replace(answered, token="another"),
+    ):
+        assert learn(memory, other, NOW).launches_took == ()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from elastiq.decisions import Decision, End, Kind, Outcome, Reason, Token
-from elastiq.memory import Breaker, Intent, Memory, VmRecord
+from elastiq.memory import Breaker, Departed, Intent, Memory, VmRecord
 from elastiq.model import Instance, InstanceState, Observation, Policy, Pool, Shape, Worker
 from elastiq.planning import patience
 from elastiq.planning.learning import learn
@@ -193,3 +193,24 @@ def test_a_failed_boot_counts_whatever_became_of_its_termination() -> None:
     assert track(listing(), vms(vanished), POLICY).memory.breakers["default"].failed_boots == 1
     counted = replace(doomed, terminated_at=NOW - 5)
     assert not track(listing(dead), vms(counted), POLICY).memory.breakers
+
+
+@pytest.mark.parametrize(
+    ("workers", "address"),
+    [
+        ((), "10.0.0.5"),
+        ((Worker("w1", address="10.0.0.5"),), "10.0.0.5"),
+        ((Worker("w1", instance_id=RECORD.id, address="10.0.0.5"),), "10.0.0.5"),
+        ((Worker("w1", address="10.0.0.6"),), "10.0.0.5"),
+        ((Worker("w1", address="10.0.0.5", idle_seconds=9000.0),), None),
+        ((Worker("w1", instance_id="i-00000002", address="10.0.0.5"),), None),
+        ((Worker("w1", address="10.0.0.5"), Worker("w2", address="10.0.0.5")), None),
+        (None, None),
+    ],
+)
+def test_a_vm_that_died_before_elastiq_saw_its_worker_is_forgotten_by_what_is_surely_its_own(
+    workers: tuple[Worker, ...] | None, address: str | None
+) -> None:
+    """A physical machine may have its address, and lose its jobs by that."""
+    died = replace(listing(Instance(RECORD.id, InstanceState.TERMINATED)), workers=workers)
+    assert track(died, vms(RECORD), POLICY).memory.to_forget == {RECORD.id: Departed("", address, NOW)}

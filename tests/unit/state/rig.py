@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from elastiq.memory import Breaker, Departed, Intent, Memory, VmRecord
+from elastiq.memory import Breaker, Departed, Intent, LaunchTook, Memory, VmRecord
 from elastiq.model import InstanceState, Shape
 from elastiq.state import State
 
@@ -17,6 +17,7 @@ MEMORY = Memory(
     },
     intents=(Intent("t2", "default", 4, NOW, instance_type="m1.small", image_id="ami-1"),),
     tokens_shown=True,
+    launches_took=(LaunchTook(2, 9.5), LaunchTook(1, 240.0)),
     breakers={"default": Breaker(3, 1, 0, 0.0, "did not join")},
     capacities={"default": Shape(4, 8000, 20_000, 1)},
     once_own=("i-0",),
