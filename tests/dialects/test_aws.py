@@ -158,7 +158,7 @@ def test_aws_capacity_comes_from_the_instance_type_and_is_asked_once(aws: Ec2End
     shape = ec2.capacity(Pool(instance_type="g4dn.12xlarge"))
     assert (shape.cpus, shape.memory_mb, shape.disk_mb, shape.gpus) == (48, 196608, 900000, 4)
     assert ec2.capacity(Pool(instance_type="g4dn.12xlarge")) == shape
-    assert ec2.capacity(Pool(instance_type="m5.large")).disk_mb == 0
+    assert ec2.capacity(Pool(instance_type="m5.large")).disk_mb is None
     assert len(aws.requests) == 2
     with pytest.raises(CloudError):
         ec2.capacity(Pool(instance_type="no.such"))

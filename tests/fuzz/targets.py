@@ -51,7 +51,8 @@ def check_demand(demand: tuple[Demand, ...]) -> None:
     for group in demand:
         assert group.jobs > 0
         assert group.shape.cpus > 0
-        assert min(group.shape.memory_mb, group.shape.disk_mb, group.shape.gpus) >= 0
+        asked = (group.shape.memory_mb, group.shape.disk_mb, group.shape.gpus)
+        assert all(number is None or number >= 0 for number in asked)
 
 
 def check_workers(workers: tuple[Worker, ...]) -> None:

@@ -16,7 +16,13 @@ from elastiq.planning.plan import plan
 NOW = 1_000_000.0
 IDS = [f"i-{number:08x}" for number in range(8)]
 TIMES = st.sampled_from([NOW - age for age in (0, 1, 30, 59, 130, 599, 601, 3599, 3601, 90_000)])
-SHAPES = st.builds(Shape, st.integers(1, 8), st.sampled_from([0, 500, 4000]), st.just(0), st.integers(0, 1))
+SHAPES = st.builds(
+    Shape,
+    st.integers(1, 8),
+    st.sampled_from([None, 0, 500, 4000]),
+    st.sampled_from([None, 0, 100]),
+    st.sampled_from([0, 1, None]),
+)
 
 demands = st.lists(
     st.builds(Demand, SHAPES, st.integers(1, 50), vms_per_job=st.sampled_from([1, 1, 1, 2, 3])), max_size=3

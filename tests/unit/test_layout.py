@@ -180,7 +180,7 @@ def test_the_simulator_knows_no_real_cloud(path: Path) -> None:
 def test_the_core_names_no_plugin_and_no_real_cloud() -> None:
     assert not rooms_of(PACKAGE / "core.py") & {"ec2"}
     plugins = [name for name in imports(PACKAGE / "core.py") if name.startswith("elastiq.plugins.")]
-    assert set(plugins) <= {"elastiq.plugins.BatchSystem"}
+    assert set(plugins) <= {"elastiq.plugins.Matchmaker"}
 
 
 CLOCK_CALLS = {("time", "time"), ("time", "monotonic"), ("time", "sleep"), ("datetime", "now"), ("datetime", "utcnow")}

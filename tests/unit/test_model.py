@@ -14,9 +14,14 @@ from elastiq.model import InstanceState, Policy, Pool, Shape
         (Shape(3), Shape(2), False),
         (Shape(1, 1001), Shape(2, 1000), False),
         (Shape(1, 1001), Shape(2), True),  # how much memory there is is not known
-        (Shape(1, 0, 501), Shape(2, 0, 500), False),
-        (Shape(1, 0, 501), Shape(2), True),
-        (Shape(1, 0, 0, 1), Shape(2), False),  # a graphics processor that is not told is not there
+        (Shape(1, 1), Shape(2, 0), False),  # nothing is left
+        (Shape(1), Shape(2, 0, 0), True),
+        (Shape(1, 0, 0, 0), Shape(2, 0, 0, 0), True),
+        (Shape(1, None, 501), Shape(2, None, 500), False),
+        (Shape(1, None, 501), Shape(2), True),
+        (Shape(1, None, 1), Shape(2, None, 0), False),
+        (Shape(1, None, None, 1), Shape(2), False),  # a graphics processor that is not told is not there
+        (Shape(1, None, None, 1), Shape(2, gpus=None), True),
     ],
 )
 def test_fits(job: Shape, room: Shape, fits: bool) -> None:

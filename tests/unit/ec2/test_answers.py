@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from elastiq.ec2.answers import _epoch, console_tail, instance_of, listed
+from elastiq.ec2.answers import _epoch, console_tail, instance_of, listed, shape
 from elastiq.errors import CloudError
-from elastiq.model import InstanceState
+from elastiq.model import InstanceState, Shape
 from elastiq.redaction import Redactor
 
 
@@ -74,3 +74,19 @@ def test_a_console_is_cleaned_before_its_long_lines_are_cut() -> None:
     assert tail.splitlines() == ["red", "+ (hidden)", "y." * 100]
     assert console_tail("line\n" * 30, redactor).splitlines() == ["line"] * 20
     assert console_tail("", redactor) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            {"MemoryInfo": {"SizeInMiB": 8192}, "InstanceStorageInfo": {"TotalSizeInGB": 75}, "GpuInfo": {"Gpus": []}},
+            Shape(2, 8192, 75_000, 0),
+        ),
+        ({"GpuInfo": {"Gpus": [{"Count": 1}, {"Count": 4}]}}, Shape(2, None, None, 5)),
+        ({"MemoryInfo": {"SizeInMiB": 0}, "InstanceStorageInfo": {}}, Shape(2, None, None, 0)),
+        ({"MemoryInfo": None, "InstanceStorageInfo": {"TotalSizeInGB": 0}, "GpuInfo": None}, Shape(2, None, None, 0)),
+    ],
+)
+def test_what_a_type_does_not_tell_is_not_known(said: dict[str, object], expected: Shape) -> None:
+    assert shape({"VCpuInfo": {"DefaultVCpus": 2}, **said}) == expected

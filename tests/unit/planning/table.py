@@ -14,7 +14,7 @@ BY_SHAPE = replace(PLAIN, n_jobs_per_vm=None)
 HOLDS_4 = {"default": Shape(4, 4000)}
 
 
-def jobs(count: int, cpus: int = 1, memory_mb: int = 0) -> Demand:
+def jobs(count: int, cpus: int = 1, memory_mb: int | None = None) -> Demand:
     return Demand(Shape(cpus, memory_mb), count)
 
 

@@ -60,7 +60,7 @@ def test_terminating_vms_count_until_the_cloud_says_that_they_stop() -> None:
 
 def test_several_pools_share_the_cluster_maximum() -> None:
     policy = replace(BY_SHAPE, max_vms=3, pools=(Pool("small", 0, 2), Pool("large", 0, 3)))
-    memory = Memory(waiting_since=NOW - 100, capacities={"small": Shape(2, 0), "large": Shape(8, 0)})
+    memory = Memory(waiting_since=NOW - 100, capacities={"small": Shape(2), "large": Shape(8)})
     made = plan(see([], demand=(jobs(20, 1), jobs(1, 8))), memory, policy)
     assert launched(made) <= 3
     assert {decision.pool for decision in of(made, Kind.LAUNCH)} == {"small", "large"}

@@ -24,10 +24,14 @@ def room(cpus: int, kind: Token = Token.HAS_ROOM) -> Room:
     [
         pytest.param(Shape(4), UNLIMITED, Shape(1), 4, id="processors"),
         pytest.param(Shape(4, 3000), UNLIMITED, Shape(1, 1000), 3, id="memory"),
-        pytest.param(Shape(4, 0, 500), UNLIMITED, Shape(1, 0, 300), 1, id="disk"),
-        pytest.param(Shape(4, 0, 0, 2), UNLIMITED, Shape(1, 0, 0, 1), 2, id="graphics processors"),
+        pytest.param(Shape(4, None, 500), UNLIMITED, Shape(1, None, 300), 1, id="disk"),
+        pytest.param(Shape(4, None, None, 2), UNLIMITED, Shape(1, None, None, 1), 2, id="graphics processors"),
         pytest.param(Shape(4), UNLIMITED, Shape(1, 1000), 4, id="memory that is not known is not checked"),
-        pytest.param(Shape(4), UNLIMITED, Shape(1, 0, 0, 1), 0, id="no graphics processor is none"),
+        pytest.param(Shape(4), UNLIMITED, Shape(1, None, None, 1), 0, id="no graphics processor is none"),
+        pytest.param(Shape(4, None, None, None), UNLIMITED, Shape(1, None, None, 2), 4, id="graphics not known"),
+        pytest.param(Shape(4, 0), UNLIMITED, Shape(1, 1000), 0, id="no memory left"),
+        pytest.param(Shape(4, None, 0), UNLIMITED, Shape(1, None, 1), 0, id="no disk left"),
+        pytest.param(Shape(4, 0, 0), UNLIMITED, Shape(1), 4, id="nothing left that is asked for"),
         pytest.param(Shape(4), UNLIMITED, Shape(8), 0, id="too large"),
         pytest.param(Shape(4), 2, Shape(1), 2, id="no more jobs than it takes"),
         pytest.param(None, 3, Shape(64), 3, id="a room of which only the number of jobs is known"),
@@ -44,7 +48,7 @@ def test_what_is_used_up_is_not_taken_for_unknown() -> None:
     one = Room(Shape(4, 2000, 100), UNLIMITED)
     assert one.take(Shape(1, 2000, 100), 1) == 1
     assert not one.holds(Shape(1, 500))
-    assert not one.holds(Shape(1, 0, 50))
+    assert not one.holds(Shape(1, None, 50))
 
 
 def test_jobs_go_to_the_first_rooms_that_take_them_and_it_is_told_where() -> None:
@@ -81,6 +85,6 @@ def test_one_job_a_room_leaves_those_that_take_another() -> None:
 
 
 def test_the_largest_come_first() -> None:
-    rests = [rest(0, 9), rest(1, 1, cpus=8), Rest(2, Shape(1, 0, 0, 1), 1, 1), rest(3, 1, machines=2)]
+    rests = [rest(0, 9), rest(1, 1, cpus=8), Rest(2, Shape(1, None, None, 1), 1, 1), rest(3, 1, machines=2)]
     assert [one.number for one in largest_first(rests)] == [3, 2, 1, 0]
     assert count(rests) == 12

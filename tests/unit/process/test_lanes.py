@@ -14,7 +14,7 @@ import pytest
 from elastiq.clock import Clock
 from elastiq.ec2 import Limits
 from elastiq.errors import BatchError, CloudError, CloudFault, PendingError
-from elastiq.model import Pool, Worker
+from elastiq.model import Judgement, Pool, Worker
 from elastiq.planning.up import MOST_VMS_AT_ONCE
 from elastiq.plugins import Closing
 from elastiq.process.lanes import (
@@ -439,10 +439,23 @@ def test_a_call_that_ends_within_the_grace_still_counts(
     assert lane.act("launching", gate) == "answer"
 
 
+def test_a_plugin_that_does_not_judge_lets_every_job_run_everywhere(clock: SettableClock) -> None:
+    class Plain:
+        def check(self) -> str:
+            return "2.0.0"
+
+    batch = BatchLane(Plain(), patient(clock))  # type: ignore[arg-type]
+    assert batch.check() == "2.0.0"
+    assert batch.template(Worker("node-1")) == ""
+    assert batch.judge(["", "gpu"], "of another plugin") == (Judgement(), Judgement())
+
+
 def test_every_method_of_both_ports_goes_through(clock: SettableClock) -> None:
     batch = BatchLane(FakeBatch(), patient(clock))
     assert batch.demand() == ()
     assert batch.workers() == ()
+    assert batch.template(Worker("node-1")) == "like node"
+    assert batch.judge(["", "b"], "") == (Judgement(), Judgement())
     cloud = CloudLane(FakeCloud(), lanes(clock))
     assert cloud.list_instances(everything=True) == ()
     made = cloud.launch(Pool(), 2, "t")

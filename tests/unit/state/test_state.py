@@ -11,7 +11,7 @@ import pytest
 from elastiq.memory import Intent
 from elastiq.model import Shape
 from elastiq.state import State, read_decisions, read_report
-from tests.unit.state.rig import NOW
+from tests.unit.state.rig import NOW, reopen
 
 
 def test_refused_features_are_kept_for_the_cloud_that_refused_them(tmp_path: Path) -> None:
@@ -77,3 +77,8 @@ def test_a_database_of_before_launches_were_records_is_taken_over(tmp_path: Path
         state.close()
     assert read_report(tmp_path) == {"pid": 4711, "summary": "jobs 0 waiting"}
     assert [(row["kind"], row["token"]) for row in read_decisions(tmp_path, 0)] == [("launch", ""), ("hold", "")]
+
+
+def test_what_2_0_0_wrote_as_zero_is_not_known(tmp_path: Path) -> None:
+    _put_fact(tmp_path, "capacities", '{"a": {"cpus": 4, "memory_mb": 0, "disk_mb": 0, "gpus": 0}}')
+    assert reopen(tmp_path).capacities == {"a": Shape(4)}
