@@ -1,17 +1,20 @@
 """The sandbox, a batch system in a directory (elastiq/sandbox/spool.py): for trying elastiq out, and to copy from.
 
-The contract of each method is in elastiq.plugins.BatchSystem. Jobs start, and workers join and close, only under the
+The contract of each method is in elastiq.plugins.Matchmaker. Jobs start, and workers join and close, only under the
 spool's one lock: that makes `close` atomic, as a real batch system's own check does.
 """
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError, ConfigError
-from elastiq.model import Demand, Shape, Worker
+from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.kit import is_same, label
 from elastiq.plugins.sections import SandboxOptions
@@ -31,15 +34,18 @@ class SandboxBatch:
         """If it has, a spool that is missing is no new one."""
 
     def demand(self) -> tuple[Demand, ...]:
-        """Return the jobs that could start now, grouped by shape."""
+        """Return the jobs that could start now, grouped by what decides where."""
         with self._spool.locked():
-            self._spool.records()
+            running = Counter(_kind(job) for _, jobs in self._spool.records() for job in jobs)
         self._has_answered = True
         now = self._clock.now()
-        waits: dict[Shape, list[float]] = {}
+        waits: dict[tuple[Shape, str, bool], list[float]] = {}
         for job in self._spool.due():
-            waits.setdefault(Shape(job.cpus, job.memory_mb), []).append(max(0.0, now - job.submitted_at))
-        return tuple(Demand(shape, len(seconds), max(seconds)) for shape, seconds in waits.items())
+            waits.setdefault(_kind(job), []).append(max(0.0, now - job.submitted_at))
+        return tuple(
+            Demand(shape, len(seconds), max(seconds), 1, wants, whole, running[shape, wants, whole])
+            for (shape, wants, whole), seconds in waits.items()
+        )
 
     def workers(self) -> tuple[Worker, ...]:
         """Return the living workers."""
@@ -82,6 +88,19 @@ class SandboxBatch:
                     if not self._spool.is_alive(record.name):
                         self._spool.closed_mark(record.key).unlink(missing_ok=True)
 
+    def template(self, worker: Worker) -> str:
+        """Return what workers like `worker` offer."""
+        with self._spool.locked():
+            for record, _ in self._found(worker):
+                if not self._spool.closed_mark(record.key).exists():
+                    return json.dumps({"offers": sorted(record.offers)})
+        raise BatchError(f"{label(worker)} is closed or not there, and shows nothing of what others offer")
+
+    def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
+        """Return whether workers like `template` offer what jobs need."""
+        offers = _offers(template)
+        return tuple(_judgement(one.split(), offers) for one in wants)
+
     def check(self) -> str:
         """Return how many workers and jobs there are. At the start, a spool that is empty or missing is made first."""
         if not self._has_answered and self._spool.is_empty:
@@ -100,11 +119,17 @@ class SandboxBatch:
                 raise BatchError(f"{label(_identity(record))} was closed by hand and is left so")
 
     def _worker(self, record: WorkerRecord, jobs: list[Job]) -> Worker:
-        free_memory_mb = max(0, record.memory_mb - sum(job.memory_mb for job in jobs)) if record.memory_mb else None
+        capacity = free = Shape(record.cpus, record.memory_mb)
+        if any(job.whole for job in jobs):
+            free = Shape(0, 0)
+        elif jobs:
+            used_mb = sum(job.memory_mb or 0 for job in jobs)
+            free_mb = None if record.memory_mb is None else max(0, record.memory_mb - used_mb)
+            free = Shape(record.cpus - sum(job.cpus for job in jobs), free_mb)
         return replace(
             _identity(record),
-            capacity=Shape(record.cpus, record.memory_mb or None),
-            free=Shape(record.cpus - sum(job.cpus for job in jobs), free_memory_mb),
+            capacity=capacity,
+            free=free,
             jobs=len(jobs),
             idle_seconds=None if jobs else record.idle_seconds,
             closed=self._spool.closed_mark(record.key).exists(),
@@ -124,3 +149,26 @@ def create(settings: Settings) -> SandboxBatch:
 def _identity(record: WorkerRecord) -> Worker:
     """Return which machine it is, and nothing else of it."""
     return Worker(record.name, record.instance_id or None, record.address or None)
+
+
+def _kind(job: Job) -> tuple[Shape, str, bool]:
+    """Return all that decides where `job` may run: its shape, what it wants, and whether it wants all of a worker."""
+    return Shape(job.cpus, job.memory_mb or None), " ".join(sorted({*job.needs})), job.whole
+
+
+def _offers(template: str) -> list[str] | None:
+    """Return what is offered, or None if the template does not tell: there is none yet, or it is damaged."""
+    try:
+        offers = json.loads(template)["offers"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return None
+    return offers if isinstance(offers, list) else None
+
+
+def _judgement(needs: list[str], offers: list[str] | None) -> Judgement:
+    missing = ", ".join(need for need in needs if need not in (offers or ()))
+    if not missing:
+        return Judgement()
+    if offers is None:
+        return Judgement(Eligibility.UNKNOWN, f"no worker has shown yet whether it offers {missing}")
+    return Judgement(Eligibility.NO, f"workers do not offer {missing}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from elastiq.errors import ElastiqError
 from elastiq.sandbox.spool import Job, Spool
+from elastiq.sandbox.worker import offers, positive
 
 DEFAULT_SPOOL = Path.home() / ".elastiq" / "sandbox"
 
@@ -23,14 +24,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     submit = commands.add_parser("submit", help="submit jobs")
     submit.add_argument("-n", type=int, default=1, dest="count", metavar="N", help="how many")
     submit.add_argument("--seconds", type=float, default=5.0, help="how long each takes")
-    submit.add_argument("--cpus", type=int, default=1)
+    submit.add_argument("--cpus", type=positive, default=1)
+    submit.add_argument("--memory-mb", type=positive, help="memory that each asks for (default: none)")
+    submit.add_argument(
+        "--needs", type=offers, default=[], metavar="NAMES", help="what a worker must offer, as gpu,cvmfs"
+    )
+    submit.add_argument("--whole", action="store_true", help="each has its worker for itself")
     queue = commands.add_parser("queue", help="show jobs and workers")
     for command in (submit, queue):
         command.add_argument("--spool", type=Path, default=DEFAULT_SPOOL, help="spool directory (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
         if options.command == "submit":
-            return _submit(options.spool, options.count, Job("new", ["sleep", f"{options.seconds:g}"], options.cpus))
+            asked = {name: getattr(options, name) for name in ("cpus", "memory_mb", "needs", "whole")}
+            return _submit(options.spool, options.count, Job("new", ["sleep", f"{options.seconds:g}"], **asked))
         if options.command == "queue":
             return _queue(options.spool)
         return _demo(plain=getattr(options, "plain", False) or not sys.stdout.isatty())
@@ -53,8 +60,9 @@ def _queue(directory: Path) -> int:
         workers = spool.records()
     for record, jobs in workers:
         doing = ", ".join(job.id for job in jobs) or f"idle for {record.idle_seconds:.0f} s"
+        offered = f" and {', '.join(record.offers)}" if record.offers else ""
         mark = " (closed)" if spool.closed_mark(record.key).exists() else ""
-        print(f"worker {record.name}: {record.cpus} CPUs, {doing}{mark}")
+        print(f"worker {record.name}: {record.cpus} CPUs{offered}, {doing}{mark}")
     for folder in ("queue", "held", "done"):
         print(f"{folder}: {len(spool.files(folder))} jobs")
     return 0

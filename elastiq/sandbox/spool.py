@@ -1,7 +1,7 @@
 """The sandbox's batch system: a directory in which jobs and workers are files.
 
 A job is `ID.json` and moves by rename: `queue/` to `running/WORKER/` to `done/`; in `held/` it waits for people. What
-ran on a worker that died goes back to `queue/`.
+ran on a worker that died goes back to `queue/`. A job may need what not every worker offers: `runs_on` has the rule.
 
 A worker (`python -m elastiq.sandbox.worker`) keeps `workers/NAME.json`: who it is, what it has, and for how long it has
 been idle by its own clock. It holds a lock on `workers/NAME.alive`, which its jobs inherit: the kernel lets go of it
@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -40,6 +41,11 @@ FOLDERS = ("queue", "held", "running", "done", "workers", "closed")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
+MOST_OFFERS = 20
+"""So many things a job may need, and a worker offer."""
+
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -48,7 +54,12 @@ class Job:
     id: str
     command: list[str]
     cpus: int = 1
-    memory_mb: int = 0
+    memory_mb: int | None = None
+    """None: it asks for none."""
+    needs: list[str] = field(default_factory=list)
+    """Names of what a worker has to offer, to run it."""
+    whole: bool = False
+    """It has its worker for itself, however little it asks for."""
     submitted_at: float = 0.0
     not_before: float = 0.0
     after: str = ""
@@ -67,7 +78,9 @@ class WorkerRecord:
     instance_id: str = ""
     address: str = ""
     cpus: int = 1
-    memory_mb: int = 0
+    memory_mb: int | None = None
+    """None: not known; then no job is kept from it by its memory."""
+    offers: list[str] = field(default_factory=list)
     idle_seconds: float = 0.0
     """By the worker's own clock at the time of writing: never more than the truth."""
 
@@ -89,19 +102,39 @@ def parse(kind: type[Record], text: str, where: str) -> Record:
             raise ValueError("a field that cannot be")
         numbers: tuple[float, ...]
         if isinstance(record, Job):
-            names, numbers = (record.id, record.after), (record.memory_mb, record.submitted_at, record.not_before)
+            names, numbers = (record.id, record.after), (record.submitted_at, record.not_before)
         else:
-            names, numbers = (record.name, record.instance_id), (record.memory_mb, record.idle_seconds)
+            names, numbers = (record.name, record.instance_id), (record.idle_seconds,)
         # Files are named by these; the second may be empty.
         if not NAME.fullmatch(names[0]) or (names[1] and not NAME.fullmatch(names[1])):
             raise ValueError("a name that cannot be")
-        if record.cpus < 1 or min(numbers) < 0:
+        least_mb = 0 if isinstance(record, Job) else 1
+        if record.cpus < 1 or min(numbers) < 0 or (record.memory_mb is not None and record.memory_mb < least_mb):
             raise ValueError("a number that cannot be")
         if isinstance(record, Job) and not all(isinstance(word, str) for word in record.command):
             raise TypeError("a command is a list of strings")
+        check_offers(record.needs if isinstance(record, Job) else record.offers)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BatchError(f"{where} is damaged ({str(error)[:100]}); mend or remove it") from error
     return record
+
+
+def check_offers(names: Sequence[object]) -> None:
+    """Raise ValueError if these are no names of what workers may offer."""
+    if len(names) > MOST_OFFERS or not all(isinstance(name, str) and NAME.fullmatch(name) for name in names):
+        raise ValueError("what a worker offers is named in letters, digits, points and dashes, at most 20 of them")
+
+
+def runs_on(job: Job, record: WorkerRecord, beside: Sequence[Job]) -> bool:
+    """Return whether `job` may start on a worker where the jobs `beside` run."""
+    if beside and (job.whole or any(other.whole for other in beside)):
+        return False
+    used_mb = sum(other.memory_mb or 0 for other in beside)
+    return (
+        set(job.needs) <= set(record.offers)
+        and job.cpus <= record.cpus - sum(other.cpus for other in beside)
+        and (not job.memory_mb or record.memory_mb is None or job.memory_mb <= record.memory_mb - used_mb)
+    )
 
 
 class Spool:
@@ -110,6 +143,8 @@ class Spool:
     def __init__(self, directory: Path, clock: Clock | None = None) -> None:
         self.directory = directory
         self._clock = clock or Clock()
+        self._said: set[str] = set()
+        """What was logged of jobs that cannot be read: once each."""
 
     @property
     def is_empty(self) -> bool:
@@ -167,23 +202,41 @@ class Spool:
 
     def jobs(self, folder: str) -> list[Job]:
         """Return the jobs in `folder`, oldest first. One that is moved on while it is read is left out."""
-        found = []
+        return [self._job(path, text) for path, text in self._texts(folder)]
+
+    def _texts(self, folder: str) -> Iterator[tuple[Path, bytes]]:
         for path in self.files(folder):
             try:
-                found.append(parse(Job, path.read_text(), str(path)))
+                yield path, path.read_bytes()
             except FileNotFoundError:
                 continue
-            except (OSError, UnicodeDecodeError) as error:
+            except OSError as error:
                 raise BatchError(f"cannot read {path}: {error}") from error
-        return found
+
+    @staticmethod
+    def _job(path: Path, text: bytes) -> Job:
+        try:
+            return parse(Job, text.decode(), str(path))
+        except UnicodeDecodeError as error:
+            raise BatchError(f"{path} is damaged ({error.reason}); mend or remove it") from error
+
+    def _readable(self, folder: str) -> Iterator[Job]:
+        """Yield the jobs in `folder`, oldest first, but for those that are damaged: each costs itself alone."""
+        for path, text in self._texts(folder):
+            try:
+                yield self._job(path, text)
+            except BatchError as error:
+                if str(error) not in self._said:
+                    log.warning("a job is left out: %s", error)
+                    self._said.add(str(error))
 
     def due(self) -> list[Job]:
-        """Return the queued jobs that could start now, oldest first."""
+        """Return the queued jobs that could start now, oldest first; those that are damaged are left out."""
         now = self._clock.now()
         done = self.directory / "done"
         return [
             job
-            for job in self.jobs("queue")
+            for job in self._readable("queue")
             if job.not_before <= now and (not job.after or (done / f"{job.after}.json").exists())
         ]
 

@@ -17,7 +17,7 @@ from typing import IO
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError
-from elastiq.sandbox.spool import Job, Spool, WorkerRecord, open_lock, try_lock, write_file
+from elastiq.sandbox.spool import Job, Spool, WorkerRecord, check_offers, open_lock, runs_on, try_lock, write_file
 
 
 class SandboxWorker:
@@ -71,10 +71,7 @@ class SandboxWorker:
         if self._spool.closed_mark(self._record.key).exists():
             return
         for job in self._spool.due():
-            used = [running for running, _ in self._running]
-            free_cpus = self._record.cpus - sum(other.cpus for other in used)
-            free_memory_mb = self._record.memory_mb - sum(other.memory_mb for other in used)
-            if job.cpus <= free_cpus and job.memory_mb <= free_memory_mb:
+            if runs_on(job, self._record, [running for running, _ in self._running]):
                 self._start(replace(job, starts=job.starts + 1, worker=self._record.name))
 
     def _start(self, job: Job) -> None:
@@ -103,6 +100,21 @@ class SandboxWorker:
         self._spool.move(job, self._running_folder, "done")
 
 
+def positive(text: str) -> int:
+    """Return the whole number from 1 that `text` is. Raise ValueError if it is none."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def offers(text: str) -> list[str]:
+    """Return the names in `text`, with commas between them. Raise ValueError if they are none."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    check_offers(names)
+    return names
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a worker as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m elastiq.sandbox.worker", description="A worker of the sandbox.")
@@ -110,12 +122,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", required=True, help="name of this worker")
     parser.add_argument("--instance-id", default="", help="EC2 instance id of its VM")
     parser.add_argument("--address", default="", help="private IPv4 address of its VM")
-    parser.add_argument("--cpus", type=int, default=1)
-    parser.add_argument("--memory-mb", type=int, default=1024)
+    parser.add_argument("--cpus", type=positive, default=1)
+    parser.add_argument("--memory-mb", type=positive, help="memory for jobs (default: not known, and no limit)")
+    parser.add_argument(
+        "--offers", type=offers, default=[], metavar="NAMES", help="what jobs may need, as in gpu,cvmfs"
+    )
     parser.add_argument("--look-every-s", type=float, default=0.25, help="seconds between two looks at the queue")
     options = parser.parse_args(arguments)
     clock = Clock()
-    record = WorkerRecord(options.name, options.instance_id, options.address, options.cpus, options.memory_mb)
+    machine = (options.instance_id, options.address)
+    record = WorkerRecord(options.name, *machine, options.cpus, options.memory_mb, options.offers)
     worker = SandboxWorker(Spool(options.spool, clock), record, clock, options.look_every_s)
 
     def leave(*_: object) -> None:

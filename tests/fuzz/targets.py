@@ -29,7 +29,7 @@ from elastiq.planning.plan import plan
 from elastiq.plugins import htcondor, htcondor_parse, loading, slurm_parse
 from elastiq.plugins.sandbox import SandboxBatch
 from elastiq.report.status import picture
-from elastiq.sandbox.spool import FOLDERS, Spool
+from elastiq.sandbox.spool import FOLDERS, Job, Spool, parse
 from elastiq.state import State, read_decisions, read_report
 from tests.unit.fakes import FakeClock, settings_with
 
@@ -174,7 +174,12 @@ def sandbox(data: bytes) -> None:
             except BatchError:
                 return
             check_demand(demand)
-            waits = json.loads(job)
+            try:
+                waits = json.loads(job)
+                parse(Job, job.decode(), "the job")
+            except (ValueError, RecursionError, BatchError):
+                assert not demand, f"jobs, from {job!r}"
+                return
             assert demand or waits.get("after") or waits.get("not_before", 0) > 0, f"no jobs, from {job!r}"
         assert set(FOLDERS) <= {path.name for path in spool_directory.iterdir()}
 
@@ -360,7 +365,10 @@ def _database() -> bytes:
         return (place / "elastiq.db").read_bytes()
 
 
-_JOB = b'{"id": "000001", "command": ["true"], "cpus": 1, "submitted_at": 5.0, "after": "", "exit_code": null}'
+_JOB = (
+    b'{"id": "000001", "command": ["true"], "cpus": 1, "submitted_at": 5.0, "after": "", "exit_code": null, '
+    b'"needs": ["gpu"], "whole": true}'
+)
 _WORKER = (
     b'{"name": "node", "instance_id": "i-1", "address": "10.0.0.1", "cpus": 4, "memory_mb": 8, "idle_seconds": 7.5}'
 )

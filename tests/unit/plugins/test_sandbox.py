@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ import pytest
 from elastiq.clock import Clock
 from elastiq.config import Settings
 from elastiq.errors import BatchError, ConfigError
-from elastiq.model import Shape, Worker
+from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
 from elastiq.plugins import Closing
+from elastiq.plugins.faults import judgement_faults, template_faults, workers_faults
 from elastiq.plugins.sandbox import SandboxBatch, create
 from elastiq.plugins.sections import SandboxOptions
 from elastiq.sandbox.spool import Job, Spool, WorkerRecord, open_lock, try_lock
@@ -88,7 +90,28 @@ def test_demand_groups_by_shape_and_tells_the_longest_wait(
     submit(spool, cpus=4, memory_mb=2000)
     clock.seconds += 10
     found = {demand.shape: (demand.jobs, demand.oldest_wait_seconds) for demand in batch.demand()}
-    assert found == {Shape(1, 0): (2, 40.0), Shape(4, 2000): (1, 10.0)}
+    assert found == {Shape(1): (2, 40.0), Shape(4, 2000): (1, 10.0)}
+
+
+def run_on(spool: Spool, name: str, job: Job) -> None:
+    with spool.locked():
+        spool.move(job, "queue", f"running/{name}")
+
+
+def test_demand_groups_by_all_that_decides_where_and_counts_what_runs(spool: Spool, batch: SandboxBatch) -> None:
+    FakeWorker(spool, WorkerRecord("w", cpus=8, offers=["gpu", "cvmfs"]))
+    for _ in range(2):
+        run_on(spool, "w", submit(spool, needs=["gpu"]))
+    run_on(spool, "w", submit(spool, cpus=2))
+    for needs in (["gpu"], ["cvmfs", "gpu"], ["gpu", "cvmfs", "gpu"], []):
+        submit(spool, needs=needs)
+    submit(spool, memory_mb=0, whole=True)
+    assert set(batch.demand()) == {
+        Demand(Shape(1), 1, 0.0, wants="gpu", running=2),
+        Demand(Shape(1), 2, 0.0, wants="cvmfs gpu", running=0),
+        Demand(Shape(1), 1, 0.0, running=0),
+        Demand(Shape(1), 1, 0.0, takes_whole_vms=True, running=0),
+    }
 
 
 def test_demand_leaves_out_what_could_not_start_now(spool: Spool, batch: SandboxBatch, clock: StoppedClock) -> None:
@@ -113,11 +136,68 @@ def test_a_worker_shows_what_is_free_and_how_long_it_is_idle(spool: Spool, batch
     FakeWorker(spool, WorkerRecord("w", "i-1", "10.0.0.1", cpus=4, memory_mb=4000, idle_seconds=12.5))
     (idle,) = batch.workers()
     assert idle == Worker("w", "i-1", "10.0.0.1", Shape(4, 4000), Shape(4, 4000), 0, 12.5, False)
-    job = submit(spool, cpus=3, memory_mb=1000)
-    with spool.locked():
-        spool.move(job, "queue", "running/w")
+    run_on(spool, "w", submit(spool, cpus=3, memory_mb=1000))
     (busy,) = batch.workers()
     assert (busy.free, busy.jobs, busy.idle_seconds) == (Shape(1, 3000), 1, None)
+
+
+@pytest.mark.parametrize(
+    ("memory_mb", "job", "free"),
+    [
+        (None, {"cpus": 1, "memory_mb": 500}, Shape(3)),
+        (4000, {"cpus": 1}, Shape(3, 4000)),
+        (4000, {"cpus": 1, "memory_mb": 4000}, Shape(3, 0)),
+        (4000, {"cpus": 1, "memory_mb": 9000}, Shape(3, 0)),
+        (4000, {"cpus": 1, "whole": True}, Shape(0, 0)),
+        (None, {"cpus": 1, "whole": True}, Shape(0, 0)),
+    ],
+)
+def test_none_left_and_not_known_are_told_apart(
+    spool: Spool, batch: SandboxBatch, memory_mb: int | None, job: dict[str, object], free: Shape
+) -> None:
+    FakeWorker(spool, WorkerRecord("w", cpus=4, memory_mb=memory_mb))
+    run_on(spool, "w", submit(spool, **job))
+    answer = batch.workers()
+    assert (answer[0].capacity, answer[0].free) == (Shape(4, memory_mb), free)
+    assert workers_faults(answer) == []
+
+
+def test_a_template_is_what_workers_offer_and_nothing_of_this_one(spool: Spool, batch: SandboxBatch) -> None:
+    FakeWorker(spool, WorkerRecord("w", "i-1", "10.0.0.1", offers=["gpu", "cvmfs"], memory_mb=100))
+    FakeWorker(spool, WorkerRecord("v", "i-2", "10.0.0.2", offers=["cvmfs", "gpu"], cpus=9))
+    run_on(spool, "v", submit(spool))
+    template = batch.template(Worker("", "i-1"))
+    assert batch.template(Worker("v", "i-2")) == template
+    assert template_faults(template) == []
+    batch.close(Worker("w", "i-1"))
+    for worker in (Worker("w", "i-1"), Worker("x", "i-3")):
+        with pytest.raises(BatchError, match="is closed or not there"):
+            batch.template(worker)
+
+
+@pytest.mark.parametrize(
+    ("wants", "template", "answer", "reason"),
+    [
+        ("", "", Eligibility.YES, ""),
+        ("", '{"offers": []}', Eligibility.YES, ""),
+        ("gpu", '{"offers": ["cvmfs", "gpu"]}', Eligibility.YES, ""),
+        ("cvmfs gpu", '{"offers": ["cvmfs", "gpu"]}', Eligibility.YES, ""),
+        ("cvmfs fpga gpu", '{"offers": ["cvmfs"]}', Eligibility.NO, "workers do not offer fpga, gpu"),
+        ("gp", '{"offers": ["gpu"]}', Eligibility.NO, "workers do not offer gp"),
+        ("gpu", "", Eligibility.UNKNOWN, "no worker has shown yet whether it offers gpu"),
+        ("gpu", '{"offers": ["gp', Eligibility.UNKNOWN, "no worker has shown yet whether it offers gpu"),
+        ("gpu", '{"offers": "gpu"}', Eligibility.UNKNOWN, "no worker has shown yet whether it offers gpu"),
+        ("gpu", '{"features": ["gpu"]}', Eligibility.UNKNOWN, "no worker has shown yet whether it offers gpu"),
+        ("gpu", "[" * 100_000, Eligibility.UNKNOWN, "no worker has shown yet whether it offers gpu"),
+        ("gpu", '["gpu"]', Eligibility.UNKNOWN, "no worker has shown yet whether it offers gpu"),
+        ("gpu", '{"offers": [[], {}, null]}', Eligibility.NO, "workers do not offer gpu"),
+    ],
+)
+def test_judgements(batch: SandboxBatch, wants: str, template: str, answer: Eligibility, reason: str) -> None:
+    judged = batch.judge(["", wants, wants], template)
+    assert judgement_faults(judged, 3) == []
+    assert judged[1:] == (Judgement(answer, reason),) * 2
+    assert judged[0].answer is Eligibility.YES
 
 
 def test_close_refuses_a_busy_worker_and_changes_nothing(spool: Spool, batch: SandboxBatch) -> None:
@@ -211,17 +291,41 @@ DAMAGED = [
     '{"id": "000001", "command": ["true"], "submitted_at": Infinity}',
     '{"id": "000001", "command": "true"}',
     '{"id": "000001", "command": [1]}',
+    '{"id": "000001", "command": ["true"], "memory_mb": -1}',
+    '{"id": "000001", "command": ["true"], "memory_mb": "1"}',
+    '{"id": "000001", "command": ["true"], "whole": 1}',
+    '{"id": "000001", "command": ["true"], "needs": "gpu"}',
+    '{"id": "000001", "command": ["true"], "needs": [1]}',
+    '{"id": "000001", "command": ["true"], "needs": ["two words"]}',
+    '{"id": "000001", "command": ["true"], "needs": ["line\nend"]}',
+    '{"id": "000001", "command": ["true"], "needs": ["' + '", "'.join("abcdefghijklmnopqrstu") + '"]}',
     '{"id": "../../x", "command": ["true"]}',
     '{"id": "000001", "command": ["true"], "surprise": 1}',
     "\x00" * 100,
 ]
 
 
+@pytest.mark.parametrize("text", [*(text.encode() for text in DAMAGED), b"\xff\xfe\xff"])
+def test_a_damaged_job_costs_itself_alone_and_is_told_once(
+    spool: Spool, batch: SandboxBatch, caplog: pytest.LogCaptureFixture, text: bytes
+) -> None:
+    submit(spool)
+    (spool.directory / "queue" / "odd.json").write_bytes(text)
+    for _ in range(3):
+        assert [group.jobs for group in batch.demand()] == [1]
+    (line,) = caplog.messages
+    assert re.fullmatch(r"a job is left out: .*odd\.json is damaged \(.*\); mend or remove it", line, re.DOTALL)
+
+
 @pytest.mark.parametrize("text", DAMAGED)
-def test_a_damaged_job_is_an_error_never_no_jobs(spool: Spool, batch: SandboxBatch, text: str) -> None:
-    (spool.directory / "queue" / "000001.json").write_text(text)
-    with pytest.raises(BatchError, match=r"000001\.json is damaged .*mend or remove it"):
-        batch.demand()
+def test_a_running_job_that_can_not_be_read_is_an_error_never_no_job(
+    spool: Spool, batch: SandboxBatch, text: str
+) -> None:
+    FakeWorker(spool, WorkerRecord("w", "i-1"))
+    (spool.directory / "running" / "w" / "000001.json").write_text(text)
+    for call in (batch.demand, batch.workers, lambda: batch.close(Worker("w", "i-1"))):
+        with pytest.raises(BatchError, match=r"000001\.json is damaged .*mend or remove it"):
+            call()
 
 
 def test_every_truncation_of_a_worker_is_an_error(spool: Spool, batch: SandboxBatch) -> None:
@@ -236,9 +340,6 @@ def test_every_truncation_of_a_worker_is_an_error(spool: Spool, batch: SandboxBa
 
 
 def test_bytes_that_are_no_text_are_an_error(spool: Spool, batch: SandboxBatch) -> None:
-    (spool.directory / "queue" / "000001.json").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(BatchError, match="cannot read"):
-        batch.demand()
     (spool.directory / "workers" / "w.json").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(BatchError, match="cannot use"):
         batch.workers()
