@@ -49,7 +49,8 @@ class Judgement:
 
     answer: Eligibility = Eligibility.YES
     reason: str = ""
-    """Why not, or what is not known: what the jobs ask for and the worker does not offer, in words. Empty if YES."""
+    """Why not, or what is not known: what the jobs ask for and the worker does not offer, in words, in one line. Empty
+    if YES."""
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,11 @@ def judgement_faults(answer: object, asked: int) -> list[str]:
     for number, one in enumerate(answer, 1):
         if not isinstance(one, Judgement) or not isinstance(one.answer, Eligibility):
             faults.append(f"judgement {number} is {excerpt(repr(one))}, not a Judgement")
-        elif not isinstance(one.reason, str) or bool(one.reason) == (one.answer is Eligibility.YES):
+        elif (
+            not isinstance(one.reason, str)
+            or bool(one.reason) == (one.answer is Eligibility.YES)
+            or not one.reason.isprintable()
+        ):
             faults.append(f"judgement {number} is {one.answer.value} with the reason {excerpt(repr(one.reason))}")
     return faults
 

@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError, CloudError, CloudFault, ElastiqError, PendingError
 from elastiq.model import Demand, Instance, Judgement, Pool, Shape, Worker
-from elastiq.plugins import MATCHMAKING, BatchSystem, Closing, Matchmaker
+from elastiq.plugins import BatchSystem, Closing
+from elastiq.plugins.adapter import Adapter
 from elastiq.ports import Cloud
 
 log = logging.getLogger(__name__)
@@ -291,16 +292,14 @@ def _serve(calls: SimpleQueue[_Call | None], news: SimpleQueue[None]) -> None:
 
 
 class BatchLane:
-    """A BatchSystem in a lane, and a Matchmaker even if it is none: then every worker runs every job.
+    """A BatchSystem in a lane, and a Matchmaker even if it is none.
 
     Its methods are written out, for in a table of names, words and keys their arguments would have no types (ParamSpec
     is not in Python 3.9). So are those of CloudLane.
     """
 
     def __init__(self, batch: BatchSystem, lane: Lane) -> None:
-        self._batch, self._lane = batch, lane
-        is_matchmaker = all(hasattr(batch, method) for method in MATCHMAKING)
-        self._matchmaker = cast("Matchmaker", batch) if is_matchmaker else None
+        self._batch, self._lane = Adapter(batch), lane
 
     def demand(self) -> tuple[Demand, ...]:
         return self._ask("the queue check", self._batch.demand, "demand")
@@ -321,18 +320,12 @@ class BatchLane:
         return self._ask("the check of the batch system", self._batch.check, "check")
 
     def template(self, worker: Worker) -> str:
-        matchmaker = self._matchmaker
-        if matchmaker is None:
-            return ""
         what, key = f"the template of {_name(worker)}", f"template {_name(worker)}"
-        return self._ask(what, lambda: matchmaker.template(worker), key)
+        return self._ask(what, lambda: self._batch.template(worker), key)
 
     def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
-        matchmaker = self._matchmaker
-        if matchmaker is None:
-            return (Judgement(),) * len(wants)
         key = f"judge {hash((tuple(wants), template))}"
-        return self._ask("the judgement of jobs", lambda: matchmaker.judge(wants, template), key)
+        return self._ask("the judgement of jobs", lambda: self._batch.judge(wants, template), key)
 
     def _ask(self, what: str, function: Callable[[], Answer], key: str) -> Answer:
         try:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from elastiq.model import Demand, Shape, Worker
-from elastiq.plugins.faults import demand_faults, later_faults, workers_faults
+from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
+from elastiq.plugins import TEMPLATE_LIMIT, WANTS_LIMIT
+from elastiq.plugins.faults import demand_faults, judgement_faults, later_faults, template_faults, workers_faults
 
 WORKER = Worker("node-1", "i-1", "10.0.0.1", Shape(4, 8000), Shape(4, 8000), 0, 100.0)
 UNREADABLE = "\x1b[31m\nline two"
@@ -30,6 +31,14 @@ UNREADABLE = "\x1b[31m\nline two"
         (Demand(Shape(1), 1, 1_700_000_000.0), "oldest_wait_seconds is 1700000000.0, no time span"),
         (Demand(Shape(1), 1, float("nan")), "oldest_wait_seconds is nan"),
         (Demand(Shape(1), 1, None, 0), "vms_per_job is 0"),
+        (Demand(Shape(None), 1), "shape.cpus is None"),  # type: ignore[arg-type]
+        (Demand(Shape(1, "4G"), 1), "shape.memory_mb is '4G'"),  # type: ignore[arg-type]
+        (Demand(Shape(1), 1, wants=None), "wants is 'None', no text of at most 4000"),  # type: ignore[arg-type]
+        (Demand(Shape(1), 1, wants=("gpu",)), "wants is "),  # type: ignore[arg-type]
+        (Demand(Shape(1), 1, wants="x" * (WANTS_LIMIT + 1)), "wants is"),
+        (Demand(Shape(1), 1, takes_whole_vms=1), "takes_whole_vms is neither"),  # type: ignore[arg-type]
+        (Demand(Shape(1), 1, running=-1), "running is -1, neither a number from 0 nor None"),
+        (Demand(Shape(1), 1, running=True), "running is True"),
     ],
 )
 def test_faults_of_a_group(group: Any, expected: str) -> None:
@@ -41,6 +50,10 @@ def test_groups_of_one_kind_belong_together() -> None:
     assert demand_faults((Demand(Shape(1), 1), Demand(Shape(1), 1, None, 2), Demand(Shape(2), 1))) == []
     (fault,) = demand_faults((Demand(Shape(1), 1), Demand(Shape(1), 2)))
     assert fault.endswith("is in 2 groups")
+    (fault,) = demand_faults((Demand(Shape(1), 1, wants="a", running=0), Demand(Shape(1), 2, 3.0, wants="a")))
+    assert fault.endswith("is in 2 groups")
+    alike = (Demand(Shape(1), 1), Demand(Shape(1, 0), 1), Demand(Shape(1), 1, wants="a"))
+    assert demand_faults((*alike, Demand(Shape(1), 1, takes_whole_vms=True), Demand(Shape(1, None, 5, None), 9))) == []
 
 
 @pytest.mark.parametrize(
@@ -59,6 +72,10 @@ def test_groups_of_one_kind_belong_together() -> None:
         ({"free": Shape(5, 8000)}, "5 cpus are free of 4"),
         ({"free": Shape(4, 9000)}, "9000 memory_mb are free of 8000"),
         ({"free": Shape(4, 8000, 0, 1)}, "1 gpus are free of 0"),
+        ({"capacity": Shape(4, 0), "free": Shape(4, 0)}, "capacity.memory_mb is 0, which no machine has: what is not"),
+        ({"capacity": Shape(4, 8000, 0)}, "capacity.disk_mb is 0, which no machine has: what is not known is None"),
+        ({"free": Shape(None)}, "free.cpus is None"),
+        ({"hurt": None}, "hurt is None, neither True nor False"),
         ({"jobs": -1}, "jobs is -1"),
         ({"jobs": None}, "jobs is None"),
         ({"jobs": 1}, "it has 1 jobs and has been idle for 100 s"),
@@ -82,6 +99,8 @@ def test_workers_that_are_all_right() -> None:
         replace(WORKER, name="node-2", instance_id="i-2", address=None, jobs=2, idle_seconds=None, free=Shape(0, 1)),
         replace(WORKER, name="node-3", instance_id=None, capacity=Shape(1), free=Shape(1, 500), idle_seconds=0),
         replace(WORKER, name="node-3", instance_id=None, address="10.0.0.9", closed=True, closed_by_other=True),
+        replace(WORKER, name="node-4", instance_id=None, free=Shape(0, 0, None, None), hurt=True),
+        replace(WORKER, name="node-5", instance_id=None, capacity=Shape(4, None, None, None), free=Shape(4, 0, 0, 9)),
     )
     assert workers_faults(workers) == []
 
@@ -91,6 +110,49 @@ def test_workers_that_are_not_one_each() -> None:
         "2 workers are called node-1 at 10.0.0.1",
     ]
     assert workers_faults((WORKER, replace(WORKER, name="node-2"))) == ["2 workers have the instance id i-1"]
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (None, "it is a NoneType, not a text"),
+        (b"like node-1", "it is a bytes, not a text"),
+        ("", "it is empty, which means that there is none"),
+        ("x" * (TEMPLATE_LIMIT + 1), "it has 100001 characters, more than 100000"),
+    ],
+)
+def test_faults_of_a_template(template: object, expected: str) -> None:
+    assert template_faults(template) == [expected]
+    assert template_faults("\0\n\ud800" + "x" * (TEMPLATE_LIMIT - 3)) == []
+
+
+NO = Judgement(Eligibility.NO, "no gpu")
+
+
+@pytest.mark.parametrize(
+    ("judged", "expected"),
+    [
+        (None, "it is 'None', not a tuple of 2"),
+        ([NO, NO], "it is "),
+        ((NO,), "it is "),
+        ((NO, None), "judgement 2 is 'None', not a Judgement"),
+        ((Eligibility.NO, NO), "judgement 1 is "),
+        ((Judgement("no", "no gpu"), NO), "judgement 1 is "),  # type: ignore[arg-type]
+        ((NO, Judgement(Eligibility.NO)), "judgement 2 is no with the reason \"''\""),
+        ((NO, Judgement(Eligibility.UNKNOWN)), "judgement 2 is unknown with the reason"),
+        ((NO, Judgement(Eligibility.YES, "gpu")), "judgement 2 is yes with the reason"),
+        ((NO, Judgement(Eligibility.NO, None)), "judgement 2 is no with the reason"),  # type: ignore[arg-type]
+        ((NO, Judgement(Eligibility.NO, UNREADABLE)), "judgement 2 is no with the reason"),
+    ],
+)
+def test_faults_of_judgements(judged: object, expected: str) -> None:
+    (fault,) = judgement_faults(judged, 2)
+    assert fault.startswith(expected)
+
+
+def test_judgements_that_are_all_right() -> None:
+    assert judgement_faults((NO, Judgement(), Judgement(Eligibility.UNKNOWN, "no worker yet")), 3) == []
+    assert judgement_faults((), 0) == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 
 from elastiq.config import Settings
 from elastiq.errors import ConfigError
-from elastiq.plugins import METHODS, BatchSystem
+from elastiq.model import Worker
+from elastiq.plugins import MATCHMAKING, METHODS, BatchSystem, Matchmaker
 from elastiq.plugins import loading as plugins
 from elastiq.plugins.loading import load, read_settings, read_without_plugin, section_of
 from elastiq.plugins.sandbox import SandboxBatch
@@ -42,9 +43,10 @@ def test_a_built_in_plugin(tmp_path: Path) -> None:
     assert isinstance(load("sandbox", Settings(plugins=(SandboxOptions(spool_dir=tmp_path),))), SandboxBatch)
 
 
-def test_every_method_of_the_protocol_is_asked_for() -> None:
-    methods = {name: member for name, member in vars(BatchSystem).items() if callable(member) and name[0] != "_"}
-    assert {name: method.__code__.co_argcount - 1 for name, method in methods.items()} == METHODS
+@pytest.mark.parametrize(("protocol", "names"), [(BatchSystem, METHODS), (Matchmaker, MATCHMAKING)])
+def test_every_method_of_the_protocols_is_asked_for(protocol: type, names: dict[str, int]) -> None:
+    methods = {name: member for name, member in vars(protocol).items() if callable(member) and name[0] != "_"}
+    assert {name: method.__code__.co_argcount - 1 for name, method in methods.items()} == names
 
 
 def test_an_entry_point_of_an_installed_distribution(packages: Packages) -> None:
@@ -135,6 +137,28 @@ def test_a_plugin_whose_methods_take_something_else(packages: Packages) -> None:
     text = GOOD.replace("def close(self, worker)", "def close(self)").replace("def demand(self)", "def demand(self, q)")
     line = loaded(packages, text)
     assert "its method demand does not take no argument, its method close does not take one worker" in line
+
+
+JUDGES = """    def template(self, worker): return "x"
+    def judge(self, wants, template): return ()
+def create"""
+
+
+def test_a_plugin_may_judge_jobs_or_not(packages: Packages) -> None:
+    packages.module("elastiq_toy", GOOD.replace("def create", JUDGES))
+    packages.install("elastiq-toy", "[elastiq.plugins]\ntoy = elastiq_toy\n")
+    assert load("toy", Settings()).template(Worker("w")) == "x"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("method", MATCHMAKING)
+def test_a_plugin_that_judges_by_half(packages: Packages, method: str) -> None:
+    line = loaded(packages, GOOD.replace("def create", JUDGES.replace(f"def {method}(", f"def x{method}(")))
+    assert f"elastiq_site.toy is no plugin for this elastiq: it has no method {method};" in line
+
+
+def test_a_plugin_that_judges_something_else(packages: Packages) -> None:
+    line = loaded(packages, GOOD.replace("def create", JUDGES.replace("(self, wants, template)", "(self, wants)")))
+    assert "its method judge does not take wants and a template;" in line
 
 
 def test_a_plugin_that_lacks_everything(packages: Packages) -> None:

@@ -1,0 +1,144 @@
+"""What is asked of a plugin of another version, and what is made of its answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from elastiq.errors import BatchError
+from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
+from elastiq.plugins import METHODS, TEMPLATE_LIMIT, Closing, Matchmaker
+from elastiq.plugins.adapter import Adapter
+from tests.unit.fakes import FakeBatch
+
+NO = Judgement(Eligibility.NO, "workers do not offer gpu")
+
+
+class Of200:
+    """A plugin of 2.0.0: six methods, and 0 for what it does not know."""
+
+    def __init__(self, *workers: Worker) -> None:
+        self.listed = workers
+        self.calls: list[str] = []
+
+    def demand(self) -> tuple[Demand, ...]:
+        return (Demand(Shape(1, 0), 3),)
+
+    def workers(self) -> tuple[Worker, ...]:
+        return self.listed
+
+    def close(self, worker: Worker) -> Closing:
+        self.calls.append(f"close {worker.name}")
+        return Closing.BUSY
+
+    def reopen(self, worker: Worker) -> None:
+        self.calls.append(f"reopen {worker.name}")
+
+    def forget(self, worker: Worker) -> None:
+        self.calls.append(f"forget {worker.name}")
+
+    def check(self) -> str:
+        return "2.0.0"
+
+
+class Judging(FakeBatch):
+    """Answers what it is told to."""
+
+    def __init__(self, template: object = "like node-1", judged: object = ()) -> None:
+        super().__init__()
+        self.answers = template, judged
+
+    def template(self, worker: Worker) -> Any:
+        return self.answers[0]
+
+    def judge(self, wants: object, template: str) -> Any:
+        return self.answers[1]
+
+
+def test_a_plugin_of_2_0_0_goes_on_as_it_was() -> None:
+    plugin, worker = Of200(Worker("w", capacity=Shape(4, 8000))), Worker("w")
+    asked: Matchmaker = Adapter(plugin)
+    assert (asked.demand(), asked.workers(), asked.check()) == (plugin.demand(), plugin.listed, "2.0.0")
+    assert asked.close(worker) is Closing.BUSY
+    asked.reopen(worker)
+    asked.forget(worker)
+    assert plugin.calls == ["close w", "reopen w", "forget w"]
+    assert asked.template(worker) == ""
+    assert asked.judge(["a", "b"], "of another plugin") == (Judgement(), Judgement())
+
+
+def test_every_method_is_handed_on() -> None:
+    assert METHODS.keys() <= vars(Adapter).keys()
+
+
+@pytest.mark.parametrize(
+    ("capacity", "free", "known_capacity", "known_free"),
+    [
+        (Shape(4, 0, 0), Shape(4, 0, 0), Shape(4), Shape(4)),
+        (Shape(4, 0, 500), Shape(2, 0, 0), Shape(4, None, 500), Shape(2, None, 0)),
+        (Shape(4, 8000, 0, 2), Shape(0, 0, 7, 1), Shape(4, 8000, None, 2), Shape(0, 0, None, 1)),
+        (Shape(4, 8000), Shape(4, 0), Shape(4, 8000), Shape(4, 0)),
+        (Shape(4, 8000, 500, 0), Shape(0, 0, 0, 0), Shape(4, 8000, 500, 0), Shape(0, 0, 0, 0)),
+        (Shape(4), Shape(4), Shape(4), Shape(4)),
+    ],
+)
+def test_memory_and_disk_of_which_a_machine_has_none_are_not_known(
+    capacity: Shape, free: Shape, known_capacity: Shape, known_free: Shape
+) -> None:
+    (worker,) = Adapter(Of200(Worker("w", "i-1", None, capacity, free, 1))).workers()
+    assert worker == Worker("w", "i-1", None, known_capacity, known_free, 1)
+
+
+def test_a_job_still_has_room_where_2_0_0_said_nothing_of_memory() -> None:
+    """As 0 it would be a machine without memory: no job with memory would ever get a VM."""
+    (worker,) = Adapter(Of200(Worker("w", capacity=Shape(4, 0), free=Shape(4, 0)))).workers()
+    assert Shape(1, 2000).fits(worker.free)
+    assert Shape(1, 2000).fits(worker.capacity)
+
+
+@pytest.mark.parametrize("answer", [None, [], 7])
+def test_what_is_no_answer_is_left_to_others(answer: Any) -> None:
+    plugin = Of200()
+    plugin.workers = lambda: answer  # type: ignore[method-assign]
+    assert Adapter(plugin).workers() == answer
+
+
+@pytest.mark.parametrize("template", [None, b"x", 7, "", "x" * (TEMPLATE_LIMIT + 1), ["x"]])
+def test_no_template(template: object) -> None:
+    with pytest.raises(BatchError, match=r"the batch plugin answers to template cannot be used: .*; mend the plugin"):
+        Adapter(Judging(template)).template(Worker("w"))
+
+
+def test_a_template_is_handed_on_as_it_is() -> None:
+    assert Adapter(Judging("a\n\x00b")).template(Worker("w")) == "a\n\x00b"
+
+
+@pytest.mark.parametrize(
+    "judged",
+    [
+        None,
+        (),
+        (NO,),
+        (NO, NO, NO),
+        [NO, NO],
+        (NO, None),
+        (NO, True),
+        (NO, Judgement(Eligibility.NO)),
+        (NO, Judgement(Eligibility.UNKNOWN, " \n")),
+        (NO, Judgement(Eligibility.YES, "why not")),
+        (NO, Judgement("no", "a text")),  # type: ignore[arg-type]
+        (NO, Judgement(Eligibility.NO, 7)),  # type: ignore[arg-type]
+    ],
+)
+def test_judgements_that_are_none_are_not_believed_in_part(judged: object) -> None:
+    with pytest.raises(BatchError, match=r"the batch plugin answers to judge cannot be used: .*; mend the plugin"):
+        Adapter(Judging(judged=judged)).judge(["a", "b"], "")
+
+
+def test_reasons_are_for_one_line() -> None:
+    odd = Judgement(Eligibility.NO, "no\tmachine\n\x1b[31m has " + "x" * 1000)
+    (judged, yes) = Adapter(Judging(judged=(odd, Judgement()))).judge(["a", "b"], "")
+    assert judged.reason.startswith("no machine [31m has xxx")
+    assert len(judged.reason) == 300
+    assert yes == Judgement()
