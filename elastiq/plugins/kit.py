@@ -212,3 +212,12 @@ def total(shapes: Iterable[Shape]) -> Shape:
         return None if None in values else sum(values)
 
     return Shape(sum(shape.cpus for shape in known), whole("memory_mb"), whole("disk_mb"), whole("gpus"))
+
+
+def largest(shapes: Sequence[Shape]) -> Shape:
+    """Return the least shape that is as large as each of `shapes`, of jobs: what none of them asks for it does not."""
+
+    def most(name: str) -> int | None:
+        return max((value for shape in shapes if (value := getattr(shape, name)) is not None), default=None)
+
+    return Shape(max(shape.cpus for shape in shapes), most("memory_mb"), most("disk_mb"), most("gpus"))

@@ -20,21 +20,15 @@ from typing import TYPE_CHECKING
 from elastiq.clock import Clock
 from elastiq.command import Result, execute, pipeline, run
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Worker
+from elastiq.model import Demand, Judgement, Worker
 from elastiq.plugins import Closing, kit
 from elastiq.plugins.kit import Deadline, is_same, label
 from elastiq.plugins.sections import SlurmOptions
-from elastiq.plugins.slurm_parse import (
-    GROUP_JOBS,
-    OWN_REASON,
-    QUEUE_FIELDS,
-    Node,
-    demand_of,
-    parse_nodes,
-    parse_queue,
-    parse_server_time,
-    with_addresses,
-)
+from elastiq.plugins.slurm_limits import Cluster, parse_licenses, parse_partitions, parse_sharing
+from elastiq.plugins.slurm_match import judge
+from elastiq.plugins.slurm_parse import OWN_REASON, Node, parse_nodes, parse_server_time, with_addresses
+from elastiq.plugins.slurm_queue import GROUP_JOBS, Waiting, demand_of, parse_queue, queue_format
+from elastiq.text import one_line
 
 if TYPE_CHECKING:
     from elastiq.config import Settings
@@ -75,26 +69,41 @@ class Slurm:
         self._idle_since: dict[str, float] = {}
         self._lookup_fault = ""
         """Why the addresses of nodes could not be looked up the last time, if so."""
+        self._sharing = Cluster()
+        """How nodes are shared out, of the configuration."""
+        self._said: dict[str, str] = {}
+        """What was said last of what cannot be read, by where it stands."""
 
     def demand(self) -> tuple[Demand, ...]:
         deadline = self._deadline()
         reading = self._readable(deadline)
         now = self._server_time(deadline)
-        fields = ",".join(f"{field}:0|" for field in QUEUE_FIELDS)
         states = f"PD,{_ACTIVE_STATES}"
         answer = pipeline(
             [
-                [*reading, "squeue", "--all", "--noconvert", f"--states={states}", f"--Format={fields}"],
-                ["awk", "-F|", "-v", f"now={now:.0f}", GROUP_JOBS],
+                [*reading, "squeue", "--all", "--noconvert", f"--states={states}", f"--Format={queue_format()}"],
+                ["awk", "-v", f"now={now:.0f}", GROUP_JOBS],
             ],
             deadline.remaining(),
             environment=_ENVIRONMENT,
         )
-        waiting, running = parse_queue(answer)
-        return demand_of(waiting, running, now, self._partitions)
+        waiting, counts = parse_queue(answer)
+        self._once("jobs", counts.example, f"{counts.unread} jobs cannot be read and are left out: ")
+        return demand_of(waiting, counts, now, self._partitions, self._cluster(waiting, deadline))
 
     def workers(self) -> tuple[Worker, ...]:
-        return tuple(self._since_seen_idle(node.worker) for node in self._nodes(self._deadline()) if node.present)
+        nodes = self._nodes(self._deadline())
+        self._once("nodes", "; ".join(node.doubt for node in nodes if node.doubt))
+        return tuple(self._since_seen_idle(node.worker) for node in nodes if node.present)
+
+    def template(self, worker: Worker) -> str:
+        node = _find(worker, self._nodes(self._deadline(), worker))
+        if node is None or node.doubt or node.down or node.worker.closed or node.worker.hurt:
+            raise BatchError(f"{label(worker)} is not there, closed or broken: others are not like it")
+        return node.offer.text()
+
+    def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
+        return judge(wants, template)
 
     def close(self, worker: Worker) -> Closing:
         deadline = self._deadline()
@@ -131,6 +140,8 @@ class Slurm:
     def reopen(self, worker: Worker) -> None:
         deadline = self._deadline()
         node = _find(worker, self._nodes(deadline, worker))
+        if node is not None and node.doubt:
+            raise BatchError(node.doubt)
         if node is None or not node.worker.closed:
             return
         if node.worker.closed_by_other:
@@ -194,7 +205,28 @@ class Slurm:
                     "set [slurm] sudo_user = slurm and allow it in sudoers"
                 )
             self._reading = () if sees_all else self._sudo
+            self._sharing = parse_sharing(answer)
         return self._reading
+
+    def _cluster(self, waiting: Sequence[Waiting], deadline: Deadline) -> Cluster:
+        """Return what decides about jobs beside their own wishes; no more is asked than matters for what waits."""
+        parts = [part for group in waiting for part in group.parts]
+        if not parts:
+            return self._sharing
+        command = [*self._readable(deadline), "scontrol", "--oneliner", "--all", "show"]
+        partitions = parse_partitions(run([*command, "partition"], deadline.remaining(), environment=_ENVIRONMENT))
+        gone = sorted({name for part in parts for name in part.partitions if name not in partitions})
+        self._once("partitions", f"scontrol knows no partition {', '.join(gone)}, which jobs name" if gone else "")
+        licenses = {}
+        if any(part.licenses for part in parts):
+            licenses = dict(parse_licenses(run([*command, "licenses"], deadline.remaining())))
+        return replace(self._sharing, partitions=partitions, licenses=licenses)
+
+    def _once(self, where: str, fault: str, introduction: str = "") -> None:
+        """Log a fault of `where` once, until it is over or another one."""
+        if fault and self._said.get(where) != fault:
+            log.warning("%s%s", introduction, one_line(fault, 1000))
+        self._said[where] = fault
 
     def _server_time(self, deadline: Deadline) -> float:
         return parse_server_time(run(["sdiag"], deadline.remaining()))

@@ -143,17 +143,18 @@ class PluginOnHead:
     def __exit__(self, *_: object) -> None:
         self._process.communicate(timeout=300)
 
-    def call(self, method: str, worker: Mapping[str, Any] | None = None) -> Any:
-        """Call `method` of the plugin and return its answer, dataclasses as dictionaries."""
-        answer = self.ask(method, worker)
+    def call(self, method: str, asked: Mapping[str, Any] | list[Any] | None = None) -> Any:
+        """Call `method` of the plugin, for a worker or with other arguments, and return its answer: dataclasses as
+        dictionaries, members of an Enum as their values."""
+        answer = self.ask(method, asked)
         assert "error" not in answer, f"{method} of the plugin failed: {answer['error']}"
         return answer["answer"]
 
-    def ask(self, method: str, worker: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def ask(self, method: str, asked: Mapping[str, Any] | list[Any] | None = None) -> dict[str, Any]:
         """Call `method` of the plugin and return its `answer`, or the `error` as which it raised BatchError."""
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(json.dumps([method, worker]) + "\n")
+        self._process.stdin.write(json.dumps([method, asked]) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, f"the plugin's process on the head node is gone while asked for {method}; see its error above"

@@ -18,8 +18,8 @@ def main() -> None:
     section = next(section for section in SECTIONS if section.name == plugin)
     batch = load(plugin, Settings(plugins=(section.declared(**json.loads(options)),)))
     for line in sys.stdin:
-        method, worker = json.loads(line)
-        arguments = [_worker(worker)] if worker else []
+        method, asked = json.loads(line)
+        arguments = asked if isinstance(asked, list) else [_worker(asked)] if asked else []
         try:
             answer = getattr(batch, method)(*arguments)
         except BatchError as error:
@@ -27,7 +27,7 @@ def main() -> None:
             continue
         if isinstance(answer, tuple):
             answer = [asdict(item) for item in answer]
-        print(json.dumps({"answer": getattr(answer, "value", answer)}), flush=True)
+        print(json.dumps({"answer": answer}, default=lambda member: member.value), flush=True)
 
 
 def _worker(fields: dict[str, object]) -> Worker:

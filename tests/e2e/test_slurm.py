@@ -43,7 +43,8 @@ def test_what_is_hidden_is_seen_through_sudo_as_it_is(testbed_root: None, networ
 
 @pytest.mark.real
 def test_reservations(testbed_root: None, networks: list[Network]) -> None:
-    """An idle node in one is not closed; jobs that wait for it, or for the end of a maintenance, are no demand."""
+    """An idle node in one is not closed; jobs that wait for it can run on no new one, and such that wait for the end of
+    a maintenance are no demand."""
     networks.append(Network())
     batch = SlurmPool(networks[-1], 1)
     batch.start_worker(INSTANCE_ID, "10.77.1.1", batch.substituted_user_data())
@@ -67,7 +68,10 @@ def test_reservations(testbed_root: None, networks: list[Network]) -> None:
         assert plugin.call("close", worker()) == "busy"
         batch.submit(2, 3600, options=["--reservation=exam"])
         wait_until(lambda: reasons() == {"None", "Resources"}, "one task runs and one waits", detail=batch.queue)
-        assert plugin.call("demand") == []
+        (group,) = plugin.call("demand")
+        (judgement,) = plugin.call("judge", [[group["wants"]], ""])
+        assert judgement["answer"] == "no"
+        assert judgement["reason"] == "reservation exam: a VM that is launched is in no reservation"
         batch.cancel_all()
         batch.wait_all()
         batch.head.run("scontrol", "delete", "reservationname=exam")

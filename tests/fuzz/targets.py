@@ -18,15 +18,17 @@ from xml.etree import ElementTree
 
 from botocore.awsrequest import AWSResponse
 
+from elastiq.command import run
 from elastiq.config import ini
 from elastiq.ec2 import Ec2, Limits
 from elastiq.ec2.client import ClientMaker
 from elastiq.ec2.features import Features
 from elastiq.errors import BatchError, CloudError, ConfigError, StateError
 from elastiq.memory import Memory
-from elastiq.model import Demand, Observation, Policy, Pool, Worker
+from elastiq.model import Demand, Eligibility, Observation, Policy, Pool, Worker
 from elastiq.planning.plan import plan
-from elastiq.plugins import htcondor, htcondor_parse, loading, slurm_parse
+from elastiq.plugins import htcondor, htcondor_parse, loading, slurm_limits, slurm_match, slurm_parse, slurm_queue
+from elastiq.plugins.faults import judgement_faults, template_faults
 from elastiq.plugins.sandbox import SandboxBatch
 from elastiq.report.status import picture
 from elastiq.sandbox.spool import FOLDERS, Job, Spool, parse
@@ -128,15 +130,47 @@ def htcondor_total(data: bytes) -> None:
     assert 0 <= total < 10**12
 
 
-def slurm_queue(data: bytes) -> None:
+def slurm_groups(data: bytes) -> None:
     """Whatever comes out of the pipeline of squeue and awk."""
     said = data.decode("utf-8", "replace")
     try:
-        waiting, running = slurm_parse.parse_queue(said)
-        check_demand(slurm_parse.demand_of(waiting, running, NOW))
+        waiting, counts = slurm_queue.parse_queue(said)
     except BatchError:
         return
-    assert waiting or running or len(said.splitlines()) == 1, f"no jobs, from {said!r}"
+    check_demand(slurm_queue.demand_of(waiting, counts, NOW))
+    assert waiting or counts != slurm_queue.Counts() or said.count(slurm_queue.RECORD_END) == 1, (
+        f"no jobs, from {said!r}"
+    )
+
+
+def slurm_jobs(data: bytes) -> None:
+    """Whatever a job's record is in the output of squeue: those before and behind it are read all the same."""
+    header = slurm_queue.FIELD_END.join("X" for _ in slurm_queue.QUEUE_FIELDS).encode() + b"\x1e\n"
+    sound = _SLURM_JOB + b"\x1e\n"
+    awk = ["awk", "-v", f"now={NOW:.0f}", slurm_queue.GROUP_JOBS]
+    waiting, counts = slurm_queue.parse_queue(run(awk, 60, input_bytes=header + sound + data + b"\x1e\n" + sound))
+    demand = slurm_queue.demand_of(waiting, counts, NOW)
+    check_demand(demand)
+    assert sum(group.jobs for group in demand if group.shape.cpus == 77) >= (2 if b"%" not in data else 1)
+
+
+def slurm_settings(data: bytes) -> None:
+    """Whatever scontrol prints of partitions, licences and its configuration."""
+    said = data.decode("utf-8", "replace")
+    slurm_limits.parse_sharing(said)
+    for read in (slurm_limits.parse_partitions, slurm_limits.parse_licenses):
+        try:
+            read(said)
+        except BatchError:
+            pass
+
+
+def slurm_judge(data: bytes) -> None:
+    """Any wants and any template, separated by a NUL."""
+    wants, _, template = (part.decode("utf-8", "replace") for part in data.partition(b"\0"))
+    asked = [wants, slurm_match.Wants(constraint=wants).text(), slurm_match.Wants(gres={wants: 1}).text(), ""]
+    assert judgement_faults(slurm_match.judge(asked, template), len(asked)) == []
+    assert slurm_match.judge([""], template)[0].answer is Eligibility.YES
 
 
 def slurm_nodes(data: bytes) -> None:
@@ -147,6 +181,8 @@ def slurm_nodes(data: bytes) -> None:
     except BatchError:
         return
     check_workers(tuple(node.worker for node in nodes))
+    for node in nodes:
+        assert template_faults(node.offer.text()) == []
     assert nodes or "No nodes in the system" in said or "FUTURE" in said or "POWER" in said, f"no nodes, from {said!r}"
 
 
@@ -347,7 +383,10 @@ TARGETS: dict[str, Target] = {
         htcondor_commands,
         htcondor_bindings,
         htcondor_total,
-        slurm_queue,
+        slurm_groups,
+        slurm_jobs,
+        slurm_settings,
+        slurm_judge,
         slurm_nodes,
         sandbox,
         configuration,
@@ -372,7 +411,24 @@ _JOB = (
 _WORKER = (
     b'{"name": "node", "instance_id": "i-1", "address": "10.0.0.1", "cpus": 4, "memory_mb": 8, "idle_seconds": 7.5}'
 )
-_JOBS_HEADER = b"A|B|C|D|E|F|G|H|I|J|K|L|M|N|O|"
+
+
+def _slurm_group(*words: bytes) -> bytes:
+    return b"\x1f".join(words) + b"\x1e"
+
+
+_JOBS_HEADER = _slurm_group(*[b"X"] * len(slurm_queue.QUEUE_FIELDS))
+_SLURM_ASKED = b"\x1f".join(
+    [b"1", b"cpu=3,mem=2100M,node=1", b"", b"(null)", b"a:1", b"batch", b"1", b"3", b"700M", b"0"]
+    + [b"N/A"] * 4
+    + [b"(a&b)|c", b"0"]
+)
+_SLURM_JOB = b"\x1f".join(
+    [
+        *(b"7", b"N/A", b"PD", b"5", b"Resources", b"N/A", b"1", b"cpu=77,mem=2100M,node=1", b"batch", b"", b"(null)"),
+        *(b"(null)", b"1", b"77", b"2100M", b"0", b"N/A", b"N/A", b"N/A", b"N/A", b"(null)", b"OK"),
+    ]
+)
 _SLOT = (
     b'{"Machine": "node", "Name": "slot1@node", "State": "Unclaimed", "Cpus": 4, "Memory": 8000, "Disk": 1024.0, '
     b'"MyAddress": "<10.77.0.11:9618?addrs=10.77.0.11-9618>", "MyCurrentTime": 10000, "EnteredCurrentState": 9900}'
@@ -407,11 +463,25 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     ),
     "htcondor_bindings": (b'{"groups": [[5, 1, 100, 5, null, 1]], "schedds": ["a"]}', b"[%b]" % _SLOT, b"[]"),
     "htcondor_total": (b"\n\nTotal for query: 0 jobs; 0 completed, 0 removed\nTotal for all users: 3 jobs\n",),
-    "slurm_queue": (
-        b"%b\nW|20|1700000000|||1|1|cpu=3,mem=2100M,node=1,billing=3|N/A|gres/gpu:2|N/A|cpu=3|batch||(null)|Priority\n"
-        b"W|1|1700000000|19|3,5-9:2,20-30%%2|2|4|cpu=1,mem=1000M,node=1|N/A|N/A|N/A|N/A|a,b||(null)|None\nR|19|1\n"
-        b"A|19|Resources|2\n" % _JOBS_HEADER,
-        _JOBS_HEADER + b"\n",
+    "slurm_groups": (
+        _JOBS_HEADER
+        + _slurm_group(b"W", b"20", b"1700000000", b"", b"", _SLURM_ASKED.replace(b"N/A", b"gres/gpu:2", 1))
+        + _slurm_group(b"W", b"1", b"1700000000", b"19", b"3,5-9:2,20-30%2", _SLURM_ASKED)
+        + _slurm_group(b"R", b"19", b"1")
+        + _slurm_group(b"K", b"3", b"batch", _SLURM_ASKED)
+        + _slurm_group(b"U", b"1", b"garbage"),
+        _JOBS_HEADER,
+    ),
+    "slurm_jobs": (b"", _SLURM_JOB, _SLURM_JOB.replace(b"Resources", b"two\nlines|bars")),
+    "slurm_settings": (
+        b"PartitionName=batch Default=YES MaxNodes=2 NodeSets=ALL OverSubscribe=EXCLUSIVE State=UP MaxMemPerNode=15\n",
+        b"LicenseName=fluent Total=2 Used=1 Free=1 Reserved=0 Remote=no\n",
+        b"SelectType = select/cons_tres\nSelectTypeParameters = CR_CPU_MEMORY\n",
+    ),
+    "slurm_judge": (
+        b'{"constraint":"(a&b)|c","gres":{"gpu:a100":2},"partitions":["long"],"usual":true,"tmp_mb":5}\0'
+        b'{"features":["a"],"gres":{"gpu:a100":2},"partitions":["batch"],"tmp_mb":9,"arch":"x86_64","os":"Linux"}',
+        b'{"components":[{"named_nodes":true},{"reservation":"exam"},{"never":"why"}]}\0',
     ),
     "slurm_nodes": (
         b"NodeName=i-01234567 CPUAlloc=0 CPUEfctv=4 CPUTot=4 AvailableFeatures=(null) Gres=gpu:a100:2(S:0) "

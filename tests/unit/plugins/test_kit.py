@@ -217,3 +217,8 @@ def test_label() -> None:
     assert [label(worker) for worker in workers] == [
         "worker a", "worker i-1", "worker 10.0.0.1", "worker without a name",
     ]  # fmt: skip
+
+
+def test_the_largest_of_shapes_holds_each_of_them() -> None:
+    assert kit.largest([Shape(4, None, None, 0), Shape(1, 9000, None, 2)]) == Shape(4, 9000, None, 2)
+    assert kit.largest([Shape(1, None)]) == Shape(1, None)

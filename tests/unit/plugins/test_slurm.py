@@ -11,13 +11,15 @@ import pytest
 from elastiq.command import Result
 from elastiq.config import Settings
 from elastiq.errors import BatchError
-from elastiq.model import Worker
+from elastiq.model import Eligibility, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.loading import load
 from elastiq.plugins.slurm import Slurm
-from elastiq.plugins.slurm_parse import QUEUE_FIELDS
+from elastiq.plugins.slurm_match import Wants
+from elastiq.plugins.slurm_queue import FIELD_END, QUEUE_FIELDS, RECORD_END
 
-HEADER = "|".join(name.upper().replace("-", "_") for name in QUEUE_FIELDS) + "|\n"
+HEADER = FIELD_END.join(name.upper().replace("-", "_") for name in QUEUE_FIELDS) + RECORD_END
+PARTITIONS = "PartitionName=batch Default=YES MaxNodes=UNLIMITED Nodes=ALL State=UP OverSubscribe=NO\n"
 NODE = (
     "NodeName={name} CPUAlloc={cpus} CPUTot=4 AvailableFeatures={features} NodeAddr={address} RealMemory=4000 "
     "AllocMem=0 State={state} {busy} Reason={reason} [slurm@2026-11-22T22:00:00]\n"
@@ -65,6 +67,8 @@ class FakeSlurm:
             return "slurm-wlm 24.11.5\n"
         if words[:3] == ["scontrol", "show", "config"]:
             return f"PrivateData             = {self.private}\nSlurmUser               = slurm({self.owner_id})\n"
+        if words[-1] in ("partition", "licenses"):
+            return PARTITIONS if words[-1] == "partition" else "LicenseName=fluent Total=2 Used=2\n"
         if words[0] == "scontrol":
             return "".join(NODE.format(**node) for node in self.nodes.values()) or "No nodes in the system\n"
         (name,) = [word.partition("=")[2] for word in words if word.startswith("--nodelist=")]
@@ -193,7 +197,8 @@ def test_what_somebody_else_drained_is_left_alone(cluster: FakeSlurm, plugin: Sl
 
 def test_a_bad_registration_can_be_closed(cluster: FakeSlurm, plugin: Slurm) -> None:
     cluster.add("i-00000001", DRAINED + "+INVALID_REG", "Low RealMemory")
-    assert plugin.workers() == ()
+    (worker,) = plugin.workers()
+    assert (worker.closed, worker.closed_by_other, worker.hurt) == (True, False, True)
     assert plugin.close(ONE) is Closing.CLOSED
     assert cluster.changes == ["drain i-00000001"]
 
@@ -491,6 +496,102 @@ def test_demand_asks_for_all_that_is_active_with_slurms_time(cluster: FakeSlurm,
     squeue, awk = cluster.asked[-2:]
     assert "--states=PD,R,CF,CG,S,SI,SO,ST" in squeue
     assert "now=1700000100" in awk
+
+
+def answer(**values: str) -> str:
+    """What awk makes of a queue with one waiting job."""
+    job = {"nodes": "1", "resources": "cpu=1,mem=1000M,node=1", "named": "", "reservation": "(null)"}
+    job.update({"licenses": "(null)", "partition": "batch", "tasks": "1", "cpus": "1", "memory": "1000M", "tmp": "0"})
+    job.update(dict.fromkeys(("job", "node", "socket", "task"), "N/A"))
+    job.update({"feature": "(null)", "exclusive": "0", **values})
+    words = ["W", "1", "1700000000", "", "", *job.values()]
+    return HEADER + FIELD_END.join(words) + RECORD_END
+
+
+def test_no_more_is_asked_than_matters_for_what_waits(cluster: FakeSlurm, plugin: Slurm) -> None:
+    plugin.demand()
+    assert [words[-1] for words in cluster.asked if words[-1] in ("partition", "licenses")] == []
+    cluster.answers["squeue"] = answer()
+    assert len(plugin.demand()) == 1
+    assert [words[-1] for words in cluster.asked if words[-1] in ("partition", "licenses")] == ["partition"]
+    cluster.answers["squeue"] = answer(licenses="fluent:1")
+    assert plugin.demand() == ()
+    assert cluster.asked[-1] == ["scontrol", "--oneliner", "--all", "show", "licenses"]
+
+
+def test_a_partition_that_went_between_two_questions_is_said_once(
+    cluster: FakeSlurm, plugin: Slurm, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.answers["squeue"] = answer(partition="gone,batch")
+    for _ in range(3):
+        assert [group.wants for group in plugin.demand()] == [""]
+    cluster.answers["squeue"] = answer()
+    plugin.demand()
+    cluster.answers["squeue"] = answer(partition="gone")
+    assert [group.wants for group in plugin.demand()] == [""]
+    assert caplog.messages == ["scontrol knows no partition gone, which jobs name"] * 2
+
+
+def test_jobs_that_cannot_be_read_are_counted_and_said_once(
+    cluster: FakeSlurm, plugin: Slurm, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = answer(resources="much").removeprefix(HEADER)
+    cluster.answers["squeue"] = answer() + odd
+    for _ in range(3):
+        assert [group.jobs for group in plugin.demand()] == [1]
+        cluster.answers["squeue"] += odd
+    (said,) = caplog.messages
+    assert said == "1 jobs cannot be read and are left out: squeue answered what are no resources: 'much'"
+
+
+def test_a_node_that_cannot_be_read_is_busy_and_said_once(
+    cluster: FakeSlurm, plugin: Slurm, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.add("i-00000001", "DANCING+DRAIN", OWN)
+    cluster.add("i-00000002")
+    for _ in range(2):
+        first, second = plugin.workers()
+        assert (first.instance_id, first.jobs, second.jobs) == ("i-00000001", 1, 0)
+    assert plugin.close(ONE) is Closing.BUSY
+    for call in (plugin.reopen, plugin.template):
+        with pytest.raises(BatchError):
+            call(ONE)
+    assert cluster.changes == []
+    (said,) = caplog.messages
+    assert said.startswith("node i-00000001 cannot be read: scontrol answered with a node in state 'DANCING+DRAIN'")
+
+
+def test_a_template_is_what_the_node_offers(cluster: FakeSlurm, plugin: Slurm) -> None:
+    offered = "Gres=gpu:a100:2 Partitions=batch,long LastBusyTime=1700000000"
+    cluster.add("i-00000001", features="fast,i-00000001", busy=offered)
+    template = plugin.template(ONE)
+    assert "i-00000001" not in template
+    wants = [Wants(constraint="fast").text(), Wants(gres={"gpu:t4": 1}).text(), ""]
+    assert [judgement.answer for judgement in plugin.judge(wants, template)] == [
+        Eligibility.YES,
+        Eligibility.NO,
+        Eligibility.YES,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (DRAINED, OWN),
+        (DRAINED, "new disk"),
+        (DRAINED + "+INVALID_REG", "Low RealMemory"),
+        ("IDLE+FAIL", ""),
+        ("DOWN*+DYNAMIC_NORM", "Not responding"),
+    ],
+)
+def test_a_node_that_others_are_not_like_has_no_template(
+    cluster: FakeSlurm, plugin: Slurm, state: str, reason: str
+) -> None:
+    cluster.add("i-00000001", state, reason)
+    with pytest.raises(BatchError, match="worker i-00000001 is not there, closed or broken"):
+        plugin.template(ONE)
+    with pytest.raises(BatchError, match="is not there"):
+        plugin.template(Worker("i-00000009", "i-00000009", "10.0.0.9"))
 
 
 def test_idle_time_is_counted_where_slurm_does_not_tell_it(cluster: FakeSlurm, plugin: Slurm) -> None:
