@@ -14,20 +14,28 @@ import resource
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar, cast
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError, ConfigError
-from elastiq.model import Worker
-from elastiq.plugins import BatchSystem, Closing
-from elastiq.plugins.faults import demand_faults, later_faults, pairs, workers_faults
+from elastiq.model import Demand, Eligibility, Judgement, Worker
+from elastiq.plugins import MATCHMAKING, BatchSystem, Closing, Matchmaker
+from elastiq.plugins.faults import (
+    demand_faults,
+    judgement_faults,
+    later_faults,
+    pairs,
+    template_faults,
+    workers_faults,
+)
 from elastiq.plugins.kit import is_same, label
 from elastiq.plugins.loading import error_text, load, read_settings
-from elastiq.text import excerpt, printable
+from elastiq.text import excerpt, one_line, printable
 
 Answer = TypeVar("Answer")
 
@@ -36,6 +44,9 @@ LONG_SECONDS = 5.0
 
 MOST_FAULTS = 10
 """So many of one answer are told."""
+
+GARBAGE = "\0{[<garbage"
+"""A template that no plugin made."""
 
 NOT_TRIED = (
     "that held, dependent, not yet due and capped jobs are left out: submit some and compare",
@@ -121,10 +132,11 @@ class Examiner:
         before = self._try("workers", lambda: self._workers(batch))
         if not self.hangs:
             self._clock.sleep(pause_seconds)
-        self._try("demand", lambda: self._demand(batch))
+        groups = self._try("demand", lambda: self._demand(batch))
         after = self._try("workers", lambda: self._workers(batch))
         if before is not None and after is not None:
             self._compare(before, after, self._clock.now() - asked_at)
+        self._match(batch, groups or (), after or ())
         if not close_idle:
             self._note(Grade.NOT_TRIED, "close", "--close-idle closes an idle worker and opens it again")
         elif after is not None:
@@ -182,14 +194,17 @@ class Examiner:
             raise BrokenError(f"answered {excerpt(repr(answer))}, not one line of text")
         self._note(Grade.GOOD, "check", answer + self._figures)
 
-    def _demand(self, batch: BatchSystem) -> None:
+    def _demand(self, batch: BatchSystem) -> tuple[Demand, ...] | None:
         answer = self._call("demand", batch.demand)
         figures = self._figures
         faults = demand_faults(answer)
         self._note_all("demand", faults)
-        if not faults:
-            jobs = sum(group.jobs for group in answer)
-            self._note(Grade.GOOD, "demand", f"jobs: {jobs}, in groups: {len(answer)}{figures}")
+        if faults:
+            return None
+        groups: tuple[Demand, ...] = answer
+        jobs = sum(group.jobs for group in groups)
+        self._note(Grade.GOOD, "demand", f"jobs: {jobs}, in groups: {len(groups)}{figures}")
+        return groups
 
     def _workers(self, batch: BatchSystem) -> tuple[Worker, ...] | None:
         answer = self._call("workers", batch.workers)
@@ -222,6 +237,71 @@ class Examiner:
             self._note(Grade.NOTE, "workers", "no idle time grew; if --pause-s 900 shows the same, they stand still")
         elif not faults:
             self._note(Grade.GOOD, "workers", f"idle times grow as the clock does (workers: {len(both)})")
+
+    def _match(self, batch: BatchSystem, groups: Sequence[Demand], workers: Sequence[Worker]) -> None:
+        """Have what waits judged: before there is a template, by that of an open worker, and by a damaged one."""
+        if not all(hasattr(batch, method) for method in MATCHMAKING):
+            self._note(Grade.NOTE, "judge", "it judges no jobs: each is taken to run on every worker")
+            return
+        matchmaker = cast("Matchmaker", batch)
+        jobs = Counter({"": 0})
+        for group in groups:
+            jobs[group.wants] += group.jobs
+        self._try("judge", lambda: self._judge(matchmaker, jobs, "", "before there is a worker"))
+        worker = next((one for one in workers if not (one.closed or one.hurt)), None)
+        if worker is None:
+            self._note(Grade.NOT_TRIED, "template", "no worker is open and whole")
+            return
+        template = self._try("template", lambda: self._template(matchmaker, worker))
+        if template is not None:
+            self._try("judge", lambda: self._judge(matchmaker, jobs, template, f"by {label(worker)}"))
+            self._try("judge", lambda: self._judge_by_garbage(matchmaker, jobs, template))
+
+    def _template(self, batch: Matchmaker, worker: Worker) -> str | None:
+        answer = self._call("template", lambda: batch.template(worker))
+        figures = self._figures
+        faults = template_faults(answer)
+        self._note_all("template", faults)
+        if faults:
+            return None
+        template: str = answer
+        own = [name for name in (worker.instance_id, worker.address) if name and name in template]
+        if own:
+            self._note(Grade.NOTE, "template", f"has {own[0]} in it, which only {label(worker)} has")
+        if self._call("template", lambda: batch.template(worker)) != template:
+            self._note(Grade.NOTE, "template", "is another one at once: has it something in it that is only now?")
+        self._note(Grade.GOOD, "template", f"of {label(worker)}: {len(template)} characters{figures}")
+        return template
+
+    def _judge(self, batch: Matchmaker, jobs: Counter[str], template: str, when: str) -> None:
+        judged = self._judged(batch, jobs, template)
+        figures = self._figures
+        if judged[0].answer is not Eligibility.YES:
+            raise BrokenError(f"jobs that want nothing are judged {_words(judged[0])}, {when}; no VM would be launched")
+        counts = Counter(one.answer for one in judged[1:])
+        kinds = ", ".join(f"{answer.value}: {counts[answer]}" for answer in Eligibility)
+        self._note(Grade.GOOD, "judge", f"kinds of jobs, {when}: {kinds}{figures}")
+        told: Counter[str] = Counter()
+        for one, count in zip(judged, jobs.values()):
+            if one.answer is not Eligibility.YES:
+                told[_words(one)] += count
+        for text, count in told.most_common(MOST_FAULTS):
+            self._note(Grade.NOTE, "judge", f"{count} waiting jobs, {when}: {text}")
+
+    def _judge_by_garbage(self, batch: Matchmaker, jobs: Counter[str], template: str) -> None:
+        self._judged(batch, jobs, template[: len(template) // 2])
+        no = [one for one in self._judged(batch, jobs, GARBAGE) if one.answer is Eligibility.NO]
+        if no:
+            raise BrokenError(f"by a damaged template jobs are judged {_words(no[0])}; unknown is the answer then")
+        self._note(Grade.GOOD, "judge", "a damaged template does no harm")
+
+    def _judged(self, batch: Matchmaker, jobs: Counter[str], template: str) -> tuple[Judgement, ...]:
+        answer = self._call("judge", lambda: batch.judge(tuple(jobs), template))
+        faults = judgement_faults(answer, len(jobs))
+        if faults:
+            raise BrokenError(faults[0])
+        judged: tuple[Judgement, ...] = answer
+        return judged
 
     def _close_and_reopen(self, batch: BatchSystem, workers: Sequence[Worker]) -> None:
         """Close the worker that has been idle for longest, see that it shows, and open it again whatever happens."""
@@ -282,6 +362,10 @@ class Examiner:
         return [one for one in answer if is_same(one, worker)]
 
 
+def _words(judgement: Judgement) -> str:
+    return f"{judgement.answer.value}: {one_line(judgement.reason, 200)}"
+
+
 class _Report:
     """Lines of text for people."""
 
@@ -289,7 +373,7 @@ class _Report:
         self._stream = stream
 
     def tell(self, finding: Finding) -> None:
-        self.say(f"{finding.grade.value:9}  {finding.what:7}  {printable(finding.text)}")
+        self.say(f"{finding.grade.value:9}  {finding.what:8}  {printable(finding.text)}")
 
     def say(self, line: str) -> None:
         try:

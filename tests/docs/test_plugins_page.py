@@ -100,8 +100,8 @@ def test_the_command_that_tries_it(ants: ExampleHarness, tmp_path: Path) -> None
     command = CHECK.replace("/etc/elastiq.conf", str(configuration(tmp_path)))
     result = run(command, tmp_path, "--close-idle", "--pause-s=0.1")
     assert (result.returncode, result.stderr) == (0, "")
-    assert "check    ANTS 1.0, 1 hosts (" in result.stdout
-    assert "good       reopen   worker host-1 is open" in result.stdout
+    assert "check     ANTS 1.0, 1 hosts (" in result.stdout
+    assert "good       reopen    worker host-1 is open" in result.stdout
     assert "nothing broken" in result.stdout
 
 

@@ -53,24 +53,24 @@ def test_the_program_on_a_good_plugin(tmp_path: Path) -> None:
     result = run(tmp_path, "return ()")
     assert (result.returncode, result.stderr) == (0, "")
     lines = [line for line in result.stdout.splitlines() if not line.startswith("note")]  # of what took long
-    assert lines[0] == "good       load     site_batch.toy.Batch"
-    assert lines[1].startswith("good       check    here \\u20ac (")
+    assert lines[0] == "good       load      site_batch.toy.Batch"
+    assert lines[1].startswith("good       check     here \\u20ac (")
     assert result.stdout.endswith("\nnothing broken\n")
 
 
 @pytest.mark.parametrize(
     ("demand", "expected"),
     [
-        ("raise ValueError('x\\ny')", "FAILED     demand   raised ValueError"),
-        ("sys.exit(0)", "FAILED     demand   raised SystemExit"),
+        ("raise ValueError('x\\ny')", "FAILED     demand    raised ValueError"),
+        ("sys.exit(0)", "FAILED     demand    raised SystemExit"),
         (
             "raise BatchError('the scheduler is down')",
-            "FAILED     demand   the batch system could not be asked: the",
+            "FAILED     demand    the batch system could not be asked: the",
         ),
-        ("return None", "FAILED     demand   it is a NoneType, not a tuple"),
+        ("return None", "FAILED     demand    it is a NoneType, not a tuple"),
         (
             "return ( # no end",
-            "FAILED     load     [elastiq] batch_plugin: plugin site_batch.toy cannot be imported: S",
+            "FAILED     load      [elastiq] batch_plugin: plugin site_batch.toy cannot be imported: S",
         ),
     ],
 )
@@ -85,7 +85,7 @@ def test_the_program_on_a_plugin_that_hangs(tmp_path: Path) -> None:
     # Long enough for what comes before: the import of the plugin, and its check.
     result = run(tmp_path, "time.sleep(600)", "--timeout-s=10")
     assert (result.returncode, result.stderr) == (1, "")
-    assert "FAILED     demand   no answer within 10 s" in result.stdout
+    assert "FAILED     demand    no answer within 10 s" in result.stdout
     assert result.stdout.rstrip().endswith(" broken")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Shape, Worker
+from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
 from elastiq.plugins import Closing, check
 from elastiq.plugins.check import NOT_TRIED, Examiner, Finding, Grade
 
@@ -40,6 +40,7 @@ class Toy:
         self.closed: set[str] = set()
         self.busy: set[str] = set()
         self.names = ["node-1", "node-2"]
+        self.hurt = False
         self.calls: list[str] = []
 
     def demand(self) -> tuple[Demand, ...]:
@@ -55,6 +56,7 @@ class Toy:
                 jobs=int(name in self.busy),
                 idle_seconds=None if name in self.busy else self.clock.now() - 500 - number,
                 closed=name in self.closed,
+                hurt=self.hurt,
             )
             for number, name in enumerate(self.names, 1)
         )
@@ -79,6 +81,24 @@ class Toy:
 
     def check(self) -> str:
         return "toy 1.0"
+
+
+class Matching(Toy):
+    """One that tells which jobs its workers could run."""
+
+    def demand(self) -> tuple[Demand, ...]:
+        return (*super().demand(), Demand(Shape(1), 7, wants="gpu"), Demand(Shape(2), 2, wants="ssd"))
+
+    def template(self, worker: Worker) -> str:
+        assert self._name(worker) not in self.closed
+        return "offers: ssd"
+
+    def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
+        if not template.startswith("offers: "):
+            unknown = Judgement(Eligibility.UNKNOWN, "no worker has been seen yet")
+            return tuple(unknown if one else Judgement() for one in wants)
+        no = Judgement(Eligibility.NO, "no worker offers it")
+        return tuple(no if one and one not in template.split() else Judgement() for one in wants)
 
 
 def examined(toy: Toy, close_idle: bool = False, timeout_seconds: float = 30.0) -> list[Finding]:
@@ -110,6 +130,45 @@ def test_a_good_plugin_is_left_as_it_was() -> None:
     not_tried = said(findings, Grade.NOT_TRIED)
     assert "close: --close-idle closes" in not_tried
     assert all(what in not_tried for what in NOT_TRIED)
+    assert "judge: it judges no jobs: each is taken to run on every worker" in said(findings, Grade.NOTE)
+
+
+def test_what_waits_is_judged() -> None:
+    findings = examined(Matching())
+    assert failures(findings) == []
+    good = said(findings, Grade.GOOD)
+    assert "judge: kinds of jobs, before there is a worker: yes: 0, no: 0, unknown: 2 (" in good
+    assert "template: of worker node-1: 11 characters (" in good
+    assert "judge: kinds of jobs, by worker node-1: yes: 1, no: 1, unknown: 0 (" in good
+    assert "judge: a damaged template does no harm" in good
+    notes = said(findings, Grade.NOTE)
+    assert "judge: 9 waiting jobs, before there is a worker: unknown: no worker has been seen yet" in notes
+    assert "judge: 7 waiting jobs, by worker node-1: no: no worker offers it" in notes
+
+
+@pytest.mark.parametrize("reason", ["closed", "hurt", "none"])
+def test_no_worker_to_take_a_template_of(reason: str) -> None:
+    toy = Matching()
+    toy.closed = set(toy.names) if reason == "closed" else set()
+    toy.hurt = reason == "hurt"
+    toy.names = [] if reason == "none" else toy.names
+    findings = examined(toy)
+    assert failures(findings) == []
+    assert "template: no worker is open and whole" in said(findings, Grade.NOT_TRIED)
+    assert "before there is a worker: yes: 0, no: 0, unknown: 2" in said(findings, Grade.GOOD)
+
+
+def test_a_template_of_what_is_only_now_or_only_this_worker_is_told() -> None:
+    class Changing(Matching):
+        def template(self, worker: Worker) -> str:
+            self.calls.append("template")
+            return f"offers: ssd, {worker.address}, asked {len(self.calls)} times"
+
+    findings = examined(Changing())
+    notes = said(findings, Grade.NOTE)
+    assert "template: has 10.0.0.1 in it, which only worker node-1 has" in notes
+    assert "template: is another one at once: has it something in it that is only now?" in notes
+    assert failures(findings) == []
 
 
 def test_closing_is_tried_on_the_worker_that_is_idle_for_longest_and_undone() -> None:
@@ -162,6 +221,10 @@ def breaks(**methods: Callable[..., Any]) -> Toy:
     return type("Broken", (Toy,), methods)()
 
 
+def mismatches(**methods: Callable[..., Any]) -> Toy:
+    return type("Broken", (Matching,), methods)()
+
+
 def stays_open(toy: Toy, worker: Worker) -> Closing:
     return Closing.CLOSED
 
@@ -210,6 +273,15 @@ def counts_down(toy: Toy) -> tuple[Worker, ...]:
 UNREADABLE = "\x1b[31m\nline two"
 
 
+def judges(answer: Callable[[str, str], Judgement]) -> Toy:
+    """Return one that judges each kind of jobs by what it wants and the template."""
+    method = {"judge": lambda _, wants, template: tuple(answer(one, template) for one in wants)}
+    return type("Broken", (Matching,), method)()
+
+
+NO = Judgement(Eligibility.NO, "no worker offers it")
+
+
 @pytest.mark.parametrize(
     ("toy", "expected"),
     [
@@ -225,6 +297,31 @@ UNREADABLE = "\x1b[31m\nline two"
         (breaks(demand=answers(None)), "demand: it is a NoneType, not a tuple"),
         (breaks(demand=answers([])), "demand: it is a list, not a tuple"),
         (breaks(workers=raises(TypeError("x"))), "workers: raised TypeError"),
+        (mismatches(judge=raises(KeyError("x"))), "judge: raised KeyError"),
+        (mismatches(judge=answers(())), "judge: it is '()', not a tuple of 3"),
+        (mismatches(judge=answers(None)), "judge: it is 'None', not a tuple of 3"),
+        (mismatches(template=raises(KeyError("x"))), "template: raised KeyError"),
+        (mismatches(template=raises(BatchError("gone"))), "template: the batch system could not be asked: gone"),
+        (mismatches(template=answers("")), "template: it is empty"),
+        (mismatches(template=answers(None)), "template: it is a NoneType, not a text"),
+        (
+            judges(lambda wants, template: NO),
+            "judge: jobs that want nothing are judged no: no worker offers it, before",
+        ),
+        (
+            judges(lambda wants, template: NO if template else Judgement()),
+            "judge: jobs that want nothing are judged no: no worker offers it, by worker node-1; no VM would",
+        ),
+        (
+            judges(lambda wants, template: Judgement(Eligibility.UNKNOWN, "no template")),
+            "judge: jobs that want nothing are judged unknown: no template, before there is a worker",
+        ),
+        (
+            judges(lambda wants, template: NO if "offers" not in template and wants else Judgement()),
+            "judge: by a damaged template jobs are judged no: no worker offers it; unknown is the answer then",
+        ),
+        (judges(lambda wants, template: Judgement(Eligibility.NO)), "judge: judgement 1 is no with the reason \"''\""),
+        (judges(lambda wants, template: [][len(template)]), "judge: raised IndexError"),
         (breaks(workers=answers((None,))), "workers: item 1: it is a NoneType, not a Worker"),
         (breaks(workers=counts_in_milliseconds), "idle_seconds went from 499000.0 to 504000.0 in 5.0 s: is the unit"),
         (breaks(workers=counts_down), "idle_seconds went from 8501.0 to 8496.0: no job can have run since"),
