@@ -1,7 +1,8 @@
 """What plugins share: how a call ends in time, which machine is which, and what batch systems print.
 
 Functions that read raise BatchError for whatever is no valid answer, naming `who` gave it: garbage is never read as
-"nothing". What is merely not said is None.
+"nothing". What is merely not said is None. Names and reasons that users give are part of answers and may have any
+character in them: none of these makes an answer garbage.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from elastiq.clock import Clock
 from elastiq.command import run
 from elastiq.errors import BatchError
 from elastiq.model import Shape, Worker
-from elastiq.text import excerpt
+from elastiq.text import excerpt, printable
 
 
 class Deadline:
@@ -67,11 +68,13 @@ def is_same(one: Worker, other: Worker) -> bool:
 
 def label(worker: Worker) -> str:
     """Return what to call `worker` in a message."""
-    return f"worker {worker.name or worker.instance_id or worker.address or 'without a name'}"
+    return printable(f"worker {worker.name or worker.instance_id or worker.address or 'without a name'}")
 
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 """Of a host or node, also one that is an IPv6 address. It never begins like a command's option."""
+
+_WORD = re.compile(r"[!-~]{1,255}")
 
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
@@ -118,10 +121,10 @@ def addresses(answer: str, asked: Sequence[str]) -> dict[str, str]:
     one, or its first part.
     """
     found: list[tuple[str, set[str]]] = []
-    for words in map(str.split, answer.splitlines()):
-        address = ipv4(words[0]) if len(words) in (2, 3) else None
-        if address and len(words) == 3:
-            found.append((words[2].lower(), {address}))
+    for parts in map(str.split, answer.splitlines()):
+        address = ipv4(parts[0]) if len(parts) in (2, 3) else None
+        if address and len(parts) == 3:
+            found.append((parts[2].lower(), {address}))
         elif address and found:
             found[-1][1].add(address)
     names = [name.lower() for name in asked]
@@ -135,6 +138,14 @@ def addresses(answer: str, asked: Sequence[str]) -> dict[str, str]:
     return {name: next(iter(known)) for name, known in by_name.items() if len(known) == 1 and name in names}
 
 
+def words(value: object, who: str) -> tuple[str, ...]:
+    """Given a value of a JSON document, return the words that it lists, each once and in order: names of features,
+    queues or tags, which may be put into one text with spaces between them. Raise BatchError if it is no such list."""
+    if not isinstance(value, list) or not all(isinstance(word, str) and _WORD.fullmatch(word) for word in value):
+        raise BatchError(f"{who} answered what is no list of words: {excerpt(repr(value))}")
+    return tuple(sorted(set(value)))
+
+
 LARGEST = 10**12
 """No machine has more of anything, no time or count of jobs comes near it; some systems turn what does not fit an
 integer into their smallest or largest one."""
@@ -143,22 +154,39 @@ _SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([A-Za-z]?)(?:i?B)?")
 
 
 def json_document(text: str, who: str) -> Any:
-    """Return what `text` says as JSON. Raise BatchError if it is none."""
+    """Return what `text` says as JSON. Raise BatchError if it is none.
+
+    Control characters in its texts, which JSON would have escaped, are taken as they are.
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, strict=False)
     except (ValueError, RecursionError) as error:
         raise BatchError(f"{who} answered what is no JSON: {excerpt(text)}") from error
 
 
 def xml_document(text: str, who: str) -> ElementTree.Element:
     """Return the root of the XML document `text`. Raise BatchError if it is none, or has a document type: no batch
-    system sends one, and its entities could make a small answer a huge one."""
+    system sends one, and its entities could make a small answer a huge one.
+
+    Characters that XML cannot have, such as those that steer a terminal, are read as question marks.
+    """
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise BatchError(f"{who} answered with a document type, which is not read: {excerpt(text)}")
+    text = _REFERENCE.sub(_readable, _NO_XML.sub("?", text))
     try:
         return ElementTree.fromstring(text)  # noqa: S314  # nosec B314
     except (ElementTree.ParseError, ValueError, RecursionError) as error:
         raise BatchError(f"{who} answered what is no XML: {excerpt(text)}") from error
+
+
+_NO_XML = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+_REFERENCE = re.compile(r"&#(?:x([0-9A-Fa-f]{1,8})|([0-9]{1,10}));")
+
+
+def _readable(reference: re.Match[str]) -> str:
+    number = int(reference[1], 16) if reference[1] else int(reference[2])
+    return "?" if number > sys.maxunicode or number == 0 or _NO_XML.match(chr(number)) else reference[0]
 
 
 def count(text: str, who: str) -> int:

@@ -16,7 +16,7 @@ HANG_SECONDS = 5.0
 
 
 class SimBatch:
-    """Implements `elastiq.plugins.BatchSystem`; it raises BatchError alone."""
+    """Implements `elastiq.plugins.Matchmaker`; it raises BatchError alone."""
 
     def __init__(self, world: World, gate: Gate) -> None:
         self._world, self._gate = world, gate
@@ -57,7 +57,10 @@ class SimBatch:
         return "simulated"
 
     def template(self, worker: Worker) -> str:
-        return f"like {worker.capacity.cpus}"
+        ad = self._ad(worker)
+        if self._world.faults.at_work("batch system outage") or ad is None or not ad.vm.takes_jobs:
+            raise BatchError("no such open worker")
+        return f"like {ad.vm.capacity.cpus}"
 
     def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
         return (Judgement(),) * len(wants)

@@ -21,7 +21,7 @@ def advance(state: dict[str, Any], now: float) -> None:
     at = state["at"]
     while True:
         for job in state["jobs"]:
-            host = next((one for one in state["hosts"] if takes(one, state)), None)
+            host = next((one for one in state["hosts"] if takes(one, state) and {*job["tags"]} <= {*one["tags"]}), None)
             if host and is_eligible(job, state):
                 job.update(
                     state="runs", host=host["name"], starts=job["starts"] + 1, ends=max(at, job["at"]) + job["takes"]
@@ -56,9 +56,12 @@ def host_of(state: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def queue(state: dict[str, Any]) -> None:
-    eligible = sum(is_eligible(job, state) for job in state["jobs"])
-    groups = [{"jobs": eligible, "cpus": 1, "memory": "100M"}] if eligible else []
-    print(json.dumps({"groups": groups}))
+    kinds: dict[tuple[str, ...], dict[str, Any]] = {}
+    for job in state["jobs"]:
+        group = kinds.setdefault((*job["tags"],), {"tags": job["tags"], "jobs": 0, "running": 0})
+        group["jobs"] += is_eligible(job, state)
+        group["running"] += job["state"] == "runs"
+    print(json.dumps({"groups": [{**group, "cpus": 1, "memory": "100M"} for group in kinds.values() if group["jobs"]]}))
 
 
 def hosts(state: dict[str, Any]) -> None:
@@ -74,6 +77,10 @@ def hosts(state: dict[str, Any]) -> None:
         for host in state["hosts"]
     ]
     print(json.dumps({"hosts": shown}))
+
+
+def tags(state: dict[str, Any], name: str) -> None:
+    print("tags:", *host_of(state, name)["tags"])
 
 
 def close(state: dict[str, Any], *arguments: str) -> None:
@@ -98,16 +105,16 @@ def version(state: dict[str, Any]) -> None:
 
 def join(state: dict[str, Any], name: str, instance: str, address: str) -> None:
     host = {"name": name, "instance": instance, "address": address, "state": "open", "reason": "", "alive": True}
-    state["hosts"].append({**host, "idle_since": state["at"]})
+    state["hosts"].append({**host, "tags": ["ssd", "x86"], "idle_since": state["at"]})
 
 
 def leave(state: dict[str, Any], instance: str) -> None:
     next(host for host in state["hosts"] if host["instance"] == instance)["alive"] = False
 
 
-def submit(state: dict[str, Any], seconds: str, held: str, after: str) -> None:
+def submit(state: dict[str, Any], seconds: str, held: str, after: str, *tags: str) -> None:
     job = {"id": str(len(state["jobs"]) + 1), "state": "waits", "held": bool(held), "after": after, "starts": 0}
-    state["jobs"].append({**job, "at": state["at"], "takes": float(seconds), "host": ""})
+    state["jobs"].append({**job, "at": state["at"], "takes": float(seconds), "tags": tags, "host": ""})
     print(job["id"])
 
 
@@ -125,7 +132,7 @@ def job(state: dict[str, Any], id_: str) -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     function.__name__.rstrip("_"): function
-    for function in (queue, hosts, close, open_, remove, version, join, leave, submit, cancel, end, job)
+    for function in (queue, hosts, tags, close, open_, remove, version, join, leave, submit, cancel, end, job)
 }
 
 

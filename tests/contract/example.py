@@ -74,6 +74,9 @@ class ExampleHarness(Harness):
     def submit(self, seconds: float, *, held: bool = False, after: str = "") -> str:
         return self._ants("submit", str(seconds), "held" if held else "", after)
 
+    def submit_special(self, seconds: float, *, offered: bool) -> str:
+        return self._ants("submit", str(seconds), "", "", "ssd", *([] if offered else ["gpu"]))
+
     def submit_long(self) -> str:
         return self.submit(1e6)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import pytest
 
-from elastiq.model import Demand, Worker
-from elastiq.plugins import BatchSystem, Closing
-from elastiq.plugins.faults import demand_faults, later_faults, workers_faults
+from elastiq.model import Demand, Eligibility, Worker
+from elastiq.plugins import MATCHMAKING, BatchSystem, Closing, Matchmaker
+from elastiq.plugins.faults import demand_faults, judgement_faults, later_faults, template_faults, workers_faults
 from elastiq.plugins.kit import is_same
 
 
@@ -106,6 +107,15 @@ class Harness(ABC):
         """Submit a job that needs one CPU on each of several machines at the same time."""
         pytest.skip(f"{type(self).__name__} has no jobs on several machines")
 
+    def submit_special(self, seconds: float, *, offered: bool) -> str:
+        """Submit a job of one CPU that asks for something special, and return its id: for what the workers of `join`
+        offer, or for what no worker here ever does."""
+        pytest.skip(f"{type(self).__name__} has nothing special to ask for")
+
+    def submit_whole(self, seconds: float) -> str:
+        """Submit a job of one CPU that has its machine for itself, and return its id."""
+        pytest.skip(f"{type(self).__name__} has no jobs that take a whole machine")
+
     def close_by_hand(self, worker: Worker) -> None:
         """Close a worker as an administrator does, giving a reason."""
         pytest.skip(f"{type(self).__name__} does not say who closed a worker")
@@ -149,6 +159,30 @@ class Harness(ABC):
     def waiting(self) -> int:
         """Return how many jobs wait as the plugin tells it."""
         return sum(demand.jobs for demand in self.demand())
+
+    def matchmaker(self) -> Matchmaker:
+        """Return the plugin as one that judges jobs; skip the test if it does not."""
+        if not any(hasattr(self.batch, method) for method in MATCHMAKING):
+            pytest.skip(f"the plugin of {type(self).__name__} judges no jobs")
+        return cast("Matchmaker", self.batch)
+
+    def template(self, worker: Worker) -> str:
+        """Return what the plugin says that workers like this one offer; fail the test if that cannot be."""
+        answer = self.matchmaker().template(worker)
+        assert template_faults(answer) == []
+        return answer
+
+    def judged(self, wants: Sequence[str], template: str) -> list[Eligibility]:
+        """Return what the plugin answers for each of `wants`; fail the test if that cannot be."""
+        answer = self.matchmaker().judge(wants, template)
+        assert judgement_faults(answer, len(wants)) == []
+        return [one.answer for one in answer]
+
+    def wanted(self) -> str:
+        """Return what the waiting jobs want, which are of one kind, once they wait."""
+        self.wait_until(lambda: self.demand() != (), "a job to wait")
+        (group,) = self.demand()
+        return group.wants
 
     def listed(self, instance_id: str) -> Worker | None:
         """Return the worker of a VM as the plugin lists it now."""

@@ -48,6 +48,7 @@ class SandboxHarness(Harness):
     def join(self, name: str, instance_id: str, address: str) -> None:
         command = [sys.executable, "-m", "elastiq.sandbox.worker", f"--spool={self._spool.directory}"]
         command += [f"--name={name}", f"--instance-id={instance_id}", f"--address={address}", "--look-every-s=0.01"]
+        command += ["--memory-mb=1024", "--offers=cvmfs"]
         self._processes[instance_id] = subprocess.Popen(command, start_new_session=True)
 
     def leave(self, instance_id: str) -> None:
@@ -61,6 +62,12 @@ class SandboxHarness(Harness):
     def submit_long(self) -> str:
         wait = f"until test -e {self._may_end}; do sleep 0.05; done"
         return self._spool.submit(Job("new", ["sh", "-c", wait])).id
+
+    def submit_special(self, seconds: float, *, offered: bool) -> str:
+        return self._spool.submit(Job("new", ["sleep", str(seconds)], needs=["cvmfs" if offered else "gpu"])).id
+
+    def submit_whole(self, seconds: float) -> str:
+        return self._spool.submit(Job("new", ["sleep", str(seconds)], whole=True)).id
 
     def let_end(self, job: str) -> None:
         self._may_end.touch()

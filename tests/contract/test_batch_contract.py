@@ -1,4 +1,4 @@
-"""The contract of elastiq.plugins.BatchSystem, tried on live batch systems."""
+"""The contract of elastiq.plugins.BatchSystem, and of Matchmaker, tried on live batch systems."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError
-from elastiq.model import Shape, Worker
-from elastiq.plugins import METHODS, Closing
-from elastiq.plugins.check import Examiner, Finding, Grade
+from elastiq.model import Eligibility, Shape, Worker
+from elastiq.plugins import MATCHMAKING, METHODS, Closing
+from elastiq.plugins.check import GARBAGE, Examiner, Finding, Grade
 
 from .harness import Harness
 from .systems import PARAMETERS
@@ -59,6 +59,7 @@ def runs(system: Harness, job: str) -> bool:
 
 def test_it_has_the_methods(system: Harness) -> None:
     assert all(callable(getattr(system.batch, method)) for method in METHODS)
+    assert len({hasattr(system.batch, method) for method in MATCHMAKING}) == 1, "it has both or neither"
 
 
 def test_an_empty_system_says_that_there_is_nothing(system: Harness) -> None:
@@ -110,6 +111,100 @@ def test_a_job_on_several_machines_says_how_many(system: Harness) -> None:
     system.wait_until(lambda: system.demand() != (), "the job to wait")
     (demand,) = system.demand()
     assert (demand.jobs, demand.vms_per_job, demand.shape.cpus) == (1, 3, 1)
+
+
+def test_a_job_that_takes_a_whole_machine_says_so(system: Harness) -> None:
+    system.submit_whole(1)
+    system.wait_until(lambda: system.demand() != (), "the job to wait")
+    (demand,) = system.demand()
+    assert (demand.jobs, demand.vms_per_job, demand.takes_whole_vms) == (1, 1, True)
+
+
+def test_jobs_that_ask_for_something_else_are_another_kind(system: Harness) -> None:
+    system.matchmaker()
+    for offered in (True, False, False):
+        system.submit_special(1, offered=offered)
+    system.submit(1)
+    system.wait_until(lambda: system.waiting() == 4, "four jobs to wait")
+    groups = {group.wants: group.jobs for group in system.demand()}
+    assert sorted(groups.values()) == [1, 1, 2]
+
+
+def test_jobs_that_run_are_counted_or_not_known(joined: Harness) -> None:
+    first = joined.submit_long()
+    joined.wait_until(lambda: runs(joined, first), "the job to start")
+    joined.submit_long()
+    joined.wait_until(lambda: joined.waiting() == 1, "the other job to wait")
+    (demand,) = joined.demand()
+    assert demand.running in (None, 1)
+
+
+def test_plain_jobs_could_run_before_there_is_a_worker(system: Harness) -> None:
+    system.matchmaker()
+    system.submit(1)
+    assert system.judged(["", system.wanted()], "") == [Eligibility.YES] * 2
+
+
+def test_what_no_worker_was_seen_to_offer_is_not_known(system: Harness) -> None:
+    system.matchmaker()
+    job = system.submit_special(1, offered=False)
+    assert system.judged([system.wanted(), ""], "") == [Eligibility.UNKNOWN, Eligibility.YES]
+    system.cancel(job)
+    system.wait_until(lambda: system.demand() == (), "the job to go")
+    system.submit_special(1, offered=True)
+    assert system.judged([system.wanted()], "")[0] is not Eligibility.NO
+
+
+def test_a_job_that_no_worker_could_run_is_told_from_one_that_it_could(joined: Harness) -> None:
+    template = joined.template(remembered(joined))
+    impossible = joined.submit_special(0, offered=False)
+    wants = joined.wanted()
+    joined.pause(joined.settle_seconds)
+    assert joined.starts(impossible) == 0
+    assert joined.waiting() == 1, "it waits, and is told with what it wants"
+    good = Eligibility.YES
+    assert joined.judged([wants, "", wants], template) == [Eligibility.NO, good, Eligibility.NO]
+    joined.cancel(impossible)
+    joined.wait_until(lambda: joined.demand() == (), "the job to go")
+    assert joined.close(remembered(joined)) is Closing.CLOSED
+    job = joined.submit_special(0, offered=True)
+    assert joined.judged([wants, joined.wanted(), ""], template) == [Eligibility.NO, good, good]
+    joined.batch.reopen(remembered(joined))
+    joined.wait_until(lambda: joined.is_done(job), "the job to run where what it wants is offered")
+
+
+def test_a_template_tells_what_is_offered_not_what_is_in_use(joined: Harness) -> None:
+    worker = remembered(joined)
+    template = joined.template(worker)
+    assert INSTANCE_ID not in template
+    assert joined.address not in template
+    first = joined.submit_long()
+    joined.wait_until(lambda: runs(joined, first), "the job to start")
+    joined.submit_long()
+    wants = joined.wanted()
+    assert joined.judged(["", wants], joined.template(worker)) == [Eligibility.YES] * 2
+    joined.batch = joined.reconnect()
+    assert joined.judged(["", wants], template) == [Eligibility.YES] * 2, "it is kept, and used long after"
+
+
+def test_a_template_is_of_an_open_worker_that_is_there(joined: Harness) -> None:
+    worker = remembered(joined)
+    assert joined.template(worker)
+    assert joined.template(Worker("", INSTANCE_ID, joined.address))
+    with pytest.raises(BatchError):
+        joined.template(Worker("", OTHER_INSTANCE_ID, joined.other_address))
+    assert joined.close(worker) is Closing.CLOSED
+    with pytest.raises(BatchError):
+        joined.template(worker)
+
+
+def test_a_damaged_template_refuses_nothing(joined: Harness) -> None:
+    template = joined.template(remembered(joined))
+    for damaged in ("\0", GARBAGE, "\ud800" * 100, "[" * 100_000, template[::-1] + GARBAGE):
+        assert Eligibility.NO not in joined.judged(["", "x" * 100], damaged)
+    for length in range(0, len(template), max(1, len(template) // 20)):
+        joined.judged(["", "x" * 100], template[:length])
+    assert joined.judged([], template) == []
 
 
 def test_a_worker_that_joined_is_idle_and_free(joined: Harness) -> None:
@@ -259,6 +354,7 @@ def test_an_unreachable_system_is_an_error_never_nothing(joined: Harness) -> Non
     for call in (
         joined.batch.demand,
         joined.batch.workers,
+        *([lambda: joined.template(worker)] if hasattr(joined.batch, "template") else []),
         lambda: joined.batch.close(worker),
         lambda: joined.batch.reopen(worker),
         *([joined.batch.check] if joined.check_asks else []),

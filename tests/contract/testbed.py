@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Shape, Worker
+from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
 from elastiq.plugins import BatchSystem, Closing
 from tests.e2e.harness import PluginOnHead
 from tests.e2e.systems import SYSTEMS
@@ -23,13 +24,16 @@ from .harness import Harness
 
 
 class RemoteBatch:
-    """The plugin in a process on the head node, as a plugin."""
+    """The plugin in a process on the head node, as a plugin that judges no jobs."""
 
     def __init__(self, plugin: PluginOnHead) -> None:
         self._plugin = plugin
 
     def _ask(self, method: str, worker: Worker | None = None) -> Any:
-        said = self._plugin.ask(method, asdict(worker) if worker else None)
+        return self._answer(method, asdict(worker) if worker else None)
+
+    def _answer(self, method: str, asked: Any) -> Any:
+        said = self._plugin.ask(method, asked)
         if "error" in said:
             raise BatchError(said["error"])
         return said["answer"]
@@ -51,6 +55,17 @@ class RemoteBatch:
 
     def check(self) -> str:
         return str(self._ask("check"))
+
+
+class RemoteMatchmaker(RemoteBatch):
+    """The same of one that judges them."""
+
+    def template(self, worker: Worker) -> str:
+        return str(self._ask("template", worker))
+
+    def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
+        said = self._answer("judge", [list(wants), template])
+        return tuple(Judgement(Eligibility(one["answer"]), one["reason"]) for one in said)
 
 
 def _worker(fields: Mapping[str, Any]) -> Worker:
@@ -96,7 +111,10 @@ class TestbedHarness(Harness):
         self._ending.close()
 
     def reconnect(self) -> BatchSystem:
-        return RemoteBatch(self._ending.enter_context(PluginOnHead(self.pool)))
+        module = importlib.import_module(f"elastiq.plugins.{self.system}")
+        judges = any(hasattr(plugin, "judge") for plugin in vars(module).values() if isinstance(plugin, type))
+        plugin = self._ending.enter_context(PluginOnHead(self.pool))
+        return RemoteMatchmaker(plugin) if judges else RemoteBatch(plugin)
 
     def join(self, name: str, instance_id: str, address: str) -> None:
         self.pool.start_worker(instance_id, address, self.pool.substituted_user_data())
@@ -132,6 +150,10 @@ class HtcondorHarness(TestbedHarness):
     daemons = ("condor_master", "condor_shared_port", "condor_collector", "condor_negotiator", "condor_schedd")
     cancel_command = ("condor_rm",)
     leaves_when_closed = True
+
+    def submit_special(self, seconds: float, *, offered: bool) -> str:
+        wanted = 'TARGET.OpSys == "LINUX"' if offered else "TARGET.HasCVMFS"
+        return self.pool.submit(1, seconds, extra=f"requirements = {wanted}")  # type: ignore[call-arg]
 
     def submit(self, seconds: float, *, held: bool = False, after: str = "") -> str:
         if after:

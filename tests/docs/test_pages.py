@@ -5,17 +5,22 @@ from __future__ import annotations
 import ast
 import re
 import string
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
 from elastiq.config import SECTIONS
+from elastiq.model import Demand
 from elastiq.plugins.sections import SECTIONS as PLUGINS
 from elastiq.report.metrics import GAUGES
 from tests.docs.blocks import PAGES, TOP, Block, blocks
 
-SOURCES = [path for path in sorted((TOP / "elastiq").rglob("*.py")) if not {"sim", "sandbox"} & {*path.parts}]
+PACKAGE = TOP / "elastiq"
+SOURCES = [
+    path for path in sorted(PACKAGE.rglob("*.py")) if path.relative_to(PACKAGE).parts[0] not in ("sim", "sandbox")
+]
 MESSAGES = [block for page in PAGES for block in blocks(page) if block.language == "log"]
 GAP = "…"
 """Stands for what differs from case to case, on the pages and here."""
@@ -99,8 +104,7 @@ def test_commands_in_the_text_have_these_words(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for command in re.findall(r"`elastiqctl (\w+)`", text):
         assert command in ("start", "stop", "status", "restart", "log", "conf"), command
-    names = {option.name for section in (*SECTIONS, *PLUGINS) for option in section.options} | {
-        name for name, _, _ in GAUGES
-    }
+    names = {option.name for section in (*SECTIONS, *PLUGINS) for option in section.options}
+    names |= {name for name, _, _ in GAUGES} | {field.name for field in fields(Demand)}
     for name in re.findall(r"`(\w+_s|\w+_vms|n_jobs_per_vm|user_data\w*|image_id|flavour)(?: = [^`]*)?`", text):
         assert name in names, f"{page.name}: {name} is no option"

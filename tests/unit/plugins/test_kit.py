@@ -85,6 +85,54 @@ def test_xml_document() -> None:
             kit.xml_document(garbage, "it")
 
 
+ODD = [
+    "\x01",
+    "\x1b[31m",
+    "\x0b\x0c",
+    "\x7f",
+    "\x85",
+    "\u2028",
+    "\ud800",
+    "\ufffe",
+    "\U0001f41c",
+    '"',
+    "'",
+    "|",
+    ";",
+    "\t",
+    "\n",
+]
+"""Of what the name of a job may consist, or the reason why somebody closed a node."""
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_character_in_a_text_makes_no_answer_garbage(odd: str) -> None:
+    document = f"<jobs><job><name>a{odd}b</name></job><job><name>c</name></job></jobs>"
+    names = [name.text or "" for name in kit.xml_document(document, "it").iter("name")]
+    assert names[1] == "c"
+    assert (names[0][0], names[0][-1]) == ("a", "b")
+    if odd != '"':
+        assert kit.json_document(f'[{{"name": "a{odd}b"}}, {{"name": "c"}}]', "it") == [
+            {"name": f"a{odd}b"},
+            {"name": "c"},
+        ]
+
+
+@pytest.mark.parametrize(
+    "reference", ["&#1;", "&#x1B;", "&#xD800;", "&#55296;", "&#0;", "&#xFFFFFFFF;", "&#9999999999;"]
+)
+def test_a_reference_to_a_character_that_xml_can_not_have(reference: str) -> None:
+    assert kit.xml_document(f"<a><b>x{reference}y &#65;&#x42;&#10;&amp;</b></a>", "it").findtext("b") == "x?y AB\n&"
+
+
+def test_words() -> None:
+    assert kit.words(["ssd", "x86_64", "gpu:a100", "ssd", "(a&b)|c"], "it") == ("(a&b)|c", "gpu:a100", "ssd", "x86_64")
+    assert kit.words([], "it") == ()
+    for garbage in (None, "gpu", {"gpu": 1}, ("gpu",), [""], ["a b"], ["a\n"], [1], [None], ["a\u00a0b"], ["x" * 256]):
+        with pytest.raises(BatchError, match="it answered what is no list of words"):
+            kit.words(garbage, "it")
+
+
 def test_xml_that_would_grow() -> None:
     bomb = '<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]><a>&y;</a>'
     with pytest.raises(BatchError, match="document type"):
@@ -145,6 +193,8 @@ def test_claimed_twice() -> None:
 def test_total() -> None:
     assert kit.total([]) == Shape(0, 0, 0, 0)
     assert kit.total([Shape(1, 2, 3, 4), Shape(10, 20, 30, 40)]) == Shape(11, 22, 33, 44)
+    assert kit.total([Shape(1, 0, None, 4), Shape(10, 20, 30, None)]) == Shape(11, 20, None, None)
+    assert kit.total([Shape(1), Shape(2)]) == Shape(3)
 
 
 numbers_and_garbage = st.text() | st.from_regex(r"[0-9.]{1,20}[A-Za-z]{0,3}", fullmatch=True)
@@ -213,6 +263,7 @@ def test_is_same(one: Worker, other: Worker, same: bool) -> None:
 
 
 def test_label() -> None:
+    assert label(Worker("a\x1b[31m\nb")) == "worker a?[31m?b"
     workers = (Worker("a", "i-1"), Worker("", "i-1"), Worker("", None, "10.0.0.1"), Worker(""))
     assert [label(worker) for worker in workers] == [
         "worker a", "worker i-1", "worker 10.0.0.1", "worker without a name",
