@@ -6,31 +6,28 @@ Commands are found by PATH and take the head node's HTCondor configuration. Drai
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from elastiq.clock import Clock
-from elastiq.command import execute, pipeline, run
+from elastiq.command import execute, run
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Worker
+from elastiq.model import Demand, Eligibility, Judgement, Worker
 from elastiq.plugins import Closing
+from elastiq.plugins.htcondor_matching import asked_of_jobs, template_of
 from elastiq.plugins.htcondor_parse import (
     OWN_DRAIN,
     Machine,
-    demand_of,
-    parse_bindings_groups,
-    parse_groups,
+    parse_demand,
+    parse_judgements,
     parse_machines,
     parse_schedds,
     parse_total,
+    slots_of,
 )
-from elastiq.plugins.htcondor_query import (
-    SHAPE_EXPRESSIONS,
-    SLOT_ATTRIBUTES,
-    SLOT_CONSTRAINT,
-    WAITING_CONSTRAINT,
-)
-from elastiq.plugins.kit import Deadline, is_same, label, run_module
+from elastiq.plugins.htcondor_query import SLOT_ATTRIBUTES, SLOT_CONSTRAINT
+from elastiq.plugins.kit import Deadline, execute_module, is_same, label, run_module
 from elastiq.plugins.sections import HTCondorOptions
 
 if TYPE_CHECKING:
@@ -48,9 +45,6 @@ NO_JOB_CHECK = (
 CHECK_FALSE = "error code 10003"
 """How condor_drain says that the startd found the check false, and changed nothing."""
 
-COUNT_LINES = "{ count[$0]++ } END { for (line in count) print count[line], line }"
-"""What `sort | uniq -c` does, by one process in half the time."""
-
 REASON_UNKNOWN = "argument: -reason"
 """How a condor_drain too old for reasons refuses one: as every argument that it does not know."""
 
@@ -59,8 +53,9 @@ CONFIRM_SECONDS = 10.0
 that was started again (3 s)."""
 
 _POLL_SECONDS = 0.25
-_ONE_SCHEDD_SHARE = 1024 * 1024
-"""Bytes of grouped jobs that one schedd may answer with: some 20,000 different shapes."""
+
+MOST_CRASHES = 5
+"""So many jobs may crash what judges them, in one call."""
 
 
 def create(settings: Settings) -> HTCondor:
@@ -79,14 +74,17 @@ class HTCondor:
         self._clock = Clock()
         self._known_schedds: frozenset[str] = frozenset()
         self._drain_takes_reason = True
+        self._asked_of_jobs: frozenset[str] = frozenset()
+        """Attributes of jobs by which workers accept them, as far as templates have shown."""
 
     def demand(self) -> tuple[Demand, ...]:
         deadline = self._deadline()
-        if self._by_bindings(deadline):
-            rows, schedds = parse_bindings_groups(_ask_bindings("demand", deadline.remaining()))
-            self._known_schedds |= set(schedds)
-            return demand_of(rows)
-        return demand_of(row for schedd in self._schedds(deadline) for row in self._groups(schedd, deadline))
+        question = json.dumps({"asked": sorted(self._asked_of_jobs)}).encode()
+        arguments = [self._how(deadline), f"{deadline.remaining():.0f}"]
+        text = run_module("elastiq.plugins.htcondor_demand", arguments, deadline.remaining(), input_bytes=question)
+        demand, schedds = parse_demand(text)
+        self._known_schedds |= set(schedds)
+        return demand
 
     def workers(self) -> tuple[Worker, ...]:
         deadline = self._deadline()
@@ -143,6 +141,42 @@ class HTCondor:
             query = f'MyType = "Query"\nTargetType = "{target}"\nRequirements = {match}\n'
             run(["condor_advertise", command, "-"], deadline.remaining(), input_bytes=query.encode())
 
+    def template(self, worker: Worker) -> str:
+        deadline = self._deadline()
+        text = run(
+            ["condor_status", "-json", "-constraint", f"{SLOT_CONSTRAINT} && ({_match(worker)})"], deadline.remaining()
+        )
+        machines = parse_machines(text) if text.strip() else ()
+        found = [machine.worker for machine in machines if is_same(worker, machine.worker)]
+        if not found or any(one.closed or one.hurt for one in found):
+            what = "is closed, or has lost a slot" if found else "is not listed"
+            raise BatchError(f"{label(worker)} {what}, so it does not tell what others like it may run")
+        template = template_of(slots_of(text, found[0]))
+        self._asked_of_jobs |= asked_of_jobs(template)
+        return template
+
+    def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
+        deadline = self._deadline()
+        self._asked_of_jobs |= asked_of_jobs(template)
+        found: list[Judgement] = []
+        crashes = 0
+        while len(found) < len(wants) and crashes <= MOST_CRASHES:
+            question = {"wants": list(wants[len(found) :]), "template": template}
+            result = execute_module(
+                "elastiq.plugins.htcondor_judge",
+                [self._how(deadline), f"{deadline.remaining():.0f}"],
+                deadline.remaining(),
+                input_bytes=json.dumps(question).encode(),
+            )
+            found += parse_judgements(result.output)
+            if result.status > 0 or (result.status == 0 and len(found) != len(wants)):
+                raise BatchError(f"jobs could not be judged: {result.excerpt}")
+            if result.status < 0 and len(found) < len(wants):
+                crashes += 1
+                found.append(Judgement(Eligibility.UNKNOWN, "Requirements: what evaluates them crashed or hung"))
+        late = Judgement(Eligibility.UNKNOWN, "Requirements: others crashed what evaluates them")
+        return (*found[: len(wants)], *[late] * (len(wants) - len(found)))
+
     def check(self) -> str:
         deadline = self._deadline()
         version = run(["condor_version"], deadline.remaining()).split()
@@ -166,25 +200,13 @@ class HTCondor:
                 self._query = "cli"
         return self._query == "bindings"
 
+    def _how(self, deadline: Deadline) -> str:
+        return "bindings" if self._by_bindings(deadline) else "cli"
+
     def _schedds(self, deadline: Deadline) -> tuple[str, ...]:
         schedds = parse_schedds(run(["condor_status", "-schedd", "-af", "Name"], deadline.remaining()))
         self._known_schedds |= set(schedds)
         return schedds
-
-    def _groups(self, schedd: str, deadline: Deadline) -> tuple[tuple[int | None, ...], ...]:
-        """Return the waiting jobs of one schedd, grouped outside of this process: 100,000 jobs cost no more than one.
-
-        Not `condor_q -global`: it leaves out the schedds of which the collector believes that they have no jobs.
-        """
-        question = [*_condor_q(schedd), "-constraint", WAITING_CONSTRAINT]
-        text = pipeline(
-            [[*question, "-af", *SHAPE_EXPRESSIONS], ["awk", COUNT_LINES]],
-            deadline.remaining(),
-            output_limit_bytes=_ONE_SCHEDD_SHARE,
-        )
-        if not text.strip() and parse_total(run([*question, "-totals"], deadline.remaining())):
-            raise BatchError(f"schedd {schedd} counts waiting jobs, but condor_q lists none")
-        return parse_groups(text)
 
     def _machines(self, constraint: str, deadline: Deadline) -> tuple[Machine, ...]:
         text = run(

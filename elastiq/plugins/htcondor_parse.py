@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Shape, Worker
+from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
 from elastiq.plugins.htcondor_query import SLOT_ATTRIBUTES
 from elastiq.plugins.kit import LARGEST, amount, claimed_twice, instance_id, ipv4, is_name, json_document, total
 from elastiq.text import excerpt
@@ -17,7 +17,6 @@ from elastiq.text import excerpt
 OWN_DRAIN = "elastiq"
 """How the reason of every drain that elastiq asks for begins."""
 
-_SHAPE_FIELDS = 5
 _SCHEDD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,254}")
 _SLOT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,299}")
 _SINFUL = re.compile(r"<(\[[0-9A-Fa-f:.]+\]|[^\s<>\[\]:?]+):\d+(\?[^\s<>]*)?>")
@@ -46,68 +45,67 @@ class Machine:
     """How many broken dynamic slots without a job each of its partitionable slots has, by its name."""
 
 
-def parse_groups(text: str) -> tuple[tuple[int | None, ...], ...]:
-    """Given the lines of `condor_q -af SHAPE_EXPRESSIONS`, each once after its count, return rows of count and values.
-
-    A value that is undefined or an error is None. Raise BatchError if any line is something else.
-    """
-    rows = []
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) != 1 + _SHAPE_FIELDS or not words[0].isdecimal():
-            raise BatchError(f"condor_q answered what is no list of jobs: {excerpt(line)}")
-        rows.append((int(words[0]), *(_printed_number(word, line) for word in words[1:])))
-    return tuple(rows)
-
-
-def _printed_number(word: str, line: str) -> int | None:
-    if word in ("undefined", "error"):
-        return None
-    if not re.fullmatch(r"-?[0-9]{1,19}", word):
-        raise BatchError(f"condor_q answered what is no list of jobs: {excerpt(line)}")
-    return int(word)
-
-
-def parse_bindings_groups(text: str) -> tuple[tuple[tuple[int | None, ...], ...], tuple[str, ...]]:
-    """Given the JSON of `htcondor_query demand`, return the rows as `parse_groups` does and the names of the schedds.
-
-    Raise BatchError if it is anything else, or if no schedd was asked.
-    """
-    answer = json_document(text, "the htcondor bindings")
-    try:
-        groups, schedds = answer["groups"], answer["schedds"]
-        if not (isinstance(groups, list) and isinstance(schedds, list)):
-            raise TypeError("no lists")
-        rows = tuple(tuple(row) for row in groups)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise BatchError("the htcondor bindings answered what is no list of jobs") from error
-    valid = all(
-        len(row) == 1 + _SHAPE_FIELDS and type(row[0]) is int and all(type(n) in (int, type(None)) for n in row[1:])
-        for row in rows
-    )
-    if not valid or not schedds or not all(isinstance(name, str) for name in schedds):
-        raise BatchError("the htcondor bindings answered what is no list of jobs")
-    return rows, tuple(schedds)
-
-
-def demand_of(rows: Iterable[Sequence[int | None]]) -> tuple[Demand, ...]:
-    """Given rows of a count and SHAPE_EXPRESSIONS, return the demand, most jobs first.
+def parse_demand(text: str) -> tuple[tuple[Demand, ...], tuple[str, ...]]:
+    """Given the JSON of `htcondor_demand`, return the demand, most jobs first, and the names of the schedds.
 
     What a job does not say counts as one CPU and as nothing else. A job of the parallel universe counts once for each
-    slot that it needs at the same time. Raise BatchError if a count is not positive.
+    slot that it needs at the same time. Raise BatchError if it is anything else, or if no schedd was asked.
     """
-    jobs: Counter[Shape] = Counter()
-    for count, cpus, memory_mb, disk_mb, gpus, hosts in rows:
-        if count is None or count < 1:
-            raise BatchError(f"HTCondor answered with a group of {count} jobs")
-        shape = Shape(_asked(cpus, 1) or 1, _asked(memory_mb), _asked(disk_mb), _asked(gpus) or 0)
-        jobs[shape] += count * (_asked(hosts, 1) or 1)
-    ordered = sorted(jobs.items(), key=lambda item: (-item[1], str(item[0])))
-    return tuple(Demand(shape, count) for shape, count in ordered)
+    answer = json_document(text, "htcondor_demand")
+    try:
+        groups, wants, schedds = answer["groups"], answer["wants"], answer["schedds"]
+        valid = bool(schedds) and all(isinstance(name, str) for name in (*schedds, *wants))
+        demand = [_demand(group, wants) for group in groups] if valid else []
+    except (TypeError, KeyError, AttributeError, ValueError, IndexError) as error:
+        raise BatchError(f"htcondor_demand answered what is no list of jobs: {excerpt(text)}") from error
+    if not valid:
+        raise BatchError(f"htcondor_demand answered what is no list of jobs: {excerpt(text)}")
+    return _merged(demand), tuple(schedds)
+
+
+def _demand(group: Sequence[Any], wants: Sequence[str]) -> Demand:
+    jobs, running, cpus, memory_mb, disk_mb, gpus, hosts, takes_whole, index = group
+    numbers = (cpus, memory_mb, disk_mb, gpus, hosts)
+    whole = all(type(number) is int for number in (jobs, running, index)) and type(takes_whole) is bool
+    if not whole or not all(number is None or type(number) is int for number in numbers):
+        raise ValueError("no numbers")
+    if jobs < 1 or running < 0 or index < 0:
+        raise ValueError("no counts")
+    shape = Shape(_asked(cpus, 1) or 1, _asked(memory_mb), _asked(disk_mb), _asked(gpus) or 0)
+    at_once = _asked(hosts, 1) or 1
+    return Demand(shape, jobs * at_once, wants=wants[index], takes_whole_vms=takes_whole, running=running * at_once)
+
+
+def _merged(demand: Sequence[Demand]) -> tuple[Demand, ...]:
+    """Return the groups, each once: numbers that mean the same may have been written in several ways."""
+    sums: dict[Demand, list[int]] = {}
+    for group in demand:
+        counts = sums.setdefault(replace(group, jobs=1, running=0), [0, 0])
+        counts[0] += group.jobs
+        counts[1] += group.running or 0
+    merged = [replace(group, jobs=jobs, running=running) for group, (jobs, running) in sums.items()]
+    return tuple(sorted(merged, key=lambda group: (-group.jobs, str(group.shape), group.wants)))
 
 
 def _asked(value: int | None, least: int = 0) -> int | None:
     return value if value is not None and least <= value <= LARGEST else None
+
+
+def parse_judgements(text: str) -> list[Judgement]:
+    """Given the lines of `htcondor_judge`, return the judgements; one that was not written to its end is none.
+
+    Raise BatchError if they are anything else.
+    """
+    found = []
+    for line in text.splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break
+        try:
+            answer, reason = json_document(line, "htcondor_judge")
+            found.append(Judgement(Eligibility(answer), str(reason)))
+        except (TypeError, ValueError) as error:
+            raise BatchError(f"htcondor_judge answered what is no judgement: {excerpt(line)}") from error
+    return found
 
 
 def parse_total(text: str) -> int:
@@ -156,6 +154,22 @@ def parse_machines(text: str) -> tuple[Machine, ...]:
         raise BatchError("condor_status answered with slots that name no machine")
     machines = [_machine(name, address, slots[name, address]) for name, address in sorted(slots)]
     return _without_doubtful_ids(machines)
+
+
+def slots_of(text: str, worker: Worker) -> list[Mapping[str, Any]]:
+    """Given slot ads as `parse_machines` takes them, return those of `worker`, which it returned."""
+    ads: list[Mapping[str, Any]] = json_document(text, "condor_status")
+    named = [({key.lower(): value for key, value in ad.items()}, ad) for ad in ads]
+    return [
+        ad
+        for low, ad in named
+        if _name({"Machine": low.get("machine"), "Name": low.get("name")}) == worker.name
+        and (_address(_spelled(low)) or None) == worker.address
+    ]
+
+
+def _spelled(slot: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {_ATTRIBUTES.get(key, key): value for key, value in slot.items()}
 
 
 def _name(slot: Mapping[str, Any]) -> str:

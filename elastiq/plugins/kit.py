@@ -19,7 +19,7 @@ from typing import Any
 from xml.etree import ElementTree  # nosec B405 - document types, and with them entities, are refused below
 
 from elastiq.clock import Clock
-from elastiq.command import run
+from elastiq.command import Result, execute, run
 from elastiq.errors import BatchError
 from elastiq.model import Shape, Worker
 from elastiq.text import excerpt, printable
@@ -42,16 +42,40 @@ class Deadline:
         return seconds
 
 
-def run_module(module: str, arguments: Sequence[str], timeout_seconds: float) -> str:
+def run_module(
+    module: str, arguments: Sequence[str], timeout_seconds: float, *, input_bytes: bytes | None = None
+) -> str:
     """Run a module of elastiq's as a program of its own, and return what it prints; raise BatchError as `run` does.
 
     For what must not run in the daemon: libraries that may hang or crash, and answers that take much memory.
     """
+    return run(_module(module, arguments), timeout_seconds, input_bytes=input_bytes, environment=_environment())
+
+
+def execute_module(module: str, arguments: Sequence[str], timeout_seconds: float, *, input_bytes: bytes) -> Result:
+    """Like `run_module`, for modules whose exit status is an answer: return it instead of raising for it."""
+    return execute(_module(module, arguments), timeout_seconds, input_bytes=input_bytes, environment=_environment())
+
+
+def tell_errors_briefly() -> None:
+    """Have this process, which is such a module, end with one line for whatever is raised: it becomes part of the
+    daemon's error message."""
+    sys.excepthook = _tell
+
+
+def _tell(kind: type[BaseException], error: BaseException, traceback: object) -> None:
+    print(str(error) if kind is BatchError else f"{kind.__name__}: {error}", file=sys.stderr)
+
+
+def _module(module: str, arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
+
+
+def _environment() -> dict[str, str]:
     # -m needs to find this very package, wherever the daemon was started from.
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
-    environment = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-    return run([sys.executable, "-m", module, *arguments], timeout_seconds, environment=environment)
+    return {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def is_same(one: Worker, other: Worker) -> bool:

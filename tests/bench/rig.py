@@ -52,14 +52,18 @@ class ReplayedCloud:
 
 def write_commands(directory: Path, jobs: int, vms: int, slots: int) -> Path:
     """Write condor_q and condor_status for so many waiting jobs and static slots; return the directory for PATH."""
-    shapes = [f"{cpus} {1024 * cpus} 20 undefined undefined\n" for cpus in (1, 2, 3, 4)]
-    (directory / "jobs").write_text("".join(shapes[number % len(shapes)] for number in range(jobs)))
+    counts = [len(range(cpus, jobs, 4)) for cpus in range(4)]
+    groups = [_group(cpus, count) for cpus, count in enumerate(counts, 1) if count]
+    (directory / "jobs").write_text(json.dumps(groups, indent=1) if groups else "")
+    shapes = [f"{number} {number} {1024 * number} 20 undefined undefined\n" for number in range(1, len(groups) + 1)]
+    (directory / "evaluated").write_text("".join(shapes))
     (directory / "slots").write_text(json.dumps([_slot(number, vms, slots) for number in range(slots)], indent=1))
     commands = directory / "bin"
     commands.mkdir()
     total = f"Total for query: {jobs} jobs; 0 completed, 0 removed, {jobs} idle, 0 running, 0 held, 0 suspended"
     scripts = {
-        "condor_q": f"case \" $* \" in *\" -totals \"*) echo '{total}';; *) exec cat '{directory}/jobs';; esac",
+        "condor_q": f'case " $* " in *" -totals "*) echo \'{total}\';; '
+        f"*\" -jobads:new \"*) exec cat '{directory}/evaluated';; *) exec cat '{directory}/jobs';; esac",
         "condor_status": 'case " $* " in *" -schedd "*) echo head.pool.test;; '
         f"*\" -json \"*) exec cat '{directory}/slots';; *) echo 1;; esac",
         "condor_version": "echo '$CondorVersion: 23.9.6 2024-08-08 BuildID: bench $'",
@@ -71,6 +75,13 @@ def write_commands(directory: Path, jobs: int, vms: int, slots: int) -> Path:
         (commands / name).write_text(f"#!/bin/sh\n{script}\n")
         (commands / name).chmod(0o755)
     return commands
+
+
+def _group(cpus: int, jobs: int) -> dict[str, Any]:
+    """Return jobs that are alike as `condor_q -group-by -json` does."""
+    requirements = '/Expr((TARGET.Arch == "X86_64") && (TARGET.OpSys == "LINUX") && (TARGET.Cpus >= RequestCpus))/'
+    sizes = {"RequestCpus": cpus, "RequestMemory": 1024 * cpus, "RequestDisk": 20480}
+    return {"JobCount": jobs, "JobStatus": 1, "Requirements": requirements, **sizes}
 
 
 def _slot(number: int, vms: int, slots: int) -> dict[str, Any]:

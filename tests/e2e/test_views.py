@@ -39,7 +39,10 @@ def _second_schedd(pool: HtcondorPool) -> str:
 
 
 def _sorted_demand(demand: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    return sorted((tuple(group["shape"].values()), group["jobs"]) for group in demand)
+    return sorted(
+        (((*group["shape"].values(), group["wants"], group["running"]), group["jobs"]) for group in demand),
+        key=str,
+    )
 
 
 def _submit_a_mix(pool: HtcondorPool) -> None:

@@ -8,7 +8,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 
 from botocore.awsrequest import AWSResponse
 
+from elastiq.clock import Clock
 from elastiq.command import run
 from elastiq.config import ini
 from elastiq.ec2 import Ec2, Limits
@@ -27,8 +28,22 @@ from elastiq.errors import BatchError, CloudError, ConfigError, StateError
 from elastiq.memory import Memory
 from elastiq.model import Demand, Eligibility, Observation, Policy, Pool, Worker
 from elastiq.planning.plan import plan
-from elastiq.plugins import htcondor, htcondor_parse, loading, slurm_limits, slurm_match, slurm_parse, slurm_queue
+from elastiq.plugins import (
+    TEMPLATE_LIMIT,
+    WANTS_LIMIT,
+    htcondor,
+    htcondor_demand,
+    htcondor_judge,
+    htcondor_matching,
+    htcondor_parse,
+    loading,
+    slurm_limits,
+    slurm_match,
+    slurm_parse,
+    slurm_queue,
+)
 from elastiq.plugins.faults import judgement_faults, template_faults
+from elastiq.plugins.kit import Deadline
 from elastiq.plugins.sandbox import SandboxBatch
 from elastiq.report.status import picture
 from elastiq.sandbox.spool import FOLDERS, Job, Spool, parse
@@ -83,15 +98,24 @@ def htcondor_commands(data: bytes) -> None:
     def run(arguments: list[str], *_: object, **__: object) -> str:
         return Shell(schedds if "-schedd" in arguments else rest).run()
 
-    with mock.patch.multiple(htcondor, run=run, pipeline=lambda *_, **__: Shell(rest).run()):
+    def numbers(_: object, rows: Sequence[htcondor_demand.Row]) -> list[tuple[int | None, ...]]:
+        return [(1, None, None, None, None)] * len(rows)
+
+    with (
+        mock.patch.object(htcondor, "run", run),
+        mock.patch.object(htcondor_demand, "run", run),
+        mock.patch.object(htcondor_demand.Commands, "numbers", numbers),
+    ):
         try:
-            demand = htcondor.HTCondor("cli", 60.0).demand()
+            source = htcondor_demand.Commands(Deadline(Clock(), 60.0, "HTCondor"))
+            demand, _ = htcondor_parse.parse_demand(json.dumps(htcondor_demand.counted(source, ["owner"])))
         except BatchError:
             pass
         else:
             check_demand(demand)
             said = rest.decode("utf-8", "replace")
-            assert demand or "Total for query: 0" in said, f"no jobs, from {said!r}"
+            is_none = "Total for query: 0" in said or all(row["JobStatus"] != 1 for row in json.loads(said))
+            assert demand or is_none, f"no jobs, from {said!r}"
         try:
             workers = htcondor.HTCondor("cli", 60.0).workers()
         except BatchError:
@@ -102,8 +126,12 @@ def htcondor_commands(data: bytes) -> None:
 
 
 def htcondor_bindings(data: bytes) -> None:
-    """Whatever the child process with the Python bindings prints."""
-    with mock.patch.object(htcondor, "_ask_bindings", lambda *_: data.decode("utf-8", "replace")):
+    """Whatever the child processes print."""
+
+    def said(*_: object, **__: object) -> str:
+        return data.decode("utf-8", "replace")
+
+    with mock.patch.multiple(htcondor, run_module=said):
         plugin = htcondor.HTCondor("bindings", 60.0)
         try:
             demand = plugin.demand()
@@ -118,6 +146,22 @@ def htcondor_bindings(data: bytes) -> None:
             return
         check_workers(workers)
         assert workers or json.loads(data) == []
+
+
+def htcondor_matching_texts(data: bytes) -> None:
+    """Whatever users write as Requirements, and whatever a worker or the state says of workers."""
+    text = data.decode("utf-8", "replace")
+    wants = htcondor_matching.wants_of({"requirements": text, "a": text}, ["a"])
+    assert len(wants) <= WANTS_LIMIT
+    assert isinstance(json.loads(wants), dict)
+    htcondor_judge.kinds_of(text, 0.0)
+    try:
+        slots = json.loads(text)
+        template = htcondor_matching.template_of([slot for slot in slots if isinstance(slot, dict)])
+    except (ValueError, TypeError, RecursionError, BatchError):
+        return
+    assert len(template) <= TEMPLATE_LIMIT
+    assert htcondor_judge.kinds_of(template, 0.0)
 
 
 def htcondor_total(data: bytes) -> None:
@@ -382,6 +426,7 @@ TARGETS: dict[str, Target] = {
     for target in (
         htcondor_commands,
         htcondor_bindings,
+        htcondor_matching_texts,
         htcondor_total,
         slurm_groups,
         slurm_jobs,
@@ -456,12 +501,20 @@ _LISTING = (
 
 SEEDS: dict[str, tuple[bytes, ...]] = {
     "htcondor_commands": (
-        b"schedd-a@\n\x00      5 1 100 5 undefined 1\n",
+        b'schedd-a@\n\0[{"JobCount": 5, "JobStatus": 1, "RequestCpus": 1, "Requirements": "/Expr(HasA && (B))/"}]',
         b"schedd-a@\n\0[%b]" % _SLOT,
         b"schedd-a@\n\0Total for query: 0 jobs; 0 completed\n",
         b"schedd-a@\n\0[\n]",
     ),
-    "htcondor_bindings": (b'{"groups": [[5, 1, 100, 5, null, 1]], "schedds": ["a"]}', b"[%b]" % _SLOT, b"[]"),
+    "htcondor_bindings": (
+        b'{"groups": [[5, 0, 1, 100, 5, null, 1, false, 0]], "wants": ["w"], "schedds": ["a"]}',
+        b"[%b]" % _SLOT,
+        b"[]",
+    ),
+    "htcondor_matching_texts": (
+        b'(TARGET.Arch == "X86_64") && (HasCVMFS || regexp("^a", MY.b) ? {1, [c = 2]} : -1.5e3) isnt undefined',
+        b"[%b]" % _SLOT,
+    ),
     "htcondor_total": (b"\n\nTotal for query: 0 jobs; 0 completed, 0 removed\nTotal for all users: 3 jobs\n",),
     "slurm_groups": (
         _JOBS_HEADER

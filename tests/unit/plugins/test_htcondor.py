@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,12 @@ import pytest
 
 from elastiq.config import Settings
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Shape, Worker
+from elastiq.model import Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.htcondor import NO_JOB_CHECK, HTCondor
 from elastiq.plugins.htcondor_parse import (
     OWN_DRAIN,
 )
-from elastiq.plugins.htcondor_query import SHAPE_EXPRESSIONS
 from elastiq.plugins.loading import load
 from tests.unit.plugins.condor import (
     DRAIN_SENT,
@@ -58,64 +58,6 @@ NODE = Worker("node1.pool.test", "i-1", "10.77.0.11")
 STARTD = slot()["Name"]
 
 
-class TestDemandByCommands:
-    def test_all_schedds_are_asked(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(
-            ("condor_status -schedd", [(0, "schedd-a@\nschedd-b@\n", "")]),
-            ("schedd-a@", [(0, "1 100 5 undefined 1\n" * 3 + "2 100 5 undefined 1\n", "")]),
-            ("schedd-b@", [(0, "1 100 5 0 1\n" * 2, "")]),
-        )
-        assert plugin.demand() == (Demand(Shape(1, 100, 5, 0), 5), Demand(Shape(2, 100, 5, 0), 1))
-        asked = pool.asked("condor_q")
-        assert [words[words.index("-name") + 1] for words in asked] == ["schedd-a@", "schedd-b@"]
-        assert all("-allusers" in words and words[-5:] == list(SHAPE_EXPRESSIONS) for words in asked)
-
-    def test_none_is_believed_if_the_schedd_says_so(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(SCHEDDS, NONE_RUNNING, ("condor_q", [NO_SLOT]))
-        assert plugin.demand() == ()
-
-    def test_silence_is_not_none(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(SCHEDDS, ("condor_q", [NO_SLOT]))
-        with pytest.raises(BatchError, match="did not say how many"):
-            plugin.demand()
-
-    def test_silence_about_jobs_that_are_counted(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(SCHEDDS, ("-totals", [(0, recorded("totals-some.txt"), "")]), ("condor_q", [NO_SLOT]))
-        with pytest.raises(BatchError, match="counts waiting jobs"):
-            plugin.demand()
-
-    def test_no_schedd_is_not_none(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(("condor_status", [NO_SLOT]), ("condor_q", [(0, "All queues are empty\n", "")]))
-        with pytest.raises(BatchError, match="knows no schedd"):
-            plugin.demand()
-
-    def test_one_schedd_that_fails_makes_all_unknown(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(
-            ("condor_status -schedd", [(0, "schedd-a@\nschedd-b@\n", "")]),
-            ("schedd-a@", [(0, "1 100 5 0 1\n", "")]),
-            ("schedd-b@", [(1, "", recorded("failed-to-fetch.txt"))]),
-        )
-        with pytest.raises(BatchError, match="Failed to fetch ads from"):
-            plugin.demand()
-
-    def test_error_text_with_exit_status_0(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(SCHEDDS, ("condor_q", [(0, "All queues are empty\n", "")]))
-        with pytest.raises(BatchError, match="no list of jobs"):
-            plugin.demand()
-
-    def test_collector_that_can_not_be_reached(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(TestCheck.VERSION, ("condor_status", [(1, "", "Error: communication error")]))
-        for question in (plugin.demand, plugin.workers, plugin.check, lambda: plugin.close(NODE)):
-            with pytest.raises(BatchError, match="communication error"):
-                question()
-
-    def test_missing_commands(self, plugin: HTCondor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr("elastiq.command._SYSTEM_PATH", (str(tmp_path),))
-        monkeypatch.setenv("PATH", str(tmp_path))
-        with pytest.raises(BatchError, match="condor_status was not found"):
-            plugin.demand()
-
-
 class TestWorkersByCommands:
     def test_no_worker_is_believed_of_a_collector_that_knows_a_schedd(self, pool: Pool, plugin: HTCondor) -> None:
         pool.answers(SCHEDDS, ("condor_status", [NO_SLOT]))
@@ -129,6 +71,43 @@ class TestWorkersByCommands:
     def test_recorded(self, pool: Pool, plugin: HTCondor) -> None:
         pool.answers(("condor_status", [(0, recorded("slots-busy.json"), "")]))
         assert len(plugin.workers()) == 3
+
+    def test_collector_that_can_not_be_reached(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(TestCheck.VERSION, ("condor_status", [(1, "", "Error: communication error")]))
+        for question in (plugin.workers, plugin.check, lambda: plugin.close(NODE), lambda: plugin.template(NODE)):
+            with pytest.raises(BatchError, match="communication error"):
+                question()
+
+    def test_missing_commands(self, plugin: HTCondor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr("elastiq.command._SYSTEM_PATH", (str(tmp_path),))
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(BatchError, match="condor_status was not found"):
+            plugin.workers()
+
+
+class TestTemplate:
+    def test_of_the_worker_that_was_asked_for(self, pool: Pool, plugin: HTCondor) -> None:
+        other = slot(Machine="node2.pool.test", Name="slot1@node2.pool.test", MyAddress="<10.77.0.12:9618>", HasB=True)
+        pool.answers(("condor_status", [slots(partitionable(HasA=True), other)]))
+        (ad,) = json.loads(plugin.template(Worker("node1.pool.test", None, "10.77.0.11")))
+        assert ad["hasa"] == "true"
+        assert "hasb" not in ad
+
+    @pytest.mark.parametrize(
+        ("ads", "why"),
+        [
+            ([], "is not listed"),
+            ([slot(Draining=True)], "is closed"),
+            ([partitionable(BrokenSlotCpus=1)], "has lost a slot"),
+            ([slot(EC2InstanceId="i-2")], "is not listed"),
+        ],
+    )
+    def test_worker_that_is_none_or_that_no_other_is_like(
+        self, pool: Pool, plugin: HTCondor, ads: list[dict[str, Any]], why: str
+    ) -> None:
+        pool.answers(("condor_status", [slots(*ads) if ads else NO_SLOT]))
+        with pytest.raises(BatchError, match=why):
+            plugin.template(NODE)
 
 
 class TestClose:

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Shape, Worker
+from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
 from elastiq.plugins.htcondor_parse import (
-    demand_of,
-    parse_bindings_groups,
-    parse_groups,
+    parse_demand,
+    parse_judgements,
     parse_machines,
     parse_schedds,
     parse_total,
+    slots_of,
 )
 from elastiq.plugins.htcondor_query import SLOT_ATTRIBUTES
 from tests.unit.plugins.condor import (
@@ -255,6 +255,11 @@ class TestMachines:
         with pytest.raises(BatchError):
             parse_machines(text)
 
+    def test_slots_of_one_machine(self) -> None:
+        ads = [slot(), slot(Machine="node2"), slot(MyAddress="<10.9.9.9:1>"), {"name": "slot2@NODE1.pool.test"}]
+        one, *_ = parse_machines(json.dumps(ads[:1]))
+        assert slots_of(json.dumps(ads), one.worker) == ads[:1]
+
     def test_truncated_answer_at_any_place(self) -> None:
         text = recorded("slots-idle.json").strip()
         for end in range(len(text) - 1):
@@ -343,78 +348,88 @@ class TestBrokenSlots:
         assert worker_of(partitionable(**attributes)).hurt is hurt
 
 
+def demand(*groups: Any, wants: Any = ("w", "v"), schedds: Any = ("a",)) -> str:
+    return json.dumps({"groups": groups, "wants": wants, "schedds": schedds})
+
+
+ONE = [3, 2, 1, 100, 5, None, 1, False, 0]
+
+
 class TestDemand:
-    def test_recorded(self) -> None:
-        assert demand_of(parse_groups(recorded("waiting-groups.txt"))) == (
-            Demand(Shape(1, 1, 1, 0), 12),
-            Demand(Shape(1), 2),
-            Demand(Shape(2, 3000, 4883, 0), 2),
-            Demand(Shape(3, 100, 4883, 1), 2),
-            Demand(Shape(3, 100, 4883, 0), 1),
+    def test_groups(self) -> None:
+        found, schedds = parse_demand(demand(ONE, [9, 0, 2, 200, 0, 1, 1, True, 1]))
+        assert schedds == ("a",)
+        assert found == (
+            Demand(Shape(2, 200, 0, 1), 9, wants="v", takes_whole_vms=True, running=0),
+            Demand(Shape(1, 100, 5, 0), 3, wants="w", running=2),
         )
 
-    def test_the_bindings_print_the_same(self) -> None:
-        rows, schedds = parse_bindings_groups(recorded("waiting-bindings.json"))
-        assert schedds == ("schedd-a@",)
-        assert demand_of(rows) == demand_of(parse_groups(recorded("waiting-groups.txt")))
-
     def test_what_a_job_does_not_say_or_says_wrongly(self) -> None:
-        rows = parse_groups("3 undefined error -9223372036854775808 -1 0\n")
-        assert demand_of(rows) == (Demand(Shape(1), 3),)
-        assert demand_of(parse_groups("3 0 0 0 0 0\n")) == (Demand(Shape(1, 0, 0, 0), 3),)
+        ((unsaid, none), _) = parse_demand(
+            demand([3, 0, None, None, -(2**63), None, None, False, 0], [2, 0, 0, 0, 0, 0, 0, False, 0])
+        )
+        assert unsaid == Demand(Shape(1), 3, wants="w", running=0)
+        assert none == Demand(Shape(1, 0, 0, 0), 2, wants="w", running=0)
+
+    def test_what_means_the_same_is_one_group(self) -> None:
+        ((group,), _) = parse_demand(demand(ONE, [2, 1, 1, 100, 5, 0, None, False, 0]))
+        assert (group.jobs, group.running) == (5, 3)
 
     def test_parallel_job_counts_for_every_slot_that_it_needs(self) -> None:
-        assert demand_of([(2, 1, 0, 0, 0, 4), (1, 1, 0, 0, 0, 1)]) == (Demand(Shape(1, 0, 0, 0), 9),)
+        ((group,), _) = parse_demand(demand([2, 1, 1, 0, 0, 0, 4, False, 0], [1, 0, 1, 0, 0, 0, 1, False, 0]))
+        assert (group.jobs, group.running) == (9, 4)
 
     @pytest.mark.parametrize(
         "text",
         [
-            "All queues are empty\n",
-            "      3 1 1 1 0 1\n-- Failed to fetch ads from: <10.77.0.2:37387>\n",
-            "3 1 1 1 0\n",
-            "3 1 1 1 0 1 1\n",
-            "x 1 1 1 0 1\n",
-            "-3 1 1 1 0 1\n",
-            "3 1 one 1 0 1\n",
-            "3 1 1.5 1 0 1\n",
-            "\n",
-        ],
-    )
-    def test_what_is_no_list_of_jobs(self, text: str) -> None:
-        with pytest.raises(BatchError, match="no list of jobs"):
-            parse_groups(text)
-
-    def test_group_of_no_jobs(self) -> None:
-        with pytest.raises(BatchError, match="group of 0 jobs"):
-            demand_of(parse_groups("0 1 1 1 0 1"))
-
-    @pytest.mark.parametrize(
-        "answer",
-        [
             "",
             "[]",
             "{}",
-            '{"groups": []}',
-            '{"groups": [], "schedds": []}',
-            '{"groups": [[1]], "schedds": ["a"]}',
-            '{"groups": [1], "schedds": ["a"]}',
-            '{"groups": [[null,1,1,1,1,1]], "schedds": ["a"]}',
-            '{"groups": [[true,1,1,1,1,1]], "schedds": ["a"]}',
-            '{"groups": [[1,1,1,1,1,"1"]], "schedds": ["a"]}',
-            '{"groups": [], "schedds": [1]}',
-            '{"groups": [], "schedds": 1}',
+            "All queues are empty",
+            demand(ONE, schedds=()),
+            demand(ONE, schedds=[1]),
+            demand(ONE, schedds=1),
+            demand(ONE, wants=[]),
+            demand(ONE, wants=[1]),
+            demand(1),
+            demand(ONE[:-1]),
+            demand([*ONE, 1]),
+            demand([0, *ONE[1:]]),
+            demand([None, *ONE[1:]]),
+            demand([True, *ONE[1:]]),
+            demand([1, -1, *ONE[2:]]),
+            demand([1, 1, "1", *ONE[3:]]),
+            demand([*ONE[:-1], -1]),
+            demand([*ONE[:-1], 7]),
+            demand([*ONE[:-2], None, 0]),
         ],
     )
-    def test_what_is_no_answer_of_the_bindings(self, answer: str) -> None:
-        with pytest.raises(BatchError):
-            parse_bindings_groups(answer)
+    def test_what_is_no_list_of_jobs(self, text: str) -> None:
+        with pytest.raises(BatchError, match=r"no list of jobs|no JSON"):
+            parse_demand(text)
 
-    def test_truncated_answer_of_the_bindings(self) -> None:
-        text = recorded("waiting-bindings.json").strip()
+    def test_truncated_answer(self) -> None:
+        text = demand(ONE)
         for end in range(len(text)):
             with pytest.raises(BatchError):
-                parse_bindings_groups(text[:end])
+                parse_demand(text[:end])
 
+
+class TestJudgements:
+    def test_lines(self) -> None:
+        assert parse_judgements('["no", "why"]\n["yes", ""]\n') == [Judgement(Eligibility.NO, "why"), Judgement()]
+        assert parse_judgements("") == []
+
+    def test_one_that_was_not_written_to_its_end_is_none(self) -> None:
+        assert parse_judgements('["yes", ""]\n["no", "wh') == [Judgement()]
+
+    @pytest.mark.parametrize("text", ["x\n", "{}\n", '["maybe", ""]\n', '["no"]\n', "1\n"])
+    def test_what_is_none(self, text: str) -> None:
+        with pytest.raises(BatchError):
+            parse_judgements(text)
+
+
+class TestTotals:
     def test_total(self) -> None:
         assert parse_total(recorded("totals-none.txt")) == 0
         assert parse_total(recorded("totals-some.txt")) == 23
@@ -433,7 +448,7 @@ class TestDemand:
 
 @given(st.text())
 def test_no_text_is_taken_for_jobs_by_mistake(text: str) -> None:
-    parsers: tuple[Callable[[str], Any], ...] = (parse_bindings_groups, parse_total, parse_schedds)
+    parsers: tuple[Callable[[str], Any], ...] = (parse_demand, parse_total, parse_schedds)
     for parser in parsers:
         try:
             answer = parser(text)
@@ -441,15 +456,6 @@ def test_no_text_is_taken_for_jobs_by_mistake(text: str) -> None:
             continue
         assert parser is parse_schedds
         assert answer
-
-
-@given(st.text())
-def test_no_line_is_dropped(text: str) -> None:
-    try:
-        rows = parse_groups(text)
-    except BatchError:
-        return
-    assert len(rows) == len(text.splitlines())
 
 
 json_values = st.recursive(

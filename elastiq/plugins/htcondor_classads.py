@@ -1,0 +1,213 @@
+"""Texts of ClassAd expressions: their clauses, and what they refer to. Nothing is evaluated here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+    (?P<text>"(?:[^"\\]|\\.)*")
+    |(?P<quoted>'(?:[^'\\]|\\.)+')
+    |(?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)
+    |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
+    |(?P<sign>=\?=|=!=|==|!=|<=|>=|&&|\|\||<<|>>>|>>|\?:|[-+*/%<>!~&|^?:.,;=(){}\[\]])
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+_OPENING, _CLOSING = "([{", ")]}"
+_WORDS = frozenset({"true", "false", "undefined", "error", "is", "isnt"})
+_SCOPES = {"my": "my", "self": "my", "target": "target", "other": "target"}
+_DEEPEST = 60
+"""So deeply nobody nests brackets by hand; HTCondor's own parser gives up somewhere, or crashes."""
+
+PURE_FUNCTIONS = frozenset(
+    {
+        "isundefined", "iserror", "isstring", "isinteger", "isreal", "islist", "isclassad", "isboolean",
+        "isabstime", "isreltime", "member", "identicalmember", "anycompare", "allcompare", "sum", "avg", "min",
+        "max", "size", "split", "splitusername", "splitslotname", "join", "strcat", "substr", "strcmp",
+        "stricmp", "toupper", "tolower", "versioncmp", "version_gt", "version_ge", "version_lt", "version_le",
+        "version_eq", "version_in_range", "int", "real", "string", "bool", "floor", "ceil", "ceiling", "round",
+        "pow", "quantize", "ifthenelse", "regexp", "regexpmember", "regexps", "replace", "replaceall",
+        "stringlistsize", "stringlistsum", "stringlistavg", "stringlistmin", "stringlistmax",
+        "stringlistmember", "stringlistimember", "stringlistsubsetmatch", "stringlistisubsetmatch",
+        "stringlistregexpmember", "interval", "time", "formattime", "evalineachcontext", "countmatches",
+        "unparse", "unresolved",
+    }
+)  # fmt: skip
+"""Functions of which the same ads give the same value, but for the time, and that look at nothing else. Not so random,
+userHome and userMap, which read what is on this machine alone, eval, and what a library of the site's own adds."""
+
+
+@dataclass(frozen=True)
+class Expression:
+    """What is to be known of an expression without evaluating it."""
+
+    text: str
+    """In one line, and the same for everything that differs in blanks alone."""
+    my: frozenset[str] = frozenset()
+    """Attributes asked of the ad it stands in, in small letters, as all names here."""
+    target: frozenset[str] = frozenset()
+    """Attributes asked of the other ad."""
+    either: frozenset[str] = frozenset()
+    """Attributes without a scope: of its own ad if that has them, else of the other."""
+    functions: frozenset[str] = frozenset()
+
+    @property
+    def foreign(self) -> frozenset[str]:
+        """Return the functions that it calls and that are not pure."""
+        return self.functions - PURE_FUNCTIONS
+
+
+def read(text: str) -> Expression | None:
+    """Given the text of an expression, return what is known of it; None if it cannot be one, or is too odd to judge."""
+    tokens = _tokens(text)
+    return None if tokens is None else _expression(tokens)
+
+
+def clauses(text: str) -> tuple[Expression, ...] | None:
+    """Return the clauses of an expression, all of which have to be true; None as `read` does."""
+    tokens = _tokens(text)
+    if tokens is None:
+        return None
+    found = []
+    for clause in _split(tokens):
+        expression = _expression(clause)
+        if expression is None:
+            return None
+        found.append(expression)
+    return tuple(found)
+
+
+def reachable(names: Iterable[str], ad: Mapping[str, Expression]) -> frozenset[str] | None:
+    """Return those of `names` that `ad` has, and what these refer to in it. Return None if any refers to itself."""
+    done: set[str] = set()
+    open_names: dict[str, None] = {}
+
+    def visit(name: str) -> bool:
+        if name in done or name not in ad:
+            return True
+        if name in open_names or len(open_names) > _DEEPEST:
+            return False
+        open_names[name] = None
+        fine = all(visit(inner) for inner in sorted(ad[name].my | ad[name].either))
+        del open_names[name]
+        done.add(name)
+        return fine
+
+    return frozenset(done) if all([visit(name) for name in sorted(names)]) else None
+
+
+def _tokens(text: str) -> list[str] | None:
+    """Return the tokens of `text`, or None if it is no single expression."""
+    tokens, position, end = [], 0, len(text.rstrip())
+    open_brackets: list[str] = []
+    while position < end:
+        match = _TOKEN.match(text, position)
+        if not match or match.end() == position:
+            return None
+        word = text[match.start(match.lastgroup or 0) : match.end()]
+        position = match.end()
+        if word in _OPENING:
+            open_brackets.append(_CLOSING[_OPENING.index(word)])
+        elif (word in _CLOSING and (not open_brackets or open_brackets.pop() != word)) or (
+            word in (";", "=") and "]" not in open_brackets
+        ):
+            return None
+        if len(open_brackets) > _DEEPEST:
+            return None
+        tokens.append(word)
+    return tokens if tokens and not open_brackets else None
+
+
+def _split(tokens: Sequence[str]) -> list[Sequence[str]]:
+    """Return what is joined by && on the outside, without brackets around it."""
+    tokens = _bare(tokens)
+    depth, start = 0, 0
+    parts: list[Sequence[str]] = []
+    for position, word in enumerate(tokens):
+        if word in _OPENING:
+            depth += 1
+        elif word in _CLOSING:
+            depth -= 1
+        elif depth == 0 and word in ("||", "?", "?:"):
+            return [tokens]
+        elif depth == 0 and word == "&&":
+            parts.append(tokens[start:position])
+            start = position + 1
+    parts.append(tokens[start:])
+    if len(parts) == 1:
+        return [tokens]
+    return [clause for part in parts for clause in (_split(part) if part else [part])]
+
+
+def _bare(tokens: Sequence[str]) -> Sequence[str]:
+    while len(tokens) > 2 and tokens[0] == "(" and _closes_at(tokens) == len(tokens) - 1:
+        tokens = tokens[1:-1]
+    return tokens
+
+
+def _closes_at(tokens: Sequence[str]) -> int:
+    depth = 0
+    for position, word in enumerate(tokens):
+        depth += (word in _OPENING) - (word in _CLOSING)
+        if depth == 0:
+            return position
+    return -1
+
+
+def _expression(tokens: Sequence[str]) -> Expression | None:
+    scopes: dict[str, set[str]] = {"my": set(), "target": set(), "": set()}
+    functions = set()
+    for position, word in enumerate(tokens):
+        if not (word[0].isalpha() or word[0] in "_'"):
+            continue
+        name = word.strip("'").lower()
+        before, after = _around(tokens, position)
+        if before == ".":
+            scope = _SCOPES.get(tokens[position - 2].strip("'").lower()) if position > 1 else None
+            if position == 1 or not _ends_value(tokens[position - 2]) or tokens[position - 2].lower() == "parent":
+                return None
+            is_inner = position > 2 and tokens[position - 3] == "."
+            if scope and not is_inner:
+                scopes[scope].add(name)
+        elif after == "(" and word[0] != "'":
+            functions.add(name)
+        elif after != "=" and not (name in _SCOPES and after == ".") and name not in _WORDS:
+            scopes[""].add(name)
+    mine, others, either = (frozenset(scopes[scope]) for scope in ("my", "target", ""))
+    return Expression(_joined(tokens), mine, others, either, frozenset(functions)) if tokens else None
+
+
+def _around(tokens: Sequence[str], position: int) -> tuple[str, str]:
+    return (
+        tokens[position - 1] if position else "",
+        tokens[position + 1] if position + 1 < len(tokens) else "",
+    )
+
+
+def _ends_value(word: str) -> bool:
+    return word[-1] in ")]}'\"_" or word[-1].isalnum()
+
+
+def _joined(tokens: Sequence[str]) -> str:
+    text = ""
+    for position, word in enumerate(tokens):
+        before = tokens[position - 1] if position else ""
+        tight = not before or before in "([{.!~" or word in ")]},;."
+        is_call = word in "([" and before not in ("is", "isnt", "") and _ends_value(before)
+        written = repr(float(word)) if _REAL.fullmatch(word) else ascii_only(word)
+        text += written if tight or is_call else " " + written
+    return text
+
+
+def ascii_only(text: str) -> str:
+    """Return `text` with its other characters as HTCondor writes them: the octal numbers of their bytes."""
+    if text.isascii():
+        return text
+    return "".join(one if one.isascii() else "".join(f"\\{byte:03o}" for byte in one.encode()) for one in text)
+
+
+_REAL = re.compile(r"[0-9]+\.[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+")
+"""A real number, which HTCondor writes in several ways."""
