@@ -156,7 +156,7 @@ class TestWorkers:
         assert judged(evaluator, "Foo == 7", template).answer is YES
 
     def test_what_was_not_asked_of_the_jobs_yet(self, evaluator: Bindings) -> None:
-        kinds = kinds_of(template_of([slot(Start='/Expr(TARGET.Owner == "me")/')]))
+        kinds = kinds_of(template_of([slot(Start='/Expr(TARGET.Owner == "me")/')]), NOW)
         (found,) = judge(['{"requirements":"true"}'], kinds, evaluator)
         assert found == Judgement(UNKNOWN, "START: of these jobs it is not known what owner is")
 
