@@ -130,9 +130,18 @@ def _retry_later(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answe
 
 
 def _closed_by_other(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
-    if not fleet.is_closed_by_other(record) or record.doomed or record.state is InstanceState.ERROR:
+    """Whatever elastiq wanted of it before: a termination without an answer may never have reached the cloud."""
+    if not fleet.is_closed_by_other(record) or record.state is InstanceState.ERROR:
         return None
     return _stays(Token.CLOSED_BY_OTHER, record, worker)
+
+
+def _shares_worker(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    """A VM on which a worker may be at work that matches none: to close that one would tell nothing of this VM."""
+    if worker is not None or record.state is InstanceState.ERROR:
+        return None
+    name = fleet.matches.perhaps.get(record.id)
+    return None if name is None else Answer(words.shared_address(name, fleet.matches.shared[name]))
 
 
 def _unfinished(_fleet: Fleet, record: VmRecord, _worker: Worker | None) -> Answer | None:
@@ -206,6 +215,7 @@ RULES: tuple[Callable[[Fleet, VmRecord, Worker | None], Answer | None], ...] = (
     _asked_for,
     _retry_later,
     _closed_by_other,
+    _shares_worker,
     _unfinished,
     _in_error,
     _not_listed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from elastiq.memory import VmRecord
 from elastiq.model import Worker
@@ -21,6 +22,11 @@ class Matches:
     shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The ids of the VMs, where several have the address or the name of one worker, which therefore matches none; by
     the name of the worker."""
+
+    @cached_property
+    def perhaps(self) -> Mapping[str, str]:
+        """The names of workers that match none, by the instance id of each VM on which one may run."""
+        return {id_: name for name, ids in self.shared.items() for id_ in ids}
 
 
 def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], seen_at: float) -> Matches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 from elastiq.config import Settings
 from elastiq.model import InstanceState, Shape
@@ -99,7 +100,9 @@ class World:
     def _give_address(self, vm: Vm) -> None:
         taken = {other.address for other in self.vms.values() if other.exists}
         free = [number for number in range(2, 2 + self.traits.addresses) if f"10.0.0.{number}" not in taken]
-        number = self.engine.random.choice(free) if free else 100 + len(self.vms)
+        # No cloud gives an address twice in a network, however many VMs that cannot be got rid of have one.
+        spare = (number for number in count(100 + len(self.vms)) if f"10.0.0.{number}" not in taken)
+        number = self.engine.random.choice(free) if free else next(spare)
         vm.address = f"10.0.0.{number}"
         vm.name = f"ip-10-0-0-{number}.sim" if self.traits.dialect == "aws" else f"server-{vm.id[-4:]}"
 

@@ -171,10 +171,39 @@ def test_an_address_that_two_vms_have_is_told() -> None:
     assert "worker any is taken for none of elastiq's: VMs i-00000001, i-00000002 all have" in str(hold.reason)
 
 
-def test_a_vm_whose_termination_may_have_gone_through_is_ended_whoever_closed_it_since() -> None:
+def test_a_vm_whose_termination_may_never_have_been_asked_for_is_left_to_who_closed_it_since() -> None:
+    """Found by the simulator: killed between a close and the request, elastiq ended what was drained meanwhile."""
     record = joined(1, closing_at=NOW - 500, closed=True, doomed=True)
-    workers = (worker(1, closed=True, closed_by_other=True),)
-    assert ended(plan(see([record], workers=workers), remember([record]), PLAIN)) == [record.id]
+    closed = worker(1, closed=True, closed_by_other=True)
+    made = plan(see([record], workers=(closed,)), remember([record]), PLAIN)
+    assert ended(made) == []
+    assert [verdict.reason.token for verdict in made.verdicts] == [Token.CLOSED_BY_OTHER]
+    opened = see([record], workers=(replace(closed, closed=False, closed_by_other=False),))
+    assert ended(plan(opened, remember([record]), PLAIN)) == [record.id]
+
+
+@pytest.mark.parametrize(
+    "of_vm",
+    [
+        {"joined_at": None, "launched_at": NOW - 9999},
+        {"lost_since": NOW - 9999},
+        {"closing_at": NOW - 500},
+        {"closing_at": NOW - 500, "closed": True, "doomed": True},
+    ],
+    ids=["never joined", "lost", "close broken off", "termination without an answer"],
+)
+def test_a_vm_that_may_be_that_of_a_worker_in_sight_stays(of_vm: dict[str, object]) -> None:
+    """Found by the simulator: each of five VMs with one address was ended as one that had never become a worker."""
+    records = [joined(number, address="10.0.0.5", **of_vm) for number in (1, 2)]
+    lone = Worker("any", address="10.0.0.5", jobs=1)
+    made = plan(see(records, workers=(lone,)), remember(records), PLAIN)
+    assert ended(made) == []
+    assert [verdict.reason.token for verdict in made.verdicts] == [Token.SHARED_ADDRESS] * 2
+    assert ended(plan(see(records), remember(records), PLAIN)) == [record.id for record in records]
+    known = Worker("w1", instance_id=records[0].id, idle_seconds=9999.0)
+    assert ended(plan(see(records, workers=(lone, known)), remember(records), PLAIN)) == [records[0].id]
+    broken = [replace(record, state=InstanceState.ERROR) for record in records]
+    assert ended(plan(see(broken, workers=(lone,)), remember(broken), PLAIN)) == [record.id for record in records]
 
 
 @pytest.mark.parametrize(
