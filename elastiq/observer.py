@@ -16,8 +16,11 @@ from elastiq.report.reporter import Reporter
 log = logging.getLogger(__name__)
 
 LISTING_USUAL = 2.0
-"""A listing may take so many times as long as the last one did. Until then the one before counts, with its age; after
-that nothing is known: a launch into a cloud that has fallen silent would be in doubt for minutes."""
+"""A listing may take so many times as long as is usual. Until then the one before counts, with its age; after that
+nothing is known: a launch into a cloud that has fallen silent would be in doubt for minutes."""
+
+USUAL_FADES = 0.95
+"""With each listing, what an earlier one took counts for so much less: hardly any cloud takes the same time twice."""
 
 LISTING_PATIENCE_SECONDS = 60.0
 """But only if it takes longer than this as well, is that a fault."""
@@ -58,6 +61,8 @@ class Reading:
     """What was asked for, if it is still to come."""
     listing_seconds: float = 0.0
     """How long the last listing took to come, or to be looked for again."""
+    usual_listing_seconds: float = 0.0
+    """How long one takes at most, by the last ones."""
     queue_fault: str = ""
     workers_fault: str = ""
     cloud_fault: str = ""
@@ -169,7 +174,7 @@ class Observer:
             instances, fault = self._reporter.attempt("VM check", lambda: ask(everything=listing.everything))
         except PendingError as pending:
             silent_seconds = self._ports.clock.now() - listing.asked_at
-            usual_seconds = LISTING_USUAL * before.listing_seconds
+            usual_seconds = LISTING_USUAL * before.usual_listing_seconds
             fault = str(pending)
             if silent_seconds > max(LISTING_PATIENCE_SECONDS, usual_seconds):
                 fault = self._reporter.error("VM check", f"VM check failed: {pending}")
@@ -180,7 +185,10 @@ class Observer:
         self.reading = replace(answered, cloud_fault=fault)
         if not fault:
             seconds = self._ports.clock.now() - listing.asked_at
-            self.reading = replace(self.reading, listing_seconds=seconds)
+            # What took longer than a minute was an outage, unless it goes on to take as long.
+            before_seconds = min(before.usual_listing_seconds, LISTING_PATIENCE_SECONDS)
+            usual_seconds = max(seconds, USUAL_FADES * before_seconds)
+            self.reading = replace(self.reading, listing_seconds=seconds, usual_listing_seconds=usual_seconds)
             if seconds > max(SLOW_LISTING_SECONDS, SLOWER * self._slowest_said):
                 self._slowest_said = seconds
                 log.info("the cloud takes %.0f s to list its VMs; it is asked so much the less often", seconds)

@@ -182,14 +182,18 @@ class Ec2:
         name = pool.instance_type or self._settings.ec2.flavour
         if name in self._shapes:
             return self._shapes[name]
-        if not name or INSTANCE_TYPES in self._features.refused:
-            reason = "this cloud describes no instance types" if name else "no flavour is given"
-            raise CloudError(f"capacity of a VM of pool {pool.name}: {reason}", CloudFault.CONFIGURATION)
+        undescribed = CloudError("it describes no instance types", CloudFault.CONFIGURATION)
+        if not name:
+            raise CloudError(f"no flavour is given for pool {pool.name}", CloudFault.CONFIGURATION)
+        if INSTANCE_TYPES in self._features.refused:
+            raise undescribed
         try:
             answer = self._sender.ask(INSTANCE_TYPES, {"InstanceTypes": [name]})
         except RequestError as failure:
             if failure.code in ("InvalidRequest", "InvalidAction", "UnknownOperation", "UnsupportedOperation"):
                 self._features.learn({INSTANCE_TYPES})
+                if failure.status:  # or it was never asked, for a reason that is worth reading
+                    raise undescribed from failure
             raise
         found = [item for item in answer.get("InstanceTypes") or () if item.get("InstanceType", name) == name]
         if not found or not (found[0].get("VCpuInfo") or {}).get("DefaultVCpus"):

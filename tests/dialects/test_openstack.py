@@ -79,7 +79,7 @@ def test_openstack_failed_tagging_is_no_failed_launch(openstack: Ec2Endpoint, ca
 def test_openstack_has_no_instance_types_and_is_asked_once(openstack: Ec2Endpoint) -> None:
     ec2 = cloud(openstack)
     for _ in range(2):
-        with pytest.raises(CloudError):
+        with pytest.raises(CloudError, match="it describes no instance types"):
             ec2.capacity(POOL)
     assert asked(openstack) == ["DescribeInstanceTypes"]
     assert ec2.refused_features == {"DescribeInstanceTypes"}

@@ -24,7 +24,7 @@ import pytest
 from elastiq.process.pidfile import find_daemon
 from tests.docs.blocks import PAGES, SHELL, TOP, Block, blocks, commands
 from tests.e2e import configurations
-from tests.e2e.harness import KEYS, ElasticCluster
+from tests.e2e.harness import ElasticCluster
 from tests.e2e.systems import SYSTEMS
 from tests.testbed.batch import wait_until
 from tests.testbed.machines import CHECKOUT, Network
@@ -135,9 +135,7 @@ def test_commands_in_the_sandbox(page: str, sandbox: dict[str, str]) -> None:
 
 def fitted(configuration: str, cluster: ElasticCluster) -> str:
     """Return the configuration file of a page with the testbed's cloud, and without waiting."""
-    key, secret = next(iter(KEYS.items()))
-    own = {"api_url": cluster.cloud.url, "region": "us-east-1", "image_id": configurations.IMAGE_ID}
-    own |= {"aws_access_key_id": key, "aws_secret_access_key": secret}
+    own = cluster.ec2
     replaced = "|".join([*own, "flavour", "key_name", "security_groups"])
     text = re.sub(rf"^({replaced}) = .*\n", "", configuration, flags=re.MULTILINE)
     for section, options in {"elastiq": configurations.TIMES, "ec2": own}.items():

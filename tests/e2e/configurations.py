@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import re
 
-from tests.e2e.harness import KEYS, ElasticCluster
-
-IMAGE_ID = "ami-12345678"
+from tests.e2e.harness import HeadNode
 
 ORIGINAL_SAMPLE = """\
 [elastiq]
@@ -66,19 +64,12 @@ TIMES = {
 that has joined gets a job."""
 
 
-def original(cluster: ElasticCluster) -> str:
+def original(cluster: HeadNode) -> str:
     """Return the original's sample with only endpoint (and what it needs: keys), image (and its user data) and times
     changed."""
     encoded = base64.b64encode(cluster.batch.user_data().encode()).decode()
-    key, secret = next(iter(KEYS.items()))
-    changes = {
-        **TIMES,
-        "api_url": cluster.cloud.url,
-        "aws_access_key_id": key,
-        "aws_secret_access_key": secret,
-        "image_id": IMAGE_ID,
-        "user_data_b64": encoded,
-    }
+    known = {name: value for name, value in cluster.ec2.items() if name != "region"}
+    changes = {**TIMES, **known, "user_data_b64": encoded}
     text = ORIGINAL_SAMPLE
     for name, value in changes.items():
         line = f"{name} = {value}"
@@ -87,11 +78,10 @@ def original(cluster: ElasticCluster) -> str:
     return text
 
 
-def own(cluster: ElasticCluster, **options: str) -> str:
+def own(cluster: HeadNode, **options: str) -> str:
     """Return a configuration with new options too; `options` of [elastiq], [quota] and [htcondor] replace those given
     here."""
     cluster.write_user_data(cluster.batch.user_data())
-    key, secret = next(iter(KEYS.items()))
     values = {**TIMES, "batch_plugin": cluster.batch.plugin, "log_level": "debug", "cluster_name": "e2e"}
     quota = {"min_vms": "0", "max_vms": "5"}
     plugin = dict(cluster.batch.options)
@@ -100,14 +90,7 @@ def own(cluster: ElasticCluster, **options: str) -> str:
     sections = {
         "elastiq": values,
         "quota": quota,
-        "ec2": {
-            "api_url": cluster.cloud.url,
-            "region": "us-east-1",
-            "aws_access_key_id": key,
-            "aws_secret_access_key": secret,
-            "image_id": IMAGE_ID,
-            "user_data_file": "user-data.sh",
-        },
+        "ec2": {**cluster.ec2, "user_data_file": "user-data.sh"},
         cluster.batch.plugin: plugin,
     }
     return "\n".join(

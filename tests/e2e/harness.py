@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.testbed import namespaces
 from tests.testbed.batch import BatchTestbed
@@ -18,38 +18,25 @@ from tests.testbed.proxy import Ec2Endpoint, Vm
 from tests.testbed.rootfs import SERVICE_USER
 
 KEYS = {"ACCESS-KEY": "SECRET/KEY%with=all"}
+IMAGE_ID = "ami-12345678"
+
+Node = TypeVar("Node", bound="HeadNode")
 
 
-class ElasticCluster:
-    """`elastiqctl` runs on the head node as `user`; what elastiq launches becomes machines on the testbed."""
+class HeadNode:
+    """`elastiqctl` runs on the head node of `batch` as `user`; `ec2` says where VMs are launched, as in [ec2]."""
 
-    def __init__(
-        self,
-        batch: BatchTestbed,
-        *,
-        user: str = SERVICE_USER,
-        user_data_of: Callable[[Vm], str | bytes] = lambda vm: vm.user_data,
-    ) -> None:
+    def __init__(self, batch: BatchTestbed, ec2: Mapping[str, str], *, user: str = SERVICE_USER) -> None:
         self.batch = batch
+        self.ec2 = ec2
         self.head = batch.head
         self.user = user
         home = f"/home/{user}/.elastiq"
         self.configuration_path, self.log_directory = (
             (f"{home}/elastiq.conf", f"{home}/log") if user else ("/etc/elastiq.conf", "/var/log/elastiq")
         )
-        self._user_data_of = user_data_of
-        self.cloud = Ec2Endpoint(
-            bind=SWITCH_ADDRESS,
-            entering=batch.network.entered,
-            keys=KEYS,
-            launch_delay_seconds=0.5,
-            addresses=[f"10.77.1.{number}" for number in range(1, 200)],
-            on_running=self._on_running,
-            on_terminated=lambda vm: batch.network.remove(vm.id),
-            console=lambda vm: batch.network.console(vm.id),
-        )
 
-    def __enter__(self) -> ElasticCluster:
+    def __enter__(self: Node) -> Node:
         return self
 
     def __exit__(
@@ -57,11 +44,8 @@ class ElasticCluster:
     ) -> None:
         if error:
             print(f"--- elastiq's log on the head node\n{self.log()[-30000:]}")
-            print("--- what the cloud was asked\n" + "\n".join(self.asked()))
-            print(f"--- what callbacks of the cloud raised\n{self.cloud.failures}")
         with suppress(AssertionError, subprocess.TimeoutExpired):
             self.elastiqctl("stop")
-        self.cloud.stop()
 
     def elastiqctl(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         """Run scripts/elastiqctl of the checkout on the head node."""
@@ -99,6 +83,47 @@ class ElasticCluster:
         """Return the daemon's logs."""
         script = 'cat "$1"/*'
         return self.head.run("sh", "-c", script, "sh", self.log_directory, check=False).stdout
+
+
+class ElasticCluster(HeadNode):
+    """A head node with a cloud of its own: what elastiq launches there becomes machines on the testbed."""
+
+    def __init__(
+        self,
+        batch: BatchTestbed,
+        *,
+        user: str = SERVICE_USER,
+        user_data_of: Callable[[Vm], str | bytes] = lambda vm: vm.user_data,
+    ) -> None:
+        self._user_data_of = user_data_of
+        self.cloud = Ec2Endpoint(
+            bind=SWITCH_ADDRESS,
+            entering=batch.network.entered,
+            keys=KEYS,
+            launch_delay_seconds=0.5,
+            addresses=[f"10.77.1.{number}" for number in range(1, 200)],
+            on_running=self._on_running,
+            on_terminated=lambda vm: batch.network.remove(vm.id),
+            console=lambda vm: batch.network.console(vm.id),
+        )
+        key, secret = next(iter(KEYS.items()))
+        ec2 = {
+            "api_url": self.cloud.url,
+            "region": "us-east-1",
+            "aws_access_key_id": key,
+            "aws_secret_access_key": secret,
+            "image_id": IMAGE_ID,
+        }
+        super().__init__(batch, ec2, user=user)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error:
+            print("--- what the cloud was asked\n" + "\n".join(self.asked()))
+            print(f"--- what callbacks of the cloud raised\n{self.cloud.failures}")
+        super().__exit__(kind, error, trace)
+        self.cloud.stop()
 
     def asked(self) -> list[str]:
         """Return the changing requests that the cloud got, one line each, for people to read."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e import configurations
-from tests.e2e.harness import ElasticCluster, stays
+from tests.e2e.harness import KEYS, ElasticCluster, stays
 from tests.e2e.systems import SYSTEMS, BatchMaker
 from tests.testbed.batch import wait_until
 from tests.testbed.rootfs import SERVICE_USER
@@ -92,4 +92,4 @@ def test_scale_up_and_down(
     assert cluster.cloud.failures == []
     log = cluster.log()
     assert "Traceback" not in log
-    assert not any(secret in log for secret in configurations.KEYS.values())
+    assert not any(secret in log for secret in KEYS.values())

@@ -16,13 +16,54 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
+from elastiq.report.status import picture
 from elastiq.sandbox.spool import Job, Spool
+from elastiq.state import read_report
 from tests.testbed.openstack.cloud import REGION, OpenStack
 
 CHECKOUT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 240.0
 """A bound against hangs."""
 CPUS_PER_VM = 2
+
+
+class Hypervisor:
+    """`with Hypervisor(openstack, boot)`: a machine for each VM that runs, for nova's own hypervisor only pretends.
+
+    `boot` is given id and address of a VM, and returns what pulls its plug.
+    """
+
+    def __init__(self, openstack: OpenStack, boot: Callable[[str, str], Callable[[], object]]) -> None:
+        self._openstack = openstack
+        self._boot = boot
+        self._machines: dict[str, Callable[[], object]] = {}
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.most_vms = 0
+        """That there ever were at the same time, looked at each second."""
+
+    def __enter__(self) -> Hypervisor:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._thread.join()
+        for pull_plug in self._machines.values():
+            pull_plug()
+
+    def _run(self) -> None:
+        client = self._openstack.client()
+        while not self._closing.wait(1):
+            with suppress(ClientError, BotoCoreError, ResponseParserError):
+                reservations = client.describe_instances()["Reservations"]
+                found = {vm["InstanceId"]: vm for reservation in reservations for vm in reservation["Instances"]}
+                self.most_vms = max(self.most_vms, len(found))
+                for gone in self._machines.keys() - found.keys():
+                    self._machines.pop(gone)()
+                for name, vm in found.items():
+                    if vm["State"]["Name"] == "running" and name not in self._machines:
+                        self._machines[name] = self._boot(name, vm.get("PrivateIpAddress", ""))
 
 
 class Site:
@@ -37,23 +78,23 @@ class Site:
         self._spool = Spool(directory / "spool")
         self._spool.create()
         self._daemon: subprocess.Popen[bytes] | None = None
-        self._workers: dict[str, subprocess.Popen[bytes]] = {}
-        self._closing = threading.Event()
-        self._machines = threading.Thread(target=self._run_machines, daemon=True)
-        self.most_vms = 0
-        """That there ever were at the same time, looked at each second."""
+        self._hypervisor = Hypervisor(openstack, self._start_worker)
+        self._held = directory / "held"
 
     def __enter__(self) -> Site:
-        self._machines.start()
+        self._hypervisor.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
         print(f"--- elastiq's log\n{self.log()[-20000:]}")  # shown if the test fails
-        self._closing.set()
-        self._machines.join()
-        for worker in self._workers.values():
-            _kill(worker)
+        self.release()
+        self._hypervisor.__exit__()
+
+    @property
+    def most_vms(self) -> int:
+        """How many VMs there ever were at the same time, looked at each second."""
+        return self._hypervisor.most_vms
 
     def start(self, ec2: Mapping[str, str] | None = None, **elastiq: str) -> None:
         """Start the daemon with these options instead of good ones."""
@@ -117,6 +158,21 @@ class Site:
         for _ in range(count):
             self._spool.submit(Job("new", ["sleep", str(seconds)]))
 
+    def submit_held(self, count: int) -> None:
+        """Put jobs into the queue that last until `release`."""
+        self._held.touch()
+        for _ in range(count):
+            self._spool.submit(Job("new", ["sh", "-c", 'while [ -e "$1" ]; do sleep 0.5; done', "sh", str(self._held)]))
+
+    def release(self) -> None:
+        """Let held jobs end."""
+        self._held.unlink(missing_ok=True)
+
+    def status(self) -> list[str]:
+        """Return what `elastiqctl status` shows; nothing before the first report."""
+        report = read_report(self._directory / "state")
+        return picture(report, int(report["monotonic_microseconds"])) if report else []
+
     def jobs_done(self) -> list[Job]:
         """Return the jobs that are over."""
         return self._spool.jobs("done")
@@ -136,23 +192,11 @@ class Site:
             assert time.monotonic() < deadline, f"not in {PATIENCE_SECONDS:.0f} s: {what}"
             time.sleep(0.2)
 
-    def _run_machines(self) -> None:
-        client = self._openstack.client()
-        while not self._closing.wait(1):
-            with suppress(ClientError, BotoCoreError, ResponseParserError):
-                reservations = client.describe_instances()["Reservations"]
-                found = {vm["InstanceId"]: vm for reservation in reservations for vm in reservation["Instances"]}
-                self.most_vms = max(self.most_vms, len(found))
-                for gone in self._workers.keys() - found.keys():
-                    _kill(self._workers.pop(gone))
-                for name, vm in found.items():
-                    if vm["State"]["Name"] == "running" and name not in self._workers:
-                        self._workers[name] = self._start_worker(name, vm.get("PrivateIpAddress", ""))
-
-    def _start_worker(self, name: str, address: str) -> subprocess.Popen[bytes]:
+    def _start_worker(self, name: str, address: str) -> Callable[[], object]:
         command = [sys.executable, "-m", "elastiq.sandbox.worker", f"--spool={self._spool.directory}"]
         command += [f"--name={name}", f"--instance-id={name}", f"--address={address}", f"--cpus={CPUS_PER_VM}"]
-        return subprocess.Popen(command, cwd=CHECKOUT, start_new_session=True)
+        worker = subprocess.Popen(command, cwd=CHECKOUT, start_new_session=True)
+        return lambda: _kill(worker)
 
 
 def _kill(worker: subprocess.Popen[bytes]) -> None:

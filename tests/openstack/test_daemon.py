@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -39,14 +40,34 @@ def test_six_vms_come_for_jobs_and_go_after_them_without_a_warning(openstack: Op
     assert site.lines("WARNING", "ERROR") == []
 
 
-def test_with_a_quota_of_two_of_six_the_quota_is_named_and_two_vms_do_it_all(openstack: OpenStack, site: Site) -> None:
+def test_with_a_quota_of_two_of_six_the_quota_is_named_and_two_vms_do_it_all_until_it_is_raised(
+    openstack: OpenStack, site: Site
+) -> None:
     openstack.set_quota(2)
-    jobs = 6 * CPUS_PER_VM
-    site.submit(jobs, 8)
+    jobs = 24
+    site.submit_held(jobs)
     site.start()
-    site.wait_for(lambda: "quota" in "".join(site.lines("WARNING", "ERROR")).lower(), "the quota is named")
+    site.wait_for(lambda: site.lines("WARNING", "ERROR"), "the quota is named")
+    some, refused = openstack.ec2.operations("RunInstances")[-2:]
+    assert (some.status, refused.status) == (200, 403), "the cloud gave some, and the next request was refused"
+    assert "(2 of 6)" in site.log()
+    words = "Quota exceeded for instances: .*; asked for image_id .*: raise the quota or lower max_vms"
+    assert re.search(words, site.lines("WARNING", "ERROR")[0])
+    site.release()
     site.wait_for(lambda: len(site.jobs_done()) == jobs, "all jobs are done")
     assert site.most_vms == 2
+    site.submit_held(jobs)
+    refusals = len(site.lines("WARNING", "ERROR"))
+    site.wait_for(lambda: len(site.lines("WARNING", "ERROR")) > refusals, "the quota is named again")
+    assert re.search("last error .*Quota exceeded", "\n".join(site.status()))
+    openstack.set_quota(6)
+    raised_at = time.monotonic()
+    site.wait_for(lambda: site.most_vms == 6, "the rest comes")
+    print(f"\nsix VMs {time.monotonic() - raised_at:.0f} s after the quota was raised")
+    assert "unconfirmed" not in site.log(), "what the cloud did not give is not waited for"
+    site.release()
+    site.wait_for(lambda: len(site.jobs_done()) == 2 * jobs, "all jobs are done")
+    assert {job.starts for job in site.jobs_done()} == {1}
     site.wait_for(lambda: not openstack.servers(), "idle VMs are gone")
 
 

@@ -43,10 +43,10 @@ def main() -> int:
 
 
 def _run_openstack(quota: int, build_only: bool) -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if build_only:
         print(*layers(), sep="\n")
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with OpenStack() as cloud:
         cloud.set_quota(quota)
         known = cloud.facts

@@ -138,6 +138,26 @@ def test_a_slow_listing_is_used_with_its_age_and_is_no_fault(slow_rig: Rig, capl
     assert slow_rig.cloud.launches == [3]
 
 
+def test_a_cloud_that_is_slow_now_and_then_is_no_news_each_time(
+    slow_rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Seen on OpenStack on a busy machine: nothing was wanted, and each longer listing had two lines in the log."""
+    caplog.set_level(logging.INFO)
+    cloud = slow_rig.cloud
+    assert isinstance(cloud, SlowCloud)
+    for number in range(60):
+        cloud.seconds = 19 if number % 10 == 9 else 4
+        before = cloud.listings
+        while cloud.listings == before:
+            slow_rig.run(1)
+        if number == 9:
+            caplog.clear()
+    assert caplog.messages == []
+    cloud.seconds = 1000
+    slow_rig.run(100)
+    assert slow_rig.core.reading.instances is None, "silence is noticed all the same"
+
+
 def test_a_slow_cloud_is_asked_less_often(slow_rig: Rig) -> None:
     slow_rig.run(600)
     assert isinstance(slow_rig.cloud, SlowCloud)
