@@ -59,6 +59,8 @@ class Reporter:
         self._last_action: dict[str, object] | None = None
         self._errors: dict[str, dict[str, object]] = {}
         """By topic, those that are not over, the latest at the end."""
+        self._said_of_trouble: set[str] = set()
+        """The sentences on whole passes since something went wrong that is not over."""
         self._last_over: dict[str, object] | None = None
         """The latest of those that are over."""
         self._totals = metrics.Totals()
@@ -146,9 +148,21 @@ class Reporter:
             if self._is_news(topic, str(decision.reason)):
                 self._record(decision, None)
                 news = news or str(decision.reason) in made.summary
+        news = news and not self._is_said_of_trouble(made.summary)
         log.log(logging.INFO if news else logging.DEBUG, "%s", made.summary)
         if len(self._said) > TOPICS_KEPT:
             self._said.clear()
+
+    def _is_said_of_trouble(self, summary: str) -> bool:
+        """Return whether the same was said before in the trouble that lasts: what is refused is tried again and again,
+        and each try goes through the same sentences."""
+        if not self._errors:
+            self._said_of_trouble.clear()
+            return False
+        gist = _gist(summary)
+        is_said = gist in self._said_of_trouble
+        self._said_of_trouble.add(gist)
+        return is_said
 
     def _end_errors(self, made: Plan) -> None:
         """Take faults of actions for over that a plan does not want any more."""
@@ -167,13 +181,16 @@ class Reporter:
         decision = outcome.decision
         text = self._clean(f"{_deed(decision)}: {decision.reason}; {outcome.detail}")
         topic = _topic(decision)
-        news = self._is_news(topic, text) or outcome.end is End.DONE
+        is_pending = outcome.end is End.PENDING
+        # Of its own, or the refusal of each try would be news again.
+        news = self._is_news(f"asked {topic}" if is_pending else topic, text) or outcome.end is End.DONE
         self._totals.count(outcome)
         if outcome.end is End.DONE:
+            self._said.pop(f"asked {topic}", None)
             self._last_action = {"at": self._clock.now(), "text": text}
         if outcome.end in (End.DONE, End.REFUSED):
             self._end_error(topic)  # but what was said of it stays said: a dry run comes to the same in every pass
-        elif outcome.end is not End.PENDING:
+        elif not is_pending:
             self._keep_error(topic, text)
         if news:
             log.log(LEVELS[outcome.end], "%s", text)
@@ -185,7 +202,7 @@ class Reporter:
         self._records.record(self._clock.now(), clean, became)
 
     def _is_news(self, topic: str, text: str) -> bool:
-        gist = re.sub(r"[0-9.]+", "", text)
+        gist = _gist(text)
         if self._said.get(topic) == gist:
             return False
         self._said[topic] = gist
@@ -250,6 +267,10 @@ class Reporter:
             self.error("metrics file", f"metrics_file {printable(str(path))} cannot be written: {error.strerror}")
         else:
             self.fine("metrics file")
+
+
+def _gist(text: str) -> str:
+    return re.sub(r"[0-9.]+", "", text)
 
 
 def _topic(decision: Decision) -> str:

@@ -10,7 +10,8 @@ from typing import NoReturn
 
 import pytest
 
-from elastiq.errors import BatchError, CloudFault, StateError
+from elastiq.errors import BatchError, CloudError, CloudFault, PendingError, StateError
+from elastiq.model import Pool
 from elastiq.redaction import Redactor
 from elastiq.report.reporter import Reporter
 from elastiq.state import read_report
@@ -248,3 +249,40 @@ def test_no_secret_of_a_batch_error_gets_into_report_decisions_or_metrics(tmp_pa
     assert len(files) > 1
     for shown in (*reports, decisions, *(data.decode("utf-8", "replace") for data in files)):
         assert not leaked(shown)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_refusal_that_lasts_is_told_once_however_often_it_is_tried(
+    rig: Rig, caplog: pytest.LogCaptureFixture, late: bool
+) -> None:
+    """A quota of the cloud may be full for days. OpenStack takes its time to say so, so that each try is first asked
+    for, then refused."""
+    caplog.set_level(logging.INFO)
+    refusal = CloudError("Quota exceeded for instances; raise the quota", CloudFault.CAPACITY)
+
+    def answer() -> NoReturn:
+        raise refusal
+
+    def refuse(pool: Pool, count: int, token: str) -> NoReturn:
+        tries.append(count)
+        if late:
+            raise PendingError("not in 8 s", answer)
+        raise refusal
+
+    tries: list[int] = []
+    rig.cloud.launch = refuse  # type: ignore[method-assign]
+    rig.wait_for_jobs(8)
+    rig.run(600)
+    assert len(tries) >= 4
+    assert len([one for one in caplog.records if one.levelno >= logging.ERROR]) == 1
+    before = len(caplog.records)
+    rig.run(2 * 3600)
+    assert len(tries) >= 20
+    assert len(caplog.records) == before
+    del rig.cloud.launch  # type: ignore[attr-defined]
+    rig.run(400)
+    assert "launched i-00000001, i-00000002" in caplog.text
+    rig.cloud.launch = refuse  # type: ignore[method-assign]
+    rig.wait_for_jobs(16)
+    rig.run(400)
+    assert len([one for one in caplog.records if one.levelno >= logging.ERROR]) == 2, "another time"
