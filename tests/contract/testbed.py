@@ -180,6 +180,9 @@ class SlurmHarness(TestbedHarness):
     def submit_wide(self, machines: int, seconds: float) -> None:
         self.pool.submit(1, seconds, options=(f"--nodes={machines}",))  # type: ignore[call-arg]
 
+    def submit_whole(self, seconds: float) -> str:
+        return self.pool.submit(1, seconds, options=("--exclusive",))  # type: ignore[call-arg]
+
     def close_by_hand(self, worker: Worker) -> None:
         self._update(worker, "state=drain", "reason=a new disk")
 

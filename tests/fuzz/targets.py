@@ -231,7 +231,7 @@ def slurm_nodes(data: bytes) -> None:
 
 
 def sandbox(data: bytes) -> None:
-    """A job file and a worker file, separated by a NUL, and a job that runs on that worker."""
+    """A job file and a worker file, separated by a NUL, a job that runs on that worker, and one judged by its file."""
     job, _, worker = data.partition(b"\0")
     with directory() as spool_directory:
         spool = Spool(spool_directory)
@@ -254,6 +254,10 @@ def sandbox(data: bytes) -> None:
             except BatchError:
                 return
             check_demand(demand)
+            asked = ["", "gpu", *(group.wants for group in demand)]
+            judged = batch.judge(asked, worker.decode("utf-8", "replace"))
+            assert judgement_faults(judged, len(asked)) == []
+            assert judged[0].answer is Eligibility.YES
             try:
                 waits = json.loads(job)
                 parse(Job, job.decode(), "the job")
