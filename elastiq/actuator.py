@@ -174,7 +174,8 @@ class Actuator:
 
     def _launch(self, decision: Decision) -> None:
         now, type_ = self._ports.clock.now(), self._pools[decision.pool].instance_type
-        intent = Intent(self._new_token(), decision.pool, decision.count, now, type_, self._policy.image_id)
+        token, image = self._new_token(), self._policy.image_id
+        intent = Intent(token, decision.pool, decision.count, now, type_, image, at_least=decision.at_least)
         intent = replace(intent, usual_seconds=usual_seconds(self.memory, intent.count))
         if self._save(replace(self.memory, intents=(*self.memory.intents, intent))):
             self._note([self.launch(decision, intent.token)])
@@ -191,7 +192,8 @@ class Actuator:
                 return
             text = "the answer to this launch was lost, so it is asked for again with the same client token"
             reason = Reason(Token.ASKED_AGAIN, text, intent.pool)
-            outcome = self.launch(Decision(Kind.LAUNCH, reason, intent.pool, intent.count), intent.token)
+            again = Decision(Kind.LAUNCH, reason, intent.pool, intent.count, at_least=intent.at_least)
+            outcome = self.launch(again, intent.token)
             if outcome.end is End.REFUSED:
                 self.outcomes.append(outcome)  # a dry run: nothing was learnt
             else:
@@ -201,7 +203,7 @@ class Actuator:
     def launch(self, decision: Decision, token: str) -> Outcome:
         """Ask the cloud for VMs, in one request."""
         try:
-            instances = self._ports.cloud.launch(self._pools[decision.pool], decision.count, token)
+            instances = self._ports.cloud.launch(self._pools[decision.pool], decision.count, token, decision.at_least)
         except PendingError as pending:
             (outcome,) = self._wait_for([decision], pending, token)
             return outcome

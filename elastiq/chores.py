@@ -71,12 +71,12 @@ class Chores:
                 self._reporter.attempt("tagging", lambda: cloud.tag(ids, pool, token))  # noqa: B023
 
     def learn_capacity(self, memory: Memory) -> Memory:
-        """Return `memory` with what a VM holds where neither its worker nor its type has told it yet."""
+        """Return `memory` with what a VM holds by its type, where the cloud has not been asked yet."""
         now = self._ports.clock.now()
         if self._settings.elastiq.n_jobs_per_vm is not None or now < self._capacity_due_at:
             return memory  # with n_jobs_per_vm, what a VM holds decides nothing
         for pool in self._pools.values():
-            if not pool.instance_type or pool.capacity_key in memory.capacities:
+            if not pool.instance_type or pool.capacity_key in memory.described:
                 continue
             self._capacity_due_at = now + CAPACITY_RETRY_SECONDS
             try:
@@ -87,7 +87,7 @@ class Chores:
                     continue
                 log.info("the cloud does not say what a %s holds, so workers will: %s", pool.instance_type, error)
             else:
-                memory = replace(memory, capacities={**memory.capacities, pool.capacity_key: capacity})
+                memory = replace(memory, described={**memory.described, pool.capacity_key: capacity})
         return memory
 
     def learn_templates(self, memory: Memory, reading: Reading) -> Memory:

@@ -119,6 +119,10 @@ def _stop(options: argparse.Namespace) -> int:
     return control.stop(*_where(options))
 
 
+def _retry(options: argparse.Namespace) -> int:
+    return control.retry(*_where(options))
+
+
 def _status(options: argparse.Namespace) -> int:
     directory, problem = _where(options)
     if problem:
@@ -150,7 +154,7 @@ def _conf(options: argparse.Namespace) -> int:
     return OK
 
 
-_ACTIONS = {"run": _run, "start": _start, "stop": _stop, "status": _status, "conf": _conf}
+_ACTIONS = {"run": _run, "start": _start, "stop": _stop, "status": _status, "retry": _retry, "conf": _conf}
 
 
 if __name__ == "__main__":

@@ -144,6 +144,16 @@ def stop(directory: Path, problem: str) -> int:
     return refuse(FAILED, f"elastiq (pid {pid}) cannot even be killed; its disk may hang")
 
 
+def retry(directory: Path, problem: str) -> int:
+    """Have the daemon of `directory` try again what it has given up for a while; return the exit code."""
+    pid = find_daemon(directory)
+    if not pid:
+        return refuse(FAILED, f"{problem}\n" * bool(problem) + "elastiq is not running")
+    _signal(pid, signal.SIGUSR1)
+    print(f"elastiq (pid {pid}) tries again: jobs that did not start, and launches that pause")
+    return OK
+
+
 def _signal(pid: int, number: int) -> None:
     """Send a signal to the daemon, which may have ended since it was found."""
     with suppress(ProcessLookupError):

@@ -66,6 +66,14 @@ class Core:
         self._memory = replace(self._memory, breakers=breakers)
         self._queue_due_at = self._vms_due_at = 0.0
 
+    def try_again(self) -> None:
+        """Begin anew with what was given up for a while: jobs that did not start, launches that pause."""
+        breakers = begin_anew(
+            self._memory.breakers, self._policy.pools, self._ports.state.damaged_at(), self._clock.now()
+        )
+        self._memory = replace(self._memory, breakers=breakers, futile={}, watched={})
+        self._queue_due_at = 0.0
+
     @property
     def memory(self) -> Memory:
         """What is remembered, as of the last pass."""

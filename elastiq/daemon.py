@@ -42,7 +42,8 @@ FIXED_OPTIONS = ("state_dir", "cluster_name")
 
 
 class Daemon:
-    """Runs the loop until SIGTERM, SIGINT or SIGQUIT; SIGHUP reads the configuration again."""
+    """Runs the loop until SIGTERM, SIGINT or SIGQUIT; SIGHUP reads the configuration again, SIGUSR1 has what was
+    given up for a while tried again."""
 
     def __init__(self, settings: Settings, state_directory: Path, redactor: Redactor) -> None:
         self._settings = settings
@@ -54,7 +55,7 @@ class Daemon:
         self._state: State | None = None
         self._core: Core | None = None
         self._stop_signal = 0
-        self._reload = False
+        self._reload = self._try_again = False
 
     def listen(self) -> None:
         """Take over the signals. A stop that comes early counts, once all is set up."""
@@ -62,6 +63,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
+        signal.signal(signal.SIGUSR1, self._on_try_again)
         self._clock.wake_on_signals()
 
     def run(self, ready: Callable[[], None]) -> None:
@@ -99,13 +101,17 @@ class Daemon:
                 self._reload = False
                 self._read_configuration(core)
                 continue  # a stop that came meanwhile has not reached what is new
+            if self._try_again:
+                self._try_again = False
+                core.try_again()
+                log.info("told to try again: jobs that did not start, and launches that pause, have another try")
             core.step()
             longest = min(self._settings.elastiq.sleep_s, REPORT_EVERY_SECONDS)
             self._sleep(max(SHORTEST_SLEEP_SECONDS, min(longest, core.seconds_to_next_check())))
 
     def _sleep(self, seconds: float) -> None:
         until = self._clock.now() + seconds
-        while not (self._stop_signal or self._reload):
+        while not (self._stop_signal or self._reload or self._try_again):
             self._manager.tell("WATCHDOG=1")
             seconds_left = until - self._clock.now()
             if seconds_left <= 0:
@@ -157,6 +163,7 @@ class Daemon:
         self._settings = settings
         logs.set_level(settings.elastiq.log_level)
         core.reconfigure(settings, batch, cloud)
+        core.try_again()
         log.info("%s was read again and is in force", path)
         self._manager.tell("READY=1", "STATUS=the configuration was read again")
 
@@ -169,6 +176,9 @@ class Daemon:
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
         self._reload = True
+
+    def _on_try_again(self, number: int, frame: FrameType | None) -> None:
+        self._try_again = True
 
 
 def run(settings: Settings, state_directory: Path, log_directory: Path | None, ready: Callable[[], None]) -> None:

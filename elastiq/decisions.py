@@ -38,7 +38,13 @@ class Token(Enum):
     QUOTA_FULL = "quota-full", "More VMs are wanted than max_vms leaves."
     QUOTA_LEAVES_TOO_FEW = "quota-leaves-too-few", "A job of several machines lacks more VMs than max_vms leaves now."
     WIDER_THAN_QUOTA = "wider-than-quota", "A job needs more machines at once than max_vms allows; it is no demand."
+    CLOUD_LIMIT = "cloud-limit", "A job needs more machines at once than the cloud has given; tried again a day later."
     LARGER_THAN_VM = "larger-than-vm", "A job asks for more than any VM holds; it is no demand."
+    LARGER_THAN_NEW_VM = "larger-than-new-vm", "A job fits workers that are present, but no VM that could be launched."
+    NOT_ELIGIBLE = "not-eligible", "A job wants what no VM offers; it is no demand."
+    IN_VAIN = "in-vain", "Jobs do not start although there is room for them, so none is launched but for a rare trial."
+    TO_LEARN = "to-learn", "It is not known whether a VM could run the jobs, so one is launched to learn it."
+    LEARNING = "learning", "It is not known whether a VM could run the jobs; one that is booting will tell."
     # Why a VM goes.
     IDLE = "idle", "It has had no job for longer than idle_for_time_s."
     IN_THE_WAY = "in-the-way", "It is idle, of an earlier type, and in the place of a VM for jobs that need another."
@@ -47,6 +53,8 @@ class Token(Enum):
     NEVER_JOINED = "never-joined", "It has not joined the batch system in estimated_vm_deploy_time_s."
     WORKER_LOST = "worker-lost", "Its worker left the batch system and was not back in lost_worker_time_s."
     CLOSED_AND_IDLE = "closed-and-idle", "Its worker is closed, nobody says why, and it has been idle for long."
+    CLOSED_AT_BIRTH = "closed-at-birth", "Its worker was closed by others before it ran anything."
+    LAUNCHED_IN_VAIN = "launched-in-vain", "It has had no job, and those that it was launched for do not start."
     # Why a VM stays.
     AT_WORK = "at-work", "Jobs run on its worker, or may: the batch system does not say that it is idle."
     IDLE_YET_SHORT = "idle-yet-short", "It is idle, but not yet for idle_for_time_s."
@@ -124,6 +132,8 @@ class Decision:
     """The VM to terminate or whose worker to reopen."""
     failed_boot: bool = False
     """True for the termination of a VM that never became a worker."""
+    at_least: int = 1
+    """Fewer VMs than so many are of no use: a job needs them at the same time."""
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,11 @@ class VmRecord:
     """When the batch system first showed its worker, or may have, if nobody knows; None: never joined."""
     worker_name: str = ""
     """What the batch system called its worker when it was last seen."""
+    at_work: bool = False
+    """True if its worker had jobs when it was last seen."""
+    idle_from: float | None = None
+    """When its worker was first seen without jobs after it had some: it has not been idle for longer than since then,
+    whatever the batch system says. None: it has jobs, or has never had any."""
     lost_since: float | None = None
     """Since when the batch system has not shown a worker that had joined."""
     closing_at: float | None = None
@@ -76,6 +81,11 @@ class VmRecord:
     """When the cloud accepted the termination."""
     goes_because: str = ""
     """Why it is to go, in the words of the first decision, however often its termination is tried."""
+
+    @property
+    def has_worked(self) -> bool:
+        """True if a job was ever seen on it."""
+        return self.at_work or self.idle_from is not None
 
     @property
     def awaited_since(self) -> float:
@@ -167,6 +177,8 @@ class Intent:
     """VMs of it that have turned up, whatever became of them since."""
     usual_seconds: float = 0.0
     """How long the cloud took at most, before it was asked for, to answer launches of as many VMs; 0: not known."""
+    at_least: int = 1
+    """Fewer than so many were not asked for."""
     in_hand: bool = False
     """True while its answer is still to come to this process. Not kept across restarts."""
 
@@ -205,6 +217,44 @@ class Breaker:
     """Of the last pause, whether failed boots or a refusal caused it."""
     boot_reason: str = ""
     """What became of the last VM that did not boot."""
+    closed_births: int = 0
+    """VMs since the last one at work whose workers were closed by others before they ran anything."""
+    ask: int | None = None
+    """How many VMs are asked for at once at most, since the cloud has refused twice as many; None: any number."""
+    most: int | None = None
+    """How many VMs there were when the cloud gave fewer than a job needs at once; None: that has not happened."""
+    most_until: float = 0.0
+    """Until when it is not tried again whether the cloud gives more than `most`."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A group of jobs that waits, from look to look."""
+
+    waiting: int
+    """How many of it waited at the last look."""
+    least: int
+    """The fewest that waited at any look since `since`."""
+    since: float
+    """Since when the group has waited without ever being smaller than `least`."""
+    rooms: Mapping[str, float] = field(default_factory=dict)
+    """VMs whose workers had room for one of these jobs at every look, and since when; a few of them."""
+    has_started: bool = False
+    """Whether any of its jobs was seen to start since then."""
+
+
+@dataclass(frozen=True)
+class Futility:
+    """Jobs of a group that waited beside room for them: that room is no room for them, nor is that of new VMs."""
+
+    jobs: int
+    """So many of the group, as far as some of it have started since; otherwise all of it."""
+    has_started: bool = False
+    """Whether others of the group start."""
+    trials: int = 0
+    """How often a VM was launched to try since."""
+    try_at: float = 0.0
+    """From when on one VM is launched to try again."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +279,17 @@ class Memory:
     """Of the last launches that were answered, newest last."""
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
     capacities: Mapping[str, Shape] = field(default_factory=dict)
-    """What a VM of each pool holds, by `Pool.capacity_key`, learnt from its workers or from the instance type."""
+    """What a VM of each pool holds, by `Pool.capacity_key`, learnt from its workers."""
+    described: Mapping[str, Shape] = field(default_factory=dict)
+    """What the cloud says that a VM of each pool holds, by `Pool.capacity_key`; its workers offer less."""
+    taught_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Which VMs have shown that others hold what `capacities` says, one or two of them, by `Pool.capacity_key`."""
+    doubted_by: Mapping[str, str] = field(default_factory=dict)
+    """The VM that holds less than `capacities` says, if one alone does, by `Pool.capacity_key`."""
+    watched: Mapping[str, Watch] = field(default_factory=dict)
+    """Groups of jobs that wait, by `Demand.key`. Not kept across restarts."""
+    futile: Mapping[str, Futility] = field(default_factory=dict)
+    """Groups of jobs, or parts of them, that do not start whatever room there is, by `Demand.key`."""
     templates: Mapping[str, Template] = field(default_factory=dict)
     """Which jobs a VM of each pool may run, by `Pool.capacity_key`, learnt from a worker."""
     once_own: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ start of the daemon, moved on by the monotonic clock, so that a step of the wall
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -74,6 +75,13 @@ class Demand:
     judgements: Mapping[str, Judgement] = field(default_factory=dict, hash=False)
     """What was judged of these jobs on VMs of each pool, by its name: filled in by elastiq, never by a plugin. What is
     not in it is YES."""
+
+    @property
+    def key(self) -> str:
+        """Return by what the group is known again, when its jobs are others."""
+        shape = self.shape
+        sizes = (shape.cpus, shape.memory_mb, shape.disk_mb, shape.gpus, self.vms_per_job, self.takes_whole_vms)
+        return hashlib.sha256(f"{sizes} {self.wants}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

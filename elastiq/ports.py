@@ -42,8 +42,8 @@ class Cloud(Protocol):
         Raise CloudError if any page is missing: half a list is no list.
         """
 
-    def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
-        """Ask once for up to `count` VMs of `pool` (MinCount 1, MaxCount count) and return those that were made.
+    def launch(self, pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
+        """Ask once for `at_least` (MinCount) to `count` VMs (MaxCount) of `pool`, and return those that were made.
 
         `token` is the client token; it and the tags (cluster, pool, token) go with the same request where the cloud
         takes them. Fewer than `count` is an answer, not an error. An answer that took a retry is believed only after

@@ -104,9 +104,9 @@ class Ec2:
         # OpenStack reads `tag:elastiq:cluster` to its second colon only, and finds nothing.
         return tuple(i for i in self._list("tag-key", answers.CLUSTER_TAG) if i.cluster in (cluster, ""))
 
-    def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+    def launch(self, pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
         """See Cloud. A parameter that the cloud refuses is left out after a look that nothing was launched."""
-        required = self._launch_parameters(pool, count, token)
+        required = {**self._launch_parameters(pool, count, token), "MinCount": at_least}
         tags = [{"ResourceType": "instance", "Tags": self._tags(pool, token)}]
         offered: Offered = {"TagSpecifications": {"TagSpecifications": tags}}
         # In the order in which they are refused most often: what is refused is found out soonest so.
@@ -213,7 +213,6 @@ class Ec2:
         profile = options.instance_profile
         wanted: dict[str, Any] = {
             "ImageId": options.image_id,
-            "MinCount": 1,
             "MaxCount": count,
             "ClientToken": token,
             "InstanceType": pool.instance_type or options.flavour,

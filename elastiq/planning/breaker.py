@@ -35,7 +35,10 @@ def begin_anew(
     """Return the breakers of a daemon that begins, or goes on with another configuration: somebody has probably mended
     something, so launches go on. But not while listings may still leave out VMs of launches that only the database
     knew of which was damaged at `damaged_at` (None: never)."""
-    going_on = {name: replace(breaker, paused_until=0.0) for name, breaker in breakers.items()}
+    going_on = {
+        name: replace(breaker, paused_until=0.0, ask=None, most=None, most_until=0.0)
+        for name, breaker in breakers.items()
+    }
     until = 0.0 if damaged_at is None else min(now, damaged_at) + patience.SETTLE_SECONDS + patience.UNSEEN_SECONDS
     if now >= until:
         return going_on

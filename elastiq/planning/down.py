@@ -51,8 +51,8 @@ class Down:
         return {decision.instance_id for decision in self.decisions if decision.kind is Kind.TERMINATE}
 
 
-def plan_down(fleet: Fleet, reopened: Collection[str], *, is_lacking: bool) -> Down:
-    """Return which VMs go; `is_lacking` tells that jobs lack room."""
+def plan_down(fleet: Fleet, reopened: Collection[str], needless: Collection[str], *, is_lacking: bool) -> Down:
+    """Return which VMs go; `needless` were launched in vain, and `is_lacking` tells that jobs lack room."""
     down = Down()
     idle: list[tuple[float, VmRecord]] = []
     for record in fleet.records:
@@ -65,10 +65,11 @@ def plan_down(fleet: Fleet, reopened: Collection[str], *, is_lacking: bool) -> D
             down.answer(record, answer)
         elif worker is not None:
             idle.append((worker.idle_seconds or 0.0, record))
-    for seconds, record in idle:
-        if seconds <= fleet.policy.idle_for_time_s:
+    ready = [entry for entry in idle if entry[0] > fleet.policy.idle_for_time_s or entry[1].id in needless]
+    for _, record in idle:
+        if all(record is not other for _, other in ready):
             down.answer(record, _stays(Token.IDLE_YET_SHORT, record, fleet.worker(record)))
-    idle = [entry for entry in idle if entry[0] > fleet.policy.idle_for_time_s]
+    idle = ready
     in_the_way = _in_the_way(idle, down.going, fleet) if is_lacking else None
     if in_the_way is not None:
         down.answer(in_the_way, Answer(words.in_the_way(in_the_way), goes=True))
@@ -168,6 +169,12 @@ def _claimed_twice(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Ans
     return Answer(words.claimed_twice(record.id, rivals)) if rivals and worker and not worker.jobs else None
 
 
+def _closed_at_birth(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    if worker is None or not worker.closed or worker.jobs or not record.failed_boot:
+        return None
+    return Answer(words.closed_at_birth(record), goes=True, is_failed_boot=True)
+
+
 def _closed_for_long(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
     """A VM whose worker is closed although elastiq knows of no termination.
 
@@ -220,6 +227,7 @@ RULES: tuple[Callable[[Fleet, VmRecord, Worker | None], Answer | None], ...] = (
     _in_error,
     _not_listed,
     _claimed_twice,
+    _closed_at_birth,
     _closed_for_long,
     _at_work,
     _never_joined,
@@ -258,7 +266,9 @@ def _end_idle(down: Down, idle: Iterable[tuple[float, VmRecord]], fleet: Fleet) 
         if spare > 0 and pool_spare.get(record.pool, 1) > 0:
             spare -= 1
             pool_spare[record.pool] = pool_spare.get(record.pool, 1) - 1
-            down.answer(record, Answer(words.idle(record, seconds, policy), goes=True))
+            is_over = seconds > policy.idle_for_time_s
+            why = words.idle(record, seconds, policy) if is_over else words.launched_in_vain(record, seconds)
+            down.answer(record, Answer(why, goes=True))
         else:
             kept.append(record)
     if kept:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from elastiq.decisions import Figures, Token
-from elastiq.memory import Memory, VmRecord
-from elastiq.model import DEFAULT_JOBS_PER_VM, InstanceState, Observation, Policy, Pool, Worker
+from elastiq.memory import Breaker, Memory, VmRecord
+from elastiq.model import DEFAULT_JOBS_PER_VM, InstanceState, Observation, Policy, Pool, Shape, Worker
 from elastiq.planning import patience
+from elastiq.planning.capacities import capacity_of
 from elastiq.planning.intents import given_up_at
 from elastiq.planning.matching import Matches
 from elastiq.planning.packing import UNLIMITED, Room
@@ -79,25 +80,25 @@ class Fleet:
 
     def new_room(self, pool: Pool, type_: str = "") -> Room:
         """Return what one VM of `pool` takes: a new one, or one of an earlier `type_`."""
-        capacity = self.memory.capacities.get(type_ if type_ and pool.instance_type else pool.capacity_key)
+        of_type = replace(pool, instance_type=type_) if type_ and pool.instance_type else pool
+        capacity = capacity_of(self.memory, of_type)
         if self.policy.n_jobs_per_vm is not None:
-            return Room(None, self.policy.n_jobs_per_vm, Token.ROOM_BOOTING)
+            return Room(None, self.policy.n_jobs_per_vm, Token.ROOM_BOOTING, pool.name)
         if capacity is None:
-            return Room(None, DEFAULT_JOBS_PER_VM, Token.ROOM_BOOTING)
-        return Room(capacity, UNLIMITED, Token.ROOM_BOOTING)
+            return Room(None, DEFAULT_JOBS_PER_VM, Token.ROOM_BOOTING, pool.name)
+        return Room(capacity, UNLIMITED, Token.ROOM_BOOTING, pool.name)
 
     def rooms(self) -> list[Room]:
         """Return the room on elastiq's workers that take jobs, and on VMs that are on their way.
 
         A free worker of elastiq is as good as a new VM, so what fits there needs no launch, however long it waits.
         """
-        jobs_per_vm = self.policy.n_jobs_per_vm
         rooms = []
         for record in self.records:
             worker = self.worker(record)
-            if worker is not None and record.works and not worker.closed:
-                jobs = UNLIMITED if jobs_per_vm is None else max(0, jobs_per_vm - worker.jobs)
-                rooms.append(Room(worker.free, jobs, Token.HAS_ROOM))
+            present = self.present_room(record)
+            if present is not None:
+                rooms.append(present)
             elif worker is None and (self.is_on_its_way(record) or self.is_just_out_of_sight(record)):
                 rooms.append(self.new_room(self.pool_of(record), record.type))
         for intent in self.memory.intents:
@@ -106,9 +107,30 @@ class Fleet:
                 rooms += [self.new_room(pool, intent.instance_type) for _ in range(self.memory.unseen(intent))]
         return rooms
 
+    def present_room(self, record: VmRecord) -> Room | None:
+        """Return the room on the worker of a VM; None if it takes no jobs."""
+        worker, jobs_per_vm = self.worker(record), self.policy.n_jobs_per_vm
+        if worker is None or worker.closed or not record.works:
+            return None
+        jobs = UNLIMITED if jobs_per_vm is None else max(0, jobs_per_vm - worker.jobs)
+        return Room(worker.free, jobs, Token.HAS_ROOM, self.pool_of(record).name, not worker.jobs)
+
     def foreign_rooms(self) -> list[Room]:
         """Return the room on workers that are not elastiq's."""
-        return [Room(one.free, UNLIMITED, Token.FOREIGN_ROOM) for one in self.foreign_workers if not one.closed]
+        return [
+            Room(one.free, UNLIMITED, Token.FOREIGN_ROOM, is_empty=not one.jobs)
+            for one in self.foreign_workers
+            if not one.closed
+        ]
+
+    def fits_a_worker(self, shape: Shape) -> bool:
+        """Return whether a worker that is there, elastiq's or not, would hold a job of `shape` if it were idle."""
+        return any(shape.fits(worker.capacity) for worker in (*self.own_workers.values(), *self.foreign_workers))
+
+    def is_any_on_its_way(self, pool: Pool) -> bool:
+        """Return whether VMs of `pool` are expected to join yet."""
+        on_its_way = any(record.pool == pool.name and self.is_on_its_way(record) for record in self.records)
+        return on_its_way or self.awaited(pool.name) > 0
 
     def possible(self, pool: str) -> int:
         """Return how many VMs may exist that elastiq does not know for its own."""
@@ -134,6 +156,15 @@ class Fleet:
     def quota_room(self, pool: Pool) -> int:
         """Return how many more VMs of `pool` may be launched."""
         return max(0, self.quota_left(pool))
+
+    def ask(self, pool: Pool) -> int | None:
+        """Return how many VMs of `pool` are asked for at once at most; None: any number."""
+        return self.memory.breakers.get(pool.name, Breaker()).ask
+
+    def cloud_limit(self, pool: Pool) -> int | None:
+        """Return how many VMs of `pool` the cloud is known to give at most at a time; None: that is not known."""
+        breaker = self.memory.breakers.get(pool.name, Breaker())
+        return breaker.most if breaker.most is not None and self.now < breaker.most_until else None
 
     def figures(self, observation: Observation) -> Figures:
         """Return the cluster in numbers, for people."""

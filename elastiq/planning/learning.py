@@ -45,12 +45,31 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
     return replace(memory, vms={**memory.vms, record.id: record})
 
 
+_NOT_FOR_THE_NUMBER = frozenset(
+    {Token.CLOUD_CONFIGURATION, Token.CLOUD_CREDENTIALS, Token.CLOUD_THROTTLED, Token.CLOUD_UNREACHABLE}
+    | {Token.CLOUD_UNSENT, Token.CLOUD_BUSY, Token.NOT_JOURNALLED}
+)
+"""Causes of refusals that asking for fewer VMs would not mend."""
+
+
+def _given(breaker: Breaker, outcome: Outcome, memory: Memory, now: float) -> Breaker:
+    """Return the breaker of a pool after the cloud has given VMs, all that were asked for or some."""
+    decision, count = outcome.decision, len(outcome.instance_ids)
+    breaker = replace(breaker, refusals=0, ask=None)
+    if 0 < count < decision.at_least:
+        # Against what was asked: other clouds give none then, and asking again costs nothing.
+        there_are = sum(record.pool == decision.pool and record.counts for record in memory.vms.values())
+        until = now + patience.CLOUD_LIMIT_SECONDS
+        return replace(breaker, most=there_are + count, most_until=until)
+    return breaker
+
+
 def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
     pool = outcome.decision.pool
     breaker = memory.breakers.get(pool, Breaker())
     asked = next((intent for intent in memory.intents if intent.token == outcome.token), None)
     if outcome.end is End.DONE:
-        breaker = replace(breaker, refusals=0)
+        breaker = _given(breaker, outcome, memory, now)
         type_ = asked.instance_type if asked else ""
         # Listings may have shown them before, all of them if there is no intent: those that are not there have ended.
         new = [id_ for id_ in outcome.instance_ids if asked and id_ not in memory.vms and id_ not in asked.found]
@@ -60,6 +79,8 @@ def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
             memory = with_answer(memory, len(outcome.instance_ids), now - asked.requested_at)
     elif outcome.end is End.FAILED:
         breaker = launch_refused(breaker, now, outcome.detail)
+        if outcome.cause not in _NOT_FOR_THE_NUMBER:
+            breaker = replace(breaker, ask=max(1, outcome.decision.count // 2))
     intents = tuple(intent for intent in memory.intents if intent is not asked)
     if asked and outcome.end in (End.UNCLEAR, End.PENDING):
         intents = (*intents, replace(asked, in_hand=outcome.end is End.PENDING))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from elastiq.memory import Memory, VmRecord
 from elastiq.model import Observation, Policy
 from elastiq.planning import patience
+from elastiq.planning.futility import futile_seconds
 from elastiq.planning.intents import settle_seconds
 
 
@@ -42,6 +43,11 @@ def _of_the_plan(observation: Observation, memory: Memory, policy: Policy) -> It
             yield record.missing_since + patience.MISSING_GRACE_SECONDS
     for breaker in memory.breakers.values():
         yield breaker.paused_until
+        if breaker.most is not None:
+            yield breaker.most_until
+    for group in observation.demand or ():
+        if group.key in memory.futile:
+            yield memory.futile[group.key].try_at
     if memory.waiting_since is not None:
         yield memory.waiting_since + policy.waiting_jobs_time_s
         yield memory.waiting_since + policy.estimated_vm_deploy_time_s
@@ -56,6 +62,14 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
             idle_since = workers_at - worker.idle_seconds
             yield idle_since + policy.idle_for_time_s
             yield idle_since + policy.idle_for_time_s + policy.lost_worker_time_s
+    if any(worker.closed for worker in observation.workers or ()):
+        for record in memory.vms.values():
+            if record.joined_at is not None and not record.has_worked:
+                yield record.joined_at + patience.CLOSED_AT_BIRTH_SECONDS
+    seconds = futile_seconds(policy)
+    for seen in memory.watched.values():
+        for since in {max(since, seen.since) for since in seen.rooms.values()}:
+            yield since + seconds
     demand_at = observation.now - observation.demand_age_seconds
     for group in observation.demand or ():
         if group.oldest_wait_seconds is not None:
@@ -82,3 +96,5 @@ def _of_a_vm(record: VmRecord, policy: Policy) -> Iterator[float]:
         yield record.terminated_at + patience.TERMINATE_AGAIN_SECONDS
     if record.closing_at is not None:
         yield record.closing_at + patience.CLOSE_AGAIN_SECONDS
+    if record.idle_from is not None:
+        yield record.idle_from + policy.idle_for_time_s

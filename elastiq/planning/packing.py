@@ -22,6 +22,10 @@ class Rest:
     jobs: int
     machines: int
     """How many machines each of these jobs lacks at the same time."""
+    takes_whole: bool = False
+    """Whether each of these jobs has its machines for itself."""
+    barred_from: frozenset[str] = frozenset()
+    """The pools on whose VMs these jobs could never run."""
 
 
 @dataclass
@@ -33,20 +37,34 @@ class Room:
     jobs: int
     kind: Token = Token.HAS_ROOM
     """What becomes of a job that goes here."""
+    pool: str = ""
+    """Of which pool the VM is; empty if it is none of elastiq's."""
+    is_empty: bool = True
+    """Whether no job is there, nor meant to go there."""
 
-    def holds(self, shape: Shape) -> bool:
-        """Return whether one more job of `shape` has room here."""
-        return self.jobs > 0 and (self.free is None or _how_many(shape, self.free) > 0)
+    def holds(self, rest: Rest) -> bool:
+        """Return whether one more job of `rest` has room here."""
+        return self._how_many(rest) > 0
 
-    def take(self, shape: Shape, jobs: int) -> int:
-        """Put up to `jobs` jobs of `shape` here; return how many found room."""
-        if self.free is not None and self.free.cpus < shape.cpus:
+    def take(self, rest: Rest, jobs: int) -> int:
+        """Put up to `jobs` jobs of `rest` here; return how many found room."""
+        if self.free is not None and self.free.cpus < rest.shape.cpus:
             return 0  # most rooms are full, and that is the quickest way to see it
-        taken = min(jobs, self.jobs, UNLIMITED if self.free is None else _how_many(shape, self.free))
-        self.jobs -= taken
-        if self.free is not None and taken:
-            self.free = _minus(self.free, shape, taken)
+        taken = min(jobs, self._how_many(rest))
+        if taken:
+            self.jobs = 0 if rest.takes_whole else self.jobs - taken
+            self.is_empty = False
+            if self.free is not None:
+                self.free = _minus(self.free, rest.shape, taken)
         return taken
+
+    def _how_many(self, rest: Rest) -> int:
+        if self.pool in rest.barred_from:
+            return 0
+        jobs = self.jobs
+        if rest.takes_whole:
+            jobs = min(jobs, int(self.is_empty))
+        return jobs if self.free is None else min(jobs, _how_many(rest.shape, self.free))
 
 
 def _how_many(shape: Shape, free: Shape) -> int:
@@ -89,7 +107,7 @@ def place(rests: Iterable[Rest], rooms: Iterable[Room], placed: Counter[tuple[in
         for room in rooms:
             if not jobs:
                 break
-            taken = room.take(rest.shape, jobs)
+            taken = room.take(rest, jobs)
             if taken:
                 placed[rest.number, room.kind] += taken
                 jobs -= taken
@@ -99,25 +117,25 @@ def place(rests: Iterable[Rest], rooms: Iterable[Room], placed: Counter[tuple[in
 
 
 def _place_wide(rest: Rest, rooms: Iterable[Room], placed: Counter[tuple[int, Token]]) -> list[Rest]:
-    shape, machines = rest.shape, rest.machines
-    able = [room for room in rooms if room.holds(shape)]
+    machines = rest.machines
+    able = [room for room in rooms if room.holds(rest)]
     for number in range(rest.jobs):
         if len(able) < machines:
-            take_one_each(able, shape)
+            take_one_each(able, rest)
             partly = [replace(rest, jobs=1, machines=machines - len(able))] if able else []
             others = rest.jobs - number - len(partly)
             return [*partly, *([replace(rest, jobs=others)] if others else [])]
         kinds = {room.kind for room in able[:machines]}
         placed[rest.number, kinds.pop() if len(kinds) == 1 else Token.ROOM_BOOTING] += 1
-        able = take_one_each(able[:machines], shape) + able[machines:]
+        able = take_one_each(able[:machines], rest) + able[machines:]
     return []
 
 
-def take_one_each(rooms: list[Room], shape: Shape) -> list[Room]:
-    """Put one job of `shape` into each room; return those that take another one."""
+def take_one_each(rooms: list[Room], rest: Rest) -> list[Room]:
+    """Put one job of `rest` into each room; return those that take another one."""
     for room in rooms:
-        room.take(shape, 1)
-    return [room for room in rooms if room.holds(shape)]
+        room.take(rest, 1)
+    return [room for room in rooms if room.holds(rest)]
 
 
 def count(rests: Iterable[Rest]) -> int:
@@ -130,6 +148,6 @@ def largest_first(rests: Iterable[Rest]) -> list[Rest]:
 
     def size(rest: Rest) -> tuple[int, ...]:
         shape = rest.shape
-        return rest.machines, shape.gpus or 0, shape.cpus, shape.memory_mb or 0
+        return rest.machines, int(rest.takes_whole), shape.gpus or 0, shape.cpus, shape.memory_mb or 0
 
     return sorted(rests, key=size, reverse=True)

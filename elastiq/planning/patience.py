@@ -51,6 +51,23 @@ TERMINATE_AGAIN_SECONDS = 120.0
 """A VM that listings still show alive, and not on its way out, so long after the cloud accepted its termination did not
 get it: a fresh VM may be unknown by its id, and OpenStack forgets terminations that fail."""
 
+FUTILE_SECONDS = 300.0
+"""Jobs that have waited for so long beside a worker with room for them do not start there: some cycles of any batch
+system (HTCondor negotiates every 60 s, Slurm looks at its queue every 30 to 60 s)."""
+
+SHORTEST_FUTILE_SECONDS = 60.0
+"""With a shorter idle_for_time_s workers go before that; then so long is enough, but no less."""
+
+TRIAL_PAUSES_SECONDS = (3600.0, 7200.0, 14400.0, 28800.0, 57600.0, 86400.0)
+"""After these one VM is launched to try whether such jobs start by now."""
+
+CLOSED_AT_BIRTH_SECONDS = 600.0
+"""A worker that others closed before it ran anything is taken for a failed boot after so long."""
+
+CLOUD_LIMIT_SECONDS = 86400.0
+"""After that it is tried again whether a cloud that gave too few VMs for a job of many, against what was asked, gives
+more."""
+
 OUT_OF_SIGHT_SECONDS = 120.0
 """A worker that left the batch system without being closed still counts as room for so long."""
 

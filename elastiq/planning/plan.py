@@ -12,6 +12,7 @@ from elastiq.planning import words
 from elastiq.planning.departures import NOT_OF_ELASTIQ, departures
 from elastiq.planning.down import left_alone, nothing_is_known, plan_down
 from elastiq.planning.fleet import Fleet
+from elastiq.planning.futility import launched_in_vain, tried, watch
 from elastiq.planning.moments import look_at, wake_at
 from elastiq.planning.tracking import track
 from elastiq.planning.up import Up, plan_up
@@ -25,14 +26,20 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     """
     situation = track(observation, memory, policy)
     fleet = Fleet.of(observation, situation, policy)
+    looked_at = observation.now - max(observation.demand_age_seconds, observation.workers_age_seconds)
+    if words.unreadable(observation) is None:
+        fleet = replace(fleet, memory=watch(observation.demand or (), fleet, looked_at))
     up = _up(observation, fleet)
-    memory = replace(situation.memory, waiting_since=up.waiting_since)
+    memory = replace(fleet.memory, waiting_since=up.waiting_since)
+    for group in up.tried:
+        memory = tried(memory, group, observation.now)
     if observation.workers is None or observation.instances is None:
         down = nothing_is_known(fleet.records)
     else:
         reopened = {decision.instance_id for decision in up.decisions if decision.kind is Kind.REOPEN}
         is_lacking = observation.demand is not None and up.waiting_since is not None
-        down = plan_down(fleet, reopened, is_lacking=is_lacking)
+        needless = frozenset() if is_lacking or up.has_room else launched_in_vain(fleet, looked_at)
+        down = plan_down(fleet, reopened, needless, is_lacking=is_lacking)
     memory = _with_first_reasons(memory, down.decisions)
     departed = departures(situation.departed, observation.now)
     decisions = (*up.decisions, *down.decisions, *left_alone(fleet), *departed.decisions)

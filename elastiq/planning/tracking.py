@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from elastiq.memory import Departed, Intent, Memory, VmRecord
-from elastiq.model import Instance, InstanceState, Observation, Policy, Shape, Worker
+from elastiq.memory import Breaker, Departed, Intent, Memory, VmRecord
+from elastiq.model import Instance, InstanceState, Observation, Policy, Worker
 from elastiq.planning import patience
 from elastiq.planning.breaker import boot_failed
+from elastiq.planning.capacities import learn_capacities
 from elastiq.planning.intents import is_unmarked, track_intents
 from elastiq.planning.matching import Matches, match_workers
 
@@ -224,40 +225,61 @@ def _track_workers(
     seen_at = observation.now - observation.workers_age_seconds
     vms = dict(memory.vms)
     breakers = dict(memory.breakers)
-    capacities = dict(memory.capacities)
     matches = match_workers(workers, vms.values(), seen_at)
-    own = matches.workers
+    own = {id_: _not_idle_for_longer(worker, memory.vms[id_], seen_at) for id_, worker in matches.workers.items()}
     for id_, record in memory.vms.items():
         worker = own.get(id_)
         if worker is not None:
             vms[id_] = _seen(record, worker, seen_at)
-            pool = policy.pool(record.pool)
-            # A VM launched before the type was changed does not tell what the next ones will hold.
-            teaches = pool.capacity_key if pool and pool.instance_type in ("", record.type) else ""
-            if teaches and _differs(worker.capacity, capacities.get(teaches)):
-                capacities[teaches] = worker.capacity
-            if record.joined_at is None and record.pool in breakers:
-                breakers[record.pool] = replace(breakers[record.pool], failed_boots=0, trips=0)
+            before = breakers.get(record.pool, Breaker())
+            vms[id_], breaker = _as_born(record, vms[id_], worker, before, seen_at)
+            if breaker != before:
+                breakers[record.pool] = breaker
         elif record.joined_at is not None and not record.doomed and record.lost_since is None:
             vms[id_] = replace(record, lost_since=seen_at)
     own_names = {worker.name for worker in own.values()}
     foreign = tuple(worker for worker in workers if worker.name not in own_names)
-    return replace(memory, vms=vms, breakers=breakers, capacities=capacities), matches, foreign
+    memory = learn_capacities(replace(memory, vms=vms, breakers=breakers), own, policy)
+    return memory, replace(matches, workers=own), foreign
 
 
-def _differs(found: Shape, known: Shape | None) -> bool:
-    """Return whether `found` is news; the free disk that some batch systems give as capacity changes all the time."""
-    if found.cpus <= 0:
+def _not_idle_for_longer(worker: Worker, record: VmRecord, seen_at: float) -> Worker:
+    """Return `worker`, idle for no longer than since its VM was last seen with work: a batch system may give the start
+    of the last job for its end (HTCondor 23.9 does, in the ad that it sends as the last dynamic slot goes)."""
+    if worker.idle_seconds is None or not record.has_worked:
+        return worker
+    idle_from = seen_at if record.at_work or record.idle_from is None else record.idle_from
+    return replace(worker, idle_seconds=max(0.0, min(worker.idle_seconds, seen_at - idle_from)))
+
+
+def _as_born(
+    before: VmRecord, record: VmRecord, worker: Worker, breaker: Breaker, seen_at: float
+) -> tuple[VmRecord, Breaker]:
+    """Return a VM and the breaker of its pool after a look at its worker: whether it has become one that is of use."""
+    if worker.jobs:
+        breaker = replace(breaker, failed_boots=0, trips=0, closed_births=0)
+    elif _was_closed_at_birth(record, worker, seen_at):
+        reason = f"the worker of VM {record.id} was closed by others before it ran anything"
+        breaker = boot_failed(replace(breaker, closed_births=breaker.closed_births + 1), seen_at, reason)
+        record = replace(record, failed_boot=True)
+    elif before.joined_at is None and not breaker.closed_births:
+        breaker = replace(breaker, failed_boots=0, trips=0)
+    return record, breaker
+
+
+def _was_closed_at_birth(record: VmRecord, worker: Worker, seen_at: float) -> bool:
+    if not worker.closed or worker.jobs or record.leaving or record.has_worked or record.failed_boot:
         return False
-    if known is None or (found.disk_mb is None) != (known.disk_mb is None):
-        return True
-    if abs((found.disk_mb or 0) - (known.disk_mb or 0)) > (known.disk_mb or 0) / 10:
-        return True
-    return replace(found, disk_mb=None) != replace(known, disk_mb=None)
+    seconds = seen_at - (seen_at if record.joined_at is None else record.joined_at)
+    # A job may have come and gone between two looks, or before a restart: the batch system would know of it.
+    return seconds > patience.CLOSED_AT_BIRTH_SECONDS and (worker.idle_seconds or 0.0) >= seconds
 
 
 def _seen(record: VmRecord, worker: Worker, seen_at: float) -> VmRecord:
+    is_over = record.at_work and not worker.jobs
     fresh: dict[str, object] = {
+        "at_work": worker.jobs > 0,
+        "idle_from": None if worker.jobs else seen_at if is_over else record.idle_from,
         "joined_at": seen_at if record.joined_at is None else record.joined_at,
         "worker_name": worker.name,
         "lost_since": None,

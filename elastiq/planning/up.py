@@ -6,15 +6,19 @@ The rules for threshold, waiting time, jobs per VM and quota are the original el
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
 from elastiq.memory import Breaker
 from elastiq.model import Demand, Pool
 from elastiq.planning import patience, words
+from elastiq.planning.capacities import capacity_of
+from elastiq.planning.eligibility import Chance, barred_from, chances
 from elastiq.planning.fleet import Fleet
-from elastiq.planning.packing import Rest, Room, count, largest_first, place, take_one_each
+from elastiq.planning.futility import share_of
+from elastiq.planning.packing import Rest, count, largest_first, place
+from elastiq.planning.wanted import Wanted, vms_for
 
 MOST_VMS_AT_ONCE = 1000
 """Of one launch; EC2's RunInstances takes no more."""
@@ -30,6 +34,36 @@ class Up:
     """Since when at least waiting_jobs_threshold jobs lack room."""
     decisions: list[Decision] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    chances: list[Mapping[str, Chance]] = field(default_factory=list)
+    """Of each group, by the names of the pools."""
+    due: list[Rest] = field(default_factory=list)
+    """Jobs in vain for which one VM may be launched to try again."""
+    tried: list[Demand] = field(default_factory=list)
+    """The groups for which that is done."""
+
+    @property
+    def has_room(self) -> bool:
+        """Return whether any job is taken to start on a worker that is there."""
+        return any(verdict.reason.token is Token.HAS_ROOM for verdict in self.verdicts)
+
+    @property
+    def launched(self) -> int:
+        """How many VMs are to be launched so far."""
+        return sum(decision.count for decision in self.decisions if decision.kind is Kind.LAUNCH)
+
+    @property
+    def pools_launched(self) -> set[str]:
+        return {decision.pool for decision in self.decisions if decision.kind is Kind.LAUNCH}
+
+    def is_too_large(self, rest: Rest) -> bool:
+        """Return whether no VM holds such a job, although there are some that offer what it wants."""
+        found = set(self.chances[rest.number].values())
+        return Chance.TOO_LARGE in found and found <= {Chance.TOO_LARGE, Chance.NO}
+
+    def pool_to_try(self, rest: Rest) -> Pool | None:
+        """Return the first pool of which a VM may teach something about such jobs."""
+        found = self.chances[rest.number]
+        return next((pool for pool in self.fleet.policy.pools if found[pool.name] in (Chance.TRY, Chance.YES)), None)
 
     def settle(self, rests: Iterable[Rest], reason: Reason) -> None:
         """Say what becomes of these jobs."""
@@ -56,6 +90,7 @@ def plan_up(groups: Sequence[Demand], fleet: Fleet) -> Up:
     """Return what to launch and reopen for `groups` and for the minimum, and what becomes of every job."""
     now, policy = fleet.now, fleet.policy
     up = Up(groups, fleet, fleet.memory.waiting_since)
+    up.chances = [chances(group, fleet.memory, policy) for group in groups]
     rests = _feasible(up)
     placed: Counter[tuple[int, Token]] = Counter()
     lacking = place(largest_first(rests), fleet.rooms(), placed)
@@ -66,8 +101,9 @@ def plan_up(groups: Sequence[Demand], fleet: Fleet) -> Up:
     waited = 0.0 if up.waiting_since is None else now - up.waiting_since
     left = _place_on_foreign(up, lacking, waited, placed)
     up.settle_placed(placed)
+    left = _without_those_for_others(up, left)
     left, reopened = _reopen(up, left)
-    if not _is_due(up, rests, left, waited, reopened):
+    if not _is_due(up, left, waited, reopened):
         left = []
     _launch(up, left, reopened)
     return up
@@ -76,24 +112,62 @@ def plan_up(groups: Sequence[Demand], fleet: Fleet) -> Up:
 def _feasible(up: Up) -> list[Rest]:
     """Return the jobs that VMs could serve, and say a word on the others: launching would not help them."""
     fleet, policy = up.fleet, up.fleet.policy
-    rests = [Rest(number, one.shape, one.jobs, one.vms_per_job) for number, one in enumerate(up.groups)]
+    rests = [
+        Rest(number, one.shape, one.jobs, one.vms_per_job, one.takes_whole_vms, barred_from(up.chances[number]))
+        for number, one in enumerate(up.groups)
+    ]
+    rests = _not_too_wide(up, rests)
+    not_eligible = [rest for rest in rests if len(rest.barred_from) == len(policy.pools)]
+    if not_eligible:
+        up.hold(words.not_eligible([up.groups[rest.number] for rest in not_eligible]), not_eligible)
+    large = [rest for rest in rests if rest not in not_eligible and up.is_too_large(rest)]
+    hopeless = [rest for rest in large if not fleet.fits_a_worker(rest.shape)]
+    if hopeless:
+        known = [capacity for capacity in (capacity_of(fleet.memory, pool) for pool in policy.pools) if capacity]
+        largest = max(known, key=lambda capacity: (capacity.cpus, capacity.memory_mb or 0))
+        up.hold(words.larger_than_vm([up.groups[rest.number] for rest in hopeless], largest), hopeless)
+    no_demand = {rest.number for rest in (*not_eligible, *hopeless)}
+    return _not_in_vain(up, [rest for rest in rests if rest.number not in no_demand])
+
+
+def _not_too_wide(up: Up, rests: list[Rest]) -> list[Rest]:
+    """Return the jobs that do not need more machines at once than there may be."""
+    fleet, policy = up.fleet, up.fleet.policy
     if policy.max_vms is not None:
         machines = policy.max_vms + len(fleet.foreign_workers)
         wide = [rest for rest in rests if rest.machines > machines]
         if wide:
             up.hold(words.wider_than_quota([up.groups[rest.number] for rest in wide], policy), wide)
             rests = [rest for rest in rests if rest.machines <= machines]
-    capacities = [fleet.memory.capacities.get(pool.capacity_key) for pool in policy.pools]
-    known = [capacity for capacity in capacities if capacity is not None]
-    if len(known) < len(capacities):
-        return rests
-    large = [rest for rest in rests if not any(rest.shape.fits(capacity) for capacity in known)]
-    if large:
-        largest = max(known, key=lambda capacity: (capacity.cpus, capacity.memory_mb or 0))
-        up.hold(words.larger_than_vm([up.groups[rest.number] for rest in large], largest), large)
-        too_large = {rest.number for rest in large}
-        rests = [rest for rest in rests if rest.number not in too_large]
+    limits = [fleet.cloud_limit(pool) for pool in policy.pools]
+    if None not in limits:
+        most = sum(limit for limit in limits if limit is not None) + len(fleet.foreign_workers)
+        wide = [rest for rest in rests if rest.machines > max(1, most)]
+        if wide:
+            up.hold(words.cloud_limit([up.groups[rest.number] for rest in wide], most), wide)
+            rests = [rest for rest in rests if rest not in wide]
     return rests
+
+
+def _not_in_vain(up: Up, rests: Iterable[Rest]) -> list[Rest]:
+    """Return the jobs without those that do not start whatever room there is; of such a group one VM may be due."""
+    left, vain = [], []
+    for rest in rests:
+        share = share_of(up.groups[rest.number], up.fleet.memory, up.fleet.now)
+        if share.jobs:
+            left.append(replace(rest, jobs=share.jobs))
+        if share.in_vain:
+            vain.append(replace(rest, jobs=share.in_vain))
+        if share.may_try:
+            up.due.append(replace(rest, jobs=share.in_vain))
+    if vain:
+        groups = [(up.groups[rest.number], rest.jobs) for rest in vain]
+        up.hold(words.in_vain(groups, up.fleet.memory, up.fleet.now))
+        due = {rest.number for rest in up.due}
+        up.settle(
+            [rest for rest in vain if rest.number not in due], words.in_vain(groups, up.fleet.memory, up.fleet.now)
+        )
+    return left
 
 
 def _place_on_foreign(up: Up, rests: Sequence[Rest], waited: float, placed: Counter[tuple[int, Token]]) -> list[Rest]:
@@ -132,12 +206,24 @@ def _reopen(up: Up, left: list[Rest]) -> tuple[list[Rest], int]:
     return left, reopened
 
 
-def _is_due(up: Up, rests: Sequence[Rest], left: Sequence[Rest], waited: float, reopened: int) -> bool:
+def _without_those_for_others(up: Up, left: Sequence[Rest]) -> list[Rest]:
+    """Return the jobs that VMs hold, and say a word on those that only workers hold which are there and full."""
+    only_there = [rest for rest in left if up.is_too_large(rest)]
+    if only_there:
+        up.hold(words.larger_than_new_vm([up.groups[rest.number] for rest in only_there]), only_there)
+    return [rest for rest in left if rest not in only_there]
+
+
+_ROOMS = (Token.HAS_ROOM, Token.ROOM_BOOTING, Token.FOREIGN_ROOM)
+
+
+def _is_due(up: Up, left: Sequence[Rest], waited: float, reopened: int) -> bool:
     """Return whether VMs are to be launched for the jobs that are left; if not, say why."""
     policy, waiting = up.fleet.policy, count(left)
     if not waiting:
-        if count(rests) and not reopened:
-            up.hold(words.room_for(count(rests)))
+        with_room = sum(verdict.jobs for verdict in up.verdicts if verdict.reason.token in _ROOMS)
+        if with_room and not reopened:
+            up.hold(words.room_for(with_room))
         return False
     if waiting < policy.waiting_jobs_threshold:
         up.hold(words.below_threshold(waiting, policy), left)
@@ -151,50 +237,95 @@ def _is_due(up: Up, rests: Sequence[Rest], left: Sequence[Rest], waited: float, 
 def _launch(up: Up, left: list[Rest], reopened: int) -> None:
     """Launch VMs for the jobs that are left and for the minimum, within quota and breaker."""
     fleet, policy = up.fleet, up.fleet.policy
-    launched = 0
     cluster_missing = policy.min_vms - reopened - sum(record.works for record in fleet.records)
     cluster_missing -= sum(fleet.awaited(pool.name) for pool in policy.pools)
     last = None
     for number, pool in enumerate(policy.pools):
-        room = max(0, min(MOST_VMS_AT_ONCE, fleet.quota_room(pool) - launched))
-        wanted = _vms_for(left, room, pool, fleet)
-        waiting, left = count(left), wanted.beyond
+        room = max(0, min(MOST_VMS_AT_ONCE, fleet.quota_room(pool) - up.launched))
+        suited = [rest for rest in left if up.chances[rest.number][pool.name] is Chance.YES]
+        wanted = _wanted(suited, room, pool, fleet)
+        waiting = count(suited)
         own_missing = pool.min_vms - fleet.awaited(pool.name) - reopened
         own_missing -= sum(record.works for record in fleet.records if record.pool == pool.name)
-        missing = max(0, own_missing, cluster_missing - launched if number == 0 else 0)
+        missing = max(0, own_missing, cluster_missing - up.launched if number == 0 else 0)
         vms = max(wanted.vms, missing)
+        left = [rest for rest in left if rest not in suited] + wanted.beyond
         if not vms:
             continue
         is_for_jobs = wanted.vms >= missing
         why = words.no_room(waiting, pool, policy) if is_for_jobs else words.below_minimum(pool, policy)
-        decision = _within_limits(fleet, pool, vms, room, why)
+        at_least = wanted.at_least if is_for_jobs and not missing else 1
+        decision = _within_limits(fleet, pool, vms, room, why, at_least)
         up.decisions.append(decision)
-        launched += decision.count
         last = _settle_launch(up, decision, wanted)
-    _settle_beyond(up, left, launched, last)
+    _settle_beyond(up, _launch_to_learn(up, left), last)
 
 
-def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason) -> Decision:
+def _wanted(suited: list[Rest], room: int, pool: Pool, fleet: Fleet) -> Wanted:
+    """Return the VMs wanted for jobs, no more than the cloud is asked for at once; but a job of several machines gets
+    all of them or none, and asking for too many costs nothing then."""
+    ask = fleet.ask(pool)
+    if ask is None or ask >= room:
+        return vms_for(suited, room, pool, fleet)
+    single = [rest for rest in suited if rest.machines == 1]
+    first, others = (single, [rest for rest in suited if rest.machines > 1]) if single else (suited, [])
+    wanted = vms_for(first, ask if single else room, pool, fleet)
+    wanted.beyond += others
+    return wanted
+
+
+def _launch_to_learn(up: Up, left: list[Rest]) -> list[Rest]:
+    """Launch one VM to learn from for each kind of jobs of which it is not known whether they start on VMs; return the
+    others. Where VMs are on their way, these will show it."""
+    fleet = up.fleet
+    to_learn = [rest for rest in left if Chance.TRY in up.chances[rest.number].values()]
+    for rest in (*to_learn, *up.due):
+        group, is_due = up.groups[rest.number], rest not in to_learn
+        pool = up.pool_to_try(rest)
+        waits_for = pool is None or fleet.is_any_on_its_way(pool) or pool.name in up.pools_launched
+        if is_due and (pool is None or waits_for or fleet.memory.watched[group.key].rooms):
+            # Room that is there, or will be, shows it as well as a VM of its own.
+            up.tried.append(group)
+            up.settle([rest], words.in_vain([(group, rest.jobs)], fleet.memory, fleet.now))
+            continue
+        if pool is None or waits_for:
+            up.hold(words.learning(group, rest.jobs), [rest])
+            continue
+        why = words.in_vain_trial(group, rest.jobs) if is_due else words.to_learn(group, rest.jobs, pool)
+        room = max(0, fleet.quota_room(pool) - up.launched)
+        lacks = rest.machines if is_due else 1
+        decision = _within_limits(fleet, pool, lacks, room, why, lacks)
+        up.decisions.append(decision)
+        up.settle([rest], decision.reason)
+        if is_due and decision.kind is Kind.LAUNCH:
+            up.tried.append(group)
+    return [rest for rest in left if rest not in to_learn]
+
+
+def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason, at_least: int = 1) -> Decision:
     """Return the launch of up to `vms` VMs of `pool`, or why there is none."""
     breaker = fleet.memory.breakers.get(pool.name, Breaker())
     if fleet.now < breaker.paused_until:
         return Decision(Kind.HOLD, words.paused(why, breaker, fleet.now))
     limits = (pool.max_vms, fleet.policy.max_vms)
     maximum = min((limit for limit in limits if limit is not None), default=None)
-    if not room:
+    if room < at_least:
         return Decision(Kind.HOLD, words.quota_full(why, maximum))
     if breaker.failed_boots >= patience.BOOT_FAILURES_TO_TRIP:
         booting = any(record.pool == pool.name and record.may_yet_join for record in fleet.records)
         if booting or fleet.awaited(pool.name):
             return Decision(Kind.HOLD, words.trial_booting(why, breaker))
-        vms, why = 1, words.trial(why, breaker)
+        vms, at_least, why = 1, 1, words.trial(why, breaker)
+    ask = fleet.ask(pool)
+    if ask is not None and at_least == 1 and min(vms, room) > ask:
+        return Decision(Kind.LAUNCH, words.fewer_at_once(why, ask), pool.name, ask)
     if vms > room:
         most = room == MOST_VMS_AT_ONCE
         why = words.request_takes(why, room) if most else words.quota_leaves(why, room, maximum)
-    return Decision(Kind.LAUNCH, why, pool.name, min(vms, room))
+    return Decision(Kind.LAUNCH, why, pool.name, min(vms, room), at_least=min(vms, room, at_least))
 
 
-def _settle_launch(up: Up, decision: Decision, wanted: _Wanted) -> Reason:
+def _settle_launch(up: Up, decision: Decision, wanted: Wanted) -> Reason:
     """Say of the jobs for which VMs are wanted whether these are launched; return what held the others back."""
     if decision.kind is Kind.HOLD:
         limit = decision.reason
@@ -207,11 +338,11 @@ def _settle_launch(up: Up, decision: Decision, wanted: _Wanted) -> Reason:
     return limit
 
 
-def _settle_beyond(up: Up, left: Sequence[Rest], launched: int, limit: Reason | None) -> None:
+def _settle_beyond(up: Up, left: Sequence[Rest], limit: Reason | None) -> None:
     """Say why nothing is launched for jobs that no pool has taken."""
     fleet, policy = up.fleet, up.fleet.policy
     wide = [rest for rest in left if rest.machines > 1 and policy.max_vms is not None]
-    room = max(0, max(fleet.quota_left(pool) for pool in policy.pools) - launched)
+    room = max(0, max(fleet.quota_left(pool) for pool in policy.pools) - up.launched)
     for rest in wide:
         reason = words.quota_leaves_too_few(rest.jobs, rest.machines, room, policy)
         if rest is wide[0]:
@@ -219,66 +350,3 @@ def _settle_beyond(up: Up, left: Sequence[Rest], launched: int, limit: Reason | 
         up.settle([rest], reason)
     others = [rest for rest in left if rest not in wide]
     up.settle(others, limit or words.no_room(count(others), policy.pools[0], policy))
-
-
-@dataclass
-class _Wanted:
-    """VMs of one pool that jobs want, and which of them each job goes to."""
-
-    vms: int = 0
-    takers: list[tuple[int, Rest]] = field(default_factory=list)
-    """The last of the VMs that these jobs need, counted from 0, and the jobs."""
-    beyond: list[Rest] = field(default_factory=list)
-    """What VMs of this pool do not hold, or cannot take now."""
-
-
-def _vms_for(left: Sequence[Rest], room: int, pool: Pool, fleet: Fleet) -> _Wanted:
-    """Return how many VMs of `pool` hold what is left, and what they do not hold.
-
-    First fit, largest jobs first. One VM more than `room` may be wanted, which tells that there should be more; but a
-    job that needs several VMs at once gets all of them within `room`, or none.
-    """
-    rooms: list[Room] = []
-    wanted = _Wanted()
-    for rest in largest_first(left):
-        take = _take_wide if rest.machines > 1 else _take_single
-        jobs = take(rest, rooms, room, pool, fleet, wanted)
-        if jobs:
-            wanted.beyond.append(replace(rest, jobs=jobs))
-    wanted.vms = len(rooms)
-    return wanted
-
-
-def _take_single(rest: Rest, rooms: list[Room], room: int, pool: Pool, fleet: Fleet, wanted: _Wanted) -> int:
-    """Put jobs into `rooms` and new ones; return how many are left."""
-    jobs = rest.jobs
-    per_vm = fleet.new_room(pool).take(rest.shape, jobs)
-    number = 0
-    while jobs and (number < len(rooms) or (per_vm and number <= room)):
-        if number == len(rooms):
-            rooms.append(fleet.new_room(pool))
-        taken = rooms[number].take(rest.shape, jobs)
-        if taken:
-            wanted.takers.append((number, replace(rest, jobs=taken)))
-            jobs -= taken
-        number += 1
-    return jobs
-
-
-def _take_wide(rest: Rest, rooms: list[Room], room: int, pool: Pool, fleet: Fleet, wanted: _Wanted) -> int:
-    """Put jobs of several machines into `rooms` and new ones; return how many are left."""
-    jobs, takers = rest.jobs, Counter[int]()
-    able = [number for number, present in enumerate(rooms) if present.holds(rest.shape)]
-    while jobs and fleet.new_room(pool).holds(rest.shape):
-        lacking = max(0, rest.machines - len(able))
-        if len(rooms) + lacking > room:
-            break
-        able += range(len(rooms), len(rooms) + lacking)
-        rooms += [fleet.new_room(pool) for _ in range(lacking)]
-        taken, others = able[: rest.machines], able[rest.machines :]
-        take_one_each([rooms[number] for number in taken], rest.shape)
-        able = [number for number in taken if rooms[number].holds(rest.shape)] + others
-        takers[max(taken)] += 1
-        jobs -= 1
-    wanted.takers += [(last, replace(rest, jobs=number)) for last, number in takers.items()]
-    return jobs

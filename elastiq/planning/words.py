@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from elastiq.decisions import Decision, Figures, Kind, Reason, Token
-from elastiq.memory import Breaker, VmRecord
+from elastiq.memory import Breaker, Memory, VmRecord
 from elastiq.model import Demand, Observation, Policy, Pool, Shape, Worker
 from elastiq.planning import patience
 
@@ -106,6 +106,11 @@ def request_takes(why: Reason, room: int) -> Reason:
     return Reason(why.token, text, why.subject, {**why.numbers, "room": room})
 
 
+def fewer_at_once(why: Reason, ask: int) -> Reason:
+    text = f"{why}; no more than {ask} at once, since the cloud has refused more"
+    return Reason(why.token, text, why.subject, {**why.numbers, "ask": ask})
+
+
 def trial_booting(why: Reason, breaker: Breaker) -> Reason:
     text = f"{why}, but {_never_joined(breaker)}, so the one that is booting must join first: {breaker.boot_reason}"
     return Reason(Token.TRIAL_BOOTING, text, why.subject, {"failed_boots": breaker.failed_boots})
@@ -136,6 +141,83 @@ def larger_than_vm(groups: Sequence[Demand], largest: Shape) -> Reason:
     sizes = "; ".join(_describe(group.shape) for group in shown)
     text = f"{what} can never run: a VM holds {_describe(largest)}; not counted as demand"
     return Reason(Token.LARGER_THAN_VM, text, sizes)
+
+
+def larger_than_new_vm(groups: Sequence[Demand]) -> Reason:
+    shown = groups[:GROUPS_SHOWN]
+    what = "; ".join(f"{_jobs(group.jobs)} of {_describe(group.shape)}" for group in shown)
+    text = f"{what} fit workers that are there, but no VM that could be launched, so none is launched for that"
+    return Reason(Token.LARGER_THAN_NEW_VM, text, "; ".join(_describe(group.shape) for group in shown))
+
+
+def cloud_limit(groups: Sequence[Demand], most: int) -> Reason:
+    shown = groups[:GROUPS_SHOWN]
+    what = "; ".join(f"{_jobs(group.jobs)} of {group.vms_per_job} machines at once" for group in shown)
+    text = (
+        f"{what} cannot run: the cloud gave no more than {most} VMs; raise its quota, and reload; tried again in a day"
+    )
+    return Reason(Token.CLOUD_LIMIT, text, " ".join(str(group.vms_per_job) for group in shown), {"most": most})
+
+
+def not_eligible(groups: Sequence[Demand]) -> Reason:
+    shown = groups[:GROUPS_SHOWN]
+    what = "; ".join(f"{_jobs(group.jobs)} of {_describe(group.shape)} ({_not_offered(group)})" for group in shown)
+    more = f"; and {len(groups) - len(shown)} groups more" if len(groups) > len(shown) else ""
+    text = f"{what}{more} cannot run on VMs of elastiq's; not counted as demand"
+    return Reason(Token.NOT_ELIGIBLE, text, "; ".join(_not_offered(group) for group in shown))
+
+
+def _not_offered(group: Demand) -> str:
+    reasons = dict.fromkeys(judgement.reason for judgement in group.judgements.values() if judgement.reason)
+    return "; ".join(reasons) or "the batch system says so"
+
+
+def in_vain(groups: Sequence[tuple[Demand, int]], memory: Memory, now: float) -> Reason:
+    """Return that so many jobs of each group do not start whatever room there is, and when that is tried again."""
+    shown = groups[:GROUPS_SHOWN]
+    what = "; ".join(f"{_jobs(jobs)} of {_describe(group.shape)}" for group, jobs in shown)
+    more = f"; and {len(groups) - len(shown)} groups more" if len(groups) > len(shown) else ""
+    try_at = min(memory.futile[group.key].try_at for group, _ in groups)
+    text = (
+        f"{what}{more} did not start although workers of elastiq's had room for them; not counted as demand, one VM is "
+        f"launched to try again in {max(0.0, try_at - now) / 60:.0f} min; see why the batch system does not start them"
+    )
+    jobs = sum(number for _, number in groups)
+    subject = "; ".join(f"{_describe(group.shape)} {group.key[:6]}" for group, _ in shown)
+    return Reason(Token.IN_VAIN, text, subject, {"jobs": jobs, "try_at": try_at})
+
+
+def in_vain_trial(group: Demand, jobs: int) -> Reason:
+    text = f"{_jobs(jobs)} of {_describe(group.shape)} did not start although there was room; one VM to try again"
+    return Reason(Token.TRIAL, text, _describe(group.shape), {"jobs": jobs})
+
+
+def to_learn(group: Demand, jobs: int, pool: Pool) -> Reason:
+    what = _unknown(group, pool)
+    text = f"{_without_room(jobs)}, and it is not known whether VMs could run them ({what}); one VM to learn it"
+    return Reason(Token.TO_LEARN, text, pool.name, {"jobs": jobs})
+
+
+def learning(group: Demand, jobs: int) -> Reason:
+    text = (
+        f"{_without_room(jobs)}, and it is not known yet whether VMs could run them; those that are booting will tell"
+    )
+    return Reason(Token.LEARNING, text, _describe(group.shape), {"jobs": jobs})
+
+
+def _unknown(group: Demand, pool: Pool) -> str:
+    reason = group.judgements[pool.name].reason if pool.name in group.judgements else ""
+    return reason or f"a job is of {_describe(group.shape)}, more than the one VM seen so far had"
+
+
+def closed_at_birth(record: VmRecord) -> Reason:
+    text = "its worker was closed by others before it ran anything; see the batch system for the reason"
+    return Reason(Token.CLOSED_AT_BIRTH, text, record.id)
+
+
+def launched_in_vain(record: VmRecord, seconds: float) -> Reason:
+    text = f"idle for {seconds:.0f} s and without a job since it was launched, while those that wait do not start there"
+    return Reason(Token.LAUNCHED_IN_VAIN, text, record.id, {"seconds": seconds})
 
 
 def unfinished(record: VmRecord) -> Reason:

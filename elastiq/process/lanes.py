@@ -377,10 +377,10 @@ class CloudLane:
         listing = self._lanes.listing
         return _ask(listing, "the list of VMs", lambda: self._cloud.list_instances(everything=everything), key)
 
-    def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+    def launch(self, pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
         what, extra_seconds = f"launching {count} VM{'' if count == 1 else 's'}", LAUNCH_SECONDS_PER_VM * count
         launching = self._lanes.launching
-        return _act(launching, what, lambda: self._cloud.launch(pool, count, token), extra_seconds)
+        return _act(launching, what, lambda: self._cloud.launch(pool, count, token, at_least), extra_seconds)
 
     def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
         ids = tuple(instance_ids)

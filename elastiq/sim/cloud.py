@@ -59,7 +59,7 @@ class SimCloud:
         self.listed_well, self._late_listing = True, None
         return answer
 
-    def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+    def launch(self, pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
         made = self._gate.pass_through("launch", lambda: self._launch(pool, count, token))
         self._gate.done.append(("launch", pool.name))
         return made

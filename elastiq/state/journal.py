@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 from typing import Any
 
-from elastiq.memory import Breaker, Departed, Intent, LaunchTook, Memory, Template, VmRecord
+from elastiq.memory import Breaker, Departed, Futility, Intent, LaunchTook, Memory, Template, VmRecord
 from elastiq.model import InstanceState, Shape
 from elastiq.state.database import Database, malformed
 from elastiq.state.records import LARGEST_NUMBER, from_dict, to_json
@@ -30,10 +30,14 @@ def read(database: sqlite3.Connection) -> Memory:
         presence(facts.get("present_at"))
         return Memory(
             vms={record.id: record for record in vms},
-            intents=tuple(from_dict(Intent, launch, found=_ids, lookalikes=_ids) for launch in launches),
+            intents=tuple(from_dict(Intent, launch, found=_texts, lookalikes=_texts) for launch in launches),
             launches_took=tuple(_took(value) for value in facts.get("launches_took", ())),
             breakers={name: from_dict(Breaker, value) for name, value in facts.get("breakers", {}).items()},
             capacities={name: _capacity(value) for name, value in facts.get("capacities", {}).items()},
+            described={name: from_dict(Shape, value) for name, value in facts.get("described", {}).items()},
+            doubted_by={name: _texts([value])[0] for name, value in facts.get("doubted_by", {}).items()},
+            futile={name: from_dict(Futility, value) for name, value in facts.get("futile", {}).items()},
+            taught_by={name: _texts(value) for name, value in facts.get("taught_by", {}).items()},
             templates={name: from_dict(Template, value) for name, value in facts.get("templates", {}).items()},
             once_own=tuple(once_own),
             to_forget={name: from_dict(Departed, value) for name, value in facts.get("to_forget", {}).items()},
@@ -41,16 +45,27 @@ def read(database: sqlite3.Connection) -> Memory:
         )
 
 
+_FACTS = (
+    "breakers",
+    "capacities",
+    "described",
+    "doubted_by",
+    "futile",
+    "launches_took",
+    "once_own",
+    "taught_by",
+    "templates",
+    "to_forget",
+    "tokens_shown",
+)
+
+
 def write(database: Database, memory: Memory, old: Memory, present_at: float | None) -> None:
     """Write what has changed since `old`, in one transaction, with when a daemon was last at work: patience is counted
     up to then. Raise StateError if it is not safely on disk."""
     changed = [record for id_, record in memory.vms.items() if old.vms.get(id_) != record]
     gone = [id_ for id_ in old.vms if id_ not in memory.vms]
-    facts = {
-        name: getattr(memory, name)
-        for name in ("breakers", "capacities", "launches_took", "once_own", "templates", "to_forget", "tokens_shown")
-        if getattr(memory, name) != getattr(old, name)
-    }
+    facts = {name: getattr(memory, name) for name in _FACTS if getattr(memory, name) != getattr(old, name)}
     if not (changed or gone or facts or memory.intents != old.intents):
         return
     with database.transaction() as execute:
@@ -84,9 +99,9 @@ def _took(saved: Mapping[str, Any]) -> LaunchTook:
 
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
-        return {name: asdict(item) for name, item in value.items()}
+        return {name: vars(item) if is_dataclass(item) else item for name, item in value.items()}
     if isinstance(value, tuple):
-        return [asdict(item) if is_dataclass(item) and not isinstance(item, type) else item for item in value]
+        return [vars(item) if is_dataclass(item) else item for item in value]
     return value
 
 
@@ -111,7 +126,7 @@ def presence(saved: Any) -> float | None:
     return float(saved)
 
 
-def _ids(saved: Any) -> tuple[str, ...]:
+def _texts(saved: Any) -> tuple[str, ...]:
     if not (isinstance(saved, list) and all(isinstance(text, str) for text in saved)):
-        raise TypeError("ids are no list of texts")
+        raise TypeError("what is no list of texts")
     return tuple(saved)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from elastiq.decisions import Decision, Kind
-from elastiq.memory import Breaker, Intent, Memory, VmRecord
+from elastiq.memory import Breaker, Intent, Memory, VmRecord, Watch
 from elastiq.model import Demand, Instance, InstanceState, Observation, Policy, Shape, Worker
 from elastiq.planning import patience
 from elastiq.planning.plan import plan
@@ -77,6 +77,19 @@ EXAMPLES = {
         workers=[worker(1, free=Shape(6, 12000), jobs=2)],
         memory=KNOWN,
     ),
+    "B4": Example(
+        ["40 jobs of 1 CPU", "360 s", "2 idle workers"],
+        40,
+        waited=360,
+        vms=[vm(1), vm(2)],
+        workers=[worker(number, free=BIG, idle_seconds=360.0) for number in (1, 2)],
+        memory={
+            **KNOWN,
+            "watched": {
+                Demand(Shape(), 40).key: Watch(40, 40, NOW - 360, {f"i-{n:08x}": NOW - 360 for n in (1, 2)}),
+            },
+        },
+    ),
     "C1": Example(["`max_vms = 3`", "20 jobs", "60 s"], 20, policy=replace(FOUR, max_vms=3)),
     "C2": Example(
         ["the same", "3 VMs", "30 s ago"],
@@ -138,6 +151,9 @@ def test_example(name: str) -> None:
 
 
 def test_constants_that_the_page_names() -> None:
+    assert (patience.FUTILE_SECONDS, patience.CLOSED_AT_BIRTH_SECONDS) == (300, 600)
+    hours = [seconds / 3600 for seconds in patience.TRIAL_PAUSES_SECONDS]
+    assert hours == [1, 2, 4, 8, 16, 24]
     assert (patience.BOOT_FAILURES_TO_TRIP, patience.BOOT_PAUSES_SECONDS) == (3, (300, 600, 1200, 1800))
     assert patience.REFUSAL_PAUSES_SECONDS == (15, 30, 60, 120, 300)
     assert (

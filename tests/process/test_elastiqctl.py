@@ -60,9 +60,21 @@ def test_restart_with_a_bad_file_leaves_the_daemon_alone(head: HeadNode) -> None
     assert head.daemons() == [pid]
 
 
+def test_retry_has_the_daemon_try_again(head: HeadNode) -> None:
+    assert head.ctl("retry") == (1, "", "elastiq is not running\n")
+    head.ctl("start")
+    head.wait_for("workers 0 busy")
+    pid = find_daemon(head.state)
+    code, output, _ = head.ctl("retry")
+    assert (code, output) == (0, f"elastiq (pid {pid}) tries again: jobs that did not start, and launches that pause\n")
+    head.wait_for("told to try again")
+    assert head.daemons() == [pid]
+    assert head.ctl("stop")[0] == 0
+
+
 @pytest.mark.parametrize("arguments", [(), ("begin",), ("start", "now"), ("--help",)])
 def test_wrong_usage(head: HeadNode, arguments: tuple[str, ...]) -> None:
-    assert head.ctl(*arguments) == (1, "", "usage: elastiqctl start|stop|status|restart|log|conf\n")
+    assert head.ctl(*arguments) == (1, "", "usage: elastiqctl start|stop|status|restart|retry|log|conf\n")
 
 
 def test_conf(head: HeadNode) -> None:

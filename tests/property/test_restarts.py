@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("quiet")
 class LosesAnswers(FakeCloud):
     """Makes nothing, and does not say so."""
 
-    def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+    def launch(self, pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
         self.launches.append(count)
         raise CloudError("the answer is damaged", CloudFault.UNREACHABLE)
 

@@ -152,7 +152,7 @@ class FakeCloud:
 
         return PendingError("the cloud has not answered", answer)
 
-    def launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+    def launch(self, pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
         if self.is_late:
             raise self._late(lambda: self.launch(pool, count, token))
         self._trouble()

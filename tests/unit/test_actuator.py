@@ -24,7 +24,7 @@ def test_where_the_token_is_a_lock_an_unclear_launch_is_settled_by_asking_again(
     launch = rig.cloud.launch
     rig.cloud.hidden = {f"i-{number:08x}" for number in range(1, 9)}
 
-    def lose_answer(pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+    def lose_answer(pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
         rig.cloud.launch = launch  # type: ignore[method-assign]
         if made:
             launch(pool, count, token)
@@ -44,7 +44,7 @@ def test_an_unclear_launch_is_not_asked_for_again_beyond_the_maximum_nor_in_doub
     rig.wait_for_jobs(40)
     launch = rig.cloud.launch
 
-    def lose_request(pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+    def lose_request(pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
         rig.cloud.launch = launch  # type: ignore[method-assign]
         raise CloudError("no answer")
 
@@ -203,7 +203,7 @@ def test_a_defect_after_a_launch_makes_no_vm_forgotten(rig: Rig, monkeypatch: py
     rig.run(60)
     launch = rig.cloud.launch
 
-    def launch_untagged(pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+    def launch_untagged(pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
         made = launch(pool, count, token)
         rig.cloud.vms.update({vm.id: replace(vm, client_token="", cluster="", pool="") for vm in made})
         rig.join_all(idle_seconds=301)
@@ -437,7 +437,7 @@ def test_vms_that_listings_show_before_the_answer_are_not_made_twice_by_it(rig: 
     """Neither while they live nor, as ghosts that nobody lists, after their end."""
     answers: list[tuple[Instance, ...]] = []
 
-    def launch(pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+    def launch(pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
         made = FakeCloud.launch(rig.cloud, pool, count, token)
 
         def answer() -> tuple[Instance, ...]:
@@ -516,7 +516,7 @@ def test_a_launch_that_never_left_is_no_failure_of_the_cloud(rig: Rig, caplog: p
     rig.cloud.fault = None
     launch = rig.cloud.launch
 
-    def left_out(pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+    def left_out(pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
         rig.cloud.launch = launch  # type: ignore[method-assign]
         raise CloudError("cloud: launching 3 VMs was left out", CloudFault.BUSY)
 
@@ -531,7 +531,7 @@ def test_a_launch_that_never_left_is_no_failure_of_the_cloud(rig: Rig, caplog: p
 def test_fewer_vms_than_asked_for_are_called_so(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     launch = rig.cloud.launch
-    rig.cloud.launch = lambda pool, count, token: launch(pool, 1, token)  # type: ignore[method-assign]
+    rig.cloud.launch = lambda pool, count, token, at_least=1: launch(pool, 1, token)  # type: ignore[method-assign]
     rig.wait_for_jobs(16)
     rig.run(60)
     assert "launched i-00000001 (1 of 4)" in caplog.text
@@ -552,7 +552,7 @@ def test_a_launch_whose_answer_is_lost_waits_for_as_long_as_the_cloud_is_known_t
     rig.core._memory = replace(rig.core.memory, launches_took=(LaunchTook(1, 100.0),))
     rig.wait_for_jobs(40)
 
-    def lose_answer(pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+    def lose_answer(pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
         raise CloudError("no answer")
 
     rig.cloud.launch = lose_answer  # type: ignore[method-assign]

@@ -352,3 +352,23 @@ def test_after_a_damaged_database_launches_wait_until_all_vms_must_be_listed(rig
     rig.cloud.vms = {}
     rig.run(400)
     assert rig.cloud.launches == [5, 5]
+
+
+def test_what_was_in_vain_is_remembered_over_a_restart_and_ended_by_hand(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, settings_with(SETTINGS, idle_for_time_s=3600))
+    rig.wait_for_jobs(8)
+    rig.run(60)
+    launches = len(rig.cloud.launches)
+    rig.join_all(idle_seconds=0)
+    for idle_seconds in range(0, 420, 15):
+        rig.join_all(idle_seconds=idle_seconds)
+        rig.run(15)
+    assert rig.core.memory.futile
+    rig.start()
+    assert rig.core.memory.futile
+    rig.run(600)
+    assert len(rig.cloud.launches) == launches
+    rig.core.try_again()
+    assert not rig.core.memory.futile
+    rig.run(60)
+    assert len(rig.cloud.launches) == launches + 1

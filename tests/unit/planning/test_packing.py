@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -25,30 +26,50 @@ def room(cpus: int, kind: Token = Token.HAS_ROOM) -> Room:
         pytest.param(Shape(4), UNLIMITED, Shape(1), 4, id="processors"),
         pytest.param(Shape(4, 3000), UNLIMITED, Shape(1, 1000), 3, id="memory"),
         pytest.param(Shape(4, None, 500), UNLIMITED, Shape(1, None, 300), 1, id="disk"),
-        pytest.param(Shape(4, None, None, 2), UNLIMITED, Shape(1, None, None, 1), 2, id="graphics processors"),
-        pytest.param(Shape(4), UNLIMITED, Shape(1, 1000), 4, id="memory that is not known is not checked"),
-        pytest.param(Shape(4), UNLIMITED, Shape(1, None, None, 1), 0, id="no graphics processor is none"),
-        pytest.param(Shape(4, None, None, None), UNLIMITED, Shape(1, None, None, 2), 4, id="graphics not known"),
-        pytest.param(Shape(4, 0), UNLIMITED, Shape(1, 1000), 0, id="no memory left"),
-        pytest.param(Shape(4, None, 0), UNLIMITED, Shape(1, None, 1), 0, id="no disk left"),
-        pytest.param(Shape(4, 0, 0), UNLIMITED, Shape(1), 4, id="nothing left that is asked for"),
+        pytest.param(Shape(4, gpus=2), UNLIMITED, Shape(1, gpus=1), 2, id="graphics processors"),
+        pytest.param(Shape(4), UNLIMITED, Shape(1, 1000, 10), 4, id="what is not known is not checked"),
+        pytest.param(Shape(4, gpus=None), UNLIMITED, Shape(1, gpus=1), 4, id="unknown graphics processors"),
+        pytest.param(Shape(4), UNLIMITED, Shape(1, gpus=1), 0, id="no graphics processor is none"),
+        pytest.param(Shape(4, 0), UNLIMITED, Shape(1, 1000), 0, id="no memory left is none"),
+        pytest.param(Shape(4, 0), UNLIMITED, Shape(1), 4, id="no memory left for jobs that ask for none"),
+        pytest.param(Shape(4, 1000, 0), UNLIMITED, Shape(1, 1000, 1), 0, id="no disk left is none"),
         pytest.param(Shape(4), UNLIMITED, Shape(8), 0, id="too large"),
         pytest.param(Shape(4), 2, Shape(1), 2, id="no more jobs than it takes"),
         pytest.param(None, 3, Shape(64), 3, id="a room of which only the number of jobs is known"),
     ],
 )
 def test_a_room_takes_what_it_holds(free: Shape | None, jobs: int, shape: Shape, taken: int) -> None:
-    one = Room(free, jobs)
-    assert one.holds(shape) is (taken > 0)
-    assert one.take(shape, 10) == taken
-    assert not one.holds(shape)
+    one, some = Room(free, jobs), Rest(0, shape, 10, 1)
+    assert one.holds(some) is (taken > 0)
+    assert one.take(some, 10) == taken
+    assert not one.holds(some)
 
 
 def test_what_is_used_up_is_not_taken_for_unknown() -> None:
     one = Room(Shape(4, 2000, 100), UNLIMITED)
-    assert one.take(Shape(1, 2000, 100), 1) == 1
-    assert not one.holds(Shape(1, 500))
-    assert not one.holds(Shape(1, None, 50))
+    assert one.take(Rest(0, Shape(1, 2000, 100), 1, 1), 1) == 1
+    assert not one.holds(Rest(1, Shape(1, 500), 1, 1))
+    assert not one.holds(Rest(2, Shape(1, None, 50), 1, 1))
+    assert one.holds(Rest(3, Shape(1), 1, 1))
+
+
+def test_a_job_that_has_its_machine_for_itself_takes_an_empty_one_alone() -> None:
+    alone = Rest(0, Shape(1), 3, 1, takes_whole=True)
+    one = Room(Shape(8), UNLIMITED)
+    assert one.take(alone, 3) == 1
+    assert not one.holds(alone)
+    assert not one.holds(rest(1, 1))
+    assert not Room(Shape(8), UNLIMITED, is_empty=False).holds(alone)
+    shared = Room(Shape(8), UNLIMITED)
+    shared.take(rest(1, 1), 1)
+    assert not shared.holds(alone)
+
+
+def test_jobs_are_not_put_where_they_could_never_run() -> None:
+    barred = Rest(0, Shape(1), 2, 1, barred_from=frozenset({"small"}))
+    placed: Counter[tuple[int, Token]] = Counter()
+    rooms = [Room(Shape(4), UNLIMITED, pool="small"), Room(Shape(1), UNLIMITED, pool="large")]
+    assert place([barred], rooms, placed) == [replace(barred, jobs=1)]
 
 
 def test_jobs_go_to_the_first_rooms_that_take_them_and_it_is_told_where() -> None:
@@ -81,7 +102,7 @@ def test_a_job_whose_machines_are_not_all_there_yet_waits_for_those_that_boot() 
 
 def test_one_job_a_room_leaves_those_that_take_another() -> None:
     rooms = [room(2), room(1)]
-    assert take_one_each(rooms, Shape(1)) == rooms[:1]
+    assert take_one_each(rooms, rest(0, 2)) == rooms[:1]
 
 
 def test_the_largest_come_first() -> None:

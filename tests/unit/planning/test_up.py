@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from elastiq.decisions import Kind
+from elastiq.decisions import Kind, Token
 from elastiq.memory import Breaker, Memory, VmRecord
 from elastiq.model import Demand, InstanceState, Policy, Pool, Shape, Worker
 from elastiq.planning.plan import plan
@@ -247,3 +247,38 @@ def test_what_became_of_the_last_boots_is_said_whatever_was_refused_since() -> N
     made = plan(see([vm(1)], demand=(jobs(20),)), memory, PLAIN)
     assert launched(made) == 0
     assert any(hold.reason.text.endswith("must join first: no such command") for hold in of(made, Kind.HOLD))
+
+
+def test_jobs_that_have_their_machines_for_themselves_get_one_vm_each() -> None:
+    group = Demand(Shape(1, 1000), 7, takes_whole_vms=True)
+    memory = Memory(capacities={"default": Shape(8, 16000)}, waiting_since=NOW - 100)
+    assert launched(plan(see([], demand=(group,)), memory, replace(BY_SHAPE, max_vms=10, pools=(Pool(),)))) == 7
+
+
+def test_a_job_of_many_machines_asks_for_all_of_them_or_none() -> None:
+    memory = Memory(capacities={"default": Shape(4)}, waiting_since=NOW - 100)
+    policy = replace(BY_SHAPE, max_vms=10, pools=(Pool(),))
+    (decision,) = of(plan(see([], demand=(wide(2, 4, cpus=4),)), memory, policy), Kind.LAUNCH)
+    assert (decision.count, decision.at_least) == (8, 4)
+    (decision,) = of(plan(see([], demand=(wide(1, 4, cpus=4), jobs(2, cpus=4))), memory, policy), Kind.LAUNCH)
+    assert (decision.count, decision.at_least) == (6, 1)
+
+
+def test_no_more_is_asked_for_than_half_of_what_was_refused() -> None:
+    memory = Memory(
+        capacities={"default": Shape(4)}, waiting_since=NOW - 100, breakers={"default": Breaker(refusals=1, ask=2)}
+    )
+    policy = replace(BY_SHAPE, max_vms=10, pools=(Pool(),))
+    assert launched(plan(see([], demand=(jobs(8, cpus=4),)), memory, policy)) == 2
+    # Of these it costs nothing to ask for all.
+    assert launched(plan(see([], demand=(wide(1, 5),)), memory, policy)) == 5
+
+
+def test_a_job_of_more_machines_than_the_cloud_gave_waits_a_day() -> None:
+    breaker = Breaker(most=3, most_until=NOW + 100)
+    memory = Memory(capacities={"default": Shape(4)}, waiting_since=NOW - 100, breakers={"default": breaker})
+    policy = replace(BY_SHAPE, max_vms=10, pools=(Pool(),))
+    made = plan(see([], demand=(wide(1, 5),)), memory, policy)
+    assert [one.reason.token for one in of(made, Kind.HOLD)] == [Token.CLOUD_LIMIT]
+    assert launched(plan(see([], demand=(wide(1, 3),)), memory, policy)) == 3
+    assert launched(plan(see([], demand=(wide(1, 5),), now=NOW + 101), memory, policy)) == 5

@@ -343,7 +343,7 @@ def test_what_the_cloud_is_slow_at_keeps_nothing_else_waiting(clock: SettableClo
 
 def test_a_late_failure_is_told_as_it_is(clock: SettableClock) -> None:
     cloud, gate = FakeCloud(), Gate(error=CloudError("Invalid key_name provided.", CloudFault.CONFIGURATION))
-    cloud.launch = lambda pool, count, token: gate()  # type: ignore[method-assign, assignment, return-value]
+    cloud.launch = lambda pool, count, token, at_least=1: gate()  # type: ignore[method-assign, assignment, return-value]
     made = lanes(clock)
     made.launching._act_wait_seconds = SHORT
     with pytest.raises(PendingError) as pending:
@@ -356,7 +356,7 @@ def test_a_late_failure_is_told_as_it_is(clock: SettableClock) -> None:
 
 def test_a_launch_of_many_vms_is_given_up_later(clock: SettableClock, caplog: pytest.LogCaptureFixture) -> None:
     cloud, gate = FakeCloud(), Gate()
-    cloud.launch = lambda pool, count, token: gate()  # type: ignore[method-assign, assignment, return-value]
+    cloud.launch = lambda pool, count, token, at_least=1: gate()  # type: ignore[method-assign, assignment, return-value]
     made = lanes(clock)
     laned = CloudLane(cloud, made)
     with hanging(made.launching, gate, PendingError, "launching 50 VMs has not answered"):
@@ -366,7 +366,7 @@ def test_a_launch_of_many_vms_is_given_up_later(clock: SettableClock, caplog: py
         laned.launch(Pool(), 1, "token-2")
     assert "no longer waiting" not in caplog.text
     clock.added += 50 * LAUNCH_SECONDS_PER_VM
-    cloud.launch = lambda pool, count, token: ()  # type: ignore[method-assign, assignment, return-value]
+    cloud.launch = lambda pool, count, token, at_least=1: ()  # type: ignore[method-assign, assignment, return-value]
     assert laned.launch(Pool(), 1, "token-2") == ()
     gate.open.set()
 

@@ -1,0 +1,192 @@
+"""Jobs that do not start although there is room for them: from what happened, whatever keeps the batch system from it.
+
+Nobody can know beforehand all that decides whether a job starts. So each group of waiting jobs is watched: if workers
+of elastiq had room for it for some cycles of the batch system, and yet it never became smaller, it is in vain to launch
+VMs for it. A group of which some start and some do not is in vain as far as its smallest size goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from elastiq.memory import Futility, Memory, VmRecord, Watch
+from elastiq.model import Demand, Policy
+from elastiq.planning import patience
+from elastiq.planning.eligibility import barred_from, chances
+from elastiq.planning.fleet import Fleet
+from elastiq.planning.packing import Rest, Room
+
+ROOMS_WATCHED = 20
+"""Workers with room for one group."""
+
+WITNESSES = 2
+"""Workers whose room is not used, if there are so many at all: a single one may be hurt in a way that does not show."""
+
+FUTILE_KEPT_SECONDS = 2 * 86400.0
+"""A group that has not waited any more is forgotten so long after the next trial would have been due."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What of a group of waiting jobs is worth a launch."""
+
+    jobs: int
+    in_vain: int = 0
+    may_try: bool = False
+    """Whether one VM is due for those in vain."""
+
+
+@dataclass
+class _OpenRoom:
+    """Room on a worker of elastiq's."""
+
+    record: VmRecord
+    room: Room
+    idle_since: float | None
+    """Since when the whole worker is free; None: jobs are there."""
+
+
+def share_of(group: Demand, memory: Memory, now: float) -> Share:
+    """Return what of `group` is worth a launch."""
+    futile = memory.futile.get(group.key)
+    if futile is None:
+        return Share(group.jobs)
+    in_vain = min(group.jobs, futile.jobs) if futile.has_started else group.jobs
+    return Share(group.jobs - in_vain, in_vain, in_vain > 0 and now >= futile.try_at)
+
+
+def tried(memory: Memory, group: Demand, now: float) -> Memory:
+    """Return `memory` after a VM was launched to try whether `group` starts by now."""
+    key = group.key
+    futile = memory.futile.get(key)
+    if futile is None:
+        return memory
+    pause = patience.pause_seconds(patience.TRIAL_PAUSES_SECONDS, futile.trials + 1)
+    again = replace(futile, trials=futile.trials + 1, try_at=now + pause)
+    return replace(memory, futile={**memory.futile, key: again})
+
+
+def futile_seconds(policy: Policy) -> float:
+    """Return for how long jobs must wait beside room until that is in vain."""
+    return max(patience.SHORTEST_FUTILE_SECONDS, min(patience.FUTILE_SECONDS, policy.idle_for_time_s))
+
+
+def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
+    """Return the memory of `fleet` after a look at waiting jobs and workers, the older of them at `looked_at`."""
+    memory, rooms = fleet.memory, _open_rooms(fleet)
+    watched: dict[str, Watch] = {}
+    futile = dict(memory.futile)
+    for group in demand:
+        key = group.key
+        before = memory.watched.get(key)
+        has_started = before is not None and group.jobs < before.waiting and _runs(group, fleet)
+        known = _after_look(futile.pop(key, None), group, has_started=has_started)
+        seen = _watch(before, group, fleet, rooms, looked_at, has_started=has_started)
+        watched[key] = seen
+        if _is_in_vain(seen, group, fleet, looked_at):
+            known = _in_vain(known, seen, fleet.now)
+        if known is not None:
+            futile[key] = known
+    waiting = watched.keys()
+    futile = {
+        key: known
+        for key, known in futile.items()
+        if key in waiting or not (known.has_started or fleet.now > known.try_at + FUTILE_KEPT_SECONDS)
+    }
+    if watched == memory.watched and futile == memory.futile:
+        return memory
+    return replace(memory, watched=watched, futile=futile)
+
+
+def launched_in_vain(fleet: Fleet, looked_at: float) -> frozenset[str]:
+    """Return the VMs that have never had a job, and stand beside jobs that do not start there."""
+    seconds = futile_seconds(fleet.policy)
+    found = set()
+    for key, seen in fleet.memory.watched.items():
+        if key in fleet.memory.futile:
+            for id_, since in seen.rooms.items():
+                record = fleet.memory.vms.get(id_)
+                if record and not record.has_worked and looked_at - max(since, seen.since) >= seconds:
+                    found.add(id_)
+    return frozenset(found)
+
+
+def _open_rooms(fleet: Fleet) -> Mapping[str, _OpenRoom]:
+    found = {}
+    for record in fleet.records:
+        room, worker = fleet.present_room(record), fleet.worker(record)
+        if room is None or worker is None or (room.free is not None and room.free.cpus <= 0):
+            continue
+        idle_since = None
+        if not worker.jobs:
+            idle_since = max(fleet.seen_at - (worker.idle_seconds or 0.0), record.joined_at or 0.0)
+        found[record.id] = _OpenRoom(record, room, idle_since)
+    return found
+
+
+def _runs(group: Demand, fleet: Fleet) -> bool:
+    """Return whether jobs of `group` may run: if it became smaller, they may have started, not only been removed."""
+    if group.running is not None:
+        return group.running > 0
+    return any(worker.jobs for worker in (*fleet.own_workers.values(), *fleet.foreign_workers))
+
+
+def _after_look(futile: Futility | None, group: Demand, *, has_started: bool) -> Futility | None:
+    if futile is None:
+        return None
+    if group.jobs < futile.jobs:
+        if has_started:
+            return None
+        return replace(futile, jobs=group.jobs) if futile.has_started else futile
+    return replace(futile, has_started=True) if has_started else futile
+
+
+def _watch(
+    before: Watch | None,
+    group: Demand,
+    fleet: Fleet,
+    rooms: Mapping[str, _OpenRoom],
+    looked_at: float,
+    *,
+    has_started: bool,
+) -> Watch:
+    if before is None:
+        before = Watch(group.jobs, group.jobs, looked_at)
+    elif group.jobs < before.least:
+        # Jobs that were merely removed say nothing of the others.
+        since = looked_at if has_started else before.since
+        before = replace(before, least=group.jobs, since=since, has_started=has_started)
+    rest = Rest(
+        0,
+        group.shape,
+        1,
+        group.vms_per_job,
+        group.takes_whole_vms,
+        barred_from(chances(group, fleet.memory, fleet.policy)),
+    )
+    kept = {id_: since for id_, since in before.rooms.items() if id_ in rooms and rooms[id_].room.holds(rest)}
+    limit = max(ROOMS_WATCHED, group.vms_per_job)
+    for id_, one in rooms.items():
+        if len(kept) >= limit:
+            break
+        if id_ not in kept and one.room.holds(rest):
+            kept[id_] = looked_at if one.idle_since is None else min(looked_at, one.idle_since)
+    has_started = before.has_started or has_started
+    return replace(before, waiting=group.jobs, rooms=kept, has_started=has_started)
+
+
+def _is_in_vain(seen: Watch, group: Demand, fleet: Fleet, looked_at: float) -> bool:
+    """Return whether workers enough have had room for `group` for long, and none of it started."""
+    seconds = futile_seconds(fleet.policy)
+    unused = sum(looked_at - max(since, seen.since) >= seconds for since in seen.rooms.values())
+    if not unused:
+        return False
+    are_open = sum(fleet.present_room(record) is not None for record in fleet.records)
+    return unused >= max(group.vms_per_job, min(WITNESSES, are_open))
+
+
+def _in_vain(known: Futility | None, seen: Watch, now: float) -> Futility:
+    if known is None:
+        return Futility(seen.least, seen.has_started, 0, now + patience.TRIAL_PAUSES_SECONDS[0])
+    return replace(known, jobs=seen.least if known.has_started else max(known.jobs, seen.least))

@@ -1,0 +1,172 @@
+"""Jobs that do not start although there is room for them cost little, and those that start lack nothing for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from elastiq.decisions import Kind, Token
+from elastiq.memory import Futility, Memory, Watch
+from elastiq.model import Demand, Policy, Shape
+from elastiq.planning.futility import share_of, tried
+from elastiq.planning.plan import plan
+from tests.unit.planning.day import BOOT_SECONDS, STEP_SECONDS, Day
+from tests.unit.planning.table import NOW, joined, launched, of, remember, see, worker
+
+POLICY = Policy(max_vms=10, cluster="c")
+HOLDS = Shape(8, 16000)
+SMALL = Shape(1, 1000)
+KNOWN = Memory(capacities={"default": HOLDS})
+
+
+def tokens(day: Day) -> set[Token]:
+    return {decision.reason.token for decision in day.plans[-1].decisions}
+
+
+@pytest.mark.parametrize("idle_for_time_s", [60, 300, 3600])
+def test_jobs_that_never_start_cost_little(idle_for_time_s: int) -> None:
+    day = Day(replace(POLICY, idle_for_time_s=idle_for_time_s), HOLDS, memory=KNOWN)
+    day.run(24, lambda _: [Demand(SMALL, 200)])
+    assert day.launched >= POLICY.max_vms  # type: ignore[operator]
+    assert day.vm_hours < 4
+    assert Token.IN_VAIN in tokens(day)
+
+
+def test_the_second_day_costs_next_to_nothing() -> None:
+    day = Day(POLICY, HOLDS, memory=KNOWN).run(24, lambda _: [Demand(SMALL, 200)])
+    before = day.vm_hours
+    day.run(24, lambda _: [Demand(SMALL, 200)])
+    assert day.vm_hours - before < 0.5
+
+
+def test_jobs_that_come_and_go_without_ever_starting_are_known_again() -> None:
+    def comes_and_goes(day: Day) -> Sequence[Demand]:
+        return [Demand(SMALL, 200)] if int(day.now // 3600) % 2 else []
+
+    assert Day(POLICY, HOLDS, memory=KNOWN).run(24, comes_and_goes).vm_hours < 4
+
+
+def test_twenty_such_groups_cost_no_more_than_one_hour_each() -> None:
+    groups = [Demand(Shape(1, 1000 + number), 5) for number in range(20)]
+    day = Day(replace(POLICY, max_vms=30), HOLDS, memory=KNOWN).run(24, lambda _: groups)
+    assert day.vm_hours < 20
+
+
+def test_they_are_tried_again_ever_less_often_and_a_start_ends_it() -> None:
+    day = Day(POLICY, HOLDS, memory=KNOWN).run(1, lambda _: [Demand(SMALL, 200)])
+    assert day.launched == 10
+    day.run(1, lambda _: [Demand(SMALL, 200)])
+    assert day.launched == 11
+    day.run(7, lambda _: [Demand(SMALL, 200)])
+    assert day.launched == 13
+    assert not day.joined()
+
+    def now_they_start(day: Day) -> Sequence[Demand]:
+        day.busy = dict.fromkeys(day.joined(), 8)
+        return [Demand(SMALL, 200 - 8 * len(day.joined()), running=8 * len(day.joined()))]
+
+    day.run(8, now_they_start)
+    assert len(day.joined()) == 10
+    assert not day.memory.futile
+
+
+def test_of_a_group_of_which_some_start_only_the_others_are_in_vain() -> None:
+    """40 jobs never start; of the same group so many others come and go that two VMs are at work all the time."""
+
+    def mixed(day: Day) -> Sequence[Demand]:
+        number = int(day.now // STEP_SECONDS)
+        at_work = day.joined()[:2]
+        day.busy = {id_: 8 - (number + place) % 2 for place, id_ in enumerate(at_work)}
+        return [Demand(SMALL, 40 + (number % 3 if at_work else 16), running=sum(day.busy.values()))]
+
+    day = Day(POLICY, HOLDS, memory=KNOWN).run(24, mixed)
+    (futile,) = day.memory.futile.values()
+    assert (futile.jobs, futile.has_started) == (40, True)
+    assert len(day.joined()) <= 3
+    assert day.vm_hours < 24 * 3
+
+
+def test_of_such_a_group_what_is_more_than_ever_waited_gets_vms_at_once() -> None:
+    group = Demand(SMALL, 60)
+    memory = Memory(futile={group.key: Futility(40, has_started=True, try_at=NOW + 3600)})
+    assert share_of(group, memory, NOW).jobs == 20
+    assert share_of(replace(group, jobs=30), memory, NOW).jobs == 0
+
+
+def test_one_worker_alone_does_not_tell_of_a_group_where_there_are_others() -> None:
+    """It may be hurt in a way that does not show."""
+    group = Demand(SMALL, 50)
+    watched = {group.key: Watch(50, 50, NOW - 1000, {"i-00000001": NOW - 1000})}
+    workers = (worker(1, idle_seconds=1000), worker(2, running=4))
+    records = [joined(1), joined(2)]
+    made = plan(see(records, demand=(group,), workers=workers), remember(records, watched=watched), POLICY)
+    assert not made.memory.futile
+    alone = plan(see(records[:1], demand=(group,), workers=workers[:1]), remember(records[:1], watched=watched), POLICY)
+    assert alone.memory.futile
+
+
+@pytest.mark.parametrize(
+    ("waiting", "running", "is_in_vain"),
+    [
+        pytest.param(50, 0, True, id="none started"),
+        pytest.param(49, 0, True, id="one was removed"),
+        pytest.param(49, 1, False, id="one started"),
+        pytest.param(55, 8, True, id="more came, and nobody can see whether some started"),
+    ],
+)
+def test_a_start_begins_the_watch_anew(waiting: int, running: int, is_in_vain: bool) -> None:
+    group = Demand(SMALL, waiting, running=running)
+    watched = {group.key: Watch(50, 50, NOW - 1000, {"i-00000001": NOW - 1000})}
+    records = [joined(1)]
+    seen = see(records, demand=(group,), workers=(worker(1, idle_seconds=1000),))
+    assert bool(plan(seen, remember(records, watched=watched), POLICY).memory.futile) is is_in_vain
+
+
+def test_nothing_is_learnt_while_the_queue_or_the_workers_cannot_be_read() -> None:
+    group = Demand(SMALL, 50)
+    watched = {group.key: Watch(50, 50, NOW - 1000, {"i-00000001": NOW - 1000})}
+    records = [joined(1)]
+    memory = remember(records, watched=watched)
+    for seen in (
+        see(records, demand=None, workers=(worker(1, idle_seconds=1000),)),
+        see(records, demand=(group,), workers=None),
+    ):
+        assert not plan(seen, memory, POLICY).memory.futile
+
+
+def test_its_vms_go_before_their_idle_time_if_they_never_had_a_job() -> None:
+    group = Demand(SMALL, 50, running=0)
+    watched = {group.key: Watch(50, 50, NOW - 400, {f"i-{n:08x}": NOW - 400 for n in (1, 2, 3)})}
+    records = [joined(1), joined(2), joined(3, idle_from=NOW - 400)]
+    workers = tuple(worker(number, idle_seconds=400) for number in (1, 2, 3))
+    made = plan(see(records, demand=(group,), workers=workers), remember(records, watched=watched), POLICY)
+    ends = {decision.instance_id: decision.reason.token for decision in of(made, Kind.TERMINATE)}
+    assert ends == {"i-00000001": Token.LAUNCHED_IN_VAIN, "i-00000002": Token.LAUNCHED_IN_VAIN}
+    kept = plan(
+        see(records, demand=(group,), workers=workers), remember(records, watched=watched), replace(POLICY, min_vms=2)
+    )
+    assert len(of(kept, Kind.TERMINATE)) == 1
+
+
+def test_a_trial_postpones_the_next() -> None:
+    group = Demand(SMALL, 50)
+    memory = Memory(futile={group.key: Futility(50, try_at=NOW - 1)})
+    made = plan(see([], demand=(group,)), memory, POLICY)
+    assert launched(made) == 1
+    assert made.memory.futile[group.key] == tried(memory, group, NOW).futile[group.key]
+    assert made.memory.futile[group.key].try_at == NOW + 7200
+
+
+def test_a_trial_for_jobs_of_several_machines_has_all_of_them() -> None:
+    group = Demand(SMALL, 5, None, 3)
+    memory = Memory(futile={group.key: Futility(5, try_at=NOW - 1)})
+    (decision,) = of(plan(see([], demand=(group,)), memory, POLICY), Kind.LAUNCH)
+    assert (decision.count, decision.at_least) == (3, 3)
+
+
+def test_a_slow_boot_is_not_taken_for_room() -> None:
+    day = Day(POLICY, HOLDS, memory=KNOWN).run(BOOT_SECONDS / 3600, lambda _: [Demand(SMALL, 200)])
+    assert not day.memory.futile
+    assert not any(seen.rooms for seen in day.memory.watched.values())
