@@ -14,7 +14,7 @@ PAGE = (TOP / "docs/reasons.md").read_text(encoding="utf-8")
 CODE = "\n".join(
     path.read_text(encoding="utf-8")
     for path in (TOP / "elastiq").rglob("*.py")
-    if path != TOP / "elastiq/decisions.py" and "sim" not in path.parts
+    if path != TOP / "elastiq/decisions.py" and "sim" not in path.relative_to(TOP).parts
 )
 
 
