@@ -11,52 +11,40 @@ job between two looks is not missed. So it never says more than the truth, and s
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from elastiq.clock import Clock
-from elastiq.command import Result, execute, pipeline, run
+from elastiq.command import Result, execute, run
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Shape, Worker
-from elastiq.plugins import Closing, kit
-from elastiq.plugins.gridengine_parse import (
-    CLOSED,
-    HOST_RESOURCES,
-    INSTANCE,
-    NOTHING,
-    Group,
-    Host,
-    Resource,
-    demand_of,
-    parse_groups,
-    parse_hosts,
-    parse_names,
-    parse_resources,
-    parse_rule,
-    rule_of,
-)
+from elastiq.model import Demand, Judgement, Worker
+from elastiq.plugins import TEMPLATE_LIMIT, Closing, kit
+from elastiq.plugins.gridengine_accounting import Accounting
+from elastiq.plugins.gridengine_complexes import CLOSED, INSTANCE, QUEUE_LIMITS, is_given, parse_complexes
+from elastiq.plugins.gridengine_hosts import NOTHING, Host, host_resources, parse_global, parse_hosts
+from elastiq.plugins.gridengine_parse import Jobs, deciding_of, demand_of, limited, parse_jobs, parse_names
+from elastiq.plugins.gridengine_site import Site
+from elastiq.plugins.gridengine_template import template_of
+from elastiq.plugins.gridengine_wants import judged, to_text
 from elastiq.plugins.kit import Deadline, is_same, label, run_module
 from elastiq.plugins.sections import GridEngineOptions
 
 if TYPE_CHECKING:
     from elastiq.config import Settings
 
-CONFIGURATION_SECONDS = 300.0
-"""For so long parallel environments and complexes are remembered; administrators hardly ever change them."""
+log = logging.getLogger(__name__)
 
 SWEPT_AT_ONCE = 3
 """Hosts of terminated VMs that one call removes: each takes some commands, and every termination brings a call."""
 
-LAST_HOSTS = "{ ended[$2] } END { for (host in ended) print host }"
-"""Of lines of the accounting file: the hosts on which the jobs ran."""
-
-_READ_LIMIT_BYTES = 64 * 1024 * 1024
-"""More of the accounting file than this is not read at once; then every host may have had a job."""
+_Key = tuple[str, Optional[str]]
+"""Name and instance id of a host."""
 
 
 def create(settings: Settings) -> GridEngine:
@@ -74,40 +62,102 @@ class GridEngine:
         """`timeout_seconds` bounds every method."""
         self._timeout_seconds = timeout_seconds
         self._clock = Clock()
-        self._accounting = _Accounting(accounting_file)
-        self._rules: dict[str, str] = {}
-        self._resources: dict[str, Resource] = {}
-        self._configuration_at: float | None = None
-        self._idle_since: dict[tuple[str, str | None], float] = {}
-        self._full: dict[tuple[str, str | None], Shape] = {}
+        self._accounting = Accounting(accounting_file)
+        self._site = Site(self._clock)
+        self._asked: frozenset[str] = frozenset()
+        """The complexes that decide what the waiting jobs need of a machine, as they were seen last."""
+        self._offered: frozenset[str] | None = None
+        """The complexes that any host has a value of; None before there was one."""
+        self._idle_since: dict[_Key, float] = {}
+        self._full: dict[_Key, Host] = {}
+        self._queues: dict[_Key, frozenset[str]] = {}
+        """The queues that each host was ever seen to have."""
+        self._said: set[str] = set()
+        """What was said of hosts that cannot be read, so that each is said once."""
+        self._jobs_said = False
 
     def demand(self) -> tuple[Demand, ...]:
+        """Return the waiting jobs. Of consumables of the whole cluster (`qconf -me global`) no more jobs are counted
+        than what is left of them is enough for. A job that cannot be read is left out and said once."""
         deadline = self._deadline()
-        groups = parse_groups(_count_jobs(deadline.remaining()))
-        if not groups:
+        jobs = parse_jobs(_count_jobs(deadline.remaining()))
+        if not jobs.groups:
+            self._say_unreadable(jobs, ())
             return ()
-        self._learn_configuration(groups, deadline)
-        return demand_of(groups, self._rules, self._resources, self._clock.now())
+        complexes = self._site.complexes(deadline)
+        rules = self._site.rules(jobs.groups, deadline)
+        self._asked = deciding_of(jobs.groups, complexes)
+        wide = self._site.cluster_wide
+        asked = {name for group in jobs.groups for name in group.requests}
+        left = self._left_of({name for name in wide if name in asked or is_given(name, complexes)}, deadline)
+        # Every queue has its limits; of those that are consumables, only machines with a value run out.
+        unlimited = QUEUE_LIMITS & complexes.consumables - self._offered if self._offered is not None else ()
+        groups = limited(jobs.groups, left, complexes)
+        now = self._clock.now()
+        demand, faults = demand_of(groups, rules, complexes, now, cluster_wide=wide, unlimited=unlimited)
+        self._say_unreadable(jobs, faults)
+        return demand
 
     def workers(self) -> tuple[Worker, ...]:
-        """Return the hosts that are heard of. After a restart of the master that are all that have reported since."""
+        """Return the hosts that are heard of. After a restart of the master that are all that have reported since.
+
+        A host of which qhost says what cannot be read is there, busy in doubt and hurt: left out, its VM would be taken
+        for one that was lost with its jobs, and idle, it would be terminated. It is neither closed nor opened.
+        """
         deadline = self._deadline()
-        hosts = [host for host in _hosts(deadline) if host.joined]
+        hosts = [host for host in self._hosts(deadline) if host.joined]
         # After the hosts: a job that ended before they were listed is in the file by now.
         ended = self._accounting.hosts_of_ended_jobs(deadline)
         now = self._clock.now()
-        idle_since, full = self._idle_since, self._full
-        self._idle_since, self._full = {}, {}
+        idle_since, full, queues = self._idle_since, self._full, self._queues
+        self._idle_since, self._full, self._queues = {}, {}, {}
         workers = []
+        if hosts:
+            self._offered = frozenset(name for host in hosts for name in host.offered)
         for host in hosts:
             key = (host.name, host.instance_id)
             starts_over = host.jobs or ended is None or host.name.lower() in ended
             self._idle_since[key] = now if starts_over else idle_since.get(key, now)
-            seen = host.worker().free if not host.jobs else full.get(key)
+            seen = full.get(key) if host.jobs else host
             if seen:
                 self._full[key] = seen
-            workers.append(host.worker(seen, now - self._idle_since[key]))
+            here = frozenset(queue.queue for queue in host.queues)
+            self._queues[key] = here | queues.get(key, here)
+            lost = bool(self._queues[key] - here)
+            workers.append(host.worker(seen, now - self._idle_since[key], self._asked, lost_queues=lost))
+        self._say_once({f"host {host.name} cannot be read: {host.unreadable}" for host in hosts if host.unreadable})
         return tuple(workers)
+
+    def template(self, worker: Worker) -> str:
+        """Return what decides which jobs such workers run: the queues of the host as they are there, its host groups,
+        what it, its queues and the cluster offer, and how requests are compared."""
+        deadline = self._deadline()
+        host = _find(worker, self._hosts(deadline))
+        if not host or host.unreadable or not host.joined:
+            raise BatchError(f"{label(worker)} is not heard of: nothing can be learnt from it")
+        if host.closed or host.hurt:
+            raise BatchError(f"{label(worker)} is closed or has a queue out of order: others are not like it")
+        complexes = self._site.complexes(deadline)
+        queues = {
+            queue.queue: run(["qconf", "-sq", f"{queue.queue}@{host.name}"], deadline.remaining())
+            for queue in host.queues
+        }
+        text = to_text(
+            template_of(
+                run(["qconf", "-se", host.name], deadline.remaining()),
+                queues,
+                _host_groups(host, deadline, "-shgrp_resolved"),
+                self._site.everywhere,
+                complexes,
+                self._site.fingerprint,
+            )
+        )
+        if len(text) > TEMPLATE_LIMIT:
+            raise BatchError(f"what decides which jobs {label(worker)} runs is too long: {len(text)} characters")
+        return text
+
+    def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
+        return judged(wants, template, self._site.fingerprint)
 
     def close(self, worker: Worker) -> Closing:
         """Disable the queue instances of the host, then look whether a job got in first.
@@ -116,8 +166,9 @@ class GridEngine:
         for it, also those made before.
         """
         deadline = self._deadline()
-        hosts = _hosts(deadline)
+        hosts = self._hosts(deadline)
         host = _find(worker, hosts)
+        _must_be_readable(host)
         if not host:
             strangers = [other.name for other in hosts if other.may_be_any]
             if strangers:
@@ -136,7 +187,7 @@ class GridEngine:
             closed_before, newly_closed = host.own_closed, host.open_queues
             _mark(host, (*closed_before, *newly_closed), deadline)
             _switch("-d", host, newly_closed, deadline)
-            host = _find(worker, _hosts(deadline))
+            host = _find(worker, self._hosts(deadline))
             if host and host.jobs:
                 _switch("-e", host, newly_closed, deadline)
                 _mark(host, closed_before, deadline)
@@ -148,13 +199,14 @@ class GridEngine:
 
     def reopen(self, worker: Worker) -> None:
         deadline = self._deadline()
-        host = _find(worker, _hosts(deadline))
+        host = _find(worker, self._hosts(deadline))
+        _must_be_readable(host)
         if host and host.closed_by_other:
             raise BatchError(f"{label(worker)} was disabled by somebody else and is left alone")
         if not host or not host.closed_queues:
             return
         _switch("-e", host, host.own_closed, deadline)
-        host = _find(worker, _hosts(deadline))
+        host = _find(worker, self._hosts(deadline))
         if host and host.own_closed:
             raise BatchError(f"{label(worker)} cannot be opened again: {', '.join(host.own_closed)} stays disabled")
         if host:
@@ -168,14 +220,15 @@ class GridEngine:
         decides. The host stays an administrative one: the next VM of its address needs that to join.
         """
         deadline = self._deadline()
-        host = _find(worker, _hosts(deadline))
+        host = _find(worker, self._hosts(deadline))
+        _must_be_readable(host)
         if not host:
             return
         if host.jobs:
             _switch("-d", host, host.open_queues, deadline)  # or they would start there again
             run(["qmod", "-rq", *_instances(host, [queue.queue for queue in host.queues])], deadline.remaining())
         result = _remove(host, deadline)
-        left = _find(worker, _hosts(deadline))
+        left = _find(worker, self._hosts(deadline))
         if left and left.jobs:
             raise BatchError(
                 f"{label(worker)} is gone, but jobs that may not be rerun are still assigned to it: see "
@@ -193,13 +246,13 @@ class GridEngine:
             raise BatchError(
                 f"{user} is no manager of Grid Engine and cannot disable or remove hosts: qconf -am {user}"
             )
-        resources = parse_resources(run(["qconf", "-sc"], deadline.remaining()))
-        missing = sorted({INSTANCE, CLOSED} - set(resources))
+        complexes = parse_complexes(run(["qconf", "-sc"], deadline.remaining()))
+        missing = sorted({INSTANCE, CLOSED} - set(complexes.named))
         if missing:
             raise BatchError(
                 f"Grid Engine does not know {' and '.join(missing)}: define them as gridengine-head.sh does"
             )
-        joined = sum(host.joined for host in _hosts(deadline))
+        joined = sum(host.joined for host in self._hosts(deadline))
         return (
             f"Grid Engine {' '.join(version)}, {joined} workers, {user} is a manager, {self._accounting.description()}"
         )
@@ -211,79 +264,47 @@ class GridEngine:
         that it is part of.
         """
         try:
-            gone = [host for host in _hosts(deadline) if host.swept and not is_same(worker, host.worker())]
+            gone = [host for host in self._hosts(deadline) if host.swept and not is_same(worker, host.worker())]
             for host in gone[:SWEPT_AT_ONCE]:
                 _remove(host, deadline)
         except BatchError:
             pass  # the next call tries again
 
+    def _hosts(self, deadline: Deadline) -> tuple[Host, ...]:
+        """Return the execution hosts; those that do not say their address have the one that this machine resolves."""
+        complexes = self._site.complexes(deadline)
+        asked = ["qhost", "-xml", "-q", "-F", ",".join(host_resources(complexes))]
+        hosts = parse_hosts(run(asked, deadline.remaining()), complexes)
+        silent = [host.name for host in hosts if (host.reported or host.jobs) and not host.address]
+        if not silent:
+            return hosts
+        known = kit.addresses(execute(["getent", "ahostsv4", *silent], deadline.remaining()).output, silent)
+        return tuple(replace(host, address=host.address or known.get(host.name.lower())) for host in hosts)
+
+    def _left_of(self, names: Collection[str], deadline: Deadline) -> dict[str, float]:
+        if not names:
+            return {}
+        return parse_global(run(["qhost", "-xml", "-F", ",".join(sorted(names))], deadline.remaining()), names)
+
+    def _say_unreadable(self, jobs: Jobs, faults: Sequence[str]) -> None:
+        count = jobs.unreadable + len(faults)
+        if not count:
+            self._jobs_said = False
+        elif not self._jobs_said:
+            self._jobs_said = True
+            log.warning("jobs that cannot be read are left out (%d): %s", count, jobs.example or faults[0])
+
+    def _say_once(self, faults: set[str]) -> None:
+        for fault in sorted(faults - self._said):
+            log.warning("%s; it counts as busy", fault)
+        self._said = faults
+
     def _deadline(self) -> Deadline:
         return Deadline(self._clock, self._timeout_seconds, "Grid Engine")
-
-    def _learn_configuration(self, groups: Sequence[Group], deadline: Deadline) -> None:
-        """Read complexes and the parallel environments that `groups` name, unless they are known."""
-        now = self._clock.now()
-        if self._configuration_at is None or now - self._configuration_at > CONFIGURATION_SECONDS:
-            self._resources = parse_resources(run(["qconf", "-sc"], deadline.remaining()))
-            self._rules = {}
-            self._configuration_at = now
-        wanted = {group.parallel_environment for group in groups if group.parallel_environment}
-        if any(rule_of(pattern, self._rules) is None for pattern in wanted):
-            names = parse_names(run(["qconf", "-spl"], deadline.remaining()), "qconf -spl")
-            self._rules = {name: parse_rule(run(["qconf", "-sp", name], deadline.remaining()), name) for name in names}
-
-
-class _Accounting:
-    """The accounting file, read on from where the last look ended."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: tuple[int, int] | None = None
-        """File number and size at the last look."""
-
-    def hosts_of_ended_jobs(self, deadline: Deadline) -> frozenset[str] | None:
-        """Return the hosts, in small letters, of the jobs that ended since the last look; None if that may be any.
-
-        A file that is not there tells nothing; whoever cannot read it has to look more often.
-        """
-        status = execute(["stat", "-L", "-c", "%i %s", str(self._path)], deadline.remaining())
-        match = re.fullmatch(r"([0-9]{1,20}) ([0-9]{1,20})", status.output.strip())
-        if status.status or not match:
-            return frozenset()
-        before, self._seen = self._seen, (int(match[1]), int(match[2]))
-        if before == self._seen:
-            return frozenset()
-        if before is None:
-            return None
-        number, size = self._seen
-        # Rotated or cut: the end of the old file is lost, and with it who knows which jobs.
-        if number != before[0] or size < before[1] or size - before[1] > _READ_LIMIT_BYTES:
-            return None
-        lines = ["tail", "-c", f"+{before[1] + 1}", str(self._path)]
-        try:
-            return frozenset(pipeline([lines, ["awk", "-F:", LAST_HOSTS]], deadline.remaining()).lower().split())
-        except BatchError:
-            return frozenset()  # `check` has said that it cannot be read
-
-    def description(self) -> str:
-        """Return what to say about the file."""
-        if os.access(self._path, os.R_OK) or (self._path.parent.is_dir() and not self._path.exists()):
-            return f"jobs that end are seen in {self._path}"
-        return f"{self._path} can NOT be read: a job between two looks does not start the idle time over"
 
 
 def _count_jobs(timeout_seconds: float) -> str:
     return run_module("elastiq.plugins.gridengine_query", [], timeout_seconds)
-
-
-def _hosts(deadline: Deadline) -> tuple[Host, ...]:
-    """Return the execution hosts; those that do not say their address have the one that this machine resolves."""
-    hosts = parse_hosts(run(["qhost", "-xml", "-q", "-F", ",".join(HOST_RESOURCES)], deadline.remaining()))
-    silent = [host.name for host in hosts if (host.reported or host.jobs) and not host.address]
-    if not silent:
-        return hosts
-    known = kit.addresses(execute(["getent", "ahostsv4", *silent], deadline.remaining()).output, silent)
-    return tuple(replace(host, address=host.address or known.get(host.name.lower())) for host in hosts)
 
 
 def _find(worker: Worker, hosts: Sequence[Host]) -> Host | None:
@@ -292,6 +313,11 @@ def _find(worker: Worker, hosts: Sequence[Host]) -> Host | None:
     if len(found) > 1:
         raise BatchError(f"{label(worker)} may be each of {', '.join(host.name for host in found)}")
     return found[0] if found else None
+
+
+def _must_be_readable(host: Host | None) -> None:
+    if host and host.unreadable:
+        raise BatchError(f"worker {host.name} is left alone, for qhost cannot be read: {host.unreadable}")
 
 
 def _instances(host: Host, queues: Sequence[str]) -> list[str]:
@@ -324,9 +350,9 @@ def _switch(option: str, host: Host, queues: Sequence[str], deadline: Deadline) 
         run(["qmod", option, *_instances(host, queues)], deadline.remaining())
 
 
-def _host_groups(host: Host, deadline: Deadline) -> list[str]:
-    """Return the host groups that name `host`."""
+def _host_groups(host: Host, deadline: Deadline, option: str = "-shgrp") -> list[str]:
+    """Return the host groups that name `host` or, with `-shgrp_resolved`, have it by groups in them."""
     listed = execute(["qconf", "-shgrpl"], deadline.remaining())
     groups = () if listed.status else parse_names(listed.output, "qconf -shgrpl")  # it fails if there is none
     word = re.compile(rf"(?<![\w.-]){re.escape(host.name)}(?![\w.-])", re.IGNORECASE)
-    return [group for group in groups if word.search(run(["qconf", "-shgrp", group], deadline.remaining()))]
+    return [group for group in groups if word.search(run(["qconf", option, group], deadline.remaining()))]

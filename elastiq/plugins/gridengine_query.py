@@ -1,11 +1,12 @@
 """The child process that counts Grid Engine's jobs, so that the daemon's own size does not grow with their number.
 
 `python -m elastiq.plugins.gridengine_query` prints one JSON document, {"groups": [[parallel environment, slots, hard
-requests, jobs, oldest submission], ...]}, or fails. It asks `qstat` for waiting and running jobs, for those with a
-start time in the future, which look like any other in the first answer, and for the task limits (-tc) of waiting
-arrays.
+requests, queues asked for, jobs, running jobs of the same, oldest submission], ...], "unreadable": number, "example":
+text}, or fails. It asks `qstat` for waiting and running jobs, for those with a start time in the future, which look
+like any other in the first answer, and for the task limits (-tc) of waiting arrays.
 
-XML is read as it comes, by expat alone. Document types, and with them entities, are refused.
+XML is read as it comes, by expat alone, job by job: one that is no XML, for what its owner wrote into it, is left out
+and counted. Document types, and with them entities, are refused.
 """
 
 from __future__ import annotations
@@ -16,41 +17,32 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, cast
 from xml.parsers import expat  # nosec B406 - document types are refused below
 
-MEMORY_REQUESTS = (
-    "h_vmem",
-    "h_rss",
-    "mem",
-    "mem_free",
-    "mem_total",
-    "memory",
-    "ram",
-    "virtual_free",
-    "virtual_total",
-)
-"""Resources of a job that mean the memory of its machine; h_vmem is what most sites use."""
-
-GPU_REQUESTS = ("gpu", "gpus", "ngpus", "num_gpus")
-"""Names that sites give to GPUs; Grid Engine itself has none."""
-
-_KEPT_REQUESTS = frozenset(MEMORY_REQUESTS + GPU_REQUESTS)
 _JOB_LIMIT = 300
 """Arrays asked for in one command, whose words may not become too many."""
 _TEXT_LIMIT = 4096
 _READ_BYTES = 256 * 1024
+_RECORD_LIMIT = 8 * 1024 * 1024
+"""Characters; more without the end of a job is no list of jobs."""
+_RECORD, _RECORD_END = "<job_list", "</job_list>"
 _RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9})(?::([0-9]{1,9}))?)?")
+_FIRST_SLOTS = re.compile(r"([0-9]{0,9})-?[0-9]{0,9}(?::[0-9]{1,9})?")
 _NUMBER = re.compile(r"[0-9]{1,12}")
-_WILDCARDS = re.compile(r"[*?\[|!&]")
+_OPEN_NAME = re.compile(r"[*?\[!]")
 # Neither allowed in XML nor escaped by qstat, which prints the names that users give to their jobs.
-_CONTROL = {code: "?" for code in (*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF)}
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 class AnswerError(Exception):
     """What qstat printed is no complete list of jobs."""
+
+
+class MalformedError(AnswerError):
+    """What qstat printed is no XML, before its end."""
 
 
 @dataclass
@@ -63,6 +55,8 @@ class Job:
     tasks: str = ""
     submitted: str = ""
     parallel_environment: str = ""
+    asked_slots: str = ""
+    """A number or range, if it asks for a parallel environment."""
     requests: dict[str, str] = field(default_factory=dict)
     queues: list[str] = field(default_factory=list)
 
@@ -80,21 +74,35 @@ class Job:
     def is_bound(self) -> bool:
         """True if it asks for certain machines by name: a new one is none of them."""
         host = self.requests.get("hostname", "")
-        if host and not _WILDCARDS.search(host):
+        if host and not _OPEN_NAME.search(host):
             return True
         hosts = [queue.partition("@")[2] for queue in self.queues]
-        return bool(hosts) and all(host and not host.startswith("@") and not _WILDCARDS.search(host) for host in hosts)
+        return bool(hosts) and all(host and host[0] != "@" and not _OPEN_NAME.search(host) for host in hosts)
+
+    @property
+    def least_slots(self) -> int:
+        """The number of slots that is enough for it to start."""
+        first = _FIRST_SLOTS.fullmatch(self.asked_slots.partition(",")[0].strip())
+        if not self.asked_slots or not first:
+            return int(self.slots)
+        return int(first[1] or 1)
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What it asks for; jobs of one kind are counted together."""
+        requests = tuple(sorted(self.requests.items()))
+        return self.parallel_environment, self.least_slots, requests, tuple(sorted(self.queues))
 
 
 class JobReader:
-    """Reads the answer of `qstat -xml -r`."""
+    """Reads the jobs in the answer of `qstat -xml -r`, with or without what is around them."""
 
     root = "job_info"
 
-    def __init__(self, take: Callable[[Job], None]) -> None:
-        self._take = take
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
         self._job: Job | None = None
-        self.request = ""
+        self._request = ""
 
     def begin(self, name: str, attributes: dict[str, str]) -> None:
         """An element begins."""
@@ -103,7 +111,7 @@ class JobReader:
         elif name == "requested_pe" and self._job:
             self._job.parallel_environment = attributes.get("name", "")
         elif name == "hard_request":
-            self.request = attributes.get("name", "")
+            self._request = attributes.get("name", "")
 
     def end(self, name: str, text: str) -> None:
         """An element ends whose text was this."""
@@ -111,9 +119,7 @@ class JobReader:
         if not job:
             return
         if name == "job_list":
-            if not _NUMBER.fullmatch(job.number) or not _NUMBER.fullmatch(job.slots) or not job.state:
-                raise AnswerError(f"a job without number, slots or state: {job.number[:20]!r}")
-            self._take(job)
+            self.jobs.append(job)
             self._job = None
         elif name == "JB_job_number":
             job.number = text
@@ -125,8 +131,10 @@ class JobReader:
             job.tasks = text
         elif name == "JB_submission_time":
             job.submitted = text
-        elif name == "hard_request" and (self.request in _KEPT_REQUESTS or self.request == "hostname"):
-            job.requests[self.request] = text
+        elif name == "requested_pe":
+            job.asked_slots = text
+        elif name == "hard_request":
+            job.requests[self._request] = text
         elif name == "hard_req_queue":
             job.queues.append(text)
 
@@ -151,40 +159,144 @@ class LimitReader:
             self.limits[self._number] = int(text)
 
 
-def read(stream: IO[bytes], reader: JobReader | LimitReader) -> None:
-    """Give the XML document of `stream` to `reader`. Raise AnswerError if it is none, or not all of one."""
-    parser = expat.ParserCreate()
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    text: list[str] = []
-    roots: list[str] = []
+class _Document:
+    """An XML document on its way to a reader."""
 
-    def begin(name: str, attributes: dict[str, str]) -> None:
-        if not roots:
-            roots.append(name)
-        text.clear()
-        reader.begin(name, attributes)
+    def __init__(self, reader: JobReader | LimitReader) -> None:
+        self.roots: list[str] = []
+        self._reader = reader
+        self._text: list[str] = []
+        self._parser = parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartElementHandler = self._begin
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text.append
+        parser.StartDoctypeDeclHandler = self._refuse
 
-    def end(name: str) -> None:
-        reader.end(name, "".join(text).strip()[:_TEXT_LIMIT])
-        text.clear()
+    def feed(self, text: str) -> None:
+        """Read on. Raise MalformedError if that is no XML."""
+        try:
+            self._parser.Parse(text, False)
+        except expat.ExpatError as error:
+            raise MalformedError(f"what is no XML: {error}") from error
 
-    def refuse(*_: object) -> None:
+    def end(self) -> None:
+        """Raise AnswerError if there should be more."""
+        try:
+            self._parser.Parse("", True)
+        except expat.ExpatError as error:
+            raise AnswerError(f"what is no XML: {error}") from error
+
+    def _begin(self, name: str, attributes: dict[str, str]) -> None:
+        if not self.roots:
+            self.roots.append(name)
+        self._text.clear()
+        self._reader.begin(name, attributes)
+
+    def _end(self, name: str) -> None:
+        self._reader.end(name, "".join(self._text).strip()[:_TEXT_LIMIT])
+        self._text.clear()
+
+    def _refuse(self, *_: object) -> None:
         raise AnswerError("a document type, which is not read")
 
-    parser.buffer_text = True
-    parser.StartElementHandler = begin
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = text.append
-    parser.StartDoctypeDeclHandler = refuse
+
+class Unreadable:
+    """The jobs that could not be read, and what was wrong with the first of them."""
+
+    def __init__(self) -> None:
+        self.jobs = 0
+        self.example = ""
+
+    def add(self, text: str, why: str) -> None:
+        """Count one more."""
+        self.jobs += 1
+        if not self.example:
+            number = re.search(r"<JB_job_number>\s*([0-9]{1,12})\s*<", text)
+            self.example = f"job {number[1] if number else 'without a number'}: {why}"
+
+
+def read_jobs(stream: IO[bytes], take: Callable[[Job], None]) -> Unreadable:
+    """Give each job of the list in `stream` to `take`, and return which were left out: those that are no XML, that lack
+    something, or of which `take` raises AnswerError. Raise AnswerError if it is no whole list, or none can be read."""
+    frame, unreadable, taken = _Document(JobReader()), Unreadable(), 0
+    for between, records in _pieces(stream):
+        frame.feed(between)
+        for job, record in _jobs(records):
+            try:
+                if isinstance(job, AnswerError):
+                    raise job
+                if not _NUMBER.fullmatch(job.number) or not _NUMBER.fullmatch(job.slots) or not job.state:
+                    raise AnswerError("it has no number, slots or state")
+                take(job)
+                taken += 1
+            except AnswerError as error:
+                unreadable.add(record, str(error))
+    frame.end()
+    if frame.roots != [JobReader.root]:
+        raise AnswerError(f"a document {frame.roots[0][:40]!r}, not {JobReader.root}")
+    if unreadable.jobs and not taken:
+        raise AnswerError(f"no job that can be read: {unreadable.example}")
+    return unreadable
+
+
+def _pieces(stream: IO[bytes]) -> Iterator[tuple[str, list[str]]]:
+    """Take the text of `stream` apart: what is around jobs, and the jobs that came with it."""
+    rest = ""
+    for text in _texts(stream):
+        *ended, rest = (rest + text).split(_RECORD_END)
+        around, records = [], []
+        for part in ended:
+            before, begins, record = part.partition(_RECORD)
+            around.append(before if begins else "")
+            records.append(begins + record + _RECORD_END)
+        if len(rest) > _RECORD_LIMIT:
+            raise AnswerError("what is no list of jobs")
+        yield "".join(around), records
+    yield rest, []
+
+
+def _texts(stream: IO[bytes]) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    while chunk := stream.read(_READ_BYTES):
+        yield _NO_XML.sub("?", decoder.decode(chunk))
+    yield decoder.decode(b"", True)
+
+
+def _jobs(records: Sequence[str]) -> Iterator[tuple[Job | AnswerError, str]]:
+    """Read all at once, and if that fails one by one."""
+    found = _parsed("".join(records))
+    if not isinstance(found, AnswerError) and len(found) == len(records):
+        yield from zip(found, records)
+        return
+    for record in records:
+        alone = _parsed(record)
+        if isinstance(alone, AnswerError):
+            yield alone, record
+        else:
+            yield (alone[0] if len(alone) == 1 else AnswerError(f"it is {len(alone)} jobs")), record
+
+
+def _parsed(records: str) -> list[Job] | AnswerError:
+    reader = JobReader()
+    document = _Document(reader)
     try:
-        while chunk := stream.read(_READ_BYTES):
-            parser.Parse(decoder.decode(chunk).translate(_CONTROL), False)
-        parser.Parse(decoder.decode(b"", True), True)
-    except expat.ExpatError as error:
-        raise AnswerError(f"what is no XML: {error}") from error
+        document.feed(f"<jobs>{records}</jobs>")
+        document.end()
+    except AnswerError as error:
+        return error
+    return reader.jobs
+
+
+def read_limits(stream: IO[bytes], reader: LimitReader) -> None:
+    """Give the XML document of `stream` to `reader`. Raise AnswerError if it is none, or not all of one."""
+    document = _Document(reader)
+    for text in _texts(stream):
+        document.feed(text)
+    document.end()
     # For jobs that ended meanwhile `qstat -j` has another root, without a number or limit in it.
-    if roots != [reader.root] and not (roots == ["unknown_jobs"] and isinstance(reader, LimitReader)):
-        raise AnswerError(f"a document {roots[0][:40]!r}, not {reader.root}")
+    if document.roots not in ([reader.root], ["unknown_jobs"]):
+        raise AnswerError(f"a document {document.roots[0][:40]!r}, not {reader.root}")
 
 
 def tasks_of(text: str) -> int:
@@ -210,32 +322,38 @@ class Count:
 
     def __init__(self, future: Iterable[str]) -> None:
         self._future = frozenset(future)
-        self._groups: Counter[str] = Counter()
-        self._oldest: dict[str, str] = {}
+        self._groups: Counter[tuple[object, ...]] = Counter()
+        self._oldest: dict[tuple[object, ...], str] = {}
         self._running: Counter[str] = Counter()
-        self._arrays: dict[str, list[tuple[str, int]]] = {}
+        self._running_kinds: Counter[tuple[object, ...]] = Counter()
+        self._arrays: dict[str, list[tuple[tuple[object, ...], int]]] = {}
 
     def take(self, job: Job) -> None:
-        """Count one job of qstat's answer."""
+        """Count one job of qstat's answer. Raise AnswerError if its tasks are none."""
+        tasks = tasks_of(job.tasks)
         if job.runs:
-            self._running[job.number] += tasks_of(job.tasks)
+            self._running[job.number] += tasks
+            self._running_kinds[job.kind] += tasks
             return
         if not job.waits or job.number in self._future or job.is_bound:
             return
-        kept = sorted(item for item in job.requests.items() if item[0] in _KEPT_REQUESTS)
-        key = json.dumps([job.parallel_environment, int(job.slots), dict(kept)])
-        oldest = self._oldest.get(key, "")
+        kind = job.kind
+        oldest = self._oldest.get(kind, "")
         if job.submitted and (not oldest or job.submitted < oldest):
-            self._oldest[key] = job.submitted
+            self._oldest[kind] = job.submitted
         if job.tasks:
-            self._arrays.setdefault(job.number, []).append((key, tasks_of(job.tasks)))
+            self._arrays.setdefault(job.number, []).append((kind, tasks))
         else:
-            self._groups[key] += 1
+            self._groups[kind] += 1
 
     @property
     def arrays(self) -> tuple[str, ...]:
         """The numbers of the arrays with waiting tasks."""
         return tuple(self._arrays)
+
+    def leave_out(self, number: str) -> None:
+        """Count an array no longer."""
+        self._arrays.pop(number, None)
 
     def groups(self, limits: dict[str, int]) -> list[list[object]]:
         """Return the groups, of each array no more tasks than its limit leaves beside those that run."""
@@ -243,41 +361,67 @@ class Count:
         for number, waiting in self._arrays.items():
             limit = limits.get(number, 0)
             room = max(0, limit - self._running[number]) if limit else sum(tasks for _, tasks in waiting)
-            for key, tasks in waiting:
-                groups[key] += min(tasks, room)
+            for kind, tasks in waiting:
+                groups[kind] += min(tasks, room)
                 room -= min(tasks, room)
-        return [[*json.loads(key), jobs, self._oldest.get(key, "")] for key, jobs in groups.items() if jobs]
+        return [self._row(kind, jobs) for kind, jobs in groups.items() if jobs]
+
+    def _row(self, kind: tuple[object, ...], jobs: int) -> list[object]:
+        environment, slots, requests, queues = kind
+        asked = dict(cast("tuple[tuple[str, str], ...]", requests))
+        return [environment, slots, asked, queues, jobs, self._running_kinds[kind], self._oldest.get(kind, "")]
 
 
-def _ask(options: Sequence[str], reader: JobReader | LimitReader) -> None:
+def _ask(options: Sequence[str], read: Callable[[IO[bytes]], object]) -> None:
     # In this process's group, so that whoever kills this one kills it, too; its errors go where ours go.
     command = ["qstat", "-xml", *options]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         try:
-            read(cast(IO[bytes], process.stdout), reader)
+            read(cast(IO[bytes], process.stdout))
         except AnswerError as error:
             process.kill()
-            raise AnswerError(f"qstat {' '.join(options)[:60]} answered {error}") from error
+            raise type(error)(f"qstat {' '.join(options)[:60]} answered {error}") from error
     if process.returncode:
         raise AnswerError(f"qstat {' '.join(options)[:60]} failed with exit status {process.returncode}")
 
 
-def count_jobs() -> list[list[object]]:
+def _ask_limits(numbers: Sequence[str], limits: LimitReader, unreadable: Callable[[str, str], None]) -> None:
+    """Ask for the limits of all these arrays, and if that is no XML of each by itself."""
+    try:
+        _ask(["-j", ",".join(numbers)], lambda stream: read_limits(stream, limits))
+    except MalformedError as error:
+        if len(numbers) == 1:
+            unreadable(numbers[0], str(error))
+            return
+        for number in numbers:
+            _ask_limits([number], limits, unreadable)
+
+
+def count_jobs() -> dict[str, object]:
     """Return the groups of waiting jobs. Raise AnswerError or OSError if qstat does not answer in full."""
     future: list[str] = []
-    _ask(["-u", "*", "-s", "ha"], JobReader(lambda job: future.append(job.number)))
-    count = Count(future)
-    _ask(["-r", "-u", "*", "-s", "prs"], JobReader(count.take))
-    limits = LimitReader()
-    for start in range(0, len(count.arrays), _JOB_LIMIT):
-        _ask(["-j", ",".join(count.arrays[start : start + _JOB_LIMIT])], limits)
-    return count.groups(limits.limits)
+    _ask(["-u", "*", "-s", "ha"], lambda stream: read_jobs(stream, lambda job: future.append(job.number)))
+    count, unreadable = Count(future), Unreadable()
+
+    def read(stream: IO[bytes]) -> None:
+        found = read_jobs(stream, count.take)
+        unreadable.jobs, unreadable.example = found.jobs, found.example
+
+    def leave_out(number: str, why: str) -> None:
+        unreadable.add(f"<JB_job_number>{number}<", why)
+        count.leave_out(number)
+
+    _ask(["-r", "-u", "*", "-s", "prs"], read)
+    limits, arrays = LimitReader(), count.arrays
+    for start in range(0, len(arrays), _JOB_LIMIT):
+        _ask_limits(arrays[start : start + _JOB_LIMIT], limits, leave_out)
+    return {"groups": count.groups(limits.limits), "unreadable": unreadable.jobs, "example": unreadable.example}
 
 
 def main() -> int:
     """Print the groups on standard output and return the exit status."""
     try:
-        answer = {"groups": count_jobs()}
+        answer = count_jobs()
     except FileNotFoundError:
         print("qstat was not found: is it installed, and in PATH?", file=sys.stderr)
         return 1

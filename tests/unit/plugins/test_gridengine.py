@@ -14,9 +14,10 @@ import pytest
 from elastiq.command import Result
 from elastiq.config import Settings
 from elastiq.errors import BatchError
-from elastiq.model import Shape, Worker
+from elastiq.model import Demand, Eligibility, Shape, Worker
 from elastiq.plugins import Closing
-from elastiq.plugins.gridengine import CONFIGURATION_SECONDS, SWEPT_AT_ONCE, GridEngine
+from elastiq.plugins.gridengine import SWEPT_AT_ONCE, GridEngine
+from elastiq.plugins.gridengine_site import CONFIGURATION_SECONDS
 from elastiq.plugins.loading import load
 from elastiq.plugins.sections import GridEngineOptions
 from tests.unit.fakes import FakeClock
@@ -27,6 +28,9 @@ COMPLEXES = "".join(
     for name, kind, consumable in (
         ("slots", "INT", "YES"),
         ("h_vmem", "MEMORY", "YES"),
+        ("lic", "INT", "YES"),
+        ("mem_total", "MEMORY", "NO"),
+        ("kind", "RESTRING", "NO"),
         ("elastiq_instance", "RESTRING", "NO"),
         ("elastiq_address", "RESTRING", "NO"),
         ("elastiq_closed", "RESTRING", "NO"),
@@ -36,6 +40,10 @@ HOST = """<host name='{name}'><hostvalue name='num_proc'>{processors}</hostvalue
 <resourcevalue name='mem_total' dominance='hl'>8.000G</resourcevalue>{values}{queues}</host>"""
 QUEUE = """<queue name='{name}'><queuevalue name='slots_used'>{used}</queuevalue><queuevalue name='slots'>4</queuevalue>
 <queuevalue name='slots_resv'>0</queuevalue><queuevalue name='state_string'>{state}</queuevalue></queue>"""
+
+
+def group(environment: str = "", slots: int = 1, jobs: int = 1, running: int = 0, **requests: str) -> list[Any]:
+    return [environment, slots, requests, [], jobs, running, ""]
 
 
 class FakeHost:
@@ -63,6 +71,9 @@ class FakeGridEngine:
         self.group: list[str] = []
         self.groups_of_jobs: list[list[Any]] = []
         self.rules = {"smp": "$pe_slots"}
+        self.everywhere = "NONE"
+        self.licences = 0
+        self.queues: dict[str, dict[str, str]] = {"all.q": {"pe_list": "smp", "hostlist": "@workers"}}
         self.managers = ["root", pwd.getpwuid(os.geteuid()).pw_name]
         self.complexes = COMPLEXES
         self.resolved = ""
@@ -99,6 +110,9 @@ class FakeGridEngine:
     def _answer(self, words: list[str]) -> str | Result:
         if words[0] == "elastiq.plugins.gridengine_query":
             return json.dumps({"groups": self.groups_of_jobs})
+        if words[:3] == ["qhost", "-xml", "-F"]:
+            value = f"<resourcevalue name='lic' dominance='gc'>{self.licences}.0</resourcevalue>"
+            return f"<?xml version='1.0'?><qhost><host name='global'>{value}</host></qhost>"
         if words[0] == "qhost":
             hosts = "".join(host.text(name) for name, host in self.hosts.items())
             return f"<?xml version='1.0'?><qhost><host name='global'></host>{hosts}</qhost>"
@@ -121,16 +135,29 @@ class FakeGridEngine:
             if words[2] == "hostgroup":
                 self.group.remove(words[4])
             return ""
+        if words[1] == "-sq" and words[2] != "*" and words[2].partition("@")[0] not in self.queues:
+            return Result(1, "", f'No cluster queue or queue instance matches the phrase "{words[2]}"')
+        if words[1] == "-sq":
+            wanted = self.queues if words[2] == "*" else [words[2].partition("@")[0]]
+            return "\n".join(self._queue(name) for name in wanted)
+        if words[1] == "-se":
+            offered = self.everywhere if words[2] == "global" else "elastiq_instance=i-1,kind=fast,h_vmem=8G,slots=4"
+            return f"hostname {words[2]}\ncomplex_values {offered}\nload_values arch=lx-amd64,mem_free=9G\n"
         return {
             "-sc": self.complexes,
             "-spl": "\n".join(self.rules),
             "-sp": f"pe_name {words[-1]}\nallocation_rule    {self.rules.get(words[-1])}\n",
             "-sm": "\n".join(self.managers),
             "-shgrpl": "@workers\n@others\n",
+            "-shgrp_resolved": " ".join(self.group) if words[-1] == "@workers" else "node11",
             "-shgrp": f"hostlist {' '.join(self.group) if words[-1] == '@workers' else 'node11'}\n",
             "-help": "SGE 8.1.9\nusage: qconf [options]\n",
             "-purge": "",
         }[words[1]]
+
+    def _queue(self, name: str) -> str:
+        values = {"qname": name, "pe_list": "NONE", "qtype": "BATCH INTERACTIVE", "complex_values": "NONE"}
+        return "\n".join(f"{key}   {value}" for key, value in {**values, **self.queues[name]}.items())
 
     def _switch(self, option: str, instances: list[str]) -> str:
         for instance in instances:
@@ -155,8 +182,10 @@ class FakeGridEngine:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeGridEngine:
     cluster = FakeGridEngine()
-    monkeypatch.setattr("elastiq.plugins.gridengine.run", cluster.run)
-    monkeypatch.setattr("elastiq.plugins.gridengine.execute", cluster.execute)
+    for module in ("gridengine", "gridengine_site"):
+        monkeypatch.setattr(f"elastiq.plugins.{module}.run", cluster.run)
+        monkeypatch.setattr(f"elastiq.plugins.{module}.execute", cluster.execute)
+    monkeypatch.setattr("elastiq.plugins.gridengine_accounting.execute", cluster.execute)
     monkeypatch.setattr(
         "elastiq.plugins.gridengine.run_module",
         lambda module, arguments, seconds: cluster.run([module, *arguments], seconds),
@@ -188,20 +217,20 @@ class TestDemand:
     def test_environments_and_complexes_are_remembered_for_a_while(
         self, plugin: GridEngine, cluster: FakeGridEngine, clock: FakeClock
     ) -> None:
-        cluster.groups_of_jobs = [["smp", 3, {"h_vmem": "1G"}, 2, ""]]
+        cluster.groups_of_jobs = [group("smp", 3, 2, h_vmem="1G")]
         for _ in range(3):
             (demand,) = plugin.demand()
             assert (demand.shape, demand.jobs) == (Shape(3, 3072), 2)
-        assert sum(line.startswith("qconf") for line in cluster.asked) == 3
+        assert sum(line.startswith("qconf") for line in cluster.asked) == 5
         cluster.rules["smp"] = "$round_robin"
         clock.sleep(CONFIGURATION_SECONDS + 1)
         assert plugin.demand()[0].shape == Shape(1, 1024)
 
     def test_a_new_environment_is_looked_up_at_once(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
-        cluster.groups_of_jobs = [["smp", 2, {}, 1, ""]]
+        cluster.groups_of_jobs = [group("smp", 2)]
         plugin.demand()
         cluster.rules["mpi"] = "1"
-        cluster.groups_of_jobs = [["mpi", 2, {}, 1, ""]]
+        cluster.groups_of_jobs = [group("mpi", 2)]
         assert plugin.demand()[0].vms_per_job == 2
 
     @pytest.mark.parametrize(
@@ -209,13 +238,65 @@ class TestDemand:
         [
             ("elastiq.plugins.gridengine_query", "groups"),
             ("qconf -sc", ""),
+            ("qconf -se global", ""),
             ("qconf -spl", "no such thing\n"),
             ("qconf -sp smp", ""),
         ],
     )
     def test_garbage(self, plugin: GridEngine, cluster: FakeGridEngine, command: str, output: str) -> None:
-        cluster.groups_of_jobs = [["smp", 2, {}, 1, ""]]
+        cluster.groups_of_jobs = [group("smp", 2)]
         cluster.answers[command] = Result(0, output, "")
+        with pytest.raises(BatchError):
+            plugin.demand()
+
+    def test_licences_of_the_whole_cluster_are_counted_once(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        cluster.everywhere = "lic=5"
+        cluster.licences = 3
+        cluster.groups_of_jobs = [group(jobs=10, lic="1"), group(jobs=2)]
+        assert [(each.jobs, each.wants) for each in plugin.demand()] == [(5, "")]
+        cluster.licences = 0
+        assert [(each.jobs, each.wants) for each in plugin.demand()] == [(2, "")]
+        cluster.groups_of_jobs = cluster.groups_of_jobs[:1]
+        assert plugin.demand() == ()
+
+    def test_a_request_that_is_no_amount_costs_its_jobs_and_is_said_once(
+        self, plugin: GridEngine, cluster: FakeGridEngine, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cluster.groups_of_jobs = [group(h_vmem="lots"), group(jobs=4)]
+        for _ in range(2):
+            assert [each.jobs for each in plugin.demand()] == [4]
+        (record,) = caplog.records
+        assert "h_vmem is no amount: 'lots'" in record.getMessage()
+
+    def test_jobs_that_the_child_could_not_read_are_said_once(
+        self, plugin: GridEngine, cluster: FakeGridEngine, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        answer = {"groups": [group()], "unreadable": 2, "example": "job 7: what is no XML"}
+        cluster.answers["elastiq.plugins.gridengine_query"] = Result(0, json.dumps(answer), "")
+        for _ in range(2):
+            assert [each.jobs for each in plugin.demand()] == [1]
+        (record,) = caplog.records
+        assert "job 7: what is no XML" in record.getMessage()
+
+    def test_a_limit_of_queues_that_no_machine_runs_out_of_asks_for_nothing(
+        self, plugin: GridEngine, cluster: FakeGridEngine
+    ) -> None:
+        """h_vmem is a consumable, but no host has a value of it."""
+        cluster.groups_of_jobs = [group(h_vmem="64G")]
+        assert plugin.demand()[0].shape == Shape(1, 65536)
+        cluster.add()
+        plugin.workers()
+        assert plugin.demand()[0].shape == Shape(1)
+
+    def test_running_jobs(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        cluster.groups_of_jobs = [group(jobs=3, running=7)]
+        assert plugin.demand() == (Demand(Shape(1), 3, None, running=7),)
+
+    def test_an_environment_that_vanishes_meanwhile(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        cluster.groups_of_jobs = [group("smp", 2)]
+        cluster.answers["qconf -sp smp"] = Result(1, "", "smp is not a parallel environment\n")
+        assert plugin.demand()[0].shape == Shape(2)
+        cluster.answers["qconf -sp smp"] = Result(1, "", "error: commlib error")
         with pytest.raises(BatchError):
             plugin.demand()
 
@@ -271,6 +352,56 @@ class TestWorkers:
         host.text = lambda name: text(name).replace("<queue", left.format("1.000G") + "<queue", 1)  # type: ignore[method-assign]
         assert (plugin.workers()[0].capacity, plugin.workers()[0].free) == (Shape(4, 6144), Shape(3, 1024))
 
+    def test_of_a_host_first_seen_busy_it_is_not_known_what_it_holds(
+        self, plugin: GridEngine, cluster: FakeGridEngine
+    ) -> None:
+        host = cluster.add()
+        host.queues["all.q"][0] = 1
+        left = "<resourcevalue name='h_vmem' dominance='hc'>0.000</resourcevalue>"
+        text = host.text
+        host.text = lambda name: text(name).replace("<queue", left + "<queue", 1)  # type: ignore[method-assign]
+        assert plugin.workers()[0].capacity == Shape(4, None)
+        assert plugin.workers()[0].free == Shape(3, 0)
+
+    def test_one_that_cannot_be_read_is_there_busy_and_left_alone(
+        self, plugin: GridEngine, cluster: FakeGridEngine, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cluster.add(1).queues["all.q"][0] = "many"
+        cluster.add(2)
+        for _ in range(2):
+            odd, other = plugin.workers()
+            assert (odd.name, odd.instance_id, odd.jobs, odd.idle_seconds, odd.hurt) == ("node1", "i-1", 1, None, True)
+            assert (other.jobs, other.hurt) == (0, False)
+        (record,) = caplog.records
+        assert "host node1 cannot be read" in record.getMessage()
+        for act in (plugin.close, plugin.reopen, plugin.forget, plugin.template):
+            with pytest.raises(BatchError):
+                act(ONE)
+        assert cluster.changes == []
+
+    def test_one_that_lost_a_queue_is_hurt(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        host = cluster.add()
+        host.queues["long.q"] = [0, ""]
+        assert not plugin.workers()[0].hurt
+        del host.queues["long.q"]
+        assert [plugin.workers()[0].hurt for _ in range(2)] == [True, True]
+        host.queues["long.q"] = [0, ""]
+        assert not plugin.workers()[0].hurt
+
+    def test_what_waiting_jobs_ask_for_decides_what_is_left(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        cluster.complexes += "mem_free mf MEMORY <= YES NO 0 0\n"
+        host = cluster.add()
+        text = host.text
+        values = "".join(
+            f"<resourcevalue name='{name}' dominance='{level}'>{value}</resourcevalue>"
+            for name, level, value in (("h_vmem", "hc", "6G"), ("mem_free", "hl", "1G"))
+        )
+        host.text = lambda name: text(name).replace("<queue", values + "<queue", 1)  # type: ignore[method-assign]
+        for request, left_mb in (("h_vmem", 6144), ("mem_free", 1024)):
+            cluster.groups_of_jobs = [group(**{request: "1G"})]
+            plugin.demand()
+            assert plugin.workers()[0].free.memory_mb == left_mb
+
     def test_silence_is_an_error(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
         cluster.answers["qhost"] = Result(0, "", "")
         with pytest.raises(BatchError):
@@ -288,7 +419,7 @@ class TestAccounting:
             real = arguments[0] == "stat"
             return command.execute(arguments, timeout_seconds) if real else cluster.execute(arguments, timeout_seconds)
 
-        monkeypatch.setattr("elastiq.plugins.gridengine.execute", execute)
+        monkeypatch.setattr("elastiq.plugins.gridengine_accounting.execute", execute)
         for number in (1, 2):
             cluster.add(number)
 
@@ -322,9 +453,90 @@ class TestAccounting:
         self.write(path, "node1")
         assert self.idle(plugin, clock) == [0.0, 10.0]
 
+    def test_a_line_that_is_half_written_is_any_host(
+        self, plugin: GridEngine, clock: FakeClock, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "accounting"
+        self.write(path, "node1")
+        self.idle(plugin, clock)
+        for part, idle in (("all.q:no", [0.0, 0.0]), ("de2:alice:alice:sleep:7:sge:0:1:2:3:0:0\n", [10.0, 10.0])):
+            with path.open("a", encoding="utf-8") as file:
+                file.write(part)
+            assert self.idle(plugin, clock) == idle
+        for part, idle in (("all.q:node2:al", [20.0, 0.0]), ("ice:alice:sleep:7:sge:0:1:2:3:0:0\n", [30.0, 10.0])):
+            with path.open("a", encoding="utf-8") as file:
+                file.write(part)
+            assert self.idle(plugin, clock) == idle
+
     def test_without_the_file_looks_alone_count(self, plugin: GridEngine, clock: FakeClock) -> None:
         assert self.idle(plugin, clock) == [0.0, 0.0]
         assert self.idle(plugin, clock) == [10.0, 10.0]
+
+
+class TestMatchmaking:
+    def wants(self, plugin: GridEngine, cluster: FakeGridEngine, queues: Sequence[str] = (), **requests: str) -> str:
+        row = group(**requests)
+        row[3] = list(queues)
+        cluster.groups_of_jobs = [row]
+        return plugin.demand()[0].wants
+
+    def test_a_worker_tells_which_jobs_others_like_it_run(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        cluster.add()
+        template = plugin.template(ONE)
+        assert "node1" not in template
+        assert "i-1" not in template
+        wants = [
+            self.wants(plugin, cluster),
+            self.wants(plugin, cluster, ["long.q"]),
+            self.wants(plugin, cluster, ["all.q@@workers"]),
+            self.wants(plugin, cluster, kind="fa*"),
+            self.wants(plugin, cluster, kind="slow"),
+        ]
+        judged = plugin.judge(wants, template)
+        assert [one.answer.value for one in judged] == ["yes", "no", "yes", "yes", "no"]
+        assert judged[1].reason == "queue long.q: workers like this are only in all.q"
+
+    def test_what_a_template_denies_is_not_known_once_queues_have_changed(
+        self, plugin: GridEngine, cluster: FakeGridEngine, clock: FakeClock
+    ) -> None:
+        cluster.add()
+        template = plugin.template(ONE)
+        wants = [self.wants(plugin, cluster, ["long.q"])]
+        cluster.queues["all.q"]["hostlist"] = "@workers node2"  # a worker that joins is no change
+        clock.sleep(CONFIGURATION_SECONDS + 1)
+        self.wants(plugin, cluster)
+        assert plugin.judge(wants, template)[0].answer is Eligibility.NO
+        cluster.queues["long.q"] = {"hostlist": "@workers"}
+        clock.sleep(CONFIGURATION_SECONDS + 1)
+        self.wants(plugin, cluster)
+        assert plugin.judge(wants, template)[0].answer is Eligibility.UNKNOWN
+
+    def test_judging_asks_nothing(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        assert plugin.judge(["", '{"q":["a.q"]}'], "")[0].answer is Eligibility.YES
+        assert cluster.asked == []
+
+    @pytest.mark.parametrize("state", ["d", "o", "E", "u"])
+    def test_of_one_that_others_are_not_like_there_is_none(
+        self, plugin: GridEngine, cluster: FakeGridEngine, state: str
+    ) -> None:
+        cluster.add().queues["all.q"][1] = state
+        with pytest.raises(BatchError):
+            plugin.template(ONE)
+
+    def test_of_one_that_is_not_there_and_of_a_queue_that_disappears_meanwhile(
+        self, plugin: GridEngine, cluster: FakeGridEngine
+    ) -> None:
+        with pytest.raises(BatchError):
+            plugin.template(ONE)
+        cluster.add().queues["long.q"] = [0, ""]
+        with pytest.raises(BatchError, match=r"long\.q"):
+            plugin.template(ONE)
+
+    def test_one_that_is_too_long(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        cluster.add()
+        cluster.queues["all.q"]["pe_list"] = " ".join(f"environment{number}" for number in range(9000))
+        with pytest.raises(BatchError, match="too long"):
+            plugin.template(ONE)
 
 
 class TestClose:

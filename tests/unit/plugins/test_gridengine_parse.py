@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Shape
+from elastiq.plugins.gridengine_complexes import Complexes, Resource
 from elastiq.plugins.gridengine_parse import (
     Group,
-    Host,
-    QueueInstance,
-    Resource,
+    deciding_of,
     demand_of,
-    parse_groups,
-    parse_hosts,
+    limited,
+    parse_jobs,
     parse_names,
-    parse_resources,
     parse_rule,
 )
 
 RECORDED = Path(__file__).parent / "recorded" / "gridengine"
 RULES = {"smp": "$pe_slots", "mpi": "$fill_up", "rr": "$round_robin", "two": "2"}
-RESOURCES = {
-    "slots": Resource("YES", "1"),
-    "h_vmem": Resource("YES", "0"),
-    "mem_free": Resource("NO", "0"),
-    "h_rss": Resource("NO", "0"),
-    "ram": Resource("JOB", "0"),
-    "gpu": Resource("YES", "0"),
-}
+COMPLEXES = Complexes(
+    {
+        "slots": Resource("YES", "1"),
+        "h_vmem": Resource("YES", type="MEMORY"),
+        "mem_free": Resource(type="MEMORY"),
+        "h_rss": Resource(type="MEMORY"),
+        "ram": Resource("JOB", type="MEMORY"),
+        "scratch": Resource("YES", type="MEMORY"),
+        "gpu": Resource("YES"),
+        "excl": Resource("YES", type="BOOL", relation="EXCL"),
+        "lic": Resource("YES"),
+        "token": Resource("JOB"),
+    }
+)
 
 
 def recorded(name: str) -> str:
@@ -43,11 +46,9 @@ def group(environment: str = "", slots: int = 1, jobs: int = 1, **requests: str)
 
 
 def demand(*groups: Group) -> list[tuple[Shape, int, int]]:
-    return [(each.shape, each.jobs, each.vms_per_job) for each in demand_of(groups, RULES, RESOURCES, 0.0)]
-
-
-def host(state: str = "", used: int = 0, **values: Any) -> Host:
-    return Host("ip-10-77-1-1.pool.example", (QueueInstance("all.q", 8, used, 0, state),), **values)
+    found, faults = demand_of(groups, RULES, COMPLEXES, 0.0)
+    assert faults == ()
+    return [(each.shape, each.jobs, each.vms_per_job) for each in found]
 
 
 class TestGroups:
@@ -60,15 +61,19 @@ class TestGroups:
             "{}",
             '{"groups": {}}',
             '{"groups": [[]]}',
-            '{"groups": [["", 1, {}, 0, ""]]}',
-            '{"groups": [["", 1, {"h_vmem": 1}, 1, ""]]}',
-            '{"groups": [["", true, {}, 1, ""]]}',
-            '{"groups": [["", 1, {}, 1e99, ""]]}',
+            '{"groups": [["", 1, {}, [], 0, 0, ""]]}',
+            '{"groups": [["", 1, {"h_vmem": 1}, [], 1, 0, ""]]}',
+            '{"groups": [["", 1, {}, [1], 1, 0, ""]]}',
+            '{"groups": [["", true, {}, [], 1, 0, ""]]}',
+            '{"groups": [["", 1, {}, [], 1e99, 0, ""]]}',
+            '{"groups": [["", 1, {}, [], 1, -1, ""]]}',
+            '{"groups": [], "unreadable": "no"}',
+            '{"groups": [], "unreadable": 1, "example": 1}',
         ],
     )
     def test_garbage(self, text: str) -> None:
         with pytest.raises(BatchError):
-            parse_groups(text)
+            parse_jobs(text)
 
 
 class TestDemand:
@@ -105,128 +110,99 @@ class TestDemand:
         assert demand(group(h_vmem="INFINITY")) == [(Shape(1), 1, 1)]
 
     def test_default_of_a_consumable(self) -> None:
-        resources = {**RESOURCES, "h_vmem": Resource("YES", "2G")}
-        (only,) = demand_of([group("smp", 2)], RULES, resources, 0.0)
+        complexes = Complexes({**COMPLEXES.named, "h_vmem": Resource("YES", "2G", "MEMORY")})
+        (only,), _ = demand_of([group("smp", 2)], RULES, complexes, 0.0)
         assert only.shape == Shape(2, 4096)
 
     def test_small_letters_are_decimal(self) -> None:
         assert demand(group(h_vmem="1048576k")) == [(Shape(1, 1000), 1, 1)]
 
-    @pytest.mark.parametrize(("name", "value"), [("h_vmem", "lots"), ("gpu", "x"), ("gpu", "nan"), ("gpu", "-1")])
-    def test_a_request_that_is_no_amount(self, name: str, value: str) -> None:
-        with pytest.raises(BatchError):
-            demand(group(**{name: value}))
+    @pytest.mark.parametrize(("name", "value"), [("h_vmem", "lots"), ("gpu", "x"), ("gpu", "nan"), ("h_vmem", "1Q")])
+    def test_a_request_that_is_no_amount_costs_its_group(self, name: str, value: str) -> None:
+        found, faults = demand_of([group(**{name: value}), group(jobs=3)], RULES, COMPLEXES, 0.0)
+        assert [each.jobs for each in found] == [3]
+        assert len(faults) == 1
+        assert name in faults[0]
 
-    def test_groups_of_one_shape_become_one(self) -> None:
-        groups = [Group("", 1, {}, 2, "2026-11-22T10:00:00"), Group("mpi", 3, {}, 1, "2026-11-22T09:00:00")]
-        (only,) = demand_of(groups, RULES, RESOURCES, 4e9)
-        (later,) = demand_of(groups[:1], RULES, RESOURCES, 4e9)
-        assert only == Demand(Shape(1), 5, only.oldest_wait_seconds)
+    @pytest.mark.parametrize("value", ["0", "-1", "0G"])
+    def test_nothing_is_asked_for(self, value: str) -> None:
+        assert demand(group(h_vmem=value, gpu="0")) == [(Shape(1), 1, 1)]
+
+    def test_disk_is_not_memory(self) -> None:
+        assert demand(group(scratch="1G", h_vmem="2G")) == [(Shape(1, 2048, 1024), 1, 1)]
+
+    def test_a_job_that_wants_a_machine_for_itself(self) -> None:
+        (only, other), _ = demand_of([group(excl="TRUE"), group(excl="0")], RULES, COMPLEXES, 0.0)
+        assert [only.takes_whole_vms, other.takes_whole_vms] == [False, True]
+
+    def test_of_two_kinds_of_memory_the_larger_counts_and_what_is_used_up_before_a_load_value(self) -> None:
+        assert demand(group(h_vmem="1G", ram="3G")) == [(Shape(1, 3072), 1, 1)]
+        assert demand(group(h_vmem="1G", mem_free="9G")) == [(Shape(1, 1024), 1, 1)]
+        assert deciding_of([group(h_vmem="1G", mem_free="9G"), group(ram="1G")], COMPLEXES) == {"h_vmem", "ram"}
+        assert deciding_of([group(mem_free="9G")], COMPLEXES) == {"mem_free"}
+
+    def test_what_no_machine_limits_asks_nothing(self) -> None:
+        (only,), _ = demand_of(
+            [group(h_vmem="9G", lic="1")], {}, COMPLEXES, 0.0, cluster_wide=["lic"], unlimited=["h_vmem"]
+        )
+        assert only.shape == Shape(1)
+        assert only.wants == '{"l":{"h_vmem":"9G"}}'
+
+    def test_groups_of_one_kind_become_one(self) -> None:
+        groups = [
+            Group("", 1, {"h_vmem": "1024M"}, 2, "2026-11-22T10:00:00", running=1),
+            Group("", 1, {"h_vmem": "1G"}, 3, "2026-11-22T09:00:00", running=2),
+        ]
+        ((only,), _), ((later,), _) = (
+            demand_of(some, RULES, COMPLEXES.without(["ram"]), 4e9) for some in (groups, groups[:1])
+        )
+        assert only == Demand(Shape(1, 1024), 5, only.oldest_wait_seconds, wants='{"m":{"h_vmem":""}}', running=3)
         assert only.oldest_wait_seconds and later.oldest_wait_seconds
         assert only.oldest_wait_seconds - later.oldest_wait_seconds == 3600
 
+    def test_jobs_that_want_something_else_are_another_group(self) -> None:
+        groups = [group(), Group("", 1, {}, 1, queues=("long.q",)), group("mpi", 1), group(kind="fast")]
+        found, _ = demand_of(groups, RULES, COMPLEXES, 0.0)
+        assert len({each.wants for each in found}) == len(found) == 4
+
     @pytest.mark.parametrize("when", ["", "yesterday", "2026-13-01T00:00:00"])
     def test_without_a_time(self, when: str) -> None:
-        assert demand_of([Group("", 1, {}, 1, when)], {}, {}, 0.0) == (Demand(Shape(1), 1, None),)
+        assert demand_of([Group("", 1, {}, 1, when)], {}, Complexes(), 0.0)[0] == (
+            Demand(Shape(1), 1, None, running=0),
+        )
 
 
-class TestRecordedHosts:
-    """...-1 runs a job of 2 slots and two tasks of an array, on 4 slots; elastiq closed ...-4, somebody else ...-5."""
+class TestLimited:
+    """Consumables of the whole cluster."""
 
-    def test_workers(self) -> None:
-        busy, own, foreign = (each.worker(None, 5.0) for each in parse_hosts(recorded("qhost.xml")))
-        assert (busy.name, busy.instance_id, busy.address) == ("ip-10-77-1-1.pool.example", "i-0001", "10.77.1.1")
-        assert (busy.jobs, busy.idle_seconds, busy.closed) == (4, None, False)
-        assert (busy.capacity, busy.free) == (Shape(4, 24106, gpus=2), Shape(0, 3072, gpus=2))
-        assert (own.jobs, own.idle_seconds, own.closed, own.closed_by_other) == (0, 5.0, True, False)
-        assert own.free == own.capacity == Shape(4, 24106)
-        assert (foreign.closed, foreign.closed_by_other) == (True, True)
+    def jobs(self, left: float, *groups: Group) -> list[int]:
+        return [each.jobs for each in limited(groups, {"lic": left}, COMPLEXES)]
 
-    def test_nobody_has_joined(self) -> None:
-        assert parse_hosts("<qhost><host name='global'></host></qhost>") == ()
+    @pytest.mark.parametrize(("left", "jobs"), [(0, []), (1, [1]), (3, [3]), (99, [10])])
+    def test_no_more_jobs_than_are_left(self, left: int, jobs: list[int]) -> None:
+        assert self.jobs(left, group(jobs=10, lic="1")) == jobs
 
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "",
-            "error: commlib error",
-            "<qhost></qhost>",
-            recorded("qhost.xml")[:2000],
-            recorded("qstat.xml"),
-            recorded("qhost.xml").replace("'slots_used'>4<", "'slots_used'>many<"),
-            recorded("qhost.xml").replace("'slots_used'>4<", "'slots_used'><"),
-            recorded("qhost.xml").replace("'state_string'", "'weather'"),
-            recorded("qhost.xml").replace("name='slots' dominance='hc'>0.000000", "name='slots' dominance='hc'>nan"),
-            recorded("qhost.xml").replace("'ip-10-77-1-1.pool.example'", "'-rf /'"),
-            '<!DOCTYPE a [<!ENTITY b "c">]>' + recorded("qhost.xml"),
-        ],
-    )
-    def test_what_is_no_list_of_hosts(self, text: str) -> None:
-        with pytest.raises(BatchError):
-            parse_hosts(text)
+    def test_others_are_not_concerned(self) -> None:
+        assert self.jobs(0, group(jobs=10), group(jobs=3, lic="1"), group(jobs=4, lic="0")) == [10, 4]
 
-    def test_an_instance_id_that_two_claim_is_nobodys(self) -> None:
-        hosts = parse_hosts(recorded("qhost.xml").replace("i-0004", "i-0005"))
-        assert [each.instance_id for each in hosts] == ["i-0001", None, None]
+    def test_each_slot_takes_one_or_the_job(self) -> None:
+        assert self.jobs(9, group("smp", 4, 10, lic="1")) == [2]
+        assert [each.jobs for each in limited([group("smp", 4, 10, token="1")], {"token": 9}, COMPLEXES)] == [9]
 
+    def test_who_has_waited_longest_comes_first(self) -> None:
+        later, earlier = (Group("", 1, {"lic": "1", "h_rt": when}, 4, when) for when in ("2026-11-23", "2026-11-22"))
+        assert self.jobs(5, later, earlier) == [1, 4]
+        assert self.jobs(4, later, earlier) == [4]
 
-class TestHosts:
-    @pytest.mark.parametrize("state", ["u", "au", "auo", "du"])
-    def test_not_heard_of(self, state: str) -> None:
-        assert not host(state).joined
+    def test_those_that_take_some_without_asking(self) -> None:
+        complexes = Complexes({"lic": Resource("YES", "2")})
+        assert [each.jobs for each in limited([group(jobs=9)], {"lic": 5}, complexes)] == [2]
 
-    def test_never_reported_or_without_a_queue(self) -> None:
-        assert not host(reported=False).joined
-        assert not Host("node").joined
-        assert not Host("node").closed
-
-    def test_one_open_queue_is_enough_to_be_open(self) -> None:
-        queues = (QueueInstance("a.q", 2, 0, 0, "d"), QueueInstance("b.q", 2, 0, 0, ""))
-        assert not Host("node", queues).closed
-        assert Host("node", queues).open_queues == ("b.q",)
-
-    def test_what_others_have_disabled_beside_elastiq_is_not_its_own(self) -> None:
-        queues = (QueueInstance("a.q", 2, 0, 0, "d"), QueueInstance("b.q", 2, 0, 0, "d"))
-        closed = Host("node", queues, closed_queues=("b.q", "c.q"))
-        assert (closed.closed, closed.closed_by_other, closed.own_closed) == (True, False, ("b.q",))
-
-    def test_a_mark_on_an_open_queue_means_nothing(self) -> None:
-        assert host(closed_queues=("all.q",)).own_closed == ()
-        assert not host(closed_queues=("all.q",)).closed
-
-    @pytest.mark.parametrize("state", ["a", "A", "C", "D", "s", "S", "E", "c", "o", "P", "dE"])
-    def test_states_that_start_no_job_have_nothing_free(self, state: str) -> None:
-        assert host(state).worker().free.cpus == 0
-
-    def test_closed_ones_have_what_they_had_after_a_reopen(self) -> None:
-        assert host("d").worker().free.cpus == 8
-
-    def test_slots_of_the_host_bound_those_of_its_queues(self) -> None:
-        worker = host(used=1, slots_left=3).worker()
-        assert (worker.capacity.cpus, worker.free.cpus) == (4, 3)
-
-    def test_a_reservation_is_a_claim(self) -> None:
-        queues = (QueueInstance("all.q", 8, 0, 2, ""),)
-        assert Host("node", queues).worker().jobs == 2
-
-    def test_capacity_is_what_was_left_when_no_job_was_there(self) -> None:
-        busy = host(used=1, memory_total_mb=8000, memory_left_mb=1000, gpus_left=0)
-        assert busy.worker(Shape(8, 7000, 0, 2)).capacity == Shape(8, 7000, 0, 2)
-        assert busy.worker().capacity == Shape(8, 8000)
+    def test_a_request_that_is_no_amount_is_left_to_who_says_so(self) -> None:
+        assert self.jobs(1, group(jobs=7, lic="x")) == [7]
 
 
 class TestConfiguration:
-    def test_resources(self) -> None:
-        resources = parse_resources(recorded("complexes"))
-        assert resources["h_vmem"] == Resource("YES", "0")
-        assert resources["mem_free"].consumable == "NO"
-        assert resources["slots"] == Resource("YES", "1")
-
-    @pytest.mark.parametrize("text", ["", "denied: no", "#name\n", "h_vmem h_vmem MEMORY <= YES YES 0 0\n"])
-    def test_what_are_no_resources(self, text: str) -> None:
-        with pytest.raises(BatchError):
-            parse_resources(text)
-
     def test_rule(self) -> None:
         assert parse_rule(recorded("environment-mpi"), "mpi") == "$fill_up"
 

@@ -14,12 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elastiq.model import Shape
-from elastiq.plugins.gridengine_parse import (
-    demand_of,
-    parse_groups,
-    parse_resources,
+from elastiq.plugins.gridengine_complexes import parse_complexes
+from elastiq.plugins.gridengine_parse import demand_of, parse_jobs
+from elastiq.plugins.gridengine_query import (
+    AnswerError,
+    Count,
+    Job,
+    LimitReader,
+    read_jobs,
+    read_limits,
+    tasks_of,
 )
-from elastiq.plugins.gridengine_query import AnswerError, Count, Job, JobReader, LimitReader, read, tasks_of
 
 RECORDED = Path(__file__).parent / "recorded" / "gridengine"
 ROOT = Path(__file__).parents[3]
@@ -41,7 +46,7 @@ def recorded(name: str) -> str:
 
 def jobs_in(text: str | bytes) -> list[Job]:
     found: list[Job] = []
-    read(io.BytesIO(text.encode() if isinstance(text, str) else text), JobReader(found.append))
+    read_jobs(io.BytesIO(text.encode() if isinstance(text, str) else text), found.append)
     return found
 
 
@@ -54,7 +59,7 @@ def counted(*jobs: Job, future: tuple[str, ...] = (), limits: dict[str, int] | N
     count = Count(future)
     for job in jobs:
         count.take(job)
-    return sum(group[3] for group in count.groups(limits or {}))  # type: ignore[misc]
+    return sum(group[4] for group in count.groups(limits or {}))  # type: ignore[misc]
 
 
 class TestRecordedJobs:
@@ -69,7 +74,7 @@ class TestRecordedJobs:
 
     def limits(self) -> dict[str, int]:
         limits = LimitReader()
-        read(io.BytesIO(recorded("qstat-arrays.xml").encode()), limits)
+        read_limits(io.BytesIO(recorded("qstat-arrays.xml").encode()), limits)
         return limits.limits
 
     def test_limits_of_arrays(self) -> None:
@@ -79,27 +84,30 @@ class TestRecordedJobs:
     def test_groups(self) -> None:
         when = "2026-11-22T22:52:22"
         assert sorted(self.count().groups(self.limits()), key=repr) == [
-            ["", 1, {"gpu": "1"}, 10, when],
-            ["", 1, {"h_vmem": "1M"}, 1, "2026-11-22T22:52:23"],
-            ["", 1, {}, 4, when],
-            ["m*", 3, {}, 1, when],
-            ["mpi", 6, {"h_vmem": "512M"}, 1, when],
-            ["smp", 3, {"gpu": "1", "h_vmem": "1G"}, 1, "2026-11-22T22:52:17"],
-            ["two", 8, {"gpu": "1", "h_vmem": "1G"}, 1, when],
+            ["", 1, {"gpu": "1"}, (), 10, 0, when],
+            ["", 1, {"h_vmem": "1M"}, (), 1, 0, "2026-11-22T22:52:23"],
+            ["", 1, {}, ("all.q@ip-10-77-1-*",), 1, 0, when],
+            ["", 1, {}, (), 3, 2, when],
+            ["m*", 3, {}, (), 1, 0, when],
+            ["mpi", 6, {"h_vmem": "512M"}, (), 1, 0, when],
+            ["smp", 3, {"gpu": "1", "h_vmem": "1G"}, (), 1, 0, "2026-11-22T22:52:17"],
+            ["two", 8, {"gpu": "1", "h_vmem": "1G"}, (), 1, 0, when],
         ]
 
     def test_jobs_that_ended_meanwhile_have_no_limit(self) -> None:
         limits = LimitReader()
-        read(io.BytesIO(recorded("qstat-gone.xml").encode()), limits)
+        read_limits(io.BytesIO(recorded("qstat-gone.xml").encode()), limits)
         assert limits.limits == {}
 
     def test_demand(self) -> None:
-        groups = parse_groups(json.dumps({"groups": self.count().groups(self.limits())}))
-        found = demand_of(groups, RULES, parse_resources(recorded("complexes")), 4e9)
+        jobs = parse_jobs(json.dumps({"groups": self.count().groups(self.limits())}))
+        found, _ = demand_of(jobs.groups, RULES, parse_complexes(recorded("complexes")), 4e9)
         assert [(each.shape, each.jobs, each.vms_per_job) for each in found] == [
             (Shape(1, gpus=1), 10, 1),
-            (Shape(1), 7, 1),
             (Shape(1, 512), 6, 1),
+            (Shape(1), 3, 1),
+            (Shape(1), 3, 1),
+            (Shape(1), 1, 1),
             (Shape(1, 1), 1, 1),
             (Shape(3, 3072, gpus=3), 1, 1),
             (Shape(2, 2048, gpus=2), 1, 4),
@@ -107,7 +115,98 @@ class TestRecordedJobs:
         assert all(each.oldest_wait_seconds and each.oldest_wait_seconds > 0 for each in found)
 
 
+class TestRecordedWants:
+    """Recorded where complexes-site was: jobs that ask for a queue, a licence, a range of slots and for what hosts
+    offer; one asks for a host by name."""
+
+    def test_groups(self) -> None:
+        count = Count([])
+        assert read_jobs(io.BytesIO(recorded("qstat-wants.xml").encode()), count.take).jobs == 0
+        assert sorted((row[:6] for row in count.groups({})), key=repr) == [
+            ["", 1, {"h_vmem": "50M", "kind": "f*&!slow"}, (), 1, 0],
+            ["", 1, {"h_vmem": "50M", "lic": "2"}, (), 1, 0],
+            ["", 1, {"h_vmem": "50M"}, ("long.q",), 1, 0],
+            ["", 1, {"h_vmem": "50M"}, (), 8, 1],
+            ["smp", 2, {"h_vmem": "50M"}, (), 1, 0],
+        ]
+
+
+class TestOddJobs:
+    """Of a real Grid Engine: names, accounts, contexts and requests with every kind of byte that it takes."""
+
+    def test_recorded_ones_are_read(self) -> None:
+        raw = (RECORDED / "qstat-odd.xml").read_bytes()
+        found: list[Job] = []
+        assert read_jobs(io.BytesIO(raw), found.append).jobs == 0
+        assert len(found) == raw.count(b"<job_list") == 38
+        assert {job.requests["tag"] for job in found if "tag" in job.requests} >= {"a&b", "x]]>y", "q'u\"ote", "a\x7fb"}
+
+    def test_limits_of_recorded_ones_are_read(self) -> None:
+        limits = LimitReader()
+        read_limits(io.BytesIO((RECORDED / "qstat-odd-arrays.xml").read_bytes()), limits)
+        assert len(limits.limits) == 4
+
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            "<JB_name>a & b</JB_name>",
+            "<JB_name>a < b</JB_name>",
+            "<JB_name>]]></JB_name>",
+            "<JB_name>&#1;</JB_name>",
+            "<JB_name>&unknown;</JB_name>",
+            "<JB_name><job_list></JB_name>",
+            "<JB_name></job_list></JB_name>",
+            "<JB_name></JB_owner>",
+            "<!DOCTYPE a>",
+            "<state></state>",
+            "<slots>-1</slots>",
+            "<JB_job_number>x</JB_job_number>",
+            "<tasks>1-</tasks>",
+        ],
+    )
+    @pytest.mark.parametrize("place", [0, 1, 2])
+    def test_one_costs_itself_alone(self, odd: str, place: int) -> None:
+        jobs = [f"<JB_job_number>{number}</JB_job_number><state>qw</state><slots>1</slots>" for number in (11, 12)]
+        jobs.insert(place, f"<JB_job_number>666</JB_job_number><state>qw</state><slots>1</slots>{odd}")
+        count = Count([])
+        unreadable = read_jobs(io.BytesIO(job_list(*jobs).encode()), count.take)
+        assert unreadable.jobs >= 1
+        assert unreadable.example.startswith("job 666: ") or "JB_job_number" in odd
+        assert sum(row[4] for row in count.groups({})) == 2  # type: ignore[misc]
+
+    def test_if_none_can_be_read_that_is_no_empty_queue(self) -> None:
+        with pytest.raises(AnswerError, match="no job that can be read"):
+            jobs_in(job_list("<JB_job_number>1</JB_job_number><state>qw</state>"))
+
+    def test_half_a_list_is_none(self) -> None:
+        raw = (RECORDED / "qstat-odd.xml").read_bytes()
+        for length in range(0, len(raw) - 20, 501):
+            with pytest.raises(AnswerError):
+                jobs_in(raw[:length])
+
+    def test_what_never_ends_is_no_list(self) -> None:
+        with pytest.raises(AnswerError):
+            jobs_in(job_list()[:60] + "<a>" * 3_000_000)
+
+
 class TestJobs:
+    @pytest.mark.parametrize(
+        ("asked", "slots"), [("", 7), ("4", 4), ("2,3", 2), ("2-8", 2), ("-8", 1), ("8-", 8), ("2-8:2,16", 2), ("x", 7)]
+    )
+    def test_as_few_slots_as_are_enough(self, asked: str, slots: int) -> None:
+        assert Job("1", "qw", "7", asked_slots=asked).least_slots == slots
+
+    def test_running_jobs_of_the_same_kind(self) -> None:
+        count = Count([])
+        for job in (
+            Job("1", "qw", "1"),
+            Job("2", "r", "1"),
+            Job("3", "t", "1", tasks="1-5"),
+            Job("4", "r", "1", requests={"a": "1"}),
+        ):
+            count.take(job)
+        assert count.groups({}) == [["", 1, {}, (), 1, 6, ""]]
+
     @pytest.mark.parametrize("state", ["qw", "Rq", "Rqw"])
     def test_that_wait(self, state: str) -> None:
         assert counted(Job("1", state, "1")) == 1
@@ -146,7 +245,7 @@ class TestJobs:
     def test_bound_to_a_queue_on_a_host(self, queues: list[str], bound: bool) -> None:
         assert counted(Job("1", "qw", "1", queues=queues)) == 1 - bound
 
-    @pytest.mark.parametrize(("name", "bound"), [("node1", True), ("node*", False), ("a|b", False), ("!node1", False)])
+    @pytest.mark.parametrize(("name", "bound"), [("node1", True), ("node*", False), ("a|b", True), ("!node1", False)])
     def test_bound_to_a_host(self, name: str, bound: bool) -> None:
         assert counted(Job("1", "qw", "1", requests={"hostname": name})) == 1 - bound
 
@@ -222,7 +321,7 @@ class TestChild:
         )
 
     def test_it_answers(self, directory: Path) -> None:
-        assert sum(each.jobs for each in parse_groups(self.ask(directory).stdout)) == 19
+        assert sum(each.jobs for each in parse_jobs(self.ask(directory).stdout).groups) == 19
 
     @pytest.mark.parametrize("kind", ["future", "jobs", "arrays"])
     def test_every_answer_has_to_be_complete(self, directory: Path, kind: str) -> None:
@@ -230,6 +329,15 @@ class TestChild:
         result = self.ask(directory)
         assert (result.returncode, result.stdout) == (1, "")
         assert "no XML" in result.stderr
+
+    def test_an_array_whose_limit_cannot_be_read_costs_itself(self, directory: Path) -> None:
+        text = recorded("qstat-arrays.xml")
+        (directory / "arrays").write_text(text.replace("<JB_owner>alice", "<JB_owner>a&b"))
+        answer = parse_jobs(self.ask(directory).stdout)
+        # The fake answers for all arrays, whichever is asked for.
+        assert answer.unreadable == 2
+        assert answer.example.startswith("job 3459: ")
+        assert sum(each.jobs for each in answer.groups) == 7
 
     @pytest.mark.parametrize("kind", ["future", "jobs", "arrays"])
     def test_a_failure_is_one_also_after_a_whole_answer(self, directory: Path, kind: str) -> None:
