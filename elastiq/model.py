@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,9 @@ class Demand:
     """What was judged of these jobs on VMs of each pool, by its name: filled in by elastiq, never by a plugin. What is
     not in it is YES."""
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """Return by what the group is known again, when its jobs are others."""
+        """By what the group is known again, when its jobs are others."""
         shape = self.shape
         sizes = (shape.cpus, shape.memory_mb, shape.disk_mb, shape.gpus, self.vms_per_job, self.takes_whole_vms)
         return hashlib.sha256(f"{sizes} {self.wants}".encode("utf-8", "surrogatepass")).hexdigest()[:16]

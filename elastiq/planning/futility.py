@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from elastiq.memory import Futility, Memory, VmRecord, Watch
 from elastiq.model import Demand, Policy
@@ -75,6 +76,7 @@ def futile_seconds(policy: Policy) -> float:
 def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
     """Return the memory of `fleet` after a look at waiting jobs and workers, the older of them at `looked_at`."""
     memory, rooms = fleet.memory, _open_rooms(fleet)
+    kinds = _of_a_kind(rooms)
     watched: dict[str, Watch] = {}
     futile = dict(memory.futile)
     for group in demand:
@@ -82,7 +84,9 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
         before = memory.watched.get(key)
         has_started = before is not None and group.jobs < before.waiting and _runs(group, fleet)
         known = _after_look(futile.pop(key, None), group, has_started=has_started)
-        seen = _watch(before, group, fleet, rooms, looked_at, has_started=has_started)
+        barred = barred_from(chances(group, memory, fleet.policy))
+        rest = Rest(0, group.shape, 1, group.vms_per_job, group.takes_whole_vms, barred)
+        seen = _watch(before, group, rest, rooms, kinds, looked_at, has_started=has_started)
         watched[key] = seen
         if _is_in_vain(seen, group, fleet, looked_at):
             known = _in_vain(known, seen, fleet.now)
@@ -125,6 +129,14 @@ def _open_rooms(fleet: Fleet) -> Mapping[str, _OpenRoom]:
     return found
 
 
+def _of_a_kind(rooms: Mapping[str, _OpenRoom]) -> Mapping[object, Sequence[str]]:
+    """Return the VMs by the kind of room that they have: there are few kinds, however many VMs."""
+    kinds: dict[object, list[str]] = {}
+    for id_, one in rooms.items():
+        kinds.setdefault((one.room.free, one.room.jobs, one.room.pool, one.room.is_empty), []).append(id_)
+    return kinds
+
+
 def _runs(group: Demand, fleet: Fleet) -> bool:
     """Return whether jobs of `group` may run: if it became smaller, they may have started, not only been removed."""
     if group.running is not None:
@@ -145,8 +157,9 @@ def _after_look(futile: Futility | None, group: Demand, *, has_started: bool) ->
 def _watch(
     before: Watch | None,
     group: Demand,
-    fleet: Fleet,
+    rest: Rest,
     rooms: Mapping[str, _OpenRoom],
+    kinds: Mapping[object, Sequence[str]],
     looked_at: float,
     *,
     has_started: bool,
@@ -157,21 +170,12 @@ def _watch(
         # Jobs that were merely removed say nothing of the others.
         since = looked_at if has_started else before.since
         before = replace(before, least=group.jobs, since=since, has_started=has_started)
-    rest = Rest(
-        0,
-        group.shape,
-        1,
-        group.vms_per_job,
-        group.takes_whole_vms,
-        barred_from(chances(group, fleet.memory, fleet.policy)),
-    )
     kept = {id_: since for id_, since in before.rooms.items() if id_ in rooms and rooms[id_].room.holds(rest)}
-    limit = max(ROOMS_WATCHED, group.vms_per_job)
-    for id_, one in rooms.items():
-        if len(kept) >= limit:
-            break
-        if id_ not in kept and one.room.holds(rest):
-            kept[id_] = looked_at if one.idle_since is None else min(looked_at, one.idle_since)
+    lacking = max(ROOMS_WATCHED, group.vms_per_job) - len(kept)
+    further = (id_ for alike in kinds.values() if rooms[alike[0]].room.holds(rest) for id_ in alike if id_ not in kept)
+    for id_ in islice(further, lacking):
+        idle_since = rooms[id_].idle_since
+        kept[id_] = looked_at if idle_since is None else min(looked_at, idle_since)
     has_started = before.has_started or has_started
     return replace(before, waiting=group.jobs, rooms=kept, has_started=has_started)
 

@@ -51,14 +51,19 @@ class Up:
         """How many VMs are to be launched so far."""
         return sum(decision.count for decision in self.decisions if decision.kind is Kind.LAUNCH)
 
-    @property
-    def pools_launched(self) -> set[str]:
-        return {decision.pool for decision in self.decisions if decision.kind is Kind.LAUNCH}
-
     def is_too_large(self, rest: Rest) -> bool:
         """Return whether no VM holds such a job, although there are some that offer what it wants."""
         found = set(self.chances[rest.number].values())
         return Chance.TOO_LARGE in found and found <= {Chance.TOO_LARGE, Chance.NO}
+
+    def is_to_learn(self, rest: Rest) -> bool:
+        """Return whether a VM would show whether such jobs run."""
+        return Chance.TRY in self.chances[rest.number].values()
+
+    def will_come(self, pool: Pool) -> bool:
+        """Return whether VMs of `pool` are on their way, or about to be launched."""
+        launched = any(one.kind is Kind.LAUNCH and one.pool == pool.name for one in self.decisions)
+        return launched or self.fleet.is_any_on_its_way(pool)
 
     def pool_to_try(self, rest: Rest) -> Pool | None:
         """Return the first pool of which a VM may teach something about such jobs."""
@@ -118,16 +123,16 @@ def _feasible(up: Up) -> list[Rest]:
     ]
     rests = _not_too_wide(up, rests)
     not_eligible = [rest for rest in rests if len(rest.barred_from) == len(policy.pools)]
+    eligible = [rest for rest in rests if len(rest.barred_from) < len(policy.pools)]
     if not_eligible:
         up.hold(words.not_eligible([up.groups[rest.number] for rest in not_eligible]), not_eligible)
-    large = [rest for rest in rests if rest not in not_eligible and up.is_too_large(rest)]
-    hopeless = [rest for rest in large if not fleet.fits_a_worker(rest.shape)]
+    hopeless = [rest for rest in eligible if up.is_too_large(rest) and not fleet.fits_a_worker(rest.shape)]
     if hopeless:
         known = [capacity for capacity in (capacity_of(fleet.memory, pool) for pool in policy.pools) if capacity]
         largest = max(known, key=lambda capacity: (capacity.cpus, capacity.memory_mb or 0))
         up.hold(words.larger_than_vm([up.groups[rest.number] for rest in hopeless], largest), hopeless)
-    no_demand = {rest.number for rest in (*not_eligible, *hopeless)}
-    return _not_in_vain(up, [rest for rest in rests if rest.number not in no_demand])
+    no_demand = {rest.number for rest in hopeless}
+    return _not_in_vain(up, [rest for rest in eligible if rest.number not in no_demand])
 
 
 def _not_too_wide(up: Up, rests: list[Rest]) -> list[Rest]:
@@ -211,7 +216,7 @@ def _without_those_for_others(up: Up, left: Sequence[Rest]) -> list[Rest]:
     only_there = [rest for rest in left if up.is_too_large(rest)]
     if only_there:
         up.hold(words.larger_than_new_vm([up.groups[rest.number] for rest in only_there]), only_there)
-    return [rest for rest in left if rest not in only_there]
+    return [rest for rest in left if not up.is_too_large(rest)]
 
 
 _ROOMS = (Token.HAS_ROOM, Token.ROOM_BOOTING, Token.FOREIGN_ROOM)
@@ -243,13 +248,14 @@ def _launch(up: Up, left: list[Rest], reopened: int) -> None:
     for number, pool in enumerate(policy.pools):
         room = max(0, min(MOST_VMS_AT_ONCE, fleet.quota_room(pool) - up.launched))
         suited = [rest for rest in left if up.chances[rest.number][pool.name] is Chance.YES]
+        others = [rest for rest in left if up.chances[rest.number][pool.name] is not Chance.YES]
         wanted = _wanted(suited, room, pool, fleet)
         waiting = count(suited)
         own_missing = pool.min_vms - fleet.awaited(pool.name) - reopened
         own_missing -= sum(record.works for record in fleet.records if record.pool == pool.name)
         missing = max(0, own_missing, cluster_missing - up.launched if number == 0 else 0)
         vms = max(wanted.vms, missing)
-        left = [rest for rest in left if rest not in suited] + wanted.beyond
+        left = others + wanted.beyond
         if not vms:
             continue
         is_for_jobs = wanted.vms >= missing
@@ -259,6 +265,7 @@ def _launch(up: Up, left: list[Rest], reopened: int) -> None:
         up.decisions.append(decision)
         last = _settle_launch(up, decision, wanted)
     _settle_beyond(up, _launch_to_learn(up, left), last)
+    _launch_to_try(up)
 
 
 def _wanted(suited: list[Rest], room: int, pool: Pool, fleet: Fleet) -> Wanted:
@@ -275,31 +282,50 @@ def _wanted(suited: list[Rest], room: int, pool: Pool, fleet: Fleet) -> Wanted:
 
 
 def _launch_to_learn(up: Up, left: list[Rest]) -> list[Rest]:
-    """Launch one VM to learn from for each kind of jobs of which it is not known whether they start on VMs; return the
+    """Launch one VM of each pool to learn from for jobs of which it is not known whether they start there; return the
     others. Where VMs are on their way, these will show it."""
     fleet = up.fleet
-    to_learn = [rest for rest in left if Chance.TRY in up.chances[rest.number].values()]
-    for rest in (*to_learn, *up.due):
-        group, is_due = up.groups[rest.number], rest not in to_learn
-        pool = up.pool_to_try(rest)
-        waits_for = pool is None or fleet.is_any_on_its_way(pool) or pool.name in up.pools_launched
-        if is_due and (pool is None or waits_for or fleet.memory.watched[group.key].rooms):
-            # Room that is there, or will be, shows it as well as a VM of its own.
+    waiting: list[Rest] = []
+    held: dict[str, Reason] = {}
+    for rest in left:
+        pool = up.pool_to_try(rest) if up.is_to_learn(rest) else None
+        if pool is None:
+            continue
+        if up.will_come(pool):
+            waiting.append(rest)
+            continue
+        if pool.name in held:
+            up.settle([rest], held[pool.name])
+            continue
+        room = max(0, fleet.quota_room(pool) - up.launched)
+        decision = _within_limits(fleet, pool, 1, room, words.to_learn(up.groups[rest.number], rest.jobs, pool))
+        up.decisions.append(decision)
+        up.settle([rest], decision.reason)
+        if decision.kind is Kind.HOLD:
+            held[pool.name] = decision.reason
+    if waiting:
+        up.hold(words.learning([up.groups[rest.number] for rest in waiting], count(waiting)), waiting)
+    return [rest for rest in left if not up.is_to_learn(rest)]
+
+
+def _launch_to_try(up: Up) -> None:
+    """Launch a VM, or as many as a job needs at once, for jobs in vain that are due to be tried again, unless there is
+    room for them, or will be: that shows it as well."""
+    fleet = up.fleet
+    for rest in up.due:
+        group, pool = up.groups[rest.number], up.pool_to_try(rest)
+        if pool is None or up.will_come(pool) or fleet.memory.watched[group.key].rooms:
             up.tried.append(group)
             up.settle([rest], words.in_vain([(group, rest.jobs)], fleet.memory, fleet.now))
             continue
-        if pool is None or waits_for:
-            up.hold(words.learning(group, rest.jobs), [rest])
-            continue
-        why = words.in_vain_trial(group, rest.jobs) if is_due else words.to_learn(group, rest.jobs, pool)
         room = max(0, fleet.quota_room(pool) - up.launched)
-        lacks = rest.machines if is_due else 1
-        decision = _within_limits(fleet, pool, lacks, room, why, lacks)
+        decision = _within_limits(
+            fleet, pool, rest.machines, room, words.in_vain_trial(group, rest.jobs), rest.machines
+        )
         up.decisions.append(decision)
         up.settle([rest], decision.reason)
-        if is_due and decision.kind is Kind.LAUNCH:
+        if decision.kind is Kind.LAUNCH:
             up.tried.append(group)
-    return [rest for rest in left if rest not in to_learn]
 
 
 def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason, at_least: int = 1) -> Decision:

@@ -198,11 +198,12 @@ def to_learn(group: Demand, jobs: int, pool: Pool) -> Reason:
     return Reason(Token.TO_LEARN, text, pool.name, {"jobs": jobs})
 
 
-def learning(group: Demand, jobs: int) -> Reason:
+def learning(groups: Sequence[Demand], jobs: int) -> Reason:
     text = (
         f"{_without_room(jobs)}, and it is not known yet whether VMs could run them; those that are booting will tell"
     )
-    return Reason(Token.LEARNING, text, _describe(group.shape), {"jobs": jobs})
+    subject = "; ".join(_describe(group.shape) for group in groups[:GROUPS_SHOWN])
+    return Reason(Token.LEARNING, text, subject, {"jobs": jobs})
 
 
 def _unknown(group: Demand, pool: Pool) -> str:
