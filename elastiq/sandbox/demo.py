@@ -38,6 +38,9 @@ FIRST_WAVE = (9, 7, 11, 6, 10, 8, 6, 9, 7, 8, 6, 7, 8, 6)
 SECOND_WAVE = (8, 7, 8, 9, 7, 8, 7, 8, 7, 6)
 """Seconds that each job takes."""
 TOO_BIG_CPUS = 64
+NOT_OFFERED = "gpu"
+IN_VAIN = 2
+"""One job asks for so many CPUs, and one for what no worker offers."""
 FIRST_WAVE_AT_SECONDS = 1.0
 SECOND_WAVE_AT_SECONDS = 18.0
 
@@ -228,7 +231,9 @@ class Demo:
         if not self._progress.submitted and self._elapsed() >= FIRST_WAVE_AT_SECONDS:
             self._submit(FIRST_WAVE)
             self._spool.submit(Job("new", ["true"], cpus=TOO_BIG_CPUS))
-            self._say("you", f"submit {len(FIRST_WAVE)} jobs, and one that asks for {TOO_BIG_CPUS} CPUs")
+            self._spool.submit(Job("new", ["true"], needs=[NOT_OFFERED]))
+            asked = f"one that asks for {TOO_BIG_CPUS} CPUs, and one that needs a {NOT_OFFERED}"
+            self._say("you", f"submit {len(FIRST_WAVE)} jobs, {asked}")
         elif self._progress.submitted == len(FIRST_WAVE) and self._elapsed() >= SECOND_WAVE_AT_SECONDS:
             self._submit(SECOND_WAVE)
             self._say("you", f"submit {len(SECOND_WAVE)} more jobs")
@@ -252,7 +257,7 @@ class Demo:
         machines = [machine for machine in hypervisor.machines.values() if not machine.is_gone]
         self._seat(machines)
         waiting, running, done = (self._count(folder) for folder in ("queue", "running", "done"))
-        too_big = 1 if self._progress.submitted else 0
+        in_vain = IN_VAIN if self._progress.submitted else 0
         names = {id_: f"VM {number}" for number, id_ in enumerate(hypervisor.machines, 1)}
         by_id = {machine.id: machine for machine in machines}
         with self._spool.locked():
@@ -260,9 +265,9 @@ class Demo:
         vms = tuple(self._vm(by_id.get(id_), names.get(id_, ""), workers.get(id_)) for id_ in self._progress.slots)
         ages = [self._age(by_id[id_]) for id_ in by_id if id_ not in workers]
         late = max(ages, default=0.0) > LATE_SECONDS
-        caption = self._caption(waiting - too_big, running, [vm.state for vm in vms if vm.name], late=late)
+        caption = self._caption(waiting - in_vain, running, [vm.state for vm in vms if vm.name], late=late)
         events = tuple(self._progress.events)
-        self._screen.show(Scene(self._elapsed(), waiting - too_big, running, done, too_big, vms, events, caption))
+        self._screen.show(Scene(self._elapsed(), waiting - in_vain, running, done, in_vain, vms, events, caption))
 
     def _age(self, machine: Machine) -> float:
         return self._clock.now() - machine.seen_at
@@ -339,7 +344,7 @@ class Demo:
             "jobs are missing": len(jobs) != len(FIRST_WAVE) + len(SECOND_WAVE),
             "a job was started more than once": any(job.starts != 1 for job in jobs),
             "a job was killed": any(job.exit_code for job in jobs),
-            "the job that is too big did not stay in the queue": len(self._spool.jobs("queue")) != 1,
+            "the jobs that no VM could run did not stay in the queue": len(self._spool.jobs("queue")) != IN_VAIN,
             f"{account['most_vms']} VMs at once are more than {MAX_VMS}": account["most_vms"] > MAX_VMS,
             f"VMs are left behind: {', '.join(left)}": bool(left),
             "VMs were not all terminated by request": launched.keys() != terminated.keys(),

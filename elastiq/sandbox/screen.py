@@ -65,8 +65,8 @@ class Scene:
     waiting: int = 0
     running: int = 0
     done: int = 0
-    too_big: int = 0
-    """Jobs that fit on no VM."""
+    in_vain: int = 0
+    """Jobs that no VM could run."""
     vms: tuple[Vm, ...] = ()
     events: tuple[Event, ...] = ()
     caption: str = ""
@@ -174,7 +174,7 @@ def _queue(scene: Scene, width: int) -> Group:
         ("done", scene.done, "bright_black"),
         ("running", scene.running, "green"),
         ("waiting", scene.waiting, "blue"),
-        ("too big for any VM", scene.too_big, "red"),
+        ("in vain", scene.in_vain, "red"),
     ]
     total = sum(count for _, count, _ in parts)
     length = min(width, 2 * total)

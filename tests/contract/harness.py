@@ -178,11 +178,17 @@ class Harness(ABC):
         assert judgement_faults(answer, len(wants)) == []
         return [one.answer for one in answer]
 
-    def wanted(self) -> str:
-        """Return what the waiting jobs want, which are of one kind, once they wait."""
-        self.wait_until(lambda: self.demand() != (), "a job to wait")
-        (group,) = self.demand()
-        return group.wants
+    def group(self) -> Demand:
+        """Return the waiting jobs, which are of one kind, once there are any; the next moment they may have started."""
+        found: list[Demand] = []
+
+        def is_any() -> bool:
+            found[:] = self.demand()
+            return bool(found)
+
+        self.wait_until(is_any, "a job to wait")
+        assert len(found) == 1
+        return found[0]
 
     def listed(self, instance_id: str) -> Worker | None:
         """Return the worker of a VM as the plugin lists it now."""

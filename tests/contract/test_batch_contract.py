@@ -115,8 +115,7 @@ def test_a_job_on_several_machines_says_how_many(system: Harness) -> None:
 
 def test_a_job_that_takes_a_whole_machine_says_so(system: Harness) -> None:
     system.submit_whole(1)
-    system.wait_until(lambda: system.demand() != (), "the job to wait")
-    (demand,) = system.demand()
+    demand = system.group()
     assert (demand.jobs, demand.vms_per_job, demand.takes_whole_vms) == (1, 1, True)
 
 
@@ -134,31 +133,30 @@ def test_jobs_that_run_are_counted_or_not_known(joined: Harness) -> None:
     first = joined.submit_long()
     joined.wait_until(lambda: runs(joined, first), "the job to start")
     joined.submit_long()
-    joined.wait_until(lambda: joined.waiting() == 1, "the other job to wait")
-    (demand,) = joined.demand()
-    assert demand.running in (None, 1)
+    assert joined.group().running in (None, 1)
 
 
 def test_plain_jobs_could_run_before_there_is_a_worker(system: Harness) -> None:
     system.matchmaker()
     system.submit(1)
-    assert system.judged(["", system.wanted()], "") == [Eligibility.YES] * 2
+    assert system.judged(["", system.group().wants], "") == [Eligibility.YES] * 2
 
 
 def test_what_no_worker_was_seen_to_offer_is_not_known(system: Harness) -> None:
     system.matchmaker()
     job = system.submit_special(1, offered=False)
-    assert system.judged([system.wanted(), ""], "") == [Eligibility.UNKNOWN, Eligibility.YES]
+    assert system.judged([system.group().wants, ""], "") == [Eligibility.UNKNOWN, Eligibility.YES]
     system.cancel(job)
     system.wait_until(lambda: system.demand() == (), "the job to go")
     system.submit_special(1, offered=True)
-    assert system.judged([system.wanted()], "")[0] is not Eligibility.NO
+    assert system.judged([system.group().wants], "")[0] is not Eligibility.NO
 
 
 def test_a_job_that_no_worker_could_run_is_told_from_one_that_it_could(joined: Harness) -> None:
-    template = joined.template(remembered(joined))
+    worker = remembered(joined)
+    template = joined.template(worker)
     impossible = joined.submit_special(0, offered=False)
-    wants = joined.wanted()
+    wants = joined.group().wants
     joined.pause(joined.settle_seconds)
     assert joined.starts(impossible) == 0
     assert joined.waiting() == 1, "it waits, and is told with what it wants"
@@ -166,10 +164,10 @@ def test_a_job_that_no_worker_could_run_is_told_from_one_that_it_could(joined: H
     assert joined.judged([wants, "", wants], template) == [Eligibility.NO, good, Eligibility.NO]
     joined.cancel(impossible)
     joined.wait_until(lambda: joined.demand() == (), "the job to go")
-    assert joined.close(remembered(joined)) is Closing.CLOSED
+    assert joined.close(worker) is Closing.CLOSED
     job = joined.submit_special(0, offered=True)
-    assert joined.judged([wants, joined.wanted(), ""], template) == [Eligibility.NO, good, good]
-    joined.batch.reopen(remembered(joined))
+    assert joined.judged([wants, joined.group().wants, ""], template) == [Eligibility.NO, good, good]
+    joined.batch.reopen(worker)
     joined.wait_until(lambda: joined.is_done(job), "the job to run where what it wants is offered")
 
 
@@ -181,7 +179,7 @@ def test_a_template_tells_what_is_offered_not_what_is_in_use(joined: Harness) ->
     first = joined.submit_long()
     joined.wait_until(lambda: runs(joined, first), "the job to start")
     joined.submit_long()
-    wants = joined.wanted()
+    wants = joined.group().wants
     assert joined.judged(["", wants], joined.template(worker)) == [Eligibility.YES] * 2
     joined.batch = joined.reconnect()
     assert joined.judged(["", wants], template) == [Eligibility.YES] * 2, "it is kept, and used long after"

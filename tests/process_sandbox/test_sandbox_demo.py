@@ -69,6 +69,7 @@ def test_the_cluster_grows_and_shrinks_and_nothing_is_left(tmp_path: Path) -> No
     assert launched > most == 5
     assert launches < launched
     assert "64 CPUs can never run" in output
+    assert "1 job of 1 CPU (workers do not offer gpu) cannot run on VMs of elastiq's" in output
     assert "has not joined the batch system" in output
     assert "\x1b" not in output
     assert processes_of(tmp_path) == []

@@ -43,7 +43,8 @@ def spool(tmp_path: Path) -> Spool:
     spool.create()
     for number in range(1, JOBS + 1):
         spool.write(Job(f"{number:06d}", ["true"], starts=1, exit_code=0), "done")
-    spool.write(Job("000099", ["true"], cpus=64), "queue")
+    spool.write(Job("000098", ["true"], cpus=64), "queue")
+    spool.write(Job("000099", ["true"], needs=["gpu"]), "queue")
     return spool
 
 
@@ -69,6 +70,13 @@ def test_a_good_run_is_told_in_one_line(spool: Spool) -> None:
 def test_a_job_that_went_wrong_is_a_failure(spool: Spool, job: Job, problem: str) -> None:
     (spool.directory / "done" / f"{job.id}.json").write_text(json.dumps(asdict(job)))
     with pytest.raises(DemoError, match=problem):
+        summary(spool, Account())
+
+
+@pytest.mark.parametrize("id_", ["000098", "000099"])
+def test_a_job_that_ran_where_none_could_is_a_failure(spool: Spool, id_: str) -> None:
+    (spool.directory / "queue" / f"{id_}.json").unlink()
+    with pytest.raises(DemoError, match="the jobs that no VM could run did not stay in the queue"):
         summary(spool, Account())
 
 
