@@ -177,6 +177,12 @@ class SlurmHarness(TestbedHarness):
     daemons = ("slurmctld",)
     cancel_command = ("scancel",)
 
+    def join(self, name: str, instance_id: str, address: str) -> None:
+        self.pool.start_worker(instance_id, address, self.pool.substituted_user_data(), lane="lane0")
+
+    def submit_special(self, seconds: float, *, offered: bool) -> str:
+        return self.pool.submit(1, seconds, lane="lane0" if offered else "lane1")
+
     def submit_wide(self, machines: int, seconds: float) -> None:
         self.pool.submit(1, seconds, options=(f"--nodes={machines}",))  # type: ignore[call-arg]
 

@@ -80,3 +80,69 @@ def test_a_job_of_three_machines_gets_all_or_none(make_batch: BatchMaker) -> Non
         assert [int(request.parameters["MaxCount"]) for request in launches] == [3]
         assert set(batch.job_starts().values()) == {1}
         assert batch.evictions() == []
+
+
+@pytest.mark.real
+@on("slurm")
+def test_jobs_that_take_whole_machines_all_get_one_at_once(make_batch: BatchMaker) -> None:
+    jobs = 20
+    batch = make_batch(CPUS_PER_VM)
+    assert isinstance(batch, SlurmPool)
+    with ElasticCluster(batch) as cluster:
+        cluster.configure(configurations.own(cluster, max_vms="30", waiting_jobs_time_s="1"))
+        for _ in range(jobs):
+            batch.submit(1, 3600, options=["--exclusive"])
+        cluster.elastiqctl("start", check=True)
+        wait_until(lambda: len(batch.busy()) == jobs, "each has a machine", detail=batch.busy)
+        assert set(batch.busy().values()) == {1}
+        batch.cancel_all()
+        wait_until(lambda: not cluster.alive(), "idle VMs are gone", detail=cluster.asked)
+        cluster.elastiqctl("stop", check=True)
+        launches = cluster.cloud.operations("RunInstances")
+        assert [int(request.parameters["MaxCount"]) for request in launches] == [jobs]
+
+
+@pytest.mark.real
+@on("slurm")
+def test_a_heterogeneous_job_gets_all_its_machines_or_none(make_batch: BatchMaker) -> None:
+    batch = make_batch(CPUS_PER_VM)
+    assert isinstance(batch, SlurmPool)
+    with ElasticCluster(batch) as cluster:
+        # The first VM that has joined is idle until the third has.
+        times = {"waiting_jobs_time_s": "1", "idle_for_time_s": "60"}
+        cluster.configure(configurations.own(cluster, max_vms="2", **times))
+        components = ["--nodes=2", ":", "--nodes=1", f"--cpus-per-task={CPUS_PER_VM}"]
+        batch.submit(1, 5, options=components)
+        cluster.elastiqctl("start", check=True)
+        said = "1 job of 3 machines at once can never run: max_vms is 2"
+        wait_until(lambda: said in cluster.log(), "elastiq has said so", detail=cluster.log)
+        stays(lambda: not cluster.alive(), WATCHED_SECONDS, "nothing is launched for a part of the job")
+        cluster.configure(configurations.own(cluster, max_vms="4", **times))
+        cluster.elastiqctl("restart", check=True)
+        batch.wait_all()
+        wait_until(lambda: not cluster.alive(), "idle VMs are gone", detail=cluster.asked)
+        cluster.elastiqctl("stop", check=True)
+        launches = cluster.cloud.operations("RunInstances")
+        assert [int(request.parameters["MaxCount"]) for request in launches] == [3]
+        assert batch.evictions() == []
+
+
+@pytest.mark.real
+@on("slurm")
+def test_jobs_for_what_no_worker_offers_cost_what_it_takes_to_learn_it(make_batch: BatchMaker) -> None:
+    """One VM, and another one if the moment between its joining and its template is one of a queue check."""
+    batch = make_batch(CPUS_PER_VM)
+    with ElasticCluster(batch) as cluster:
+        cluster.configure(configurations.own(cluster, max_vms="5", waiting_jobs_time_s="1"))
+        batch.submit(10, 3600, lane="lane1")
+        cluster.elastiqctl("start", check=True)
+        said = "constraint lane1: no worker like this has the feature lane1"
+        wait_until(lambda: said in cluster.log(), "elastiq has said so", detail=cluster.log)
+        wait_until(lambda: not cluster.alive(), "what it has learnt from is gone", detail=cluster.asked)
+        stays(lambda: not cluster.alive(), WATCHED_SECONDS, "no other is launched")
+        assert len(cluster.cloud.vms) <= 2
+        batch.submit(CPUS_PER_VM, 1)
+        wait_until(
+            lambda: len(batch.job_starts()) == CPUS_PER_VM, "plain jobs get a VM beside them", detail=batch.queue
+        )
+        cluster.elastiqctl("stop", check=True)

@@ -60,7 +60,8 @@ class SlurmPool(BatchTestbed):
     options: Mapping[str, str] = {"sudo_user": "slurm"}
     earliest_submit_seconds = 2.0
 
-    def __init__(self, network: Network, cpus: int, configuration: str = "") -> None:
+    def __init__(self, network: Network, cpus: int, configuration: str = "", gres: str = "") -> None:
+        """`configuration` is added to slurm.conf; `gres` is gres.conf, which workers take from the head node."""
         self.network = network
         self._node = f"CPUs={cpus} RealMemory={cpus * _MEMORY_PER_CPU_MB}"
         self._key = base64.b64encode(os.urandom(96)).decode()
@@ -78,6 +79,7 @@ class SlurmPool(BatchTestbed):
                 ("/etc/munge/munge.key", self._key, 0o600),
                 ("/etc/slurm/slurm.conf", "\n".join(kept) + _TESTBED + templates + configuration, 0o644),
                 ("/etc/slurm/cgroup.conf", _CGROUP, 0o644),
+                ("/etc/slurm/gres.conf", gres, 0o644),
                 ("/etc/sudoers.d/elastiq", _SUDOERS, 0o440),
             ],
         )
