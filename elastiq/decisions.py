@@ -134,6 +134,8 @@ class Decision:
     """True for the termination of a VM that never became a worker."""
     at_least: int = 1
     """Fewer VMs than so many are of no use: a job needs them at the same time."""
+    trial_of: str = ""
+    """The group of jobs, by its key, that the launch is to show something of."""
 
 
 @dataclass(frozen=True)

@@ -157,6 +157,11 @@ class Fleet:
         """Return how many more VMs of `pool` may be launched."""
         return max(0, self.quota_left(pool))
 
+    def is_any_unused(self, pool: Pool) -> bool:
+        """Return whether a worker of `pool` is there and open that has never had a job."""
+        records = (record for record in self.records if record.pool == pool.name and not record.has_worked)
+        return any(self.present_room(record) is not None for record in records)
+
     def ask(self, pool: Pool) -> int | None:
         """Return how many VMs of `pool` are asked for at once at most; None: any number."""
         return self.memory.breakers.get(pool.name, Breaker()).ask

@@ -68,6 +68,15 @@ def tried(memory: Memory, group: Demand, now: float) -> Memory:
     return replace(memory, futile={**memory.futile, key: again})
 
 
+def trial_failed(memory: Memory, key: str, now: float) -> Memory:
+    """Return `memory` after the cloud gave no VM for a trial of group `key`: it is due as soon as launches go on."""
+    futile = memory.futile.get(key)
+    if futile is None:
+        return memory
+    again = replace(futile, trials=max(0, futile.trials - 1), try_at=now)
+    return replace(memory, futile={**memory.futile, key: again})
+
+
 def futile_seconds(policy: Policy) -> float:
     """Return for how long jobs must wait beside room until that is in vain."""
     return max(patience.SHORTEST_FUTILE_SECONDS, min(patience.FUTILE_SECONDS, policy.idle_for_time_s))
@@ -90,6 +99,9 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
         watched[key] = seen
         if _is_in_vain(seen, group, fleet, looked_at):
             known = _in_vain(known, seen, fleet.now)
+            if group.jobs > seen.least:
+                # Those that have come meanwhile are watched from now on.
+                watched[key] = replace(seen, least=group.jobs, since=looked_at, has_started=False)
         if known is not None:
             futile[key] = known
     waiting = watched.keys()
@@ -166,6 +178,9 @@ def _watch(
 ) -> Watch:
     if before is None:
         before = Watch(group.jobs, group.jobs, looked_at)
+    elif not before.rooms:
+        # Without room nothing is learnt.
+        before = replace(before, least=group.jobs, since=looked_at)
     elif group.jobs < before.least:
         # Jobs that were merely removed say nothing of the others.
         since = looked_at if has_started else before.since

@@ -61,9 +61,10 @@ class Up:
         return Chance.TRY in self.chances[rest.number].values()
 
     def will_come(self, pool: Pool) -> bool:
-        """Return whether VMs of `pool` are on their way, or about to be launched."""
+        """Return whether there will be VMs of `pool` to learn from: on their way, about to be launched, or there and
+        without a job so far."""
         launched = any(one.kind is Kind.LAUNCH and one.pool == pool.name for one in self.decisions)
-        return launched or self.fleet.is_any_on_its_way(pool)
+        return launched or self.fleet.is_any_on_its_way(pool) or self.fleet.is_any_unused(pool)
 
     def pool_to_try(self, rest: Rest) -> Pool | None:
         """Return the first pool of which a VM may teach something about such jobs."""
@@ -322,7 +323,7 @@ def _launch_to_try(up: Up) -> None:
         decision = _within_limits(
             fleet, pool, rest.machines, room, words.in_vain_trial(group, rest.jobs), rest.machines
         )
-        up.decisions.append(decision)
+        up.decisions.append(replace(decision, trial_of=group.key))
         up.settle([rest], decision.reason)
         if decision.kind is Kind.LAUNCH:
             up.tried.append(group)

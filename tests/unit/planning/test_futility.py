@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from elastiq.decisions import Kind, Token
-from elastiq.memory import Futility, Memory, Watch
+from elastiq.decisions import End, Kind, Outcome, Token
+from elastiq.memory import Futility, Intent, Memory, Watch
 from elastiq.model import Demand, Policy, Shape
 from elastiq.planning.futility import share_of, tried
+from elastiq.planning.learning import learn
 from elastiq.planning.plan import plan
-from tests.unit.planning.day import BOOT_SECONDS, STEP_SECONDS, Day
+from tests.unit.planning.day import BOOT_SECONDS, START, STEP_SECONDS, Day
 from tests.unit.planning.table import NOW, joined, launched, of, remember, see, worker
 
 POLICY = Policy(max_vms=10, cluster="c")
@@ -157,6 +158,31 @@ def test_a_trial_postpones_the_next() -> None:
     assert launched(made) == 1
     assert made.memory.futile[group.key] == tried(memory, group, NOW).futile[group.key]
     assert made.memory.futile[group.key].try_at == NOW + 7200
+
+
+def test_a_trial_that_the_cloud_refuses_is_none() -> None:
+    group = Demand(SMALL, 50)
+    memory = Memory(futile={group.key: Futility(50, trials=2, try_at=NOW - 1)})
+    made = plan(see([], demand=(group,)), memory, POLICY)
+    (decision,) = of(made, Kind.LAUNCH)
+    asked = replace(made.memory, intents=(Intent("t", "default", 1, NOW),))
+    after = learn(asked, Outcome(decision, End.FAILED, "quota", token="t"), NOW)
+    assert after.futile[group.key] == Futility(50, trials=2, try_at=NOW)
+
+
+def test_jobs_that_come_after_the_verdict_and_do_not_start_are_in_vain_as_well() -> None:
+    """Found by the simulator: of a group of which some had started."""
+
+    def ever_more(day: Day) -> Sequence[Demand]:
+        hours = (day.now - START) / 3600
+        day.busy = {id_: 8 for id_ in day.joined()[:1]} if hours < 1 else {}
+        started = 1 if hours < 1 else 0
+        return [Demand(SMALL, (11 if hours < 0.2 else 10) + (50 if hours > 1.5 else 0), running=started)]
+
+    day = Day(replace(POLICY, min_vms=2), HOLDS, memory=KNOWN).run(2, ever_more)
+    before = day.launched
+    day.run(20, ever_more)
+    assert day.launched - before < 5
 
 
 def test_a_trial_for_jobs_of_several_machines_has_all_of_them() -> None:
