@@ -209,5 +209,9 @@ class GridEngineHarness(TestbedHarness):
     def close_by_hand(self, worker: Worker) -> None:
         self.pool.head.run("qmod", "-d", f"*@{worker.name}")
 
+    def submit_special(self, seconds: float, *, offered: bool) -> str:
+        architecture = "lx-*" if offered else "sol-sparc64"
+        return self.pool.submit(1, seconds, options=("-l", f"arch={architecture}"))  # type: ignore[call-arg]
+
     def open_by_hand(self, worker: Worker) -> None:
         self.pool.head.run("qmod", "-e", f"*@{worker.name}")
