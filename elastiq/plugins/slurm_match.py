@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from elastiq.errors import BatchError
@@ -42,7 +42,7 @@ class Wants:
 
     def text(self) -> str:
         """Return it as a text: the same for the same, nothing if nothing is wanted."""
-        values = {name: value for name, value in asdict(self).items() if value}
+        values = {name: value for name, value in vars(self).items() if value}
         return _limited(values) if values else ""
 
 
@@ -70,7 +70,7 @@ class Offer:
 
     def text(self) -> str:
         """Return it as the text of a template. Raise BatchError if that is too long."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(vars(self), sort_keys=True, separators=(",", ":"))
         if len(text) > TEMPLATE_LIMIT:
             raise BatchError(f"what the node offers has {len(text)} characters, more than {TEMPLATE_LIMIT}")
         return text

@@ -311,7 +311,7 @@ def demand_of(
     a part of them would be in vain. What fits only VMs of several kinds is therefore not launched for.
     """
     known = cluster or Cluster()
-    left = Counter(known.licenses)
+    left = dict(known.licenses)
     found: dict[tuple[object, ...], Demand] = {}
     running: dict[tuple[object, ...], set[tuple[str, str]]] = {}
     for group in sorted(waiting, key=lambda group: (group.since, group.array, group.parts[0].asked)):
@@ -319,11 +319,9 @@ def demand_of(
         if one is None or not _is_of(group, partitions):
             continue
         jobs = _tasks(group, counts.running) if group.array else group.jobs
-        licenses = sum((Counter(part.licenses) for part in group.parts), Counter())
-        jobs = min([jobs, *(left[name] // count for name, count in licenses.items() if name in known.licenses)])
+        jobs = _licensed(group, jobs, left)
         if jobs < 1:
             continue
-        left.subtract({name: jobs * count for name, count in licenses.items()})
         age = max(0.0, now - group.since) if group.since else None
         key = (one.shape, one.vms_per_job, one.wants, one.takes_whole_vms)
         running.setdefault(key, set()).update(
@@ -335,6 +333,17 @@ def demand_of(
         alike = None if len(group.parts) > 1 else sum(counts.alike.get(kind, 0) for kind in running[key])
         found[key] = replace(one, jobs=jobs, oldest_wait_seconds=max(ages, default=None), running=alike)
     return tuple(sorted(found.values(), key=lambda one: (-one.jobs, one.vms_per_job, str(one.shape), one.wants)))
+
+
+def _licensed(group: Waiting, jobs: int, left: dict[str, int]) -> int:
+    """Return for how many of the `jobs` of `group` there are licences, and take these from those that are `left`."""
+    needed: dict[str, int] = {}
+    for part in group.parts:
+        for name in left.keys() & part.licenses.keys():
+            needed[name] = needed.get(name, 0) + part.licenses[name]
+    jobs = min([jobs, *(left[name] // count for name, count in needed.items())])
+    left.update({name: left[name] - jobs * count for name, count in needed.items()})
+    return jobs
 
 
 def _is_of(group: Waiting, partitions: Collection[str]) -> bool:

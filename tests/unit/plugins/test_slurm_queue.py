@@ -457,6 +457,11 @@ def test_licenses_that_are_used_up_are_no_demand() -> None:
         ({}, 41),
     ):
         assert sum(group.jobs for group in demand(queue, cluster=Cluster(licenses=free))) == jobs
+    parts = [record(ArrayJobID=str(number), HetJobID="6", Licenses="fluent") for number in (6, 7)]
+    both = queue_of(*parts, record(Licenses="fluent"), record())
+    for count, jobs in ((1, 2), (2, 2), (3, 3)):
+        found = demand(both, cluster=Cluster(licenses={"fluent": count}))
+        assert sum(group.jobs for group in found) == jobs
     either = queue_of(*[record(Licenses="fluent|ansys")] * 5)
     assert [group.jobs for group in demand(either, cluster=Cluster(licenses={"fluent": 0, "ansys": 0}))] == [5]
 
