@@ -162,6 +162,14 @@ class Fleet:
         records = (record for record in self.records if record.pool == pool.name and not record.has_worked)
         return any(self.present_room(record) is not None for record in records)
 
+    def is_to_prove_itself(self, record: VmRecord) -> bool:
+        """Return whether it is not known yet how its boot ends: after workers that others closed before they ran
+        anything, that is only known when a job runs there."""
+        if record.may_yet_join:
+            return True
+        breaker = self.memory.breakers.get(record.pool, Breaker())
+        return bool(breaker.closed_births) and record.works and not (record.has_worked or record.failed_boot)
+
     def ask(self, pool: Pool) -> int | None:
         """Return how many VMs of `pool` are asked for at once at most; None: any number."""
         return self.memory.breakers.get(pool.name, Breaker()).ask

@@ -339,7 +339,7 @@ def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason, a
     if room < at_least:
         return Decision(Kind.HOLD, words.quota_full(why, maximum))
     if breaker.failed_boots >= patience.BOOT_FAILURES_TO_TRIP:
-        booting = any(record.pool == pool.name and record.may_yet_join for record in fleet.records)
+        booting = any(record.pool == pool.name and fleet.is_to_prove_itself(record) for record in fleet.records)
         if booting or fleet.awaited(pool.name):
             return Decision(Kind.HOLD, words.trial_booting(why, breaker))
         vms, at_least, why = 1, 1, words.trial(why, breaker)

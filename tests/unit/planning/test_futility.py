@@ -196,3 +196,42 @@ def test_a_slow_boot_is_not_taken_for_room() -> None:
     day = Day(POLICY, HOLDS, memory=KNOWN).run(BOOT_SECONDS / 3600, lambda _: [Demand(SMALL, 200)])
     assert not day.memory.futile
     assert not any(seen.rooms for seen in day.memory.watched.values())
+
+
+@pytest.mark.parametrize("idle_for_time_s", [300, 3600])
+def test_workers_that_others_close_before_they_run_anything_cost_little(idle_for_time_s: int) -> None:
+    day = Day(replace(POLICY, idle_for_time_s=idle_for_time_s), HOLDS, closed=True, memory=KNOWN)
+    day.run(24, lambda _: [Demand(SMALL, 200)])
+    assert day.vm_hours < 24
+
+
+@pytest.mark.parametrize(("wanted", "quota", "given"), [(10, 5, 5), (10, 1, 1), (64, 7, 7)])
+def test_a_cloud_that_gives_all_or_nothing_gives_what_its_quota_has(wanted: int, quota: int, given: int) -> None:
+    def run_for_good(day: Day) -> Sequence[Demand]:
+        day.busy = dict.fromkeys(day.joined(), 8)
+        left = wanted - len(day.joined())
+        return [Demand(Shape(8, 1000), left, running=wanted - left)] if left else []
+
+    day = Day(replace(POLICY, max_vms=wanted), HOLDS, quota=quota, all_or_nothing=True, memory=KNOWN)
+    day.run(6, run_for_good)
+    assert len(day.joined()) == given
+    assert day.refused < 6 * 3600 / 250
+
+
+def test_a_job_of_more_machines_than_the_cloud_gives_holds_none_of_them_day_after_day() -> None:
+    wide = Demand(Shape(8, 1000), 1, None, 256)
+    day = Day(replace(POLICY, max_vms=300), HOLDS, quota=96, memory=KNOWN).run(24, lambda _: [wide])
+    assert (day.launched, day.vm_hours < 2 * 96) == (96, True)
+    day = Day(replace(POLICY, max_vms=300), HOLDS, quota=96, all_or_nothing=True, memory=KNOWN)
+    assert day.run(24, lambda _: [wide]).vm_hours == 0
+
+
+def test_jobs_that_take_whole_vms_boot_at_the_same_time() -> None:
+    def alone(day: Day) -> Sequence[Demand]:
+        day.busy = dict.fromkeys(day.joined(), 1)
+        left = 20 - len(day.joined())
+        return [Demand(SMALL, left, takes_whole_vms=True, running=20 - left)] if left else []
+
+    day = Day(replace(POLICY, max_vms=30), HOLDS, memory=KNOWN)
+    day.run(10 / 60, alone)
+    assert len(day.joined()) == 20

@@ -146,3 +146,32 @@ def test_how_long_a_launch_takes_is_learnt_from_answers_late_ones_too_and_from_n
         replace(answered, token="another"),
     ):
         assert learn(memory, other, NOW).launches_took == ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "cause", "ask"),
+    [
+        pytest.param(10, Token.CLOUD_CAPACITY, 5, id="half as many"),
+        pytest.param(1, Token.CLOUD_CAPACITY, 1, id="one at least"),
+        pytest.param(10, Token.CLOUD_CREDENTIALS, None, id="no number mends keys"),
+        pytest.param(10, Token.CLOUD_CONFIGURATION, None, id="nor a wrong image"),
+        pytest.param(10, Token.CLOUD_THROTTLED, None, id="nor too many requests"),
+    ],
+)
+def test_a_cloud_that_refuses_is_asked_for_half_until_it_gives(asked: int, cause: Token, ask: int | None) -> None:
+    memory = Memory(intents=(Intent("t", "default", asked, NOW),))
+    launch = Decision(Kind.LAUNCH, JOBS_WAIT, count=asked)
+    memory = learn(memory, Outcome(launch, End.FAILED, "no", token="t", cause=cause), NOW)
+    assert memory.breakers["default"].ask == ask
+    memory = replace(memory, intents=(Intent("u", "default", 1, NOW),))
+    memory = learn(memory, Outcome(replace(launch, count=1), End.DONE, "", ("i-1",), "u"), NOW)
+    assert memory.breakers["default"].ask is None
+
+
+def test_a_cloud_that_gives_a_part_of_what_a_job_needs_at_once_is_remembered_for_a_day() -> None:
+    memory = Memory(vms={RECORD.id: RECORD}, intents=(Intent("t", "default", 8, NOW),))
+    launch = Decision(Kind.LAUNCH, JOBS_WAIT, count=8, at_least=8)
+    after = learn(memory, Outcome(launch, End.DONE, "", ("i-1", "i-2"), "t"), NOW).breakers["default"]
+    assert (after.most, after.most_until) == (3, NOW + 86400)
+    some = replace(launch, at_least=1)
+    assert learn(memory, Outcome(some, End.DONE, "", ("i-1", "i-2"), "t"), NOW).breakers["default"].most is None

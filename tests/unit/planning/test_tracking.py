@@ -214,3 +214,58 @@ def test_a_vm_that_died_before_elastiq_saw_its_worker_is_forgotten_by_what_is_su
     """A physical machine may have its address, and lose its jobs by that."""
     died = replace(listing(Instance(RECORD.id, InstanceState.TERMINATED)), workers=workers)
     assert track(died, vms(RECORD), POLICY).memory.to_forget == {RECORD.id: Departed("", address, NOW)}
+
+
+def seen(worker: Worker, record: VmRecord, now: float = NOW, breaker: Breaker | None = None) -> tuple[Worker, Memory]:
+    """Return the worker and the memory after a look at it on the VM `record`."""
+    memory = replace(vms(record), breakers={"default": breaker} if breaker else {})
+    situation = track(Observation(now, workers=(worker,)), memory, POLICY)
+    return situation.matches.workers[record.id], situation.memory
+
+
+def test_a_worker_has_been_idle_for_no_longer_than_since_it_was_last_seen_with_a_job() -> None:
+    """HTCondor 23.9 gives the start of the last job for its end; the VM went 2 s after that end."""
+    record = replace(RECORD, joined_at=NOW - 4000)
+    busy = Worker("w", RECORD.id, jobs=1)
+    idle = Worker("w", RECORD.id, idle_seconds=3000.0)
+    assert seen(idle, record)[0].idle_seconds == 3000, "nothing is known against it"
+    _, memory = seen(busy, record)
+    at_work = memory.vms[RECORD.id]
+    assert (at_work.at_work, at_work.idle_from) == (True, None)
+    worker, memory = seen(idle, at_work, NOW + 30)
+    assert (worker.idle_seconds, memory.vms[RECORD.id].idle_from) == (0, NOW + 30)
+    worker, memory = seen(replace(idle, idle_seconds=3100.0), memory.vms[RECORD.id], NOW + 90)
+    assert worker.idle_seconds == 60
+    assert seen(replace(idle, idle_seconds=5.0), memory.vms[RECORD.id], NOW + 90)[0].idle_seconds == 5
+
+
+@pytest.mark.parametrize(
+    ("worker", "record", "is_failed_boot"),
+    [
+        pytest.param({}, {}, True, id="closed ever since it joined"),
+        pytest.param({"closed_by_other": True}, {}, True, id="by somebody who says so"),
+        pytest.param({"closed": False}, {}, False, id="open"),
+        pytest.param({"idle_seconds": 300.0}, {}, False, id="a job came and went unseen"),
+        pytest.param({}, {"joined_at": NOW - 500}, False, id="not for long yet"),
+        pytest.param({}, {"idle_from": NOW - 700}, False, id="it has worked"),
+        pytest.param({}, {"closing_at": NOW - 700}, False, id="closed by elastiq"),
+    ],
+)
+def test_a_worker_closed_by_others_before_it_ran_anything_is_a_failed_boot(
+    worker: dict[str, object], record: dict[str, object], is_failed_boot: bool
+) -> None:
+    born = replace(RECORD, **{"joined_at": NOW - 700, **record})
+    closed = replace(Worker("w", RECORD.id, idle_seconds=700.0, closed=True), **worker)
+    _, memory = seen(closed, born)
+    assert memory.vms[RECORD.id].failed_boot is is_failed_boot
+    assert memory.breakers.get("default", Breaker()).closed_births == int(is_failed_boot)
+    again = track(Observation(NOW + 60, workers=(closed,)), memory, POLICY).memory
+    assert again.breakers == memory.breakers, "it counts once"
+
+
+def test_joining_does_not_end_a_series_of_workers_closed_at_birth_but_a_job_does() -> None:
+    breaker = Breaker(failed_boots=3, trips=1, closed_births=3)
+    _, memory = seen(Worker("w", RECORD.id, idle_seconds=0.0), RECORD, breaker=breaker)
+    assert memory.breakers["default"] == breaker
+    _, memory = seen(Worker("w", RECORD.id, jobs=1), RECORD, breaker=breaker)
+    assert memory.breakers["default"] == Breaker()
