@@ -44,6 +44,8 @@ class Chores:
         self._pools = {pool.name: pool for pool in settings.policy().pools}
         self._features = ports.cloud.refused_features
         self._capacity_due_at = 0.0
+        self._unsized: set[str] = set()
+        """Types of which it was said that the cloud does not tell what they hold."""
         self._templates_due_at: dict[str, float] = {}
         """When the plugin is next asked for a template, by the name of the pool."""
         self._stopping = False
@@ -85,7 +87,10 @@ class Chores:
                 if error.fault in (CloudFault.BUSY, CloudFault.PENDING):
                     self._capacity_due_at = 0.0
                     continue
-                log.info("the cloud does not say what a %s holds, so workers will: %s", pool.instance_type, error)
+                is_news = pool.instance_type not in self._unsized
+                self._unsized.add(pool.instance_type)
+                text = "the cloud does not say what a %s holds, so workers will: %s"
+                log.log(logging.INFO if is_news else logging.DEBUG, text, pool.instance_type, error)
             else:
                 memory = replace(memory, described={**memory.described, pool.capacity_key: capacity})
         return memory

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from elastiq.errors import BatchError, CloudError, CloudFault
 from elastiq.memory import Departed
-from elastiq.model import InstanceState, Worker
+from elastiq.model import InstanceState, Pool, Worker
 from elastiq.state import read_report
 from tests.unit.fakes import FakeCloud, settings_with
 from tests.unit.rig import SETTINGS, Rig
@@ -315,3 +318,20 @@ def test_a_vm_that_was_never_seen_and_may_come_back_is_not_forgotten_while_its_w
     rig.batch.joined = {}
     rig.run(600)
     assert [worker.instance_id for worker in forgotten] == ["i-1"]
+
+
+def test_a_cloud_that_does_not_say_what_a_vm_holds_is_asked_again_and_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    rig = Rig(tmp_path, settings_with(SETTINGS, flavour="m1.small", n_jobs_per_vm=None))
+    asked: list[Pool] = []
+
+    def refuse(pool: Pool) -> NoReturn:
+        asked.append(pool)
+        raise CloudError("it describes no instance types", CloudFault.CONFIGURATION)
+
+    monkeypatch.setattr(rig.cloud, "capacity", refuse)
+    rig.run(3 * 3600)
+    assert len(asked) >= 3
+    assert caplog.text.count("the cloud does not say what a m1.small holds, so workers will: it describes no") == 1

@@ -16,6 +16,8 @@ from tests.testbed.openstack.administration import Connection
 from tests.testbed.openstack.system import System
 from tests.testbed.web import LocalServer, QuietHandler
 
+_ANSWER_SECONDS = 600.0
+"""A bound against hangs: on a busy machine OpenStack was seen to take three minutes for six instances."""
 _HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "content-length", "server", "date")
 
 
@@ -107,6 +109,8 @@ class _Handler(QuietHandler):
         relay.exchanges.append(exchange)
         connection = Connection(relay.system, relay.port)
         try:
+            connection.connect()
+            connection.sock.settimeout(_ANSWER_SECONDS)
             # The headers as they are: what is signed must not change.
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
