@@ -194,14 +194,12 @@ def in_vain_trial(group: Demand, jobs: int) -> Reason:
 
 def to_learn(group: Demand, jobs: int, pool: Pool) -> Reason:
     what = _unknown(group, pool)
-    text = f"{_without_room(jobs)}, and it is not known whether VMs have all that is wanted ({what}); one VM to learn it"
+    text = f"{_without_room(jobs)}, and it is not known whether VMs have what is wanted ({what}); one VM to learn it"
     return Reason(Token.TO_LEARN, text, pool.name, {"jobs": jobs})
 
 
 def learning(groups: Sequence[Demand], jobs: int) -> Reason:
-    text = (
-        f"{_without_room(jobs)}, and it is not known yet whether VMs have all that is wanted; those that are booting will tell"
-    )
+    text = f"{_without_room(jobs)}, and it is not known yet whether VMs have what is wanted; those that boot will tell"
     subject = "; ".join(_describe(group.shape) for group in groups[:GROUPS_SHOWN])
     return Reason(Token.LEARNING, text, subject, {"jobs": jobs})
 
