@@ -53,6 +53,8 @@ class Expression:
     either: frozenset[str] = frozenset()
     """Attributes without a scope: of its own ad if that has them, else of the other."""
     functions: frozenset[str] = frozenset()
+    within: frozenset[tuple[str, str]] = frozenset()
+    """Pairs of a function and an attribute in what it is given."""
 
     @property
     def foreign(self) -> frozenset[str]:
@@ -159,8 +161,14 @@ def _closes_at(tokens: Sequence[str]) -> int:
 
 def _expression(tokens: Sequence[str]) -> Expression | None:
     scopes: dict[str, set[str]] = {"my": set(), "target": set(), "": set()}
-    functions = set()
+    functions: set[str] = set()
+    within: set[tuple[str, str]] = set()
+    calls: list[str] = []
     for position, word in enumerate(tokens):
+        if word in _OPENING:
+            calls.append(tokens[position - 1].lower() if position else "")
+        elif word in _CLOSING:
+            calls.pop()
         if not (word[0].isalpha() or word[0] in "_'"):
             continue
         name = word.strip("'").lower()
@@ -172,12 +180,15 @@ def _expression(tokens: Sequence[str]) -> Expression | None:
             is_inner = position > 2 and tokens[position - 3] == "."
             if scope and not is_inner:
                 scopes[scope].add(name)
+                within |= {(call, name) for call in calls}
         elif after == "(" and word[0] != "'":
             functions.add(name)
         elif after != "=" and not (name in _SCOPES and after == ".") and name not in _WORDS:
             scopes[""].add(name)
+            within |= {(call, name) for call in calls}
     mine, others, either = (frozenset(scopes[scope]) for scope in ("my", "target", ""))
-    return Expression(_joined(tokens), mine, others, either, frozenset(functions)) if tokens else None
+    inside = frozenset(pair for pair in within if pair[0] in functions)
+    return Expression(_joined(tokens), mine, others, either, frozenset(functions), inside) if tokens else None
 
 
 def _around(tokens: Sequence[str], position: int) -> tuple[str, str]:

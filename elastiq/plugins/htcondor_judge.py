@@ -50,7 +50,7 @@ SAID_CHARACTERS = 100
 _PATTERNS = frozenset(
     {
         "regexp", "regexps", "regexpmember", "substr", "strcat", "split", "splitslotname", "replace",
-        "replaceall", "toupper", "tolower", "stringlistregexpmember",
+        "replaceall", "stringlistregexpmember",
     }
 )  # fmt: skip
 """Functions by which a name is compared with more than itself."""
@@ -197,17 +197,14 @@ def _why(clause: Expression, job: Ad, kind: Kind) -> Judgement:
         for name in part.target | {one for one in part.either if one not in job}
         if name != "requirements"
     }
-    functions = clause.functions.union(*(part.functions for part in inside))
     said = one_line(clause.text, SAID_CHARACTERS)
     if not asked:
         return _no(f"Requirements: {said} is not true of the jobs themselves")
-    named = asked & {name for name in asked if slot.get(name) == NEW_NAME or name in IDENTITIES}
-    if named == asked:
-        if functions & _PATTERNS:
-            return _unknown(f"Requirements: {said} depends on the names of workers")
-        return _no(f"Requirements: {said} names a machine, which no new worker is")
-    if named and functions & _PATTERNS:
+    named = {name for name in asked if slot.get(name) == NEW_NAME or name in IDENTITIES}
+    if any(name in named and function in _PATTERNS for part in (clause, *inside) for function, name in part.within):
         return _unknown(f"Requirements: {said} depends on the names of workers")
+    if named == asked:
+        return _no(f"Requirements: {said} names a machine, which no new worker is")
     if not kind.is_learnt:
         return _unknown(f"Requirements: whether new workers meet {said} is not known before there is one")
     momentary = sorted(name for name in asked if is_momentary(name) and name not in slot)

@@ -155,6 +155,9 @@ class HtcondorHarness(TestbedHarness):
         wanted = 'TARGET.OpSys == "LINUX"' if offered else "TARGET.HasCVMFS"
         return self.pool.submit(1, seconds, extra=f"requirements = {wanted}")  # type: ignore[call-arg]
 
+    def submit_whole(self, seconds: float) -> str:
+        return self.pool.submit(1, seconds, extra="request_cpus = TARGET.TotalSlotCpus")  # type: ignore[call-arg]
+
     def submit(self, seconds: float, *, held: bool = False, after: str = "") -> str:
         if after:
             pytest.skip("jobs of HTCondor depend on each other by DAGMan alone, which submits them when they are due")

@@ -83,6 +83,12 @@ def test_what_differs_in_writing_alone_is_the_same() -> None:
     assert one.text == two.text
 
 
+def test_what_functions_are_given() -> None:
+    found = read("f(a, g(TARGET.b)[c]) && (d) == {e}[0] && MY.h")
+    assert found is not None
+    assert found.within == {("f", "a"), ("f", "b"), ("g", "b"), ("f", "c")}
+
+
 def test_foreign_functions() -> None:
     found = read('userHome("root") == strcat(a) && random(3)')
     assert found is not None
