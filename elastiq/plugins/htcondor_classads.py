@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -62,12 +63,14 @@ class Expression:
         return self.functions - PURE_FUNCTIONS
 
 
+@lru_cache(maxsize=4096)
 def read(text: str) -> Expression | None:
     """Given the text of an expression, return what is known of it; None if it cannot be one, or is too odd to judge."""
     tokens = _tokens(text)
     return None if tokens is None else _expression(tokens)
 
 
+@lru_cache(maxsize=256)
 def clauses(text: str) -> tuple[Expression, ...] | None:
     """Return the clauses of an expression, all of which have to be true; None as `read` does."""
     tokens = _tokens(text)

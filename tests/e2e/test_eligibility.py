@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.conftest import PoolMaker
 from tests.e2e.harness import PluginOnHead
-from tests.testbed.batch import wait_until
+from tests.testbed.batch import PATIENCE_SECONDS, wait_until
 from tests.testbed.htcondor_pool import HtcondorPool
 from tests.testbed.rootfs import JOB_USER
 
@@ -92,9 +92,11 @@ def _started(pool: HtcondorPool) -> set[tuple[str, int]]:
 
 
 def _rejected(pool: HtcondorPool) -> int:
-    """Return how many jobs the negotiator has turned down since the last one ended."""
-    text = pool.head.run("condor_q", "-allusers", "-constraint", "JobStatus == 1", "-af", "LastRejMatchTime").stdout
-    return sum(word.isdecimal() for word in text.split())
+    """Return how many waiting jobs the negotiator has turned down: it says so of one of those that are alike to it."""
+    asked = ("-constraint", "JobStatus == 1", "-af", "AutoClusterId", "LastRejMatchTime")
+    jobs = [line.split() for line in pool.head.run("condor_q", "-allusers", *asked).stdout.splitlines()]
+    refused = {alike for alike, at in jobs if at.isdecimal()}
+    return sum(alike in refused for alike, _ in jobs)
 
 
 @pytest.mark.real
@@ -127,6 +129,25 @@ def test_what_is_judged_is_what_the_negotiator_does(make_htcondor: PoolMaker) ->
     assert 0.2 < len(started) / (len(texts) * len(KINDS)) < 0.8
 
 
+@pytest.mark.real
+def test_memory_that_one_job_has_used_up_is_none_left(make_htcondor: PoolMaker) -> None:
+    pool = make_htcondor(worker_configuration="NUM_CPUS = 4\nMEMORY = 1024\n")
+    pool.start_worker("i-00000001", "10.77.1.1", pool.substituted_user_data())
+    pool.wait_joined({"i-00000001"})
+    pool.submit(1, 600, memory_mb=1024)
+    wait_until(lambda: pool.busy() and pool.slots("-constraint", "Memory == 0"), "it has all memory", detail=pool.slots)
+    pool.submit(3, 600, memory_mb=512)
+    for query in ("bindings", "cli"):
+        with PluginOnHead(pool, query) as plugin:
+            (worker,) = plugin.call("workers")
+            assert (worker["free"]["cpus"], worker["free"]["memory_mb"]) == (3, 0)
+            assert (worker["capacity"]["memory_mb"], worker["hurt"]) == (1024, False)
+            (group,) = plugin.call("demand")
+            assert (group["jobs"], group["shape"]["memory_mb"]) == (3, 512)
+            (judgement,) = plugin.call("judge", [[group["wants"]], plugin.call("template", worker)])
+            assert judgement["answer"] == "yes", "another VM would have the memory"
+
+
 def _judged(pool: HtcondorPool, query: str, workers: dict[str, str]) -> dict[tuple[str, int], tuple[str, str]]:
     """Return by lane and number what is judged of the jobs, by templates taken before any of them ran.
 
@@ -156,7 +177,7 @@ def _let_the_negotiator_decide(pool: HtcondorPool, jobs: int) -> None:
         same, last[0] = started == last[0], started
         return idle and same and len(started) + _rejected(pool) == jobs
 
-    wait_until(is_decided, "every job was started or turned down", detail=pool.queue)
+    wait_until(is_decided, "every job was started or turned down", PATIENCE_SECONDS + jobs, pool.queue)
     pool.head.run("condor_reschedule")
     for _ in range(3):
         wait_until(is_decided, "that stays so", detail=pool.queue)
