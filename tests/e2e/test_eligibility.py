@@ -37,7 +37,10 @@ STARTD_ATTRS = $(STARTD_ATTRS) Lane
 START = ($(START)) && TARGET.Lane == MY.Lane
 MODIFY_REQUEST_EXPR_REQUESTMEMORY = RequestMemory
 MODIFY_REQUEST_EXPR_REQUESTDISK = RequestDisk
+CLAIM_WORKLIFE = 0
 """
+"""Without a life after its first job, no claim on a small dynamic slot is given to a job that would not have matched
+the whole one (one that wants less memory than there is, say)."""
 
 CLAUSES = (
     "HasCVMFS", "TARGET.HasCVMFS =?= true", "HasCVMFS =!= true", "!isUndefined(TARGET.HasCVMFS)", "TARGET.HasGPFS",
