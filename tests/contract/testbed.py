@@ -202,12 +202,29 @@ class SlurmHarness(TestbedHarness):
         self.pool.head.run("scontrol", "update", f"nodename={worker.name}", *changes)
 
 
+_ONE_EACH = """
+qconf -sp two | sed -e 's/^pe_name .*/pe_name each/' -e 's/^allocation_rule .*/allocation_rule 1/' >/tmp/each
+qconf -Ap /tmp/each && qconf -aattr queue pe_list each all.q
+"""
+
+
 class GridEngineHarness(TestbedHarness):
     """Hosts whose queue instances are disabled."""
 
     system = "gridengine"
     daemons = ("sge_qmaster",)
     cancel_command = ("qdel",)
+
+    def submit_special(self, seconds: float, *, offered: bool) -> str:
+        kind = "lx*" if offered else "sol*"
+        return self.pool.submit(1, seconds, options=("-l", f"arch={kind}"))  # type: ignore[call-arg]
+
+    def submit_whole(self, seconds: float) -> str:
+        return self.pool.submit(1, seconds, options=("-l", "whole=true"))  # type: ignore[call-arg]
+
+    def submit_wide(self, machines: int, seconds: float) -> None:
+        self.pool.head.run("sh", "-c", _ONE_EACH)
+        self.pool.submit(1, seconds, options=("-pe", "each", str(machines)))  # type: ignore[call-arg]
 
     def close_by_hand(self, worker: Worker) -> None:
         self.pool.head.run("qmod", "-d", f"*@{worker.name}")

@@ -16,9 +16,11 @@ _NETWORKS = " ".join(f"10.77.{number}" for number in (1, 2, 3, 4, 5, 9))
 _ACCOUNTING = "/var/lib/gridengine/default/common/accounting"
 _START_MASTER = "SGE_ROOT=/var/lib/gridengine SGE_CELL=default sge_qmaster"
 _TESTBED = """
-# What the testbed sets beside the example: no waiting, lanes, and an environment with two slots on each machine.
+# What the testbed sets beside the example: no waiting, lanes, jobs that have a machine for themselves, and an
+# environment with two slots on each machine.
 qconf -sc | grep -v '^#' >"$work/complexes"
 echo 'lane lane RESTRING == YES NO NONE 0' >>"$work/complexes"
+echo 'whole whole BOOL EXCL YES YES 0 0' >>"$work/complexes"
 qconf -Mc "$work/complexes"
 mkdir "$work/faster"
 sed -e 's/^load_report_time .*/load_report_time 00:00:03/' -e 's/^max_unheard .*/max_unheard 00:00:15/' \
