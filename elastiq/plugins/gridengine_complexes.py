@@ -129,6 +129,11 @@ class Complexes:
         kinds = (names & self.consumables for names in (self.memory, self.disk, self.gpus))
         return frozenset(name for names in kinds if len(names) > 1 for name in names)
 
+    @cached_property
+    def told_by_shape(self) -> frozenset[str]:
+        """Consumables of which a shape tells all: how much of which."""
+        return (self.counted & self.consumables) - self.crowded
+
     def without(self, names: Collection[str]) -> Complexes:
         """Return all but `names`."""
         return Complexes({name: one for name, one in self.named.items() if name not in names}) if names else self
@@ -209,7 +214,9 @@ def is_given(name: str, complexes: Complexes) -> bool:
 def deciding(requests: Collection[str], complexes: Complexes) -> frozenset[str]:
     """Return which complexes say how much memory, disk and GPUs a job with these requests needs: consumables or else,
     for each of these, load values."""
-    names = (complexes.counted & frozenset(requests)) | complexes.given
+    names = complexes.counted.intersection(requests) | complexes.given
+    if not names or names <= complexes.consumables:
+        return names - complexes.exclusive
     found: frozenset[str] = frozenset()
     for kind in (complexes.memory, complexes.disk, complexes.gpus):
         found |= (names & kind & complexes.consumables) or (names & kind)

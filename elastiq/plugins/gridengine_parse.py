@@ -162,11 +162,14 @@ def demand_of(
             continue
         key = (demand.shape, demand.vms_per_job, demand.wants, demand.takes_whole_vms)
         known = found.get(key)
-        jobs, running = (known.jobs, known.running or 0) if known else (0, 0)
-        found[key] = replace(demand, jobs=demand.jobs + jobs, running=(demand.running or 0) + running)
+        if known:
+            running = (demand.running or 0) + (known.running or 0)
+            demand = replace(demand, jobs=demand.jobs + known.jobs, running=running)
+        found[key] = demand
         if group.oldest and group.oldest < oldest.get(key, "9"):
             oldest[key] = group.oldest
-    dated = [replace(one, oldest_wait_seconds=_age_seconds(oldest.get(key, ""), now)) for key, one in found.items()]
+    ages = {when: _age_seconds(when, now) for when in oldest.values()}
+    dated = [replace(one, oldest_wait_seconds=ages.get(oldest.get(key, ""))) for key, one in found.items()]
     return tuple(sorted(dated, key=_order)), tuple(faults)
 
 

@@ -72,8 +72,8 @@ def wants_of(environment: str, queues: Sequence[str], requests: Mapping[str, str
 
     Of what the shape counts alone only the name is in it, so that amounts make no kinds of jobs of their own.
     """
-    alone = complexes.counted & complexes.consumables - complexes.crowded
-    counted = {name: "" if name in alone else requests[name] for name in requests if name in complexes.counted}
+    told = complexes.told_by_shape
+    counted = {name: "" if name in told else requests[name] for name in requests if name in complexes.counted}
     others = {name: value for name, value in requests.items() if name not in complexes.counted}
     parts = {"m": counted, "l": others, "pe": environment, "q": sorted(queues)}
     text = json.dumps({key: part for key, part in parts.items() if part}, sort_keys=True, separators=(",", ":"))

@@ -215,10 +215,6 @@ class GridEngineHarness(TestbedHarness):
     daemons = ("sge_qmaster",)
     cancel_command = ("qdel",)
 
-    def submit_special(self, seconds: float, *, offered: bool) -> str:
-        kind = "lx*" if offered else "sol*"
-        return self.pool.submit(1, seconds, options=("-l", f"arch={kind}"))  # type: ignore[call-arg]
-
     def submit_whole(self, seconds: float) -> str:
         return self.pool.submit(1, seconds, options=("-l", "whole=true"))  # type: ignore[call-arg]
 
