@@ -136,7 +136,10 @@ def _open_rooms(fleet: Fleet) -> Mapping[str, _OpenRoom]:
             continue
         idle_since = None
         if not worker.jobs:
-            idle_since = max(fleet.seen_at - (worker.idle_seconds or 0.0), record.joined_at or 0.0)
+            # One that is seen for the first time may have joined long before.
+            is_new = record.joined_at is None or record.joined_at >= fleet.seen_at
+            there_since = record.launched_at if is_new else record.joined_at or 0.0
+            idle_since = max(fleet.seen_at - (worker.idle_seconds or 0.0), there_since)
         found[record.id] = _OpenRoom(record, room, idle_since)
     return found
 
@@ -178,9 +181,6 @@ def _watch(
 ) -> Watch:
     if before is None:
         before = Watch(group.jobs, group.jobs, looked_at)
-    elif not before.rooms:
-        # Without room nothing is learnt.
-        before = replace(before, least=group.jobs, since=looked_at)
     elif group.jobs < before.least:
         # Jobs that were merely removed say nothing of the others.
         since = looked_at if has_started else before.since
@@ -191,6 +191,9 @@ def _watch(
     for id_ in islice(further, lacking):
         idle_since = rooms[id_].idle_since
         kept[id_] = looked_at if idle_since is None else min(looked_at, idle_since)
+    if not kept:
+        # Without room nothing is learnt: what counts is what waits from this look on, of a VM that joins after it, too.
+        before = replace(before, least=group.jobs, since=looked_at)
     has_started = before.has_started or has_started
     return replace(before, waiting=group.jobs, rooms=kept, has_started=has_started)
 

@@ -257,7 +257,9 @@ def _as_born(
 ) -> tuple[VmRecord, Breaker]:
     """Return a VM and the breaker of its pool after a look at its worker: whether it has become one that is of use."""
     seconds = seen_at - (seen_at if record.joined_at is None else record.joined_at)
-    if worker.jobs or (seconds > patience.CLOSED_AT_BIRTH_SECONDS and not worker.closed):
+    lately = patience.CLOSED_AT_BIRTH_SECONDS < seconds <= 3 * patience.CLOSED_AT_BIRTH_SECONDS
+    # That an earlier VM is at work, or open, tells nothing of those that do not boot now.
+    if (worker.jobs and not before.has_worked) or (breaker.closed_births and lately and not worker.closed):
         breaker = replace(breaker, failed_boots=0, trips=0, closed_births=0)
     elif _was_closed_at_birth(record, worker, seen_at):
         reason = f"the worker of VM {record.id} was closed by others before it ran anything"

@@ -14,7 +14,7 @@ from elastiq.planning.futility import share_of, tried
 from elastiq.planning.learning import learn
 from elastiq.planning.plan import plan
 from tests.unit.planning.day import BOOT_SECONDS, START, STEP_SECONDS, Day
-from tests.unit.planning.table import NOW, joined, launched, of, remember, see, worker
+from tests.unit.planning.table import NOW, joined, launched, of, remember, see, vm, worker
 
 POLICY = Policy(max_vms=10, cluster="c")
 HOLDS = Shape(8, 16000)
@@ -235,3 +235,15 @@ def test_jobs_that_take_whole_vms_boot_at_the_same_time() -> None:
     day = Day(replace(POLICY, max_vms=30), HOLDS, memory=KNOWN)
     day.run(10 / 60, alone)
     assert len(day.joined()) == 20
+
+
+def test_a_vm_that_goes_at_the_first_look_has_shown_it_too() -> None:
+    """Found by the simulator: with long checks and a short idle_for_time_s a VM was launched every ten minutes."""
+    group = Demand(SMALL, 5)
+    policy = replace(POLICY, idle_for_time_s=300.0)
+    booting = vm(1, launched_at=NOW - 800)
+    before = plan(see([booting], demand=(group,), now=NOW - 600), remember([booting]), policy).memory
+    seen = see([booting], demand=(group,), workers=(worker(1, idle_seconds=450),), demand_age_seconds=60.0)
+    before = replace(before, vms={booting.id: replace(booting, joined_at=None)})
+    made = plan(seen, before, policy)
+    assert made.memory.futile[group.key].jobs == 5

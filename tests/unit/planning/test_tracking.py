@@ -149,6 +149,16 @@ def test_joining_is_remembered_teaches_the_capacity_and_ends_the_failures() -> N
     assert after.breakers["default"].failed_boots == 0
 
 
+def test_a_vm_that_has_been_at_work_for_long_tells_nothing_of_those_that_do_not_boot_now() -> None:
+    """Found by the simulator: while one VM worked, another one was launched in vain every few minutes."""
+    broken = {"default": Breaker(failed_boots=2, trips=1)}
+    for record, left in ((replace(RECORD, joined_at=NOW - 900, at_work=True), 2), (replace(RECORD), 0)):
+        busy = Worker("w1", instance_id=RECORD.id, jobs=1)
+        seen = replace(listing(), workers=(busy,))
+        after = track(seen, replace(vms(record), breakers=broken), POLICY).memory
+        assert after.breakers["default"].failed_boots == left
+
+
 @pytest.mark.parametrize(("type_", "teaches"), [("large", True), ("", False), ("small", False)])
 def test_a_worker_teaches_only_what_vms_of_its_own_type_hold(type_: str, teaches: bool) -> None:
     policy = replace(POLICY, pools=(Pool(instance_type="large"),))
