@@ -344,6 +344,8 @@ def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason, a
             return Decision(Kind.HOLD, words.trial_booting(why, breaker))
         vms, at_least, why = 1, 1, words.trial(why, breaker)
     ask = fleet.ask(pool)
+    if ask is not None and fleet.awaited(pool.name) >= ask:
+        return Decision(Kind.HOLD, words.not_before_the_answer(why, ask))
     if ask is not None and at_least == 1 and min(vms, room) > ask:
         return Decision(Kind.LAUNCH, words.fewer_at_once(why, ask), pool.name, ask)
     if vms > room:

@@ -111,6 +111,11 @@ def fewer_at_once(why: Reason, ask: int) -> Reason:
     return Reason(why.token, text, why.subject, {**why.numbers, "ask": ask})
 
 
+def not_before_the_answer(why: Reason, ask: int) -> Reason:
+    text = f"{why}, but no more than {ask} at once, since the cloud has refused more, and these are still awaited"
+    return Reason(Token.ANSWER_TO_COME, text, why.subject, {**why.numbers, "ask": ask})
+
+
 def trial_booting(why: Reason, breaker: Breaker) -> Reason:
     text = f"{why}, but {_never_joined(breaker)}, so the one that is booting must join first: {breaker.boot_reason}"
     return Reason(Token.TRIAL_BOOTING, text, why.subject, {"failed_boots": breaker.failed_boots})

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from elastiq.decisions import Kind, Token
-from elastiq.memory import Breaker, Memory, VmRecord
+from elastiq.memory import Breaker, Intent, Memory, VmRecord
 from elastiq.model import Demand, InstanceState, Policy, Pool, Shape, Worker
 from elastiq.planning.plan import plan
 from tests.unit.planning.table import (
@@ -270,6 +270,8 @@ def test_no_more_is_asked_for_than_half_of_what_was_refused() -> None:
     )
     policy = replace(BY_SHAPE, max_vms=10, pools=(Pool(),))
     assert launched(plan(see([], demand=(jobs(8, cpus=4),)), memory, policy)) == 2
+    asked = replace(memory, intents=(Intent("t", "default", 2, NOW - 5, in_hand=True),))
+    assert not launched(plan(see([], demand=(jobs(20, cpus=4),)), asked, policy)), "the answer is still to come"
     # Of these it costs nothing to ask for all.
     assert launched(plan(see([], demand=(wide(1, 5),)), memory, policy)) == 5
 
