@@ -24,8 +24,9 @@ TAG_AFTER_SECONDS = 60.0
 
 CAPACITY_RETRY_SECONDS = 3600.0
 
-TEMPLATE_SECONDS = 3600.0
-"""After that a template is taken again even if there is no newer worker: workers are configured anew now and then."""
+TEMPLATE_SECONDS = 600.0
+"""After that a template is taken again even if there is no newer worker: some of what it offers a worker finds out only
+some time after it has joined, and workers are configured anew now and then."""
 
 TEMPLATE_PAUSE_SECONDS = 60.0
 
@@ -48,6 +49,8 @@ class Chores:
         """Types of which it was said that the cloud does not tell what they hold."""
         self._templates_due_at: dict[str, float] = {}
         """When the plugin is next asked for a template, by the name of the pool."""
+        self._templates_of: dict[str, tuple[str, float]] = {}
+        """Of which worker the last one was, and when it was given, by the name of the pool."""
         self._stopping = False
 
     def stop(self) -> None:
@@ -103,17 +106,23 @@ class Chores:
         for pool in self._pools.values():
             known = memory.templates.get(pool.capacity_key)
             newest = _newest(memory, workers, pool)
-            if newest is None or now < self._templates_due_at.get(pool.name, 0.0):
+            if newest is None:
                 continue
-            worker, name = newest, newest.instance_id or newest.name
-            if known and known.instance_id == name and now - known.taken_at < TEMPLATE_SECONDS:
+            name = newest.instance_id or newest.name
+            last_name, last_at = self._templates_of.get(pool.name, ("", 0.0))
+            if now < self._templates_due_at.get(pool.name, 0.0) or (
+                name == last_name and now < last_at + TEMPLATE_SECONDS
+            ):
                 continue
+            worker = newest
             self._templates_due_at[pool.name] = now + TEMPLATE_PAUSE_SECONDS
             text, fault = self._reporter.attempt("template", lambda: self._ports.batch.template(worker))  # noqa: B023
             if fault or not text:
                 continue
-            template = Template(text, name, now)
-            memory = replace(memory, templates={**memory.templates, pool.capacity_key: template})
+            self._templates_of[pool.name] = name, now
+            if known is None or text != known.text:
+                template = Template(text, name, now)
+                memory = replace(memory, templates={**memory.templates, pool.capacity_key: template})
         return memory
 
     def keep_features(self) -> None:

@@ -67,11 +67,12 @@ class Core:
         self._queue_due_at = self._vms_due_at = 0.0
 
     def try_again(self) -> None:
-        """Begin anew with what was given up for a while: jobs that did not start, launches that pause."""
+        """Begin anew with what was given up: jobs that did not start or that workers could not run, launches that
+        pause."""
         breakers = begin_anew(
             self._memory.breakers, self._policy.pools, self._ports.state.damaged_at(), self._clock.now()
         )
-        self._memory = replace(self._memory, breakers=breakers, futile={}, watched={})
+        self._memory = replace(self._memory, breakers=breakers, futile={}, watched={}, templates={})
         self._queue_due_at = 0.0
 
     @property

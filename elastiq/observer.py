@@ -38,6 +38,9 @@ JUDGED_FOR_SECONDS = 600.0
 
 UNKNOWN_FOR_SECONDS = 60.0
 
+TEMPLATE_LASTS_SECONDS = 86400.0
+"""What was learnt of workers is believed for so long after the last of them that showed it is gone."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -96,8 +99,8 @@ class Judge:
         """Return `demand` with what is judged of it for each pool."""
         by_size = sorted({group.wants for group in demand if group.wants}, key=_jobs_by_wants(demand), reverse=True)
         wants = by_size[:JUDGED_WANTS]
-        texts = {pool.name: memory.templates.get(pool.capacity_key, Template()).text for pool in pools}
         now = self._ports.clock.now()
+        texts = {pool.name: _text_of(memory, pool, now) for pool in pools}
         for text in dict.fromkeys(texts.values()):
             self._ask([one for one in wants if self._known.get((one, text), _NEVER)[1] <= now], text, now)
         current = {(one, text) for one in wants for text in texts.values()}
@@ -121,6 +124,14 @@ class Judge:
             is_known = judgement.answer is not Eligibility.UNKNOWN
             until = now + (JUDGED_FOR_SECONDS if is_known else UNKNOWN_FOR_SECONDS)
             self._known[one, text] = judgement, until
+
+
+def _text_of(memory: Memory, pool: Pool, now: float) -> str:
+    """Return what is known of the workers of `pool`; nothing if that is old, and no VM there to say it again: whoever
+    makes images and workers may have changed them."""
+    template = memory.templates.get(pool.capacity_key, Template())
+    is_there = any(record.pool == pool.name and record.joined_at is not None for record in memory.vms.values())
+    return template.text if is_there or now - template.taken_at <= TEMPLATE_LASTS_SECONDS else ""
 
 
 _NEVER = (Judgement(), 0.0)

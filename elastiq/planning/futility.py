@@ -191,7 +191,7 @@ def _watch(
     for id_ in islice(further, lacking):
         idle_since = rooms[id_].idle_since
         kept[id_] = looked_at if idle_since is None else min(looked_at, idle_since)
-    if not kept:
+    if not kept and before.least != group.jobs:
         # Without room nothing is learnt: what counts is what waits from this look on, of a VM that joins after it, too.
         before = replace(before, least=group.jobs, since=looked_at)
     has_started = before.has_started or has_started

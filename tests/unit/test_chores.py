@@ -335,3 +335,48 @@ def test_a_cloud_that_does_not_say_what_a_vm_holds_is_asked_again_and_named_once
     rig.run(3 * 3600)
     assert len(asked) >= 3
     assert caplog.text.count("the cloud does not say what a m1.small holds, so workers will: it describes no") == 1
+
+
+def test_what_workers_offer_is_asked_of_the_newest_that_is_open_and_whole_and_again_after_a_while(rig: Rig) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.join_all(jobs=1)
+    first, *others = rig.cloud.alive
+    assert others == []
+    asked: list[str] = []
+
+    def template(worker: Worker) -> str:
+        asked.append(worker.instance_id or "")
+        return f"offers of {len(asked) // 3}"
+
+    rig.batch.template = template  # type: ignore[method-assign]
+    rig.run(60)
+    assert (asked, rig.core.memory.templates["default"].text) == ([first], "offers of 0")
+    rig.run(500)
+    assert asked == [first]
+    rig.run(200)
+    assert (asked, rig.core.memory.templates["default"].text) == ([first] * 2, "offers of 0")
+    rig.run(600)
+    assert rig.core.memory.templates["default"].text == "offers of 1"
+    assert rig.batch.joined is not None
+    (name,) = rig.batch.joined
+    rig.batch.joined[name] = replace(rig.batch.joined[name], hurt=True)
+    rig.run(1800)
+    assert len(asked) == 3
+
+
+def test_a_template_that_cannot_be_had_is_asked_for_again_a_minute_later(rig: Rig) -> None:
+    asked = 0
+
+    def fail(worker: Worker) -> str:
+        nonlocal asked
+        asked += 1
+        raise BatchError("it has left")
+
+    rig.batch.template = fail  # type: ignore[method-assign]
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.join_all(jobs=1)
+    rig.run(600)
+    assert 8 <= asked <= 11
+    assert not rig.core.memory.templates

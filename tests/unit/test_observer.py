@@ -9,9 +9,9 @@ from typing import NoReturn
 
 import pytest
 
-from elastiq.errors import CloudFault, PendingError
-from elastiq.memory import Intent, Memory, VmRecord
-from elastiq.model import Instance
+from elastiq.errors import BatchError, CloudFault, PendingError
+from elastiq.memory import Intent, Memory, Template, VmRecord
+from elastiq.model import Demand, Eligibility, Instance, Judgement, Shape
 from elastiq.observer import Observer, Reading
 from elastiq.ports import Ports
 from elastiq.redaction import Redactor
@@ -216,3 +216,59 @@ def test_a_listing_that_began_before_a_launch_takes_none_of_its_vms_for_missing(
         slow_rig.run(1)
         assert not [record for record in slow_rig.core.memory.vms.values() if record.missing_since is not None]
     assert len(slow_rig.core.memory.vms) == 3
+
+
+def watcher(rig: Rig) -> Observer:
+    ports = Ports(rig.clock, rig.batch, rig.cloud, NoState())
+    return Observer(ports, Reporter(ports.clock, ports.state, Redactor()), Reading())
+
+
+def judged(rig: Rig, memory: Memory, wants: tuple[str, ...] = ("gpu",)) -> list[dict[str, str]]:
+    """Return what is judged of jobs that want this, after a queue check."""
+    rig.batch.jobs = tuple(Demand(Shape(), 4, wants=one) for one in wants)
+    rig.batch.judgements = {"gpu": Judgement(Eligibility.NO, "no GPU")}
+    observer = watcher(rig)
+    observer.check_queue(memory, rig.settings.policy().pools)
+    return [
+        {name: one.answer.value for name, one in group.judgements.items()} for group in observer.reading.demand or ()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("template", "vms", "asked"),
+    [
+        pytest.param(None, {}, "", id="nothing is known"),
+        pytest.param(Template("seen", "i-1", 1_000_000.0 - 3600), {}, "seen", id="seen an hour ago"),
+        pytest.param(Template("seen", "i-1", 1_000_000.0 - 90_000), {}, "", id="seen long ago"),
+        pytest.param(
+            Template("seen", "i-1", 1_000_000.0 - 90_000),
+            {"i-1": VmRecord("i-1", joined_at=5.0)},
+            "seen",
+            id="seen long ago, and still there",
+        ),
+    ],
+)
+def test_jobs_are_judged_by_what_is_known_of_workers(
+    rig: Rig, template: Template | None, vms: dict[str, VmRecord], asked: str
+) -> None:
+    memory = Memory(vms=vms, templates={"default": template} if template else {})
+    assert judged(rig, memory, ("gpu", "", "plain")) == [{"default": "no"}, {}, {"default": "yes"}]
+    assert [what for call, what in rig.batch.calls if call == "judge"] == [asked]
+
+
+def test_a_judgement_is_believed_for_a_while_and_what_cannot_be_judged_is_left_to_be_found_out(rig: Rig) -> None:
+    observer = watcher(rig)
+    rig.batch.jobs = (Demand(Shape(), 4, wants="gpu"),)
+    for seconds in (0, 15, 15, 600):
+        rig.clock.time += seconds
+        observer.check_queue(Memory(), rig.settings.policy().pools)
+    assert [call for call, _ in rig.batch.calls].count("judge") == 2
+
+    def fail(wants: object, template: str) -> NoReturn:
+        raise BatchError("no answer")
+
+    rig.batch.judge = fail  # type: ignore[method-assign]
+    rig.clock.time += 700
+    observer.check_queue(Memory(), rig.settings.policy().pools)
+    (group,) = observer.reading.demand or ()
+    assert group.jobs == 4

@@ -36,6 +36,7 @@ class Skipping:
             or version != life.batch.demand_version
             or None in (reading.demand, reading.workers, reading.instances)
             or memory != before
+            or not self._is_settled
         ):
             return engine.time
         unclear = any(
@@ -48,6 +49,14 @@ class Skipping:
         if not known or unclear or memory.intents or memory.to_forget:
             return min(engine.next_event_at, self._checks_due_at, wakes_at + ahead)
         return min(engine.next_event_at, wakes_at + ahead, looks_at + ahead)
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether the daemon has learnt all that the last looks could teach."""
+        core = self._life.core
+        is_watched = {group.key for group in core.reading.demand or ()} == set(core.memory.watched)
+        has_joined = any(record.joined_at is not None for record in core.memory.vms.values())
+        return is_watched and bool(core.memory.templates or not has_joined)
 
     @property
     def _checks_due_at(self) -> float:
