@@ -53,6 +53,7 @@ class Reckoning:
         check("no job stuck", not stuck, f"{len(stuck)} of {len(world.waiting)} jobs wait")
         # Those that cannot run any more are taken out by their owners.
         world.waiting = [job for job in world.waiting if world.is_feasible(job)]
+        world.engine.version += 1  # the queue is another one
 
     def recovery_seconds(self) -> float:
         """Return how long the daemon may take to put everything right after the last fault.
