@@ -164,7 +164,8 @@ def _after_look(futile: Futility | None, group: Demand, *, has_started: bool) ->
         return None
     if group.jobs < futile.jobs:
         if has_started:
-            return None
+            # Either all can start by now, which one trial after the other shows soon, or some that start were counted.
+            return replace(futile, jobs=group.jobs, has_started=True, trials=0, try_at=0.0)
         return replace(futile, jobs=group.jobs) if futile.has_started else futile
     return replace(futile, has_started=True) if has_started else futile
 

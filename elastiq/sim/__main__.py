@@ -12,7 +12,7 @@ from functools import partial
 from elastiq.clock import Clock
 from elastiq.sim.engine import DAY, YEAR
 from elastiq.sim.proof.book import INVARIANTS, Book
-from elastiq.sim.proof.faults import AT_RESTART, ONE_OFF, PROBABILITIES
+from elastiq.sim.proof.faults import AT_RESTART, IN_VAIN, ONE_OFF, PROBABILITIES
 from elastiq.sim.proof.life import LIFE_SECONDS, Options, Result, live
 
 VIOLATIONS_SHOWN = 20
@@ -82,7 +82,7 @@ def _lives(seeds: range, processes: int, options: Options) -> Iterator[Result]:
 
 def _print_table(book: Book, seconds: float, wall_seconds: float, processes: int) -> None:
     print("\nfaults injected")
-    for kind in (*PROBABILITIES, *ONE_OFF, *AT_RESTART):
+    for kind in (*PROBABILITIES, *ONE_OFF, *IN_VAIN, *AT_RESTART):
         print(f"  {book.faults[kind]:>12,}  {kind}")
     print("\ninvariants tested")
     for name, meaning in INVARIANTS.items():
@@ -94,6 +94,8 @@ def _print_table(book: Book, seconds: float, wall_seconds: float, processes: int
         "jobs",
         "jobs done",
         "VMs",
+        "VM-seconds",
+        "VM-seconds of VMs without a job",
         "launches asked for again",
         "VMs known by their looks",
         "terminations",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from elastiq.errors import BatchError
-from elastiq.model import Demand, InstanceState, Judgement, Shape, Worker
+from elastiq.model import Demand, Eligibility, InstanceState, Judgement, Shape, Worker
 from elastiq.plugins import Closing
 from elastiq.sim.proof.gate import Answer, Gate
 from elastiq.sim.things import Ad, Vm
 from elastiq.sim.world import World
+
+NOT_OFFERED, UNREADABLE = "not-offered", "unreadable"
+"""First words of what jobs want: known not to be offered once there is a template, and never known."""
 
 HANG_SECONDS = 5.0
 """How long the daemon's lane waits for a batch system that hangs."""
@@ -63,7 +67,16 @@ class SimBatch:
         return f"like {ad.vm.capacity.cpus}"
 
     def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
-        return (Judgement(),) * len(wants)
+        """Return what this plugin makes of `wants`, by its first word; the rest only tells groups apart."""
+        return tuple(self._judge(one.partition(" ")[0], template) for one in wants)
+
+    @staticmethod
+    def _judge(kind: str, template: str) -> Judgement:
+        if kind == NOT_OFFERED and template:
+            return Judgement(Eligibility.NO, "no VM offers it")
+        if kind in (NOT_OFFERED, UNREADABLE):
+            return Judgement(Eligibility.UNKNOWN, "it cannot be told")
+        return Judgement()
 
     def _carelessly(self, act: Callable[[], Answer]) -> Answer:
         """Act as a plugin from outside may: with a defect that shows before the effect, or after it."""
@@ -95,12 +108,15 @@ class SimBatch:
         world = self._world
         if world.faults.strikes("plugin has a defect"):
             raise self._defect()
-        groups: dict[Shape, int] = {}
-        for job in world.waiting:
-            if not job.held:
-                groups[job.shape] = groups.get(job.shape, 0) + 1
+        groups = Counter((job.shape, job.wants) for job in world.waiting if not job.held)
+        world.witness.note_demand(job for job in world.waiting if not job.held)
+        running = Counter((job.shape, job.wants) for job in world.running.values())
         self.demand_version = world.engine.version
-        return tuple(Demand(shape, count) for shape, count in groups.items())
+        tells = world.traits.tells_running
+        return tuple(
+            Demand(shape, count, wants=wants, running=running[shape, wants] if tells else None)
+            for (shape, wants), count in groups.items()
+        )
 
     def _workers(self) -> tuple[Worker, ...]:
         self._trouble()
@@ -145,6 +161,7 @@ class SimBatch:
             None if idle_since is None else now - idle_since,
             closed,
             drained,
+            ad.vm.hurt,
         )
 
     def _ad(self, worker: Worker) -> Ad | None:

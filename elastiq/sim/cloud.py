@@ -60,7 +60,7 @@ class SimCloud:
         return answer
 
     def launch(self, pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
-        made = self._gate.pass_through("launch", lambda: self._launch(pool, count, token))
+        made = self._gate.pass_through("launch", lambda: self._launch(pool, count, token, at_least))
         self._gate.done.append(("launch", pool.name))
         return made
 
@@ -168,7 +168,7 @@ class SimCloud:
             IMAGE if vm.own else "ami-other",
         )
 
-    def _launch(self, pool: Pool, count: int, token: str) -> tuple[Instance, ...]:
+    def _launch(self, pool: Pool, count: int, token: str, at_least: int) -> tuple[Instance, ...]:
         engine, faults = self._world.engine, self._world.faults
         check, witness = self._world.book.check, self._world.witness
         check("no harm in doubt", self.listed_well, "launched after a listing that failed")
@@ -185,9 +185,13 @@ class SimCloud:
         if faults.strikes("launch: answer lost, nothing made"):
             raise CloudError("connection reset")
         made_now = count
+        most = self._world.gives_at_most
+        if most is not None and sum(vm.exists for vm in self._world.vms.values()) + count > most:
+            faults.note("cloud gives all or nothing")
+            raise CloudError("InstanceLimitExceeded", CloudFault.CAPACITY)
         if faults.strikes("launch: quota gives fewer"):
             made_now = engine.random.randint(0, count - 1)
-            if not made_now:
+            if made_now < at_least:
                 raise CloudError("Quota exceeded for instances", CloudFault.CAPACITY)
         if faults.strikes("launch: answer lost, VMs made later"):
             self._make_later(pool, made_now, token)

@@ -40,6 +40,11 @@ class Traits:
     shows_tokens: bool = True
     """Whether listings show client tokens; where they do not, tags are put on after the launch alone."""
 
+    @property
+    def tells_running(self) -> bool:
+        """Whether the batch system says how many jobs run of each group that waits."""
+        return self.advertises == "id"
+
 
 class Fate(Enum):
     """How the boot of a VM ends."""
@@ -53,10 +58,28 @@ class Fate(Enum):
 class Job:
     """A job of the batch system."""
 
-    __slots__ = ("done", "held", "number", "seconds", "shape", "submitted_at", "tries", "vm")
+    __slots__ = (
+        "done",
+        "held",
+        "is_hopeless",
+        "number",
+        "seconds",
+        "shape",
+        "started_at",
+        "submitted_at",
+        "tries",
+        "vm",
+        "wants",
+    )
 
     def __init__(self, number: int, shape: Shape, seconds: float, submitted_at: float) -> None:
         self.number, self.shape, self.seconds, self.submitted_at = number, shape, seconds, submitted_at
+        self.wants = ""
+        """What decides where it runs but its shape, as the plugin says it: see `SimBatch.judge`."""
+        self.is_hopeless = False
+        """The batch system never starts it, whatever room there is."""
+        self.started_at: float | None = None
+        """When it was first started."""
         self.vm: Vm | None = None
         """Where the batch system believes it to run."""
         self.done = self.held = False
@@ -130,7 +153,9 @@ class Vm:
         "end_requested",
         "free_cpus",
         "free_memory_mb",
+        "has_worked",
         "hung",
+        "hurt",
         "id",
         "idle_since",
         "jobs",
@@ -170,9 +195,20 @@ class Vm:
         self.kept = False
         """The cloud accepts requests to terminate it, and forgets them."""
         self.jobs: dict[int, Job] = {}
+        self.has_worked = False
+        """A job has been started on it."""
+        self.hurt = False
+        """Its worker says that it offers less than its VM holds."""
         self.idle_since = created_at
         self.free_cpus, self.free_memory_mb = capacity.cpus, capacity.memory_mb or 0
         self.seen = Seen(created_at)
+
+    def lose(self, cpus: int) -> None:
+        """Offer so many CPUs less from now on, and the memory that goes with them."""
+        share = cpus / self.capacity.cpus
+        memory_mb = int((self.capacity.memory_mb or 0) * (1 - share))
+        self.capacity = Shape(self.capacity.cpus - cpus, memory_mb)
+        self.free_cpus, self.free_memory_mb = self.capacity.cpus, memory_mb
 
     def give(self, cluster: str, pool: str) -> None:
         """Tag it."""

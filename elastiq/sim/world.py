@@ -32,6 +32,12 @@ class World:
         """VMs that the cloud is about to make after a launch whose answer was lost, by client token."""
         self.requests: dict[str, list[Vm]] = {}
         """What launches have made, by client token."""
+        self.on_birth: Callable[[Vm], None] | None = None
+        """Told of each VM that elastiq has launched."""
+        self.on_joining: Callable[[Vm], None] | None = None
+        """Told of each worker that joins."""
+        self.gives_at_most: int | None = None
+        """So many VMs the cloud gives, and nothing of a request that goes beyond; None: as many as are asked for."""
         self.trace: Callable[[str], None] | None = None
         self._vm_number = self._job_number = 0
         self.negotiating = False
@@ -70,6 +76,8 @@ class World:
             vm.seen.offset_seconds = self.witness.offset_seconds
             self.witness.note_launch()
             self._boot(vm)
+            if self.on_birth is not None:
+                self.on_birth(vm)
         return vm
 
     def _boot(self, vm: Vm) -> None:
@@ -131,6 +139,8 @@ class World:
             return
         vm.joined = True
         vm.idle_since = self.engine.time
+        if self.on_joining is not None:
+            self.on_joining(vm)
         self.advertise(vm)
         self.negotiate_soon()
 
@@ -154,11 +164,13 @@ class World:
             vm.drained,
         )
 
-    def submit(self, shape: Shape, seconds: float, *, held: bool = False) -> Job:
+    def submit(
+        self, shape: Shape, seconds: float, *, held: bool = False, wants: str = "", is_hopeless: bool = False
+    ) -> Job:
         """Put a job into the queue."""
         self._job_number += 1
         job = Job(self._job_number, shape, seconds, self.engine.time)
-        job.held = held
+        job.held, job.wants, job.is_hopeless = held, wants, is_hopeless
         self.waiting.append(job)
         self.book.work["jobs"] += 1
         self.negotiate_soon()
@@ -182,11 +194,11 @@ class World:
         left = []
         without_room: set[Shape] = set()  # room only shrinks here, so one job of a shape tells of all the others
         for job in self.waiting:
-            may_start = not job.held and job.shape not in without_room
+            may_start = not (job.held or job.is_hopeless) and job.shape not in without_room
             vm = next((vm for vm in open_vms if self._fits(job, vm)), None) if may_start else None
             if vm is None:
                 left.append(job)
-                if not job.held:
+                if not (job.held or job.is_hopeless):
                     without_room.add(job.shape)
             else:
                 self._begin(job, vm)
@@ -206,7 +218,9 @@ class World:
         return True
 
     def _begin(self, job: Job, vm: Vm) -> None:
-        job.vm = vm
+        job.vm, vm.has_worked = vm, True
+        if job.started_at is None:
+            job.started_at = self.engine.time
         job.tries += 1
         vm.jobs[job.number] = job
         vm.free_cpus -= job.shape.cpus
@@ -274,6 +288,10 @@ class World:
         was_running = vm.state is InstanceState.RUNNING
         vm.state = InstanceState.TERMINATED
         self.gone_at[vm.id] = engine.time
+        if vm.own:
+            seconds = round(engine.time - vm.created_at)
+            self.book.work["VM-seconds"] += seconds
+            self.book.work["VM-seconds of VMs without a job"] += 0 if vm.has_worked else seconds
         if vm.closed and not vm.jobs:
             # Its worker was taken off cleanly before.
             self.ads = [ad for ad in self.ads if ad.vm is not vm]

@@ -17,6 +17,7 @@ INVARIANTS = {
     "broken pool bounded": "VMs launched in an hour while every boot fails are at most what the breaker lets through",
     "no harm in doubt": "nothing is launched or terminated after a failed answer, nor a lost worker given up soon",
     "nothing blocks": "queue and VMs are asked for in time, whatever the other system does; after stop nothing begins",
+    "no VM in vain": "for jobs that never start no VM is launched but for a first try and ever rarer trials",
     "reason recorded": "every launch, termination and reopening is recorded with its reason",
 }
 """By name: what must hold."""

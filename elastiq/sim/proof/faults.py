@@ -79,6 +79,19 @@ ONE_OFF = (
 )
 """Faults that happen at a moment."""
 
+IN_VAIN = (
+    "jobs that never start",
+    "jobs for what no VM offers",
+    "jobs of which nobody can tell",
+    "jobs that never start come and go",
+    "twenty groups that never start",
+    "hurt worker that says so",
+    "hurt worker that hides it",
+    "workers closed at birth",
+    "cloud gives all or nothing",
+)
+"""What VMs could be launched for in vain, or without getting them; see `Vain`."""
+
 AT_RESTART = ("wall clock goes forward", "wall clock goes back", "database damaged")
 
 
@@ -97,6 +110,10 @@ class Faults:
     def _end(self, kind: str) -> None:
         if self._until.get(kind, 0.0) <= self._engine.time:
             self._until.pop(kind, None)
+
+    def note(self, kind: str) -> None:
+        """Count one that has struck."""
+        self._book.faults[kind] += 1
 
     @property
     def any(self) -> bool:

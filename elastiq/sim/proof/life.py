@@ -23,6 +23,7 @@ from elastiq.sim.proof.gate import Gate
 from elastiq.sim.proof.reckoning import Reckoning
 from elastiq.sim.proof.skipping import Skipping
 from elastiq.sim.proof.trouble import Trouble
+from elastiq.sim.proof.vain import Vain
 from elastiq.sim.things import CLUSTER, START, Vm
 from elastiq.sim.world import World
 from elastiq.state import State
@@ -46,6 +47,8 @@ class Options:
     """Go step by step through what would be passed over, and fail if anything happens there."""
     kinds: tuple[str, ...] = ()
     """Faults to choose from; empty: all."""
+    in_vain: float = 0.25
+    """Share of the lives in which jobs never start, workers are of no use, or the cloud gives nothing."""
     workload: str = ""
     """File in the Standard Workload Format from which bursts of jobs are taken; empty: jobs are made up."""
 
@@ -98,7 +101,7 @@ class Life:
         """How wrong the daemon's clock is."""
         self._tokens = 0
         self.arrivals, self.trouble = Arrivals(self), Trouble(self)
-        self.reckoning, self.skipping = Reckoning(self), Skipping(self)
+        self.reckoning, self.skipping, self.vain = Reckoning(self), Skipping(self), Vain(self, seed)
         self.restart_wanted = False
         self.reload_wanted: Settings | None = None
         self.opening_tries = 0
@@ -159,9 +162,11 @@ class Life:
         engine, book = self.engine, self.book
         book.work["episodes"] += 1
         self.calm = False
+        self.vain.end()
         chaos_seconds = engine.between(0.3, 2.0) * HOUR
         work_seconds = self.arrivals.come(chaos_seconds)
         self.trouble.plan(chaos_seconds)
+        self.vain.plan(chaos_seconds)
         self.run_until(engine.time + chaos_seconds)
         while self.faults.any:
             self.run_until(engine.time + 60.0)
@@ -171,6 +176,7 @@ class Life:
         self._heed_reports()
         self.run_until(engine.time + self.reckoning.recovery_seconds() + work_seconds)
         self.reckoning.reckon()
+        self.vain.watch()
 
     def _heed_reports(self) -> None:
         """Tag, as the administrator is told to, VMs that may be of a launch whose answer was lost."""
@@ -210,6 +216,7 @@ class Life:
             world.settings = self.settings
             world.witness.broken_excuse += 1
             self.core.reconfigure(self.settings, self.batch, self.cloud)
+            self.core.try_again()
         state.recorded.clear()
         state.failed = False
         gate.acts = 0

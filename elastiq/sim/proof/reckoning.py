@@ -42,7 +42,7 @@ class Reckoning:
         working = [vm for vm in own if vm.joined and not vm.closed]
         minimum = min(quota.min_vms, (quota.max_vms or 0) - len(kept))
         check("minimum reached", len(own) >= minimum, f"{len(own)} of {minimum} VMs")
-        waiting = [job for job in world.waiting if world.is_feasible(job)]
+        waiting = [job for job in world.waiting if world.is_feasible(job) and not life.vain.waits_for_a_trial(job)]
         if len(waiting) < options.waiting_jobs_threshold:
             waiting = []
         # One that has idled for long is in the way of jobs that it does not hold.

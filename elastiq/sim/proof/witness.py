@@ -10,7 +10,7 @@ from elastiq.planning import patience
 from elastiq.sim.engine import Engine
 from elastiq.sim.proof.book import Book
 from elastiq.sim.proof.faults import Faults
-from elastiq.sim.things import Ad, Traits, Vm
+from elastiq.sim.things import Ad, Job, Traits, Vm
 
 
 class Witness:
@@ -28,6 +28,9 @@ class Witness:
         """Whether that answer was a good one."""
         self.demand_known = False
         """Whether the last answer of the queue was."""
+        self.good_jobs_wait = False
+        """Whether any of the last two answers showed jobs that would start if they had room."""
+        self._good_jobs_waited = False
         self.defect_at = 0.0
         """When a defect of the plugin last ended a pass."""
         self.launches: list[float] = []
@@ -43,6 +46,11 @@ class Witness:
             return lost_seconds <= patience.SETTLE_SECONDS + patience.UNSEEN_SECONDS
         # A VM that the cloud has agreed to end, and does not list any more, is gone for all that anybody can tell.
         return vm.seen.listed or not (vm.kept or vm.seen.given_up)
+
+    def note_demand(self, jobs: Iterable[Job]) -> None:
+        """Note which jobs the daemon is shown."""
+        before, self._good_jobs_waited = self._good_jobs_waited, any(not job.is_hopeless for job in jobs)
+        self.good_jobs_wait = before or self._good_jobs_waited
 
     def note_listed(self, vm: Vm) -> None:
         """Note that a good listing shows this VM."""

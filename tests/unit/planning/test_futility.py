@@ -70,6 +70,7 @@ def test_they_are_tried_again_ever_less_often_and_a_start_ends_it() -> None:
 
     day.run(8, now_they_start)
     assert len(day.joined()) == 10
+    day.run(1, lambda _: [])
     assert not day.memory.futile
 
 
@@ -247,3 +248,15 @@ def test_a_vm_that_goes_at_the_first_look_has_shown_it_too() -> None:
     before = replace(before, vms={booting.id: replace(booting, joined_at=None)})
     made = plan(seen, before, policy)
     assert made.memory.futile[group.key].jobs == 5
+
+
+def test_a_verdict_that_counted_jobs_which_start_keeps_the_others_in_vain() -> None:
+    """Found by the simulator: each of them that started had VMs launched for all, at twice the cost of a day."""
+    group = Demand(SMALL, 203, running=8)
+    memory = remember(
+        [], futile={group.key: Futility(203, try_at=NOW + 3600)}, watched={group.key: Watch(203, 203, 0.0)}
+    )
+    fewer = replace(group, jobs=200)
+    made = plan(see([], demand=(fewer,)), memory, POLICY)
+    assert share_of(fewer, made.memory, NOW).jobs == 0
+    assert share_of(fewer, made.memory, NOW).may_try or launched(made) == 1
