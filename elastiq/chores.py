@@ -14,6 +14,7 @@ from elastiq.memory import Departed, Memory, Template
 from elastiq.model import Instance, Pool, Worker
 from elastiq.observer import Reading
 from elastiq.planning import patience
+from elastiq.planning.matching import match_workers
 from elastiq.ports import Ports
 from elastiq.report.reporter import Reporter
 
@@ -27,6 +28,9 @@ CAPACITY_RETRY_SECONDS = 3600.0
 TEMPLATE_SECONDS = 600.0
 """After that a template is taken again even if there is no newer worker: some of what it offers a worker finds out only
 some time after it has joined, and workers are configured anew now and then."""
+
+TEMPLATE_NOTED_SECONDS = 3600.0
+"""So seldom it is noted that a template is what it was; not noted at all, it would be too old for ever a day later."""
 
 TEMPLATE_PAUSE_SECONDS = 60.0
 
@@ -102,7 +106,7 @@ class Chores:
         """Return `memory` with what decides which jobs a VM of each pool may run: from its newest worker that is open
         and whole, again and again, for the next VMs may be made of another image."""
         now = self._ports.clock.now()
-        workers = {worker.instance_id or worker.name: worker for worker in reading.workers or ()}
+        workers = match_workers(reading.workers or (), memory.vms.values(), reading.workers_at).workers
         for pool in self._pools.values():
             known = memory.templates.get(pool.capacity_key)
             newest = _newest(memory, workers, pool)
@@ -120,7 +124,7 @@ class Chores:
             if fault or not text:
                 continue
             self._templates_of[pool.name] = name, now
-            if known is None or text != known.text:
+            if known is None or text != known.text or now - known.taken_at >= TEMPLATE_NOTED_SECONDS:
                 template = Template(text, name, now)
                 memory = replace(memory, templates={**memory.templates, pool.capacity_key: template})
         return memory
@@ -176,10 +180,11 @@ def _newest(memory: Memory, workers: Mapping[str, Worker], pool: Pool) -> Worker
     records = (
         record
         for record in memory.vms.values()
-        if record.pool == pool.name and pool.takes(record.type) and record.works and record.joined_at is not None
+        if record.pool == pool.name and pool.takes(record.type) and record.works
     )
-    for record in sorted(records, key=lambda record: (record.joined_at or 0.0, record.id), reverse=True):
-        worker = workers.get(record.id) or workers.get(record.worker_name)
+    # One that is seen for the first time counts too: its VM may go in this very pass.
+    for record in sorted(records, key=lambda record: (record.launched_at, record.id), reverse=True):
+        worker = workers.get(record.id)
         if worker is not None and not (worker.closed or worker.hurt):
             return worker
     return None

@@ -9,9 +9,11 @@ from typing import NoReturn
 
 import pytest
 
+from elastiq import chores
 from elastiq.errors import BatchError, CloudError, CloudFault
-from elastiq.memory import Departed
+from elastiq.memory import Departed, Memory, VmRecord
 from elastiq.model import InstanceState, Pool, Worker
+from elastiq.planning.matching import match_workers
 from elastiq.state import read_report
 from tests.unit.fakes import FakeCloud, settings_with
 from tests.unit.rig import SETTINGS, Rig
@@ -363,6 +365,23 @@ def test_what_workers_offer_is_asked_of_the_newest_that_is_open_and_whole_and_ag
     rig.batch.joined[name] = replace(rig.batch.joined[name], hurt=True)
     rig.run(1800)
     assert len(asked) == 3
+
+
+def test_what_workers_go_on_to_offer_does_not_grow_old(rig: Rig) -> None:
+    """Found by the simulator: a day after it was first seen it was too old for ever, and a VM was launched to learn it
+    again and again."""
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.join_all(jobs=1)
+    rig.batch.template = lambda worker: "offers"  # type: ignore[method-assign]
+    rig.run(3 * 3600)
+    assert rig.clock.now() - rig.core.memory.templates["default"].taken_at < 2 * 3600
+
+
+def test_a_vm_that_goes_at_the_first_look_at_its_worker_tells_what_it_offers() -> None:
+    record = VmRecord("i-1", "default", launched_at=100.0, state=InstanceState.RUNNING)
+    found = match_workers((Worker("w1", "i-1"),), (record,), 900.0).workers
+    assert chores._newest(Memory(vms={"i-1": record}), found, Pool()) == found["i-1"]
 
 
 def test_a_template_that_cannot_be_had_is_asked_for_again_a_minute_later(rig: Rig) -> None:

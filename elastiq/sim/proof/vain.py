@@ -118,12 +118,11 @@ class Vain:
         life, since = self._life, self._watched_since
         world = life.world
         if since is not None and self._groups:
-            judged_well = bool(life.core.memory.templates)
-            groups = [group for group in self._groups if not (judged_well and group[1].startswith(NOT_OFFERED))]
-            limit = len(groups) * _most_trials(life.engine.time - since)
+            # Also what no VM offers is tried again once a day: whoever makes their image may have put it in.
+            limit = len(self._groups) * _most_trials(life.engine.time - since)
             hours = sum(world.gone_at.get(vm.id, life.engine.time) - vm.created_at for vm in self._births) / HOUR
             what = f"{len(self._births)} VMs of {hours:.1f} h in {(life.engine.time - since) / HOUR:.1f} h"
-            text = f"{what}, for {len(groups)} groups of jobs that never start; at most {limit} expected"
+            text = f"{what}, for {len(self._groups)} groups of jobs that never start; at most {limit} expected"
             life.book.check("no VM in vain", len(self._births) <= limit, text)
         self._watched_since, self._groups, self._comes_again = None, set(), False
         world.waiting = [job for job in world.waiting if not job.is_hopeless]
