@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from elastiq.decisions import Kind
-from elastiq.memory import Intent, Memory, VmRecord
+from elastiq.memory import Breaker, Intent, Memory, VmRecord
 from elastiq.model import Instance, InstanceState, Pool, Shape
+from elastiq.planning.fleet import Fleet
+from elastiq.planning.matching import Matches
 from elastiq.planning.plan import plan
 from tests.unit.planning.table import (
     BY_SHAPE,
@@ -93,3 +95,11 @@ def test_a_vm_of_an_earlier_type_has_room_for_no_more_than_it_holds(
     large = plan(see(records, demand=(jobs(1, cpus=8),)), memory, LARGE)
     assert launched(large) == (0 if small_jobs_wait else 1)
     assert launched(plan(see(records, demand=(jobs(2),)), memory, LARGE)) == 0
+
+
+def test_a_worker_that_stays_open_has_proved_itself() -> None:
+    """Found by the simulator: one that was kept idle for the minimum kept all launches waiting for ever."""
+    memory = Memory(breakers={"default": Breaker(failed_boots=3, closed_births=3)})
+    for seconds, expected in ((500.0, True), (700.0, False)):
+        fleet = Fleet(NOW, memory, PLAIN, Matches(), (), NOW)
+        assert fleet.is_to_prove_itself(joined(1, joined_at=NOW - seconds)) is expected
