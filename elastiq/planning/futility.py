@@ -163,6 +163,8 @@ def _after_look(futile: Futility | None, group: Demand, *, has_started: bool) ->
     if futile is None:
         return None
     if group.jobs < futile.jobs:
+        if has_started and futile.trials and not futile.has_started:
+            return None  # the trial has shown that they start by now
         if has_started:
             # Either all can start by now, which one trial after the other shows soon, or some that start were counted.
             return replace(futile, jobs=group.jobs, has_started=True, trials=0, try_at=0.0)

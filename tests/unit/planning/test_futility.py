@@ -70,7 +70,6 @@ def test_they_are_tried_again_ever_less_often_and_a_start_ends_it() -> None:
 
     day.run(8, now_they_start)
     assert len(day.joined()) == 10
-    day.run(1, lambda _: [])
     assert not day.memory.futile
 
 
