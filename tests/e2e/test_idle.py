@@ -18,8 +18,8 @@ from tests.testbed.batch import wait_until
 
 CPUS = 2
 VMS = int(os.environ.get("ELASTIQ_IDLE_VMS", "4"))
-IDLE_SECONDS = 20
-JOB_SECONDS = 45
+IDLE_SECONDS = 12
+JOB_SECONDS = 25
 
 
 @pytest.mark.real
