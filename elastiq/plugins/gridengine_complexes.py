@@ -191,12 +191,12 @@ def megabytes(size_bytes: float, *, up: bool) -> int:
     return int(min(-(-size_bytes // _MB) if up else size_bytes // _MB, kit.LARGEST))
 
 
-def amount_of(name: str, requests: Mapping[str, str], resource: Resource, slots: int) -> float:
+def amount_of(name: str, asked: Mapping[str, str], resource: Resource, slots: int) -> float:
     """Return how much of it a job with so many slots in one place asks for or, of a consumable, gets by default.
 
     Raise BatchError if that is no amount.
     """
-    value = requests.get(name, resource.default if resource.is_consumable else "0")
+    value = asked.get(name, resource.default if resource.is_consumable else "0")
     amount = number(value, resource.type)
     if amount is None:
         if value.upper() == "NONE":

@@ -19,7 +19,7 @@ from typing import Any
 from xml.etree import ElementTree  # nosec B405 - document types, and with them entities, are refused below
 
 from elastiq.clock import Clock
-from elastiq.command import Result, execute, run
+from elastiq.command import Result, execute
 from elastiq.errors import BatchError
 from elastiq.model import Shape, Worker
 from elastiq.text import excerpt, printable
@@ -45,11 +45,16 @@ class Deadline:
 def run_module(
     module: str, arguments: Sequence[str], timeout_seconds: float, *, input_bytes: bytes | None = None
 ) -> str:
-    """Run a module of elastiq's as a program of its own, and return what it prints; raise BatchError as `run` does.
+    """Run a module of elastiq's as a program of its own, and return what it prints; raise BatchError as `run` does, if
+    it fails with what it says itself.
 
     For what must not run in the daemon: libraries that may hang or crash, and answers that take much memory.
     """
-    return run(_module(module, arguments), timeout_seconds, input_bytes=input_bytes, environment=_environment())
+    result = execute(_module(module, arguments), timeout_seconds, input_bytes=input_bytes, environment=_environment())
+    if result.status:
+        said = result.excerpt if result.error_output.strip() else f"it ended with status {result.status}"
+        raise BatchError(said)
+    return result.output
 
 
 def execute_module(module: str, arguments: Sequence[str], timeout_seconds: float, *, input_bytes: bytes) -> Result:

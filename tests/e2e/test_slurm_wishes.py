@@ -63,9 +63,13 @@ class Cluster:
         return dict(judgement)
 
     def waits_for_others(self) -> bool:
-        """Return whether all jobs have ended, or wait for other nodes than those that are open."""
-        waits = ((job["state"], job["reason"]) for job in self.batch.queue())
-        return all(state == "PENDING" and reason.startswith(OTHER_NODES) for state, reason in waits)
+        """Return whether all jobs have ended, or wait for other nodes than those that are open: by their reasons, which
+        may be those of an earlier scheduling cycle, and for some cycles more."""
+        before = self.batch.queue()
+        if not all(job["state"] == "PENDING" and job["reason"].startswith(OTHER_NODES) for job in before):
+            return False
+        time.sleep(5 * CYCLE_SECONDS)
+        return self.batch.queue() == before
 
     def open(self, *names: str) -> None:
         """Open the nodes `names`, and no others."""
@@ -73,6 +77,11 @@ class Cluster:
             state = "resume" if name in names else "drain"
             if ("drain" in self.states()[name]) != (state == "drain"):
                 self.batch.head.run("scontrol", "update", f"nodename={name}", f"state={state}", "reason=test")
+        wait_until(
+            lambda: all(("drain" in state) != (name in names) for name, state in self.states().items()),
+            f"only {names} are open",
+            detail=self.states,
+        )
 
     def states(self) -> dict[str, str]:
         lines = self.batch.head.run("sinfo", "--noheader", "--Node", "--format=%N %T").stdout.splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from elastiq.memory import Memory
@@ -35,7 +36,7 @@ class Skipping:
             or life.reload_wanted is not None
             or version != life.batch.demand_version
             or None in (reading.demand, reading.workers, reading.instances)
-            or memory != before
+            or not _is_same(memory, before)
             or not self._is_settled
         ):
             return engine.time
@@ -92,7 +93,13 @@ class Skipping:
             life.step()
             if engine.version != version or engine.time >= moment:
                 return  # its calls took so long that the quiet was over
-            if life.gate.acts or life.core.memory != before:
+            if life.gate.acts or not _is_same(life.core.memory, before):
                 raise Violation(f"the simulator would have passed over something at {engine.time}")
             life.book.tested["time passed over is quiet"] += 1
             life.next_step_at = engine.time + max(0.1, life.core.seconds_to_next_check())
+
+
+def _is_same(one: Memory, other: Memory) -> bool:
+    """Return whether nothing was learnt between the two but that a template is still what it was."""
+    texts = [{name: template.text for name, template in memory.templates.items()} for memory in (one, other)]
+    return texts[0] == texts[1] and replace(one, templates={}) == replace(other, templates={})
