@@ -46,6 +46,11 @@ class Result:
     """The last few kilobytes of what it wrote to standard error."""
 
     @property
+    def ending(self) -> str:
+        """Return how it ended if it failed, after its name."""
+        return _ending(self.status)
+
+    @property
     def excerpt(self) -> str:
         """What the command said about its failure, in one short line."""
         return one_line(self.error_output, _EXCERPT_CHARACTERS) or one_line(self.output, _EXCERPT_CHARACTERS)
@@ -94,7 +99,7 @@ def pipeline(
     failed.sort(key=lambda item: item[1].status == -signal.SIGPIPE)
     for arguments, result in failed:
         said = result.excerpt
-        raise BatchError(f"{arguments[0]} {_ending(result.status)}" + (f": {said}" if said else ""))
+        raise BatchError(f"{arguments[0]} {result.ending}" + (f": {said}" if said else ""))
     return results[-1].output
 
 

@@ -52,8 +52,8 @@ def run_module(
     """
     result = execute(_module(module, arguments), timeout_seconds, input_bytes=input_bytes, environment=_environment())
     if result.status:
-        said = result.excerpt if result.error_output.strip() else f"it ended with status {result.status}"
-        raise BatchError(said)
+        says_why = result.status > 0 and result.error_output.strip()
+        raise BatchError(result.excerpt if says_why else f"{module} {result.ending}")
     return result.output
 
 

@@ -78,7 +78,7 @@ class Cluster:
             if ("drain" in self.states()[name]) != (state == "drain"):
                 self.batch.head.run("scontrol", "update", f"nodename={name}", f"state={state}", "reason=test")
         wait_until(
-            lambda: all(("drain" in state) != (name in names) for name, state in self.states().items()),
+            lambda: all(("drain" in self.states()[name]) != (name in names) for name in (FAST, SLOW)),
             f"only {names} are open",
             detail=self.states,
         )
