@@ -241,6 +241,8 @@ class Watch:
     """VMs whose workers had room for one of these jobs at every look, and since when; a few of them."""
     has_started: bool = False
     """Whether any of its jobs was seen to start since then."""
+    witnesses: tuple[str, ...] = ()
+    """VMs, also such that are gone, whose workers had room for long enough since then; a few of them."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,10 @@ TEACHERS = 2
 """After so many VMs have offered the same, what a VM holds is taken for known."""
 
 
+BELIEVED_SECONDS = 300.0
+"""So long after it has joined what one VM alone shows is taken for what others hold, where nobody else has said it."""
+
+
 def learn_capacities(memory: Memory, own: Mapping[str, Worker], policy: Policy) -> Memory:
     """Return `memory` with what VMs hold, as the workers `own` (by instance id) offer it.
 
@@ -52,16 +56,17 @@ def capacity_of(memory: Memory, pool: Pool) -> Shape | None:
     return expected(memory, pool) if learnt is None else learnt
 
 
-def holds_perhaps(memory: Memory, pool: Pool, shape: Shape) -> bool:
+def holds_perhaps(memory: Memory, pool: Pool, shape: Shape, now: float) -> bool:
     """Return whether a VM of `pool` might hold a job of `shape` that is larger than what VMs are taken to hold: so far
-    only one has shown it, which may have been hurt."""
+    only one has shown it, which may have been hurt. It is believed for a while all the same."""
     key = pool.capacity_key
     if len(memory.taught_by.get(key, ())) >= TEACHERS or key not in memory.taught_by:
         return False
     described = expected(memory, pool)
     if described is not None:
         return shape.fits(described)
-    return memory.taught_by[key][0] not in memory.vms
+    teacher = memory.vms.get(memory.taught_by[key][0])
+    return teacher is None or now - (teacher.joined_at or now) > BELIEVED_SECONDS
 
 
 def expected(memory: Memory, pool: Pool) -> Shape | None:

@@ -22,12 +22,12 @@ class Chance(Enum):
     """VMs do not offer what it wants."""
 
 
-def chances(group: Demand, memory: Memory, policy: Policy) -> Mapping[str, Chance]:
+def chances(group: Demand, memory: Memory, policy: Policy, now: float) -> Mapping[str, Chance]:
     """Return for each pool, by its name, whether VMs of it are worth launching for `group`."""
-    return {pool.name: _chance(group, pool, memory) for pool in policy.pools}
+    return {pool.name: _chance(group, pool, memory, now) for pool in policy.pools}
 
 
-def _chance(group: Demand, pool: Pool, memory: Memory) -> Chance:
+def _chance(group: Demand, pool: Pool, memory: Memory, now: float) -> Chance:
     answer = group.judgements.get(pool.name, Judgement()).answer
     if answer is Eligibility.NO:
         return Chance.NO
@@ -35,7 +35,7 @@ def _chance(group: Demand, pool: Pool, memory: Memory) -> Chance:
     may_try = answer is Eligibility.UNKNOWN and not group.running
     capacity = capacity_of(memory, pool)
     if capacity is not None and not group.shape.fits(capacity):
-        if not holds_perhaps(memory, pool, group.shape):
+        if not holds_perhaps(memory, pool, group.shape, now):
             return Chance.TOO_LARGE
         may_try = True
     return Chance.TRY if may_try else Chance.YES

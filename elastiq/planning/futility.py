@@ -93,15 +93,16 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
         before = memory.watched.get(key)
         has_started = before is not None and group.jobs < before.waiting and _runs(group, fleet)
         known = _after_look(futile.pop(key, None), group, has_started=has_started)
-        barred = barred_from(chances(group, memory, fleet.policy))
+        barred = barred_from(chances(group, memory, fleet.policy, fleet.now))
         rest = Rest(0, group.shape, 1, group.vms_per_job, group.takes_whole_vms, barred)
         seen = _watch(before, group, rest, rooms, kinds, looked_at, has_started=has_started)
+        seen = _with_witnesses(seen, looked_at, futile_seconds(fleet.policy))
         watched[key] = seen
         if _is_in_vain(seen, group, fleet, looked_at):
             known = _in_vain(known, seen, fleet.now)
             if group.jobs > seen.least:
                 # Those that have come meanwhile are watched from now on.
-                watched[key] = replace(seen, least=group.jobs, since=looked_at, has_started=False)
+                watched[key] = replace(seen, least=group.jobs, since=looked_at, has_started=False, witnesses=())
         if known is not None:
             futile[key] = known
     waiting = watched.keys()
@@ -187,7 +188,8 @@ def _watch(
     elif group.jobs < before.least:
         # Jobs that were merely removed say nothing of the others.
         since = looked_at if has_started else before.since
-        before = replace(before, least=group.jobs, since=since, has_started=has_started)
+        witnesses = () if has_started else before.witnesses
+        before = replace(before, least=group.jobs, since=since, has_started=has_started, witnesses=witnesses)
     kept = {id_: since for id_, since in before.rooms.items() if id_ in rooms and rooms[id_].room.holds(rest)}
     lacking = max(ROOMS_WATCHED, group.vms_per_job) - len(kept)
     further = (id_ for alike in kinds.values() if rooms[alike[0]].room.holds(rest) for id_ in alike if id_ not in kept)
@@ -201,14 +203,21 @@ def _watch(
     return replace(before, waiting=group.jobs, rooms=kept, has_started=has_started)
 
 
+def _with_witnesses(seen: Watch, looked_at: float, seconds: float) -> Watch:
+    unused = [id_ for id_, since in seen.rooms.items() if looked_at - max(since, seen.since) >= seconds]
+    found = tuple(dict.fromkeys((*seen.witnesses, *unused)))[:ROOMS_WATCHED]
+    return seen if found == seen.witnesses else replace(seen, witnesses=found)
+
+
 def _is_in_vain(seen: Watch, group: Demand, fleet: Fleet, looked_at: float) -> bool:
-    """Return whether workers enough have had room for `group` for long, and none of it started."""
+    """Return whether workers enough have had room for `group` for long, one after the other or at the same time, and
+    none of it started."""
     seconds = futile_seconds(fleet.policy)
     unused = sum(looked_at - max(since, seen.since) >= seconds for since in seen.rooms.values())
-    if not unused:
+    if unused < max(1, group.vms_per_job):
         return False
     are_open = sum(fleet.present_room(record) is not None for record in fleet.records)
-    return unused >= max(group.vms_per_job, min(WITNESSES, are_open))
+    return len(seen.witnesses) >= min(WITNESSES, are_open)
 
 
 def _in_vain(known: Futility | None, seen: Watch, now: float) -> Futility:

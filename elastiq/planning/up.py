@@ -96,7 +96,7 @@ def plan_up(groups: Sequence[Demand], fleet: Fleet) -> Up:
     """Return what to launch and reopen for `groups` and for the minimum, and what becomes of every job."""
     now, policy = fleet.now, fleet.policy
     up = Up(groups, fleet, fleet.memory.waiting_since)
-    up.chances = [chances(group, fleet.memory, policy) for group in groups]
+    up.chances = [chances(group, fleet.memory, policy, now) for group in groups]
     rests = _feasible(up)
     placed: Counter[tuple[int, Token]] = Counter()
     lacking = place(largest_first(rests), fleet.rooms(), placed)

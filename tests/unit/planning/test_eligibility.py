@@ -25,10 +25,10 @@ def group(count: int = 20, running: int | None = None, **judged: Judgement) -> D
 
 def test_chances() -> None:
     memory = Memory(capacities={"gpu": Shape(4, 500)}, taught_by={"gpu": ("a", "b")})
-    assert chances(group(plain=NO), memory, TWO) == {"plain": Chance.NO, "gpu": Chance.TOO_LARGE}
-    assert chances(group(plain=UNKNOWN, gpu=NO), memory, TWO) == {"plain": Chance.TRY, "gpu": Chance.NO}
-    assert chances(group(plain=UNKNOWN, running=1), Memory(), TWO) == {"plain": Chance.YES, "gpu": Chance.YES}
-    assert barred_from(chances(group(plain=NO), memory, TWO)) == {"plain"}
+    assert chances(group(plain=NO), memory, TWO, NOW) == {"plain": Chance.NO, "gpu": Chance.TOO_LARGE}
+    assert chances(group(plain=UNKNOWN, gpu=NO), memory, TWO, NOW) == {"plain": Chance.TRY, "gpu": Chance.NO}
+    assert chances(group(plain=UNKNOWN, running=1), Memory(), TWO, NOW) == {"plain": Chance.YES, "gpu": Chance.YES}
+    assert barred_from(chances(group(plain=NO), memory, TWO, NOW)) == {"plain"}
 
 
 def test_what_no_pool_offers_is_no_demand_and_says_why() -> None:
