@@ -33,6 +33,8 @@ class Vain:
         self._random = Random(f"in vain {seed}")  # noqa: S311 (a simulation must be repeatable)
         self._is_due = self._random.random() < life.options.in_vain
         self._hurts_at_most: dict[str, float] = {}
+        self._has_hidden = False
+        """Whether a worker was hurt without saying so: of a second one nobody could tell that it is."""
         self._closes_until = 0.0
         self._comes_again = False
         self._groups: set[Group] = set()
@@ -104,8 +106,10 @@ class Vain:
             if now < until and vm.capacity.cpus > 1:
                 # One alone: what several say is what VMs hold, for all that anybody can tell.
                 del self._hurts_at_most[kind]
-                vm.lose(self._random.randint(1, vm.capacity.cpus - 1))
-                vm.hurt = kind == "hurt worker that says so"
+                cpus, vm.hurt = self._random.randint(1, vm.capacity.cpus - 1), kind == "hurt worker that says so"
+                if vm.hurt or not self._has_hidden:
+                    vm.lose(cpus)
+                self._has_hidden = self._has_hidden or not vm.hurt
         if self._watched_since is not None and not self._life.world.witness.good_jobs_wait:
             self._births.append(vm)
 
