@@ -96,7 +96,7 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
         barred = barred_from(chances(group, memory, fleet.policy, fleet.now))
         rest = Rest(0, group.shape, 1, group.vms_per_job, group.takes_whole_vms, barred)
         seen = _watch(before, group, rest, rooms, kinds, looked_at, has_started=has_started)
-        seen = _with_witnesses(seen, looked_at, futile_seconds(fleet.policy))
+        seen = _with_witnesses(seen, looked_at, fleet.policy)
         watched[key] = seen
         if _is_in_vain(seen, group, fleet, looked_at):
             known = _in_vain(known, seen, fleet.now)
@@ -118,15 +118,20 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
 
 def launched_in_vain(fleet: Fleet, looked_at: float) -> frozenset[str]:
     """Return the VMs that have never had a job, and stand beside jobs that do not start there."""
-    seconds = futile_seconds(fleet.policy)
     found = set()
     for key, seen in fleet.memory.watched.items():
         if key in fleet.memory.futile:
-            for id_, since in seen.rooms.items():
+            for id_ in _unused(seen, looked_at, fleet.policy):
                 record = fleet.memory.vms.get(id_)
-                if record and not record.has_worked and looked_at - max(since, seen.since) >= seconds:
+                if record and not record.has_worked:
                     found.add(id_)
     return frozenset(found)
+
+
+def _unused(seen: Watch, looked_at: float, policy: Policy) -> list[str]:
+    """Return the VMs whose workers have had room for the group for long enough."""
+    seconds = futile_seconds(policy)
+    return [id_ for id_, since in seen.rooms.items() if looked_at - max(since, seen.since) >= seconds]
 
 
 def _open_rooms(fleet: Fleet) -> Mapping[str, _OpenRoom]:
@@ -203,18 +208,15 @@ def _watch(
     return replace(before, waiting=group.jobs, rooms=kept, has_started=has_started)
 
 
-def _with_witnesses(seen: Watch, looked_at: float, seconds: float) -> Watch:
-    unused = [id_ for id_, since in seen.rooms.items() if looked_at - max(since, seen.since) >= seconds]
-    found = tuple(dict.fromkeys((*seen.witnesses, *unused)))[:ROOMS_WATCHED]
+def _with_witnesses(seen: Watch, looked_at: float, policy: Policy) -> Watch:
+    found = tuple(dict.fromkeys((*seen.witnesses, *_unused(seen, looked_at, policy))))[:ROOMS_WATCHED]
     return seen if found == seen.witnesses else replace(seen, witnesses=found)
 
 
 def _is_in_vain(seen: Watch, group: Demand, fleet: Fleet, looked_at: float) -> bool:
     """Return whether workers enough have had room for `group` for long, one after the other or at the same time, and
     none of it started."""
-    seconds = futile_seconds(fleet.policy)
-    unused = sum(looked_at - max(since, seen.since) >= seconds for since in seen.rooms.values())
-    if unused < max(1, group.vms_per_job):
+    if len(_unused(seen, looked_at, fleet.policy)) < max(1, group.vms_per_job):
         return False
     are_open = sum(fleet.present_room(record) is not None for record in fleet.records)
     return len(seen.witnesses) >= min(WITNESSES, are_open)

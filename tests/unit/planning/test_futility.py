@@ -259,3 +259,15 @@ def test_a_verdict_that_counted_jobs_which_start_keeps_the_others_in_vain() -> N
     made = plan(see([], demand=(fewer,)), memory, POLICY)
     assert share_of(fewer, made.memory, NOW).jobs == 0
     assert share_of(fewer, made.memory, NOW).may_try or launched(made) == 1
+
+
+def test_two_workers_one_after_the_other_tell_as_much_as_two_at_a_time() -> None:
+    """Found by the simulator: one VM after the other came for a single job, beside a worker that was busy."""
+    group = Demand(SMALL, 1)
+    records = [joined(1), joined(2)]
+    workers = (worker(1, idle_seconds=1000), worker(2, running=4))
+    before = Watch(1, 1, NOW - 5000, {"i-00000001": NOW - 1000}, witnesses=("i-0000000f",))
+    seen = see(records, demand=(group,), workers=workers)
+    assert plan(seen, remember(records, watched={group.key: before}), POLICY).memory.futile
+    alone = replace(before, witnesses=())
+    assert not plan(seen, remember(records, watched={group.key: alone}), POLICY).memory.futile
