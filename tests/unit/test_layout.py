@@ -50,7 +50,13 @@ TESTED_ELSEWHERE = {
     "process/systemd.py": "tests/process/test_foreground.py",
     "sandbox/hypervisor.py": "tests/process_sandbox",
     "sandbox/worker.py": "tests/process_sandbox",
-    "sim": "tests/sim",
+    "sim/__main__.py": "tests/sim",
+    "sim/batch.py": "tests/sim",
+    "sim/cloud.py": "tests/sim",
+    "sim/engine.py": "tests/sim",
+    "sim/proof": "tests/sim",
+    "sim/things.py": "tests/sim",
+    "sim/world.py": "tests/sim",
 }
 """Where files have no test at the mirrored place, because it takes processes, an endpoint, a page or years of simulated
 time to test them, or because they are words and numbers of others."""
@@ -223,7 +229,7 @@ def mirrored(path: Path) -> Path:
 @each_source
 def test_the_unit_tests_of_a_file_are_where_it_is(path: Path) -> None:
     name = path.relative_to(PACKAGE)
-    places = [TESTED_ELSEWHERE[key] for key in (str(name), name.parts[0]) if key in TESTED_ELSEWHERE]
+    places = [TESTED_ELSEWHERE[str(key)] for key in (name, *name.parents) if str(key) in TESTED_ELSEWHERE]
     if places:
         assert not mirrored(path).exists(), "tested where it is after all: take it out of TESTED_ELSEWHERE"
         assert (TOP / places[0]).exists()

@@ -1,0 +1,108 @@
+"""What the same jobs would have cost with the future known, and no job waiting."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+
+from elastiq.sim.replay.traces import Job
+from elastiq.sim.replay.work import Size, Work
+
+SLOT_SECONDS = 900.0
+"""VMs are looked for by the quarters of an hour of their lives."""
+
+
+class _Vm:
+    """A VM without boot, from its first job's start to its last job's end."""
+
+    __slots__ = ("begins_at", "busy", "ends_at", "times")
+
+    def __init__(self, begins_at: float, ends_at: float) -> None:
+        self.begins_at, self.ends_at = begins_at, ends_at
+        self.times = [begins_at]
+        self.busy = [0]
+        """How many cores are at work from each of `times` on, until the next."""
+
+    def most_busy(self, begins_at: float, ends_at: float) -> int:
+        """Return how many cores are at work at the most between two times."""
+        first = bisect_right(self.times, begins_at) - 1
+        last = bisect_left(self.times, ends_at)
+        return max(self.busy[max(0, first) : last], default=0)
+
+    def run(self, begins_at: float, ends_at: float, cores: int) -> None:
+        """Run a job; the VM lives for as long as that takes."""
+        self.begins_at, self.ends_at = min(self.begins_at, begins_at), max(self.ends_at, ends_at)
+        first, last = self._at(begins_at), self._at(ends_at)
+        for index in range(first, last):
+            self.busy[index] += cores
+
+    def _at(self, time: float) -> int:
+        """Return where `time` is among `times`, put there if it was not."""
+        index = bisect_left(self.times, time)
+        if index == len(self.times) or self.times[index] != time:
+            self.times.insert(index, time)
+            self.busy.insert(index, self.busy[index - 1] if index else 0)
+        return index
+
+
+class _Packing:
+    """VMs, and which of them live in each slot of time."""
+
+    def __init__(self, cores: int) -> None:
+        self.vms: list[_Vm] = []
+        self._cores = cores
+        self._in_slot: dict[int, list[_Vm]] = defaultdict(list)
+
+    def put(self, job: Job, size: Size) -> None:
+        """Run a job from when it is submitted."""
+        begins_at, ends_at = job.submitted_at, job.submitted_at + job.seconds
+        taken: list[_Vm] = []
+        for _ in range(size.vms):
+            vm = self._best(begins_at, ends_at, size.cores, taken)
+            slots = None
+            if vm is None:
+                vm = _Vm(begins_at, ends_at)
+                self.vms.append(vm)
+            else:
+                slots = _slots(vm.begins_at, vm.ends_at)
+            vm.run(begins_at, ends_at, size.cores)
+            for slot in _slots(vm.begins_at, vm.ends_at):
+                if slots is None or slot not in slots:
+                    self._in_slot[slot].append(vm)
+            taken.append(vm)
+
+    def _best(self, begins_at: float, ends_at: float, cores: int, taken: list[_Vm]) -> _Vm | None:
+        """Return the VM with room whose life becomes longer by least; of several that with the shortest life."""
+        best, least, shortest = None, float("inf"), float("inf")
+        slots = {int(begins_at // SLOT_SECONDS), int(ends_at // SLOT_SECONDS)}
+        # No life is shorter than this job, for the longest come first: so each that it touches is there when it begins,
+        # or when it ends.
+        for slot in slots:
+            for vm in reversed(self._in_slot.get(slot, [])):
+                begins, ends = vm.begins_at, vm.ends_at
+                if ends < begins_at or begins > ends_at:
+                    continue
+                longer = (begins - begins_at if begins > begins_at else 0.0) + (
+                    ends_at - ends if ends_at > ends else 0.0
+                )
+                if longer > least or (longer == least and ends - begins >= shortest) or vm in taken:
+                    continue
+                if vm.most_busy(begins_at, ends_at) + cores <= self._cores:
+                    best, least, shortest = vm, longer, ends - begins
+        return best
+
+
+def _slots(begins_at: float, ends_at: float) -> range:
+    return range(int(begins_at // SLOT_SECONDS), int(ends_at // SLOT_SECONDS) + 1)
+
+
+def lives_of(work: Work) -> list[tuple[float, float]]:
+    """Return when each VM begins and ends if every job starts as it is submitted, and all is known beforehand.
+
+    The longest job has its turn first. Each goes to the VM with free cores whose life becomes longer by least, of
+    several to that with the shortest life; to a new one if its time touches none. There is no boot, and no maximum.
+    """
+    packing = _Packing(work.cores)
+    for job, size in sorted(work.jobs, key=lambda pair: (-pair[0].seconds, -pair[1].all_cores, pair[0].submitted_at)):
+        packing.put(job, size)
+    return [(vm.begins_at, vm.ends_at) for vm in packing.vms]

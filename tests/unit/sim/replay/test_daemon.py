@@ -1,0 +1,68 @@
+"""The loop of recorded jobs: it may skip plans, and nothing comes out differently."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from elastiq.config import Settings
+from elastiq.config.sections import ElastiqOptions, QuotaOptions
+from elastiq.sim.replay.daemon import Rhythm
+from elastiq.sim.replay.figures import Figures
+from elastiq.sim.replay.simulate import simulate
+from elastiq.sim.replay.traces import Job
+
+
+def some_jobs(seed: int) -> list[Job]:
+    """Return jobs of four hours: bursts, stragglers and some of several VMs."""
+    chance = random.Random(seed)
+    jobs: list[Job] = []
+    for _ in range(12):
+        at = chance.random() * 4 * 3600
+        processors = chance.choice((1, 1, 1, 2, 4, 9))
+        jobs += [
+            Job(at + chance.random() * 60, chance.lognormvariate(5, 1), processors)
+            for _ in range(chance.choice((1, 2, 9)))
+        ]
+    return sorted(jobs)
+
+
+def told(figures: Figures) -> tuple[float, ...]:
+    return (
+        figures.vms,
+        figures.vm_hours,
+        figures.mean_wait_seconds,
+        figures.worst_wait_seconds,
+        *figures.supply_curve.times,
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("options", [{}, {"waiting_jobs_time_s": 0.0, "idle_for_time_s": 60.0}], ids=str)
+def test_a_plan_that_was_not_made_would_have_changed_nothing(seed: int, options: dict[str, float]) -> None:
+    settings = Settings(elastiq=ElastiqOptions(**options), quota=QuotaOptions(min_vms=seed % 2))  # type: ignore[arg-type]
+    quick = simulate(some_jobs(seed), settings, max_vms=5)
+    slow = simulate(some_jobs(seed), settings, max_vms=5, every_poll=True)
+    assert told(quick) == told(slow)
+    assert quick.plans < slow.plans / 2
+
+
+def test_looks_are_no_more_frequent_than_the_loop() -> None:
+    options = ElastiqOptions(sleep_s=30.0, check_queue_every_s=15.0, check_vms_every_s=45.0)
+    assert Rhythm.of(Settings(elastiq=options)) == Rhythm(30.0, 45.0, 30.0)
+
+
+def test_a_job_that_can_never_start_ends_the_life() -> None:
+    """Fewer jobs wait than the threshold, and no more come."""
+    figures = simulate(
+        [Job(0.0, 60.0, 1), Job(3600.0, 60.0, 1)], Settings(elastiq=ElastiqOptions(waiting_jobs_threshold=5))
+    )
+    assert (figures.jobs, figures.never_started, figures.vms) == (0, 2, 0)
+
+
+def test_a_year_without_jobs_is_passed_over() -> None:
+    settings = Settings(quota=QuotaOptions(min_vms=1))
+    figures = simulate([Job(0.0, 60.0, 1), Job(366 * 86400.0, 60.0, 1)], settings)
+    assert figures.plans < 200
+    assert figures.vm_hours == pytest.approx(366 * 24, rel=0.01)
