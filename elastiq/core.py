@@ -52,28 +52,34 @@ class Core:
         self._actuator = actuator(settings, ports, new_token)
         self._stopping = False
         self._last_plan: Plan | None = None
-        self.reconfigure(settings, ports.batch, ports.cloud)
+        self._use(settings, ports.batch, ports.cloud)
+        self._end_pauses()
 
     def reconfigure(self, settings: Settings, batch: Matchmaker, cloud: Cloud) -> None:
-        """Go on with another configuration and its ports; what is remembered stays, pauses of launches end."""
+        """Go on with another configuration and its ports, and begin anew with what was given up."""
+        self._use(settings, batch, cloud)
+        self.try_again()
+
+    def _use(self, settings: Settings, batch: Matchmaker, cloud: Cloud) -> None:
         self._ports = ports = replace(self._ports, batch=batch, cloud=cloud)
         self._settings, self._policy = settings, settings.policy()
         self._observer = Observer(ports, self._reporter, replace(self._observer.reading, listing=None))
         self._chores = Chores(settings, ports, self._reporter)
         self._actuator = actuator(settings, ports, self._new_token, self._actuator.in_hand)
-        damaged_at = ports.state.damaged_at()
-        breakers = begin_anew(self._memory.breakers, self._policy.pools, damaged_at, self._clock.now())
-        self._memory = replace(self._memory, breakers=breakers)
         self._queue_due_at = self._vms_due_at = 0.0
 
     def try_again(self) -> None:
-        """Begin anew with what was given up: jobs that did not start or that workers could not run, launches that
-        pause."""
-        breakers = begin_anew(
-            self._memory.breakers, self._policy.pools, self._ports.state.damaged_at(), self._clock.now()
-        )
-        self._memory = replace(self._memory, breakers=breakers, futile={}, watched={}, templates={})
+        """Begin anew with what was given up: jobs that did not start, that workers could not run or did not hold,
+        launches that pause."""
+        self._end_pauses()
+        self._memory = replace(self._memory, futile={}, watched={}, templates={}, showings={})
         self._queue_due_at = 0.0
+
+    def _end_pauses(self) -> None:
+        """Let launches go on: somebody has probably mended something."""
+        damaged_at = self._ports.state.damaged_at()
+        breakers = begin_anew(self._memory.breakers, self._policy.pools, damaged_at, self._clock.now())
+        self._memory = replace(self._memory, breakers=breakers)
 
     @property
     def memory(self) -> Memory:

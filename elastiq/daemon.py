@@ -163,7 +163,6 @@ class Daemon:
         self._settings = settings
         logs.set_level(settings.elastiq.log_level)
         core.reconfigure(settings, batch, cloud)
-        core.try_again()
         log.info("%s was read again and is in force", path)
         self._manager.tell("READY=1", "STATUS=the configuration was read again")
 

@@ -47,7 +47,7 @@ class Token(Enum):
     LEARNING = "learning", "It is not known whether a VM could run the jobs; one that is booting will tell."
     # Why a VM goes.
     IDLE = "idle", "It has had no job for longer than idle_for_time_s."
-    IN_THE_WAY = "in-the-way", "It is idle, of an earlier type, and in the place of a VM for jobs that need another."
+    IN_THE_WAY = "in-the-way", "It is idle, and in the place of a VM for jobs that it does not hold."
     UNFINISHED = "unfinished", "Its worker was closed for a termination that has not succeeded yet."
     VM_IN_ERROR = "vm-in-error", "The cloud says that it is in error."
     NEVER_JOINED = "never-joined", "It has not joined the batch system in estimated_vm_deploy_time_s."
@@ -135,7 +135,8 @@ class Decision:
     at_least: int = 1
     """Fewer VMs than so many are of no use: a job needs them at the same time."""
     trial_of: str = ""
-    """The group of jobs, by its key, that the launch is to show something of."""
+    """The group of jobs, by its key, or the type of VMs, by `Pool.capacity_key`, that the launch is to show something
+    of."""
 
 
 @dataclass(frozen=True)

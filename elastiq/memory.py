@@ -260,6 +260,18 @@ class Futility:
 
 
 @dataclass(frozen=True)
+class Showing:
+    """What is known of when VMs of a pool showed what they hold."""
+
+    at: float = 0.0
+    """When a worker showed last, about, that it is what `Memory.capacities` says."""
+    trials: int = 0
+    """How often a VM was launched to see whether it holds more, since that was learnt."""
+    try_at: float = 0.0
+    """From when on that may be done again."""
+
+
+@dataclass(frozen=True)
 class Template:
     """What decides which jobs VMs of a pool may run, as the batch plugin gave it."""
 
@@ -285,7 +297,12 @@ class Memory:
     described: Mapping[str, Shape] = field(default_factory=dict)
     """What the cloud says that a VM of each pool holds, by `Pool.capacity_key`; its workers offer less."""
     taught_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Which VMs have shown that others hold what `capacities` says, one or two of them, by `Pool.capacity_key`."""
+    """Which VMs have shown that others hold what `capacities` says, a few of them, by `Pool.capacity_key`."""
+    once_held: Mapping[str, Shape] = field(default_factory=dict)
+    """What earlier VMs held, where that was more than `capacities` says, and those that showed less since are few: they
+    may be hurt. By `Pool.capacity_key`."""
+    showings: Mapping[str, Showing] = field(default_factory=dict)
+    """By `Pool.capacity_key`."""
     doubted_by: Mapping[str, str] = field(default_factory=dict)
     """The VM that holds less than `capacities` says, if one alone does, by `Pool.capacity_key`."""
     watched: Mapping[str, Watch] = field(default_factory=dict)

@@ -87,13 +87,17 @@ class Reading:
 class Judge:
     """Asks the batch plugin which waiting jobs VMs of a pool could run, and keeps its answers for a while.
 
-    What it does not answer is left to be found out: jobs without a judgement are taken for such that could run.
+    What it does not answer, or cannot tell this time, stays as it judged it last, also by an earlier template of the
+    pool; of what it has never judged it is not known whether VMs could run it. Jobs that are not judged at all, because
+    there are too many kinds or they want nothing, are taken for such that could run.
     """
 
     def __init__(self, ports: Ports, reporter: Reporter) -> None:
         self._ports, self._reporter = ports, reporter
         self._known: dict[tuple[str, str], tuple[Judgement, float]] = {}
         """By wants and template: what was judged, and until when that is believed."""
+        self._texts: dict[str, str] = {}
+        """The templates of the last time, by the names of the pools."""
 
     def judged(self, demand: Sequence[Demand], memory: Memory, pools: Sequence[Pool]) -> tuple[Demand, ...]:
         """Return `demand` with what is judged of it for each pool."""
@@ -101,8 +105,10 @@ class Judge:
         wants = by_size[:JUDGED_WANTS]
         now = self._ports.clock.now()
         texts = {pool.name: _text_of(memory, pool, now) for pool in pools}
-        for text in dict.fromkeys(texts.values()):
-            self._ask([one for one in wants if self._known.get((one, text), _NEVER)[1] <= now], text, now)
+        earlier = {text: self._texts.get(name, text) for name, text in texts.items()}
+        for text, before in earlier.items():
+            self._ask([one for one in wants if self._known.get((one, text), _NEVER)[1] <= now], text, before, now)
+        self._texts = texts
         current = {(one, text) for one in wants for text in texts.values()}
         self._known = {key: known for key, known in self._known.items() if key in current}
         return tuple(
@@ -116,14 +122,24 @@ class Judge:
             pairs = ((name, self._known.get((group.wants, text))) for name, text in texts.items())
             yield group, {name: known[0] for name, known in pairs if known is not None}
 
-    def _ask(self, wants: Sequence[str], text: str, now: float) -> None:
+    def _ask(self, wants: Sequence[str], text: str, before: str, now: float) -> None:
         if not wants:
             return
-        found, _ = self._reporter.attempt("judging jobs", lambda: self._ports.batch.judge(wants, text))
-        for one, judgement in zip(wants, found or ()):
-            is_known = judgement.answer is not Eligibility.UNKNOWN
-            until = now + (JUDGED_FOR_SECONDS if is_known else UNKNOWN_FOR_SECONDS)
-            self._known[one, text] = judgement, until
+        found, fault = self._reporter.attempt("judging jobs", lambda: self._ports.batch.judge(wants, text))
+        for one, judgement in zip(wants, (None,) * len(wants) if found is None else found):
+            last = self._last(one, text, before)
+            if judgement is None:
+                self._known[one, text] = last or Judgement(Eligibility.UNKNOWN, fault), now
+            elif judgement.answer is Eligibility.UNKNOWN:
+                is_same = (one, text) in self._known and last is not None
+                self._known[one, text] = (last if is_same and last else judgement), now + UNKNOWN_FOR_SECONDS
+            else:
+                self._known[one, text] = judgement, now + JUDGED_FOR_SECONDS
+
+    def _last(self, wants: str, text: str, before: str) -> Judgement | None:
+        """Return what was judged of `wants` last, by the template `text` or else by the one before it."""
+        known = self._known.get((wants, text)) or self._known.get((wants, before))
+        return None if known is None or known[0].answer is Eligibility.UNKNOWN else known[0]
 
 
 def _text_of(memory: Memory, pool: Pool, now: float) -> str:

@@ -6,48 +6,63 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from elastiq.memory import Memory, VmRecord
+from elastiq.memory import Memory, Showing, VmRecord
 from elastiq.model import Policy, Pool, Shape, Worker
+from elastiq.planning import patience
 
 TEACHERS = 2
 """After so many VMs have offered the same, what a VM holds is taken for known."""
 
+SURE = 4
+"""After so many VMs in turn have offered less than earlier ones did, nothing more is expected of the next ones."""
 
 BELIEVED_SECONDS = 300.0
 """So long after it has joined what one VM alone shows is taken for what others hold, where nobody else has said it."""
 
 
-def learn_capacities(memory: Memory, own: Mapping[str, Worker], policy: Policy) -> Memory:
-    """Return `memory` with what VMs hold, as the workers `own` (by instance id) offer it.
+LASTS_SECONDS = 86400.0
+"""What no worker has shown for so long is doubted: whoever makes images and types may have changed them, and those that
+showed it last may have been hurt."""
+
+NOTED_SECONDS = 3600.0
+"""So seldom it is noted that workers still show what is known."""
+
+
+def learn_capacities(memory: Memory, own: Mapping[str, Worker], policy: Policy, seen_at: float) -> Memory:
+    """Return `memory` with what VMs hold, as the workers `own` (by instance id) offered it at `seen_at`.
 
     Closed workers, and those that have lost part of what they had, teach nothing. What most of the others offer counts;
     if that is less than what others have shown before, only once two VMs say so: one alone may be hurt.
     """
-    capacities, taught_by, doubted_by = dict(memory.capacities), dict(memory.taught_by), dict(memory.doubted_by)
     for pool in policy.pools:
-        key = pool.capacity_key
         offers = dict(_offers(memory.vms.values(), own, pool))
-        if not offers:
-            continue
-        found = _of_most(offers.values())
-        teachers = tuple(id_ for id_, shape in offers.items() if _is_alike(shape, found))[:TEACHERS]
-        known = capacities.get(key)
-        if known is not None and _is_alike(found, known):
-            taught_by[key] = _first_two(taught_by.get(key, ()), teachers)
-            doubted_by.pop(key, None)
-        elif known is not None and not known.fits(found) and len(teachers) < TEACHERS:
-            earlier = doubted_by.get(key)
-            if earlier is None or earlier in own:
-                doubted_by[key] = teachers[0]
-                continue
-            taught_by[key] = _first_two((earlier,), teachers)
-            doubted_by.pop(key)
-        else:
-            taught_by[key] = teachers
-            doubted_by.pop(key, None)
-        if known is None or _is_news(found, known):
-            capacities[key] = found
-    return _changed(memory, capacities=capacities, taught_by=taught_by, doubted_by=doubted_by)
+        if offers:
+            memory = _learn(memory, pool.capacity_key, offers, own, seen_at)
+    return memory
+
+
+def _learn(memory: Memory, key: str, offers: Mapping[str, Shape], own: Mapping[str, Worker], seen_at: float) -> Memory:
+    found, known = _of_most(offers.values()), memory.capacities.get(key)
+    teachers = tuple(id_ for id_, shape in offers.items() if _is_alike(shape, found))[:SURE]
+    once_held, showing = memory.once_held.get(key), memory.showings.get(key, Showing())
+    if known is not None and _is_alike(found, known):
+        teachers = _first((*memory.taught_by.get(key, ()), *teachers))
+        if seen_at - showing.at >= NOTED_SECONDS:
+            showing = replace(showing, at=seen_at)
+    elif known is not None and not known.fits(found) and len(teachers) < TEACHERS:
+        earlier = memory.doubted_by.get(key)
+        if earlier is None or earlier in own:
+            return _with(memory, "doubted_by", key, teachers[0])
+        teachers, once_held, showing = _first((earlier, *teachers)), _larger(once_held, known), Showing(seen_at)
+    else:
+        once_held = None if known is None or known.fits(found) else _larger(once_held, known)
+        showing = Showing(seen_at)
+    if len(teachers) >= SURE or (once_held is not None and once_held.fits(found)):
+        once_held = None
+    if known is None or _is_news(found, known):
+        memory = _with(memory, "capacities", key, found)
+    memory = _with(_with(memory, "taught_by", key, teachers), "doubted_by", key, None)
+    return _with(_with(memory, "once_held", key, once_held), "showings", key, showing)
 
 
 def capacity_of(memory: Memory, pool: Pool) -> Shape | None:
@@ -57,16 +72,42 @@ def capacity_of(memory: Memory, pool: Pool) -> Shape | None:
 
 
 def holds_perhaps(memory: Memory, pool: Pool, shape: Shape, now: float) -> bool:
-    """Return whether a VM of `pool` might hold a job of `shape` that is larger than what VMs are taken to hold: so far
-    only one has shown it, which may have been hurt. It is believed for a while all the same."""
+    """Return whether a VM of `pool` might hold a job of `shape` that is larger than what VMs are taken to hold, and one
+    may be launched to see it: so few have shown it that they may have been hurt, or it was long ago."""
     key = pool.capacity_key
-    if len(memory.taught_by.get(key, ())) >= TEACHERS or key not in memory.taught_by:
+    teachers, showing = memory.taught_by.get(key, ()), memory.showings.get(key, Showing())
+    if not teachers or now < showing.try_at:
         return False
-    described = expected(memory, pool)
-    if described is not None:
-        return shape.fits(described)
-    teacher = memory.vms.get(memory.taught_by[key][0])
-    return teacher is None or now - (teacher.joined_at or now) > BELIEVED_SECONDS
+    described = _expected_beside(memory, pool)
+    larger = (described, memory.once_held.get(key))
+    if len(teachers) < SURE and any(one is not None and shape.fits(one) for one in larger):
+        return True
+    if described is not None and not shape.fits(described):
+        return False
+    if now - showing.at > LASTS_SECONDS:
+        return True
+    teacher = memory.vms.get(teachers[0])
+    return len(teachers) < TEACHERS and (teacher is None or now - (teacher.joined_at or now) > BELIEVED_SECONDS)
+
+
+def is_larger(memory: Memory, pool: Pool, shape: Shape) -> bool:
+    """Return whether a job of `shape` is larger than what VMs of `pool` are taken to hold."""
+    capacity = capacity_of(memory, pool)
+    return capacity is not None and not shape.fits(capacity)
+
+
+def size_tried(memory: Memory, pool: Pool, now: float) -> Memory:
+    """Return `memory` after a VM of `pool` was launched to see whether it holds more."""
+    showing = memory.showings.get(pool.capacity_key, Showing())
+    pause = patience.pause_seconds(patience.TRIAL_PAUSES_SECONDS, showing.trials)
+    again = replace(showing, trials=showing.trials + 1, try_at=now + pause)
+    return _with(memory, "showings", pool.capacity_key, again)
+
+
+def size_trial_failed(memory: Memory, key: str) -> Memory:
+    """Return `memory` after the cloud gave no VM for such a trial of the pool with this `capacity_key`."""
+    showing = memory.showings.get(key, Showing())
+    return _with(memory, "showings", key, replace(showing, trials=max(0, showing.trials - 1), try_at=0.0))
 
 
 def expected(memory: Memory, pool: Pool) -> Shape | None:
@@ -77,6 +118,19 @@ def expected(memory: Memory, pool: Pool) -> Shape | None:
         return described
     share = min((share for share in _shares(memory) if share <= 1.0), default=1.0)
     return replace(described, memory_mb=int(described.memory_mb * share))
+
+
+def _expected_beside(memory: Memory, pool: Pool) -> Shape | None:
+    """Return the same, with what workers have shown in place of what the cloud does not say."""
+    described, shown = expected(memory, pool), memory.capacities.get(pool.capacity_key)
+    if described is None or shown is None:
+        return described
+    return replace(
+        described,
+        memory_mb=shown.memory_mb if described.memory_mb is None else described.memory_mb,
+        disk_mb=shown.disk_mb if described.disk_mb is None else described.disk_mb,
+        gpus=shown.gpus if described.gpus is None else described.gpus,
+    )
 
 
 def _shares(memory: Memory) -> Iterable[float]:
@@ -121,10 +175,19 @@ def _is_news(found: Shape, known: Shape) -> bool:
     return abs((found.disk_mb or 0) - (known.disk_mb or 0)) > (known.disk_mb or 0) / 10
 
 
-def _first_two(known: tuple[str, ...], further: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*known, *further)))[:TEACHERS]
+def _larger(one: Shape | None, other: Shape) -> Shape:
+    return other if one is None or one.fits(other) else one
 
 
-def _changed(memory: Memory, **values: Mapping[str, object]) -> Memory:
-    changed = {name: value for name, value in values.items() if value != getattr(memory, name)}
-    return replace(memory, **changed) if changed else memory  # type: ignore[arg-type]
+def _first(teachers: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(teachers))[:SURE]
+
+
+def _with(memory: Memory, name: str, key: str, value: object) -> Memory:
+    """Return `memory` with `value` in the mapping `name`; None: nothing there. Itself if that is so already."""
+    mapping = getattr(memory, name)
+    if mapping.get(key) == value:
+        return memory
+    others = {other: kept for other, kept in mapping.items() if other != key}
+    changed = others if value is None else {**others, key: value}
+    return replace(memory, **{name: changed})  # type: ignore[arg-type]

@@ -5,14 +5,16 @@ The rules for idle time and deployment time are the original elastiq's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
 from elastiq.memory import Stage, VmRecord
-from elastiq.model import InstanceState, Worker
+from elastiq.model import InstanceState, Pool, Worker
 from elastiq.planning import words
 from elastiq.planning.fleet import Fleet
+from elastiq.planning.packing import Rest
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,16 @@ class Down:
         return {decision.instance_id for decision in self.decisions if decision.kind is Kind.TERMINATE}
 
 
-def plan_down(fleet: Fleet, reopened: Collection[str], needless: Collection[str], *, is_lacking: bool) -> Down:
-    """Return which VMs go; `needless` were launched in vain, and `is_lacking` tells that jobs lack room."""
+def plan_down(
+    fleet: Fleet,
+    reopened: Collection[str],
+    needless: Collection[str],
+    lacking: Sequence[tuple[Rest, Pool]] = (),
+    *,
+    is_lacking: bool,
+) -> Down:
+    """Return which VMs go; `needless` were launched in vain, and `is_lacking` tells that jobs lack room: for `lacking`
+    VMs would be launched now, of these pools, if the quota allowed."""
     down = Down()
     idle: list[tuple[float, VmRecord]] = []
     for record in fleet.records:
@@ -70,9 +80,10 @@ def plan_down(fleet: Fleet, reopened: Collection[str], needless: Collection[str]
         if all(record is not other for _, other in ready):
             down.answer(record, _stays(Token.IDLE_YET_SHORT, record, fleet.worker(record)))
     idle = ready
-    in_the_way = _in_the_way(idle, down.going, fleet) if is_lacking else None
+    in_the_way = _in_the_way(idle, down.going, fleet, lacking) if is_lacking else None
     if in_the_way is not None:
-        down.answer(in_the_way, Answer(words.in_the_way(in_the_way), goes=True))
+        is_earlier = _is_of_earlier_type(in_the_way, fleet)
+        down.answer(in_the_way, Answer(words.in_the_way(in_the_way, is_earlier=is_earlier), goes=True))
         idle = [entry for entry in idle if entry[1] is not in_the_way]
     _end_idle(down, idle, fleet)
     return down
@@ -237,18 +248,46 @@ RULES: tuple[Callable[[Fleet, VmRecord, Worker | None], Answer | None], ...] = (
 """In this order: the first one that answers decides. A VM on which none does has an idle worker."""
 
 
-def _in_the_way(idle: Iterable[tuple[float, VmRecord]], going: Collection[str], fleet: Fleet) -> VmRecord | None:
-    """Return the VM of an earlier type that has idled for long while jobs lack room and the quota leaves none.
+def _in_the_way(
+    idle: Iterable[tuple[float, VmRecord]],
+    going: Collection[str],
+    fleet: Fleet,
+    lacking: Sequence[tuple[Rest, Pool]],
+) -> VmRecord | None:
+    """Return the VM that has idled for long, while jobs lack room that it does not hold and the quota leaves none for
+    one that would: it is of an earlier type, hurt, or of another pool.
 
-    The minimum would keep it, and none of the type that is launched now could come: those jobs may need just that.
+    The minimum would keep it, and none of those that jobs need could come.
     """
     if going or any(record.leaving for record in fleet.records):
         return None
     for _, record in sorted(idle, key=lambda entry: -entry[0]):
         pool = fleet.policy.pool(record.pool)
-        if pool is not None and not pool.takes(record.type) and not fleet.quota_room(pool):
+        if pool is not None and not fleet.quota_room(pool) and _is_of_earlier_type(record, fleet):
+            return record
+        if any(_bars(record, rest, wanted, fleet) for rest, wanted in lacking):
             return record
     return None
+
+
+def _is_of_earlier_type(record: VmRecord, fleet: Fleet) -> bool:
+    pool = fleet.policy.pool(record.pool)
+    return pool is not None and not pool.takes(record.type)
+
+
+def _bars(record: VmRecord, rest: Rest, wanted: Pool, fleet: Fleet) -> bool:
+    """Return whether jobs that this idle VM does not hold could have one of the pool `wanted` in its place."""
+    worker = fleet.worker(record)
+    if worker is None or fleet.quota_room(wanted):
+        return False
+    holds = rest.shape.fits(worker.capacity) and rest.shape.fits(worker.free) and record.pool not in rest.barred_from
+    if holds or record.pool == wanted.name:
+        return not holds and fleet.new_room(wanted).free is not None
+    pool = fleet.policy.pool(record.pool)
+    of_both = Counter(one.pool for one in fleet.records if one.counts)
+    is_kept = pool is not None and of_both[record.pool] <= pool.min_vms
+    has_own_room = wanted.max_vms is None or of_both[wanted.name] + fleet.possible(wanted.name) < wanted.max_vms
+    return has_own_room and not is_kept
 
 
 def _end_idle(down: Down, idle: Iterable[tuple[float, VmRecord]], fleet: Fleet) -> None:

@@ -7,7 +7,7 @@ from enum import Enum
 
 from elastiq.memory import Memory
 from elastiq.model import Demand, Eligibility, Judgement, Policy, Pool
-from elastiq.planning.capacities import capacity_of, holds_perhaps
+from elastiq.planning.capacities import holds_perhaps, is_larger
 
 
 class Chance(Enum):
@@ -33,8 +33,7 @@ def _chance(group: Demand, pool: Pool, memory: Memory, now: float) -> Chance:
         return Chance.NO
     # If such jobs run, more of them can.
     may_try = answer is Eligibility.UNKNOWN and not group.running
-    capacity = capacity_of(memory, pool)
-    if capacity is not None and not group.shape.fits(capacity):
+    if is_larger(memory, pool, group.shape):
         if not holds_perhaps(memory, pool, group.shape, now):
             return Chance.TOO_LARGE
         may_try = True

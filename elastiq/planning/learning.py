@@ -8,6 +8,7 @@ from elastiq.decisions import End, Kind, Outcome, Token
 from elastiq.memory import Breaker, Memory, VmRecord
 from elastiq.planning import patience
 from elastiq.planning.breaker import boot_failed, launch_refused
+from elastiq.planning.capacities import size_trial_failed
 from elastiq.planning.futility import trial_failed
 from elastiq.planning.intents import with_answer
 
@@ -84,6 +85,8 @@ def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
             breaker = replace(breaker, ask=max(1, outcome.decision.count // 2))
     if outcome.end is End.FAILED:
         memory = trial_failed(memory, outcome.decision.trial_of, now)
+        if outcome.decision.trial_of in memory.showings:
+            memory = size_trial_failed(memory, outcome.decision.trial_of)
     intents = tuple(intent for intent in memory.intents if intent is not asked)
     if asked and outcome.end in (End.UNCLEAR, End.PENDING):
         intents = (*intents, replace(asked, in_hand=outcome.end is End.PENDING))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from elastiq.memory import Memory, VmRecord
 from elastiq.model import Observation, Policy
 from elastiq.planning import patience
-from elastiq.planning.capacities import BELIEVED_SECONDS
+from elastiq.planning.capacities import BELIEVED_SECONDS, LASTS_SECONDS
 from elastiq.planning.futility import futile_seconds
 from elastiq.planning.intents import settle_seconds
 
@@ -50,6 +50,9 @@ def _of_the_plan(observation: Observation, memory: Memory, policy: Policy) -> It
         teacher = memory.vms.get(ids[0]) if len(ids) == 1 else None
         if teacher is not None and teacher.joined_at is not None:
             yield teacher.joined_at + BELIEVED_SECONDS
+    for showing in memory.showings.values():
+        yield showing.try_at
+        yield showing.at + LASTS_SECONDS
     for group in observation.demand or ():
         if group.key in memory.futile:
             yield memory.futile[group.key].try_at

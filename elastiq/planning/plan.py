@@ -9,6 +9,7 @@ from elastiq.decisions import Decision, Kind, Plan, Verdict
 from elastiq.memory import Memory
 from elastiq.model import Observation, Policy
 from elastiq.planning import words
+from elastiq.planning.capacities import size_tried
 from elastiq.planning.departures import NOT_OF_ELASTIQ, departures
 from elastiq.planning.down import left_alone, nothing_is_known, plan_down
 from elastiq.planning.fleet import Fleet
@@ -33,13 +34,15 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     memory = replace(fleet.memory, waiting_since=up.waiting_since)
     for group in up.tried:
         memory = tried(memory, group, observation.now)
+    for pool in up.sized:
+        memory = size_tried(memory, pool, observation.now)
     if observation.workers is None or observation.instances is None:
         down = nothing_is_known(fleet.records)
     else:
         reopened = {decision.instance_id for decision in up.decisions if decision.kind is Kind.REOPEN}
         is_lacking = observation.demand is not None and up.waiting_since is not None
         needless = frozenset() if is_lacking or up.has_room else launched_in_vain(fleet, looked_at)
-        down = plan_down(fleet, reopened, needless, is_lacking=is_lacking)
+        down = plan_down(fleet, reopened, needless, up.lacking, is_lacking=is_lacking)
     memory = _with_first_reasons(memory, down.decisions)
     departed = departures(situation.departed, observation.now)
     decisions = (*up.decisions, *down.decisions, *left_alone(fleet), *departed.decisions)

@@ -239,7 +239,7 @@ def _track_workers(
             vms[id_] = replace(record, lost_since=seen_at)
     own_names = {worker.name for worker in own.values()}
     foreign = tuple(worker for worker in workers if worker.name not in own_names)
-    memory = learn_capacities(replace(memory, vms=vms, breakers=breakers), own, policy)
+    memory = learn_capacities(replace(memory, vms=vms, breakers=breakers), own, policy, seen_at)
     return memory, replace(matches, workers=own), foreign
 
 

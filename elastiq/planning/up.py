@@ -13,7 +13,7 @@ from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
 from elastiq.memory import Breaker
 from elastiq.model import Demand, Pool
 from elastiq.planning import patience, words
-from elastiq.planning.capacities import capacity_of
+from elastiq.planning.capacities import capacity_of, is_larger
 from elastiq.planning.eligibility import Chance, barred_from, chances
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.futility import share_of
@@ -40,6 +40,10 @@ class Up:
     """Jobs in vain for which one VM may be launched to try again."""
     tried: list[Demand] = field(default_factory=list)
     """The groups for which that is done."""
+    lacking: list[tuple[Rest, Pool]] = field(default_factory=list)
+    """Jobs for which VMs are due, and of which pool they would be first."""
+    sized: list[Pool] = field(default_factory=list)
+    """The pools of which a VM is launched to see whether it holds more than the last ones did."""
 
     @property
     def has_room(self) -> bool:
@@ -60,11 +64,13 @@ class Up:
         """Return whether a VM would show whether such jobs run."""
         return Chance.TRY in self.chances[rest.number].values()
 
-    def will_come(self, pool: Pool) -> bool:
+    def will_come(self, pool: Pool, *, is_larger: bool = False) -> bool:
         """Return whether there will be VMs of `pool` to learn from: on their way, about to be launched, or there and
-        without a job so far."""
+        without a job so far. What these hold they have shown, so that is nothing if a job is larger (`is_larger`)."""
         launched = any(one.kind is Kind.LAUNCH and one.pool == pool.name for one in self.decisions)
-        return launched or self.fleet.is_any_on_its_way(pool) or self.fleet.is_any_unused(pool)
+        if launched or self.fleet.is_any_on_its_way(pool):
+            return True
+        return not is_larger and self.fleet.is_any_unused(pool)
 
     def pool_to_try(self, rest: Rest) -> Pool | None:
         """Return the first pool of which a VM may teach something about such jobs."""
@@ -111,6 +117,7 @@ def plan_up(groups: Sequence[Demand], fleet: Fleet) -> Up:
     left, reopened = _reopen(up, left)
     if not _is_due(up, left, waited, reopened):
         left = []
+    up.lacking = [(rest, pool) for rest in left if (pool := up.pool_to_try(rest)) is not None]
     _launch(up, left, reopened)
     return up
 
@@ -292,7 +299,8 @@ def _launch_to_learn(up: Up, left: list[Rest]) -> list[Rest]:
         pool = up.pool_to_try(rest) if up.is_to_learn(rest) else None
         if pool is None:
             continue
-        if up.will_come(pool):
+        larger = is_larger(fleet.memory, pool, rest.shape)
+        if up.will_come(pool, is_larger=larger):
             waiting.append(rest)
             continue
         if pool.name in held:
@@ -300,10 +308,12 @@ def _launch_to_learn(up: Up, left: list[Rest]) -> list[Rest]:
             continue
         room = max(0, fleet.quota_room(pool) - up.launched)
         decision = _within_limits(fleet, pool, 1, room, words.to_learn(up.groups[rest.number], rest.jobs, pool))
-        up.decisions.append(decision)
+        up.decisions.append(replace(decision, trial_of=pool.capacity_key if larger else ""))
         up.settle([rest], decision.reason)
         if decision.kind is Kind.HOLD:
             held[pool.name] = decision.reason
+        elif larger:
+            up.sized.append(pool)
     if waiting:
         up.hold(words.learning([up.groups[rest.number] for rest in waiting], count(waiting)), waiting)
     return [rest for rest in left if not up.is_to_learn(rest)]

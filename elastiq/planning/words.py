@@ -211,7 +211,7 @@ def learning(groups: Sequence[Demand], jobs: int) -> Reason:
 
 def _unknown(group: Demand, pool: Pool) -> str:
     reason = group.judgements[pool.name].reason if pool.name in group.judgements else ""
-    return reason or f"a job is of {_describe(group.shape)}, more than the one VM seen so far had"
+    return reason or f"a job is of {_describe(group.shape)}, more than the VMs seen last had"
 
 
 def closed_at_birth(record: VmRecord) -> Reason:
@@ -254,8 +254,9 @@ def closed_and_idle(record: VmRecord, idle_seconds: float) -> Reason:
     return Reason(Token.CLOSED_AND_IDLE, text, record.id, {"seconds": idle_seconds})
 
 
-def in_the_way(record: VmRecord) -> Reason:
-    text = f"idle, of the earlier type {record.type}, and in the place of a VM for jobs that it does not hold"
+def in_the_way(record: VmRecord, *, is_earlier: bool) -> Reason:
+    which = f", of the earlier type {record.type}," if is_earlier else ""
+    text = f"idle{which} and in the place of a VM for jobs that it does not hold"
     return Reason(Token.IN_THE_WAY, text, record.id)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import is_dataclass, replace
 from typing import Any
 
-from elastiq.memory import Breaker, Departed, Futility, Intent, LaunchTook, Memory, Template, VmRecord
+from elastiq.memory import Breaker, Departed, Futility, Intent, LaunchTook, Memory, Showing, Template, VmRecord
 from elastiq.model import InstanceState, Shape
 from elastiq.state.database import Database, malformed
 from elastiq.state.records import LARGEST_NUMBER, from_dict, to_json
@@ -36,6 +36,8 @@ def read(database: sqlite3.Connection) -> Memory:
             capacities={name: _capacity(value) for name, value in facts.get("capacities", {}).items()},
             described={name: from_dict(Shape, value) for name, value in facts.get("described", {}).items()},
             doubted_by={name: _texts([value])[0] for name, value in facts.get("doubted_by", {}).items()},
+            once_held={name: from_dict(Shape, value) for name, value in facts.get("once_held", {}).items()},
+            showings={name: from_dict(Showing, value) for name, value in facts.get("showings", {}).items()},
             futile={name: from_dict(Futility, value) for name, value in facts.get("futile", {}).items()},
             taught_by={name: _texts(value) for name, value in facts.get("taught_by", {}).items()},
             templates={name: from_dict(Template, value) for name, value in facts.get("templates", {}).items()},
@@ -52,7 +54,9 @@ _FACTS = (
     "doubted_by",
     "futile",
     "launches_took",
+    "once_held",
     "once_own",
+    "showings",
     "taught_by",
     "templates",
     "to_forget",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from elastiq.memory import Intent, Memory, VmRecord
+from elastiq.planning import patience
 
 SHORT_ABSENCE_SECONDS = 60.0
 """A daemon that was away for longer gives back some of the patience that it has used up, second for second: the batch
@@ -39,11 +40,29 @@ def after_restart(memory: Memory, now: float, present_at: float | None) -> Memor
     absence = Absence(now, present_at)
     vms = {id_: _vm(_not_after(record, now), absence) for id_, record in memory.vms.items()}
     intents = tuple(_intent(intent, absence) for intent in memory.intents)
-    breakers = {name: replace(breaker, paused_until=0.0) for name, breaker in memory.breakers.items()}
+    breakers = {
+        name: replace(breaker, paused_until=0.0, most_until=min(breaker.most_until, now + patience.CLOUD_LIMIT_SECONDS))
+        for name, breaker in memory.breakers.items()
+    }
     to_forget = {
         id_: replace(gone, gone_at=min(gone.gone_at, now), retry_at=0.0) for id_, gone in memory.to_forget.items()
     }
-    return replace(memory, vms=vms, intents=intents, breakers=breakers, to_forget=to_forget)
+    memory = replace(memory, vms=vms, intents=intents, breakers=breakers, to_forget=to_forget)
+    return _with_trials_in_sight(memory, now)
+
+
+def _with_trials_in_sight(memory: Memory, now: float) -> Memory:
+    """Return `memory` with nothing later than `now`, and no trial later than if it were planned now."""
+    latest = now + patience.TRIAL_PAUSES_SECONDS[-1]
+    return replace(
+        memory,
+        futile={key: replace(one, try_at=min(one.try_at, latest)) for key, one in memory.futile.items()},
+        showings={
+            key: replace(one, at=min(one.at, now), try_at=min(one.try_at, latest))
+            for key, one in memory.showings.items()
+        },
+        templates={key: replace(one, taken_at=min(one.taken_at, now)) for key, one in memory.templates.items()},
+    )
 
 
 def _not_after(record: VmRecord, now: float) -> VmRecord:

@@ -354,7 +354,8 @@ def test_after_a_damaged_database_launches_wait_until_all_vms_must_be_listed(rig
     assert rig.cloud.launches == [5, 5]
 
 
-def test_what_was_in_vain_is_remembered_over_a_restart_and_ended_by_hand(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["retry", "reload"])
+def test_what_was_in_vain_is_remembered_over_a_restart_and_ended_by_hand(tmp_path: Path, by: str) -> None:
     rig = Rig(tmp_path, settings_with(SETTINGS, idle_for_time_s=3600))
     rig.wait_for_jobs(8)
     rig.run(60)
@@ -368,7 +369,10 @@ def test_what_was_in_vain_is_remembered_over_a_restart_and_ended_by_hand(tmp_pat
     assert rig.core.memory.futile
     rig.run(600)
     assert len(rig.cloud.launches) == launches
-    rig.core.try_again()
+    if by == "retry":
+        rig.core.try_again()
+    else:
+        rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
     assert not rig.core.memory.futile
     rig.run(60)
     assert len(rig.cloud.launches) == launches + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -256,7 +257,7 @@ def test_jobs_are_judged_by_what_is_known_of_workers(
     assert [what for call, what in rig.batch.calls if call == "judge"] == [asked]
 
 
-def test_a_judgement_is_believed_for_a_while_and_what_cannot_be_judged_is_left_to_be_found_out(rig: Rig) -> None:
+def test_a_judgement_is_believed_for_a_while(rig: Rig) -> None:
     observer = watcher(rig)
     rig.batch.jobs = (Demand(Shape(), 4, wants="gpu"),)
     for seconds in (0, 15, 15, 600):
@@ -264,11 +265,54 @@ def test_a_judgement_is_believed_for_a_while_and_what_cannot_be_judged_is_left_t
         observer.check_queue(Memory(), rig.settings.policy().pools)
     assert [call for call, _ in rig.batch.calls].count("judge") == 2
 
-    def fail(wants: object, template: str) -> NoReturn:
-        raise BatchError("no answer")
 
-    rig.batch.judge = fail  # type: ignore[method-assign]
-    rig.clock.time += 700
-    observer.check_queue(Memory(), rig.settings.policy().pools)
+def no_answer(wants: object, template: str) -> NoReturn:
+    raise BatchError("the child process was ended by SIGKILL")
+
+
+def cannot_tell(wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
+    return (Judgement(Eligibility.UNKNOWN, "what evaluates it crashed"),) * len(wants)
+
+
+@pytest.mark.parametrize("fails", [no_answer, cannot_tell])
+@pytest.mark.parametrize("answer", [Eligibility.YES, Eligibility.NO])
+def test_a_judge_that_fails_changes_nothing_of_what_was_judged(rig: Rig, answer: Eligibility, fails: object) -> None:
+    observer, pools = watcher(rig), rig.settings.policy().pools
+    rig.batch.jobs = (Demand(Shape(), 4, wants="gpu"), Demand(Shape(), 4, wants="plain"))
+    rig.batch.judgements = {"gpu": Judgement(answer, "" if answer is Eligibility.YES else "no GPU")}
+    observer.check_queue(Memory(), pools)
+    rig.batch.judge = fails  # type: ignore[method-assign, assignment]
+    for _ in range(3):
+        rig.clock.time += 700
+        observer.check_queue(Memory(), pools)
+        gpu, plain = observer.reading.demand or ()
+        assert gpu.judgements["default"].answer is answer
+        assert plain.judgements["default"].answer is Eligibility.YES
+
+
+def test_what_a_judge_that_fails_has_never_judged_is_not_known(rig: Rig) -> None:
+    """A child process that died was taken for "yes": 40 VMs came for jobs that none of them could run."""
+    observer, pools = watcher(rig), rig.settings.policy().pools
+    rig.batch.jobs = (Demand(Shape(), 4, wants="gpu"),)
+    judge, rig.batch.judge = rig.batch.judge, no_answer  # type: ignore[method-assign]
+    observer.check_queue(Memory(), pools)
     (group,) = observer.reading.demand or ()
-    assert group.jobs == 4
+    assert group.judgements["default"].answer is Eligibility.UNKNOWN
+    assert "SIGKILL" in group.judgements["default"].reason
+    rig.batch.judge = judge  # type: ignore[method-assign]
+    observer.check_queue(Memory(), pools)
+    (group,) = observer.reading.demand or ()
+    assert group.judgements["default"].answer is Eligibility.YES, "it is asked again at the next check"
+
+
+def test_a_judge_that_fails_by_a_new_template_leaves_what_it_judged_by_the_one_before(rig: Rig) -> None:
+    observer, pools = watcher(rig), rig.settings.policy().pools
+    rig.batch.jobs = (Demand(Shape(), 4, wants="gpu"),)
+    rig.batch.judgements = {"gpu": Judgement(Eligibility.NO, "no GPU")}
+    there = {"i-1": VmRecord("i-1", joined_at=5.0)}
+    observer.check_queue(Memory(vms=there, templates={"default": Template("old")}), pools)
+    rig.batch.judge = no_answer  # type: ignore[method-assign]
+    for _ in range(2):
+        observer.check_queue(Memory(vms=there, templates={"default": Template("new")}), pools)
+        (group,) = observer.reading.demand or ()
+        assert group.judgements["default"].answer is Eligibility.NO

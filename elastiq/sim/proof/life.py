@@ -216,7 +216,6 @@ class Life:
             world.settings = self.settings
             world.witness.broken_excuse += 1
             self.core.reconfigure(self.settings, self.batch, self.cloud)
-            self.core.try_again()
         state.recorded.clear()
         state.failed = False
         gate.acts = 0

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from elastiq.decisions import Kind, Token
-from elastiq.memory import Memory
+from elastiq.decisions import End, Kind, Outcome, Token
+from elastiq.memory import Intent, Memory
 from elastiq.model import Demand, Policy, Pool, Shape, Worker
 from elastiq.planning.capacities import capacity_of, expected, learn_capacities
+from elastiq.planning.learning import learn
 from elastiq.planning.plan import plan
 from tests.unit.planning.table import NOW, joined, launched, of, remember, see
 
@@ -23,11 +24,11 @@ def on(number: int, holds: Shape, **values: object) -> Worker:
     return replace(Worker(f"w{number}", id_, None, holds, replace(holds, cpus=0), holds.cpus), **values)
 
 
-def after(memory: Memory, *workers: Worker, policy: Policy = POLICY, type_: str = "") -> Memory:
+def after(memory: Memory, *workers: Worker, policy: Policy = POLICY, type_: str = "", at: float = NOW) -> Memory:
     """Return the memory after a look at these workers alone, each on a VM of its own."""
     records = [joined(int(worker.name[1:]), type=type_) for worker in workers]
     memory = replace(memory, vms={record.id: record for record in records})
-    return learn_capacities(memory, {record.id: worker for record, worker in zip(records, workers)}, policy)
+    return learn_capacities(memory, {record.id: worker for record, worker in zip(records, workers)}, policy, at)
 
 
 @pytest.mark.parametrize(
@@ -80,9 +81,81 @@ def test_a_single_vm_that_holds_less_than_its_type_is_not_believed_at_once() -> 
     seen = see([joined(1, type="m")], demand=(group,), workers=(on(1, HURT),))
     made = plan(seen, replace(memory, waiting_since=NOW - 100), TYPED)
     assert (launched(made), of(made, Kind.LAUNCH)[0].reason.token) == (1, Token.TO_LEARN)
-    memory = after(memory, on(1, HURT), on(2, HURT), policy=TYPED, type_="m")
-    seen = see([joined(1, type="m"), joined(2, type="m")], demand=(group,), workers=(on(1, HURT), on(2, HURT)))
+    four = [on(number, HURT) for number in range(1, 5)]
+    records = [joined(number, type="m") for number in range(1, 5)]
+    memory = after(memory, *four, policy=TYPED, type_="m")
+    seen = see(records, demand=(group,), workers=tuple(four))
     assert not launched(plan(seen, replace(memory, waiting_since=NOW - 100), TYPED))
+
+
+LARGE_JOBS = Demand(Shape(8, 8000), 20)
+DAY_SECONDS = 86400.0
+
+
+def tries(memory: Memory, now: float = NOW, *workers: Worker) -> int:
+    """Return how many VMs are launched for jobs that only a whole one holds."""
+    records = [joined(int(worker.name[1:])) for worker in workers]
+    seen = replace(see(records, demand=(LARGE_JOBS,), workers=workers), now=now)
+    made = plan(seen, replace(memory, vms={record.id: record for record in records}, waiting_since=now - 100), POLICY)
+    return launched(made)
+
+
+def test_two_in_turn_that_hold_less_are_doubted_as_long_as_others_held_more() -> None:
+    """Both may be hurt: jobs that a whole one holds could never run again."""
+    memory = after(after(Memory(capacities={"default": WHOLE}), on(1, HURT)), on(2, HURT))
+    assert (memory.capacities, memory.once_held) == ({"default": HURT}, {"default": WHOLE})
+    assert tries(memory) == 1
+    assert tries(memory, NOW, on(2, HURT)) == 1, "one that is kept, and shows that it is too small, is none to wait for"
+    restored = after(memory, on(3, WHOLE))
+    assert (restored.capacities, restored.once_held) == ({"default": WHOLE}, {})
+
+
+def test_four_in_turn_that_hold_less_show_what_vms_hold_by_now() -> None:
+    memory = Memory(capacities={"default": WHOLE})
+    for number in range(1, 5):
+        memory = after(memory, on(number, HURT))
+    assert (memory.once_held, tries(memory)) == ({}, 0)
+
+
+def test_what_no_worker_has_shown_for_a_day_is_tried_again_once() -> None:
+    """The first two of all may have been hurt, or the image is another one since."""
+    memory = after(after(Memory(), on(1, HURT)), on(2, HURT))
+    assert tries(memory, NOW + DAY_SECONDS / 2) == 0
+    late = NOW + DAY_SECONDS + 1
+    assert tries(memory, late) == 1
+    group = replace(memory, waiting_since=late - 100)
+    tried = plan(replace(see([], demand=(LARGE_JOBS,)), now=late), group, POLICY).memory
+    assert tries(tried, late + 1800) == 0, "that one booted in vain"
+    assert tries(tried, late + 3601) == 1
+    shown = after(tried, on(3, HURT), at=late + 200)
+    assert tries(shown, late + 7200) == 0
+
+
+def test_a_pool_whose_workers_all_say_that_they_are_hurt_is_tried_ever_less_often() -> None:
+    memory, trials = after(after(Memory(capacities={"default": WHOLE}), on(1, HURT)), on(2, HURT)), 0
+    for hour in range(48):
+        now = NOW + hour * 3600
+        made = plan(
+            replace(see([], demand=(LARGE_JOBS,)), now=now), replace(memory, vms={}, waiting_since=now - 100), POLICY
+        )
+        trials += launched(made)
+        memory = made.memory
+    assert trials <= 7
+
+
+def test_a_trial_that_the_cloud_refuses_is_none() -> None:
+    memory = after(after(Memory(capacities={"default": WHOLE}), on(1, HURT)), on(2, HURT))
+    made = plan(see([], demand=(LARGE_JOBS,)), replace(memory, vms={}, waiting_since=NOW - 100), POLICY)
+    (decision,) = of(made, Kind.LAUNCH)
+    asked = replace(made.memory, intents=(Intent("t", "default", 1, NOW),))
+    refused = learn(asked, Outcome(decision, End.FAILED, "quota", token="t"), NOW)
+    assert refused.showings["default"].try_at == 0.0
+
+
+def test_that_workers_still_show_it_is_noted_now_and_then() -> None:
+    memory = after(Memory(), on(1, WHOLE))
+    assert after(memory, on(1, WHOLE), at=NOW + 60).showings is memory.showings
+    assert after(memory, on(1, WHOLE), at=NOW + 7200).showings["default"].at == NOW + 7200
 
 
 def test_a_type_that_no_worker_has_shown_holds_back_what_others_do() -> None:

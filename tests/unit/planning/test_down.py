@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from elastiq.decisions import Kind, Token
-from elastiq.memory import VmRecord
-from elastiq.model import InstanceState, Pool, Worker
+from elastiq.memory import Showing, VmRecord
+from elastiq.model import Demand, InstanceState, Pool, Shape, Worker
 from elastiq.planning.plan import plan
 from tests.unit.planning.table import (
     BY_SHAPE,
+    HOLDS_4,
     NOW,
     PLAIN,
     ended,
@@ -227,6 +228,51 @@ def test_an_idle_vm_of_an_earlier_type_gives_its_place_to_jobs_that_it_does_not_
     assert not ended(plan(seen, remember(records), replace(policy, max_vms=3))), "there is room"
     going = [replace(records[0], doomed=True, terminated_at=NOW - 1), records[1]]
     assert not ended(plan(seen, remember(going), policy)), "one after the other"
+
+
+@pytest.mark.parametrize(
+    ("values", "demand", "expected"),
+    [
+        pytest.param({}, jobs(1, cpus=4), ["i-00000001"], id="hurt"),
+        pytest.param(
+            {"capacity": Shape(4, 4000), "free": Shape(4, 0)}, jobs(1, 1, 500), ["i-00000001"], id="no memory"
+        ),
+        pytest.param({}, jobs(9, cpus=2), [], id="it holds them"),
+        pytest.param({"idle_seconds": 3000.0}, jobs(1, cpus=4), [], id="not idle for long"),
+        pytest.param({}, jobs(1, cpus=8), [], id="no VM holds them"),
+    ],
+)
+def test_an_idle_vm_that_is_hurt_gives_its_place_to_jobs_that_it_does_not_hold(
+    values: dict[str, object], demand: Demand, expected: list[str]
+) -> None:
+    """Found by the simulator: kept for the minimum, with all of max_vms in use, it held them back for good."""
+    records = [joined(1)]
+    policy = replace(BY_SHAPE, min_vms=1, max_vms=1)
+    hurt = replace(worker(1, idle_seconds=9999, cpus=2), **values)
+    memory = remember(records, capacities=HOLDS_4, taught_by={"default": ("a", "b")}, waiting_since=NOW - 100)
+    memory = replace(memory, showings={"default": Showing(NOW)})
+    seen = see(records, demand=(demand,), workers=(hurt,))
+    made = plan(seen, memory, policy)
+    assert ended(made) == expected
+    if expected:
+        assert str(made.decisions[-1].reason) == "idle and in the place of a VM for jobs that it does not hold"
+    assert not ended(plan(seen, memory, replace(policy, max_vms=2))), "there is room"
+
+
+@pytest.mark.parametrize(("own_minimum", "most", "expected"), [(0, None, ["i-00000001"]), (1, None, []), (0, 0, [])])
+def test_an_idle_vm_of_another_pool_gives_its_place_where_only_the_cluster_has_a_minimum(
+    own_minimum: int, most: int | None, expected: list[str]
+) -> None:
+    records = [joined(1, pool="plain")]
+    pools = (Pool("plain", own_minimum), Pool("gpu", 0, most))
+    policy = replace(BY_SHAPE, pools=pools, min_vms=1, max_vms=1)
+    holds = {"plain": Shape(4, 4000), "gpu": Shape(4, 4000, None, 1)}
+    taught = {name: ("a", "b") for name in holds}
+    memory = remember(records, capacities=holds, taught_by=taught, waiting_since=NOW - 100)
+    memory = replace(memory, showings=dict.fromkeys(holds, Showing(NOW)))
+    demand = (Demand(Shape(1, 500, None, 1), 1),)
+    made = plan(see(records, demand=demand, workers=(worker(1, idle_seconds=9999),)), memory, policy)
+    assert ended(made) == expected
 
 
 def test_a_worker_that_somebody_closed_does_not_fill_the_minimum_in_place_of_an_idle_one() -> None:

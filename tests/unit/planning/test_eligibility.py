@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from elastiq.decisions import Kind, Token
-from elastiq.memory import Memory
+from elastiq.memory import Memory, Showing
 from elastiq.model import Demand, Eligibility, Judgement, Policy, Pool, Shape
 from elastiq.planning.eligibility import Chance, barred_from, chances
 from elastiq.planning.plan import plan
@@ -24,7 +24,7 @@ def group(count: int = 20, running: int | None = None, **judged: Judgement) -> D
 
 
 def test_chances() -> None:
-    memory = Memory(capacities={"gpu": Shape(4, 500)}, taught_by={"gpu": ("a", "b")})
+    memory = Memory(capacities={"gpu": Shape(4, 500)}, taught_by={"gpu": ("a", "b")}, showings={"gpu": Showing(NOW)})
     assert chances(group(plain=NO), memory, TWO, NOW) == {"plain": Chance.NO, "gpu": Chance.TOO_LARGE}
     assert chances(group(plain=UNKNOWN, gpu=NO), memory, TWO, NOW) == {"plain": Chance.TRY, "gpu": Chance.NO}
     assert chances(group(plain=UNKNOWN, running=1), Memory(), TWO, NOW) == {"plain": Chance.YES, "gpu": Chance.YES}

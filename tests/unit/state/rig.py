@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from elastiq.memory import Breaker, Departed, Intent, LaunchTook, Memory, Template, VmRecord
+from elastiq.memory import Breaker, Departed, Intent, LaunchTook, Memory, Showing, Template, VmRecord
 from elastiq.model import InstanceState, Shape
 from elastiq.state import State
 
@@ -20,6 +20,8 @@ MEMORY = Memory(
     launches_took=(LaunchTook(2, 9.5), LaunchTook(1, 240.0)),
     breakers={"default": Breaker(3, 1, 0, 0.0, "did not join")},
     capacities={"default": Shape(4, 8000, 20_000, 1), "small": Shape(2)},
+    once_held={"default": Shape(8, 16000, 20_000, 1)},
+    showings={"default": Showing(NOW - 9, 2, NOW + 60)},
     templates={"default": Template("like node-1", "i-1", NOW - 60)},
     once_own=("i-0",),
     to_forget={"i-00": Departed("w0", "10.0.0.9", NOW - 5, 2)},

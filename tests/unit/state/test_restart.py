@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from elastiq.memory import Breaker, Departed, Intent, Memory, VmRecord
+from elastiq.memory import Breaker, Departed, Futility, Intent, Memory, Showing, Template, VmRecord
 from elastiq.state import after_restart
 
 NOW = 1_000_000.0
@@ -82,3 +82,19 @@ def test_no_pause_of_launches_outlives_a_restart() -> None:
     breaker = Breaker(failed_boots=3, trips=1, paused_until=NOW + 500)
     found = after_restart(Memory(breakers={"default": breaker}), NOW, NOW - 5).breakers["default"]
     assert (found.failed_boots, found.trips, found.paused_until) == (3, 1, 0.0)
+
+
+def test_no_trial_is_further_away_than_if_it_were_planned_now() -> None:
+    """The wall clock went back by a year: nothing would be tried again for so long."""
+    year = 365 * 86400.0
+    memory = Memory(
+        futile={"a": Futility(3, trials=2, try_at=NOW + year), "b": Futility(3, try_at=NOW + 60)},
+        showings={"default": Showing(NOW + year, 1, NOW + year)},
+        templates={"default": Template("like w1", "i-1", NOW + year)},
+        breakers={"default": Breaker(most=3, most_until=NOW + year)},
+    )
+    found = after_restart(memory, NOW, None)
+    assert found.futile == {"a": Futility(3, trials=2, try_at=NOW + 86400), "b": Futility(3, try_at=NOW + 60)}
+    assert found.showings["default"] == Showing(NOW, 1, NOW + 86400)
+    assert found.templates["default"].taken_at == NOW
+    assert found.breakers["default"].most_until == NOW + 86400
