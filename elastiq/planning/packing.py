@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
+from heapq import merge
+from itertools import islice
 
 from elastiq.decisions import Token
 from elastiq.model import Shape
 
 UNLIMITED = 10**9
+
+ROOMS_OF_A_BLOCK = 64
+"""Rooms of which it is known together what each of them holds at most."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,17 @@ class Rest:
     barred_from: frozenset[str] = frozenset()
     """The pools on whose VMs these jobs could never run."""
 
+    @cached_property
+    def kind(self) -> Hashable:
+        """What decides which rooms hold one of these jobs: equal for groups that differ in nothing of that."""
+        shape = self.shape
+        sizes = (shape.cpus, shape.memory_mb, shape.disk_mb, shape.gpus)
+        return (sizes, self.takes_whole, self.barred_from)
+
+    def of(self, jobs: int) -> Rest:
+        """Return so many of these jobs."""
+        return self if jobs == self.jobs else replace(self, jobs=jobs)
+
 
 @dataclass
 class Room:
@@ -42,14 +60,16 @@ class Room:
     is_empty: bool = True
     """Whether no job is there, nor meant to go there."""
 
+    def takes_any(self, cpus: int) -> bool:
+        """Return whether a job that asks for so many CPUs at least may have room here."""
+        return self.jobs > 0 and (self.free is None or self.free.cpus >= cpus)
+
     def holds(self, rest: Rest) -> bool:
         """Return whether one more job of `rest` has room here."""
         return self._how_many(rest) > 0
 
     def take(self, rest: Rest, jobs: int) -> int:
         """Put up to `jobs` jobs of `rest` here; return how many found room."""
-        if self.free is not None and self.free.cpus < rest.shape.cpus:
-            return 0  # most rooms are full, and that is the quickest way to see it
         taken = min(jobs, self._how_many(rest))
         if taken:
             self.jobs = 0 if rest.takes_whole else self.jobs - taken
@@ -59,24 +79,24 @@ class Room:
         return taken
 
     def _how_many(self, rest: Rest) -> int:
-        if self.pool in rest.barred_from:
+        free, shape = self.free, rest.shape
+        if free is not None and free.cpus < shape.cpus:
+            return 0  # most rooms are full, and that is the quickest way to see it
+        if self.pool in rest.barred_from or (rest.takes_whole and not self.is_empty):
             return 0
-        jobs = self.jobs
-        if rest.takes_whole:
-            jobs = min(jobs, int(self.is_empty))
-        return jobs if self.free is None else min(jobs, _how_many(rest.shape, self.free))
+        jobs = min(self.jobs, 1) if rest.takes_whole else self.jobs
+        return jobs if free is None else min(jobs, _how_many(shape, free))
 
 
 def _how_many(shape: Shape, free: Shape) -> int:
-    if not shape.fits(free):
-        return 0
-    pairs = (
-        (free.cpus, shape.cpus),
-        (free.memory_mb, shape.memory_mb),
-        (free.disk_mb, shape.disk_mb),
-        (free.gpus, shape.gpus),
-    )
-    return min((there_is // asked for there_is, asked in pairs if asked and there_is is not None), default=UNLIMITED)
+    most = free.cpus // shape.cpus if shape.cpus else UNLIMITED
+    if shape.memory_mb and free.memory_mb is not None:
+        most = min(most, free.memory_mb // shape.memory_mb)
+    if shape.disk_mb and free.disk_mb is not None:
+        most = min(most, free.disk_mb // shape.disk_mb)
+    if shape.gpus and free.gpus is not None:
+        most = min(most, free.gpus // shape.gpus)
+    return max(0, most)
 
 
 def _minus(free: Shape, shape: Shape, jobs: int) -> Shape:
@@ -92,42 +112,176 @@ def _less(there_is: int | None, asked: int | None, jobs: int) -> int | None:
     return None if there_is is None else there_is - (asked or 0) * jobs
 
 
-def place(rests: Iterable[Rest], rooms: Iterable[Room], placed: Counter[tuple[int, Token]]) -> list[Rest]:
+@dataclass
+class _Most:
+    """What none of some rooms exceeds."""
+
+    cpus: float = -1.0
+    memory_mb: float = -1.0
+    gpus: float = -1.0
+    has_empty: bool = False
+
+    def may_hold(self, rest: Rest) -> bool:
+        """Return False if none of the rooms holds a job of `rest`."""
+        shape = rest.shape
+        return (
+            self.cpus >= shape.cpus
+            and self.memory_mb >= (shape.memory_mb or -1)
+            and self.gpus >= (shape.gpus or -1)
+            and (self.has_empty or not rest.takes_whole)
+        )
+
+    def include(self, room: Room) -> None:
+        """Let it hold for `room`, too."""
+        free = room.free
+        self.has_empty = self.has_empty or room.is_empty
+        if free is None:
+            self.cpus = self.memory_mb = self.gpus = math.inf
+            return
+        self.cpus = max(self.cpus, free.cpus)
+        self.memory_mb = max(self.memory_mb, math.inf if free.memory_mb is None else free.memory_mb)
+        self.gpus = max(self.gpus, math.inf if free.gpus is None else free.gpus)
+
+
+class _Block:
+    """Rooms that lie side by side, each with its place."""
+
+    def __init__(self) -> None:
+        self.rooms: list[tuple[int, Room]] = []
+        self.most = _Most()
+        self.is_stale = False
+        """Whether a room may have got jobs since `most` was found out."""
+
+    def add(self, place: int, room: Room) -> None:
+        self.rooms.append((place, room))
+        self.most.include(room)
+
+    def refresh(self, least_cpus: int) -> None:
+        """Find out anew what the rooms hold at most; leave out those that take no job of so many CPUs."""
+        self.most = _Most()
+        entries, self.rooms = self.rooms, []
+        for place, room in entries:
+            if room.takes_any(least_cpus):
+                self.add(place, room)
+        self.is_stale = False
+
+
+class _Side:
+    """The rooms on VMs of one pool, in blocks."""
+
+    def __init__(self, least_cpus: int) -> None:
+        self._blocks: list[_Block] = []
+        self._most = _Most()
+        self._is_stale = False
+        self._least_cpus = least_cpus
+
+    def add(self, place: int, room: Room) -> None:
+        if not self._blocks or len(self._blocks[-1].rooms) >= ROOMS_OF_A_BLOCK:
+            self._blocks.append(_Block())
+        self._blocks[-1].add(place, room)
+        self._most.include(room)
+
+    def holding(self, rest: Rest) -> Iterator[tuple[int, Room]]:
+        if not self._most.may_hold(rest):
+            return
+        for block in self._blocks:
+            if not block.most.may_hold(rest):
+                continue
+            for entry in block.rooms:
+                if entry[1].holds(rest):
+                    block.is_stale = True
+                    yield entry
+            if block.is_stale:
+                block.refresh(self._least_cpus)
+                self._is_stale = True
+        if self._is_stale:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        self._is_stale = False
+        self._blocks = [block for block in self._blocks if block.rooms]
+        found = [block.most for block in self._blocks]
+        self._most = _Most(
+            max((most.cpus for most in found), default=-1.0),
+            max((most.memory_mb for most in found), default=-1.0),
+            max((most.gpus for most in found), default=-1.0),
+            any(most.has_empty for most in found),
+        )
+
+
+class Rooms:
+    """Rooms in their order. They fill up and never become emptier: what has held no job of a kind holds none later."""
+
+    def __init__(self, rooms: Iterable[Room] = (), least_cpus: int = 0) -> None:
+        """Take these rooms, for jobs of which none asks for fewer CPUs than so many."""
+        self.all: list[Room] = []
+        self._least_cpus = least_cpus
+        self._sides: dict[str, _Side] = {}
+        self._fruitless: set[Hashable] = set()
+        for room in rooms:
+            self.add(room)
+
+    def add(self, room: Room) -> int:
+        """Add a room behind the others; return its place."""
+        place = len(self.all)
+        self.all.append(room)
+        if room.takes_any(self._least_cpus):
+            side = self._sides.get(room.pool)
+            if side is None:
+                side = self._sides[room.pool] = _Side(self._least_cpus)
+            side.add(place, room)
+            self._fruitless.clear()
+        return place
+
+    def holding(self, rest: Rest) -> Iterator[tuple[int, Room]]:
+        """Go over the rooms that hold a job of `rest`, with their places, while jobs are put into those passed."""
+        if rest.kind in self._fruitless:
+            return
+        is_fruitless = True
+        able = [side.holding(rest) for pool, side in self._sides.items() if pool not in rest.barred_from]
+        for entry in able[0] if len(able) == 1 else merge(*able):
+            is_fruitless = False
+            yield entry
+        if is_fruitless:
+            self._fruitless.add(rest.kind)
+
+
+def place(rests: Iterable[Rest], rooms: Rooms, placed: Counter[tuple[int, Token]]) -> list[Rest]:
     """Return what is left of `rests` after putting them into `rooms`; `placed` is told how many jobs went where.
 
     A job that needs several machines at once keeps what room there is; what is left of it are the machines it lacks.
     """
-    rooms = list(rooms)
     left = []
     for rest in rests:
         if rest.machines > 1:
             left += _place_wide(rest, rooms, placed)
             continue
         jobs = rest.jobs
-        for room in rooms:
+        for _, room in rooms.holding(rest) if jobs else ():
+            taken = room.take(rest, jobs)
+            placed[rest.number, room.kind] += taken
+            jobs -= taken
             if not jobs:
                 break
-            taken = room.take(rest, jobs)
-            if taken:
-                placed[rest.number, room.kind] += taken
-                jobs -= taken
         if jobs:
-            left.append(replace(rest, jobs=jobs))
+            left.append(rest.of(jobs))
     return left
 
 
-def _place_wide(rest: Rest, rooms: Iterable[Room], placed: Counter[tuple[int, Token]]) -> list[Rest]:
+def _place_wide(rest: Rest, rooms: Rooms, placed: Counter[tuple[int, Token]]) -> list[Rest]:
     machines = rest.machines
-    able = [room for room in rooms if room.holds(rest)]
+    further = rooms.holding(rest)
+    able: list[Room] = []
     for number in range(rest.jobs):
+        able += [room for _, room in islice(further, machines - len(able))]
         if len(able) < machines:
             take_one_each(able, rest)
             partly = [replace(rest, jobs=1, machines=machines - len(able))] if able else []
             others = rest.jobs - number - len(partly)
-            return [*partly, *([replace(rest, jobs=others)] if others else [])]
-        kinds = {room.kind for room in able[:machines]}
+            return [*partly, *([rest.of(others)] if others else [])]
+        kinds = {room.kind for room in able}
         placed[rest.number, kinds.pop() if len(kinds) == 1 else Token.ROOM_BOOTING] += 1
-        able = take_one_each(able[:machines], rest) + able[machines:]
+        able = take_one_each(able, rest)
     return []
 
 
@@ -141,6 +295,11 @@ def take_one_each(rooms: list[Room], rest: Rest) -> list[Room]:
 def count(rests: Iterable[Rest]) -> int:
     """Return how many jobs there are."""
     return sum(rest.jobs for rest in rests)
+
+
+def least_cpus(rests: Iterable[Rest]) -> int:
+    """Return the fewest CPUs that one of these jobs asks for."""
+    return min((rest.shape.cpus for rest in rests), default=0)
 
 
 def largest_first(rests: Iterable[Rest]) -> list[Rest]:

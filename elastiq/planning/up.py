@@ -17,7 +17,7 @@ from elastiq.planning.capacities import capacity_of, is_larger
 from elastiq.planning.eligibility import Chance, barred_from, chances
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.futility import share_of
-from elastiq.planning.packing import Rest, count, largest_first, place
+from elastiq.planning.packing import Rest, Rooms, count, largest_first, least_cpus, place
 from elastiq.planning.wanted import Wanted, vms_for
 
 MOST_VMS_AT_ONCE = 1000
@@ -105,7 +105,7 @@ def plan_up(groups: Sequence[Demand], fleet: Fleet) -> Up:
     up.chances = [chances(group, fleet.memory, policy, now) for group in groups]
     rests = _feasible(up)
     placed: Counter[tuple[int, Token]] = Counter()
-    lacking = place(largest_first(rests), fleet.rooms(), placed)
+    lacking = place(largest_first(rests), Rooms(fleet.rooms(), least_cpus(rests)), placed)
     if count(lacking) < max(1, policy.waiting_jobs_threshold):
         up.waiting_since = None
     elif up.waiting_since is None:
@@ -189,7 +189,7 @@ def _place_on_foreign(up: Up, rests: Sequence[Rest], waited: float, placed: Coun
     Such a worker may be of another kind: its room is believed only while the jobs have not waited for long. `waited`
     tells of all jobs together, for batch systems that do not tell more.
     """
-    rooms = up.fleet.foreign_rooms()
+    rooms = Rooms(up.fleet.foreign_rooms(), least_cpus(rests))
     left = []
     for rest in rests:
         oldest = up.groups[rest.number].oldest_wait_seconds
@@ -202,20 +202,26 @@ def _reopen(up: Up, left: list[Rest]) -> tuple[list[Rest], int]:
     """Open workers that are closed but not terminated; return what is left of the jobs, and how many were opened."""
     fleet = up.fleet
     reopened = 0
-    for record in fleet.records:
-        waits = record.reopen_failed or fleet.now < record.reopen_retry_at
-        if not record.leaving or not record.may_reopen or fleet.is_closed_by_other(record) or waits:
+    in_vain: set[tuple[str, str]] = set()
+    for record in fleet.records if left else ():
+        kind = (record.pool, record.type)
+        if not record.leaving or not record.may_reopen or not record.worker_name or kind in in_vain:
             continue
-        if not left or not record.worker_name:
+        if record.reopen_failed or fleet.now < record.reopen_retry_at or fleet.is_closed_by_other(record):
             continue
         placed: Counter[tuple[int, Token]] = Counter()
-        after = place(left, [fleet.new_room(fleet.pool_of(record), record.type)], placed)
-        if count(after) < count(left):
+        after = place(left, Rooms([fleet.new_room(fleet.pool_of(record), record.type)]), placed)
+        if count(after) == count(left):
+            in_vain.add(kind)
+        else:
             reason = words.reopened(count(left), record)
             up.decisions.append(Decision(Kind.REOPEN, reason, record.pool, instance_id=record.id))
             up.settle_placed(placed, reason)
             left = after
+            in_vain.clear()  # a job that lacked several machines may lack only one now
             reopened += 1
+            if not left:
+                break
     return left, reopened
 
 

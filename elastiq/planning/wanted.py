@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
 
 from elastiq.model import Pool
 from elastiq.planning.fleet import Fleet
-from elastiq.planning.packing import Rest, Room, largest_first, take_one_each
+from elastiq.planning.packing import Rest, Room, Rooms, largest_first, least_cpus, take_one_each
 
 
 @dataclass
@@ -35,47 +36,55 @@ def vms_for(left: Sequence[Rest], room: int, pool: Pool, fleet: Fleet) -> Wanted
     First fit, largest jobs first. One VM more than `room` may be wanted, which tells that there should be more; but a
     job that needs several VMs at once gets all of them within `room`, or none.
     """
-    rooms: list[Room] = []
+    fresh = fleet.new_room(pool)
+    rooms = Rooms(least_cpus=least_cpus(left))
     wanted = Wanted()
     for rest in largest_first(left):
         take = _take_wide if rest.machines > 1 else _take_single
-        jobs = take(rest, rooms, room, pool, fleet, wanted)
+        jobs = take(rest, rooms, room, fresh, wanted)
         if jobs:
-            wanted.beyond.append(replace(rest, jobs=jobs))
-    wanted.vms = len(rooms)
+            wanted.beyond.append(rest.of(jobs))
+    wanted.vms = len(rooms.all)
     return wanted
 
 
-def _take_single(rest: Rest, rooms: list[Room], room: int, pool: Pool, fleet: Fleet, wanted: Wanted) -> int:
-    """Put jobs into `rooms` and new ones; return how many are left."""
+def _take_single(rest: Rest, rooms: Rooms, room: int, fresh: Room, wanted: Wanted) -> int:
+    """Put jobs into `rooms` and new ones, like `fresh`; return how many are left."""
     jobs = rest.jobs
-    per_vm = fleet.new_room(pool).take(rest, jobs)
-    number = 0
-    while jobs and (number < len(rooms) or (per_vm and number <= room)):
-        if number == len(rooms):
-            rooms.append(fleet.new_room(pool))
-        taken = rooms[number].take(rest, jobs)
-        if taken:
-            wanted.takers.append((number, replace(rest, jobs=taken)))
-            jobs -= taken
-        number += 1
+    for number, present in chain(rooms.holding(rest), _new(rest, rooms, room + 1, fresh)):
+        taken = present.take(rest, jobs)
+        wanted.takers.append((number, rest.of(taken)))
+        jobs -= taken
+        if not jobs:
+            break
     return jobs
 
 
-def _take_wide(rest: Rest, rooms: list[Room], room: int, pool: Pool, fleet: Fleet, wanted: Wanted) -> int:
-    """Put jobs of several machines into `rooms` and new ones; return how many are left."""
+def _new(rest: Rest, rooms: Rooms, most: int, fresh: Room) -> Iterator[tuple[int, Room]]:
+    """Add rooms for jobs, up to so many."""
+    while len(rooms.all) < most and fresh.holds(rest):
+        yield _add(rooms, fresh)
+
+
+def _add(rooms: Rooms, fresh: Room) -> tuple[int, Room]:
+    room = Room(fresh.free, fresh.jobs, fresh.kind, fresh.pool)
+    return rooms.add(room), room
+
+
+def _take_wide(rest: Rest, rooms: Rooms, room: int, fresh: Room, wanted: Wanted) -> int:
+    """Put jobs of several machines into `rooms` and new ones, like `fresh`; return how many are left."""
     jobs, takers = rest.jobs, Counter[int]()
-    able = [number for number, present in enumerate(rooms) if present.holds(rest)]
-    while jobs and fleet.new_room(pool).holds(rest):
-        lacking = max(0, rest.machines - len(able))
-        if len(rooms) + lacking > room:
+    further = rooms.holding(rest)
+    able: list[tuple[int, Room]] = []
+    while jobs and fresh.holds(rest):
+        able += islice(further, rest.machines - len(able))
+        lacking = rest.machines - len(able)
+        if len(rooms.all) + lacking > room:
             break
-        able += range(len(rooms), len(rooms) + lacking)
-        rooms += [fleet.new_room(pool) for _ in range(lacking)]
-        taken, others = able[: rest.machines], able[rest.machines :]
-        take_one_each([rooms[number] for number in taken], rest)
-        able = [number for number in taken if rooms[number].holds(rest)] + others
-        takers[max(taken)] += 1
+        able += [_add(rooms, fresh) for _ in range(lacking)]
+        takers[max(number for number, _ in able)] += 1
+        take_one_each([present for _, present in able], rest)
+        able = [entry for entry in able if entry[1].holds(rest)]
         jobs -= 1
-    wanted.takers += [(last, replace(rest, jobs=number)) for last, number in takers.items()]
+    wanted.takers += [(last, rest.of(number)) for last, number in takers.items()]
     return jobs

@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 from elastiq.state import read_report
+from tests.bench.plans import Situation
 from tests.bench.rig import CLUSTER, CoreRig, ReplayedCloud, memory_mib, write_commands
 from tests.testbed.machines import CHECKOUT, Network
 from tests.testbed.rootfs import JOB_USER
@@ -106,6 +107,18 @@ def launch(repetitions: int, latency_seconds: str) -> dict[str, Any]:
     return {name: median(one[name] for one in measured) for name in measured[0]} | {"requests": max(requests)}
 
 
+def plans(repetitions: int, kind: str, vms: str, groups: str, max_vms: str) -> dict[str, Any]:
+    """Measure plan() alone, on new answers of a world in which nothing has changed."""
+    situation = Situation(kind, int(vms), int(groups), int(max_vms))
+    cpus = []
+    for _ in range(repetitions):
+        seen = situation.look()
+        cpu = time.process_time()
+        situation.decide(seen)
+        cpus.append(time.process_time() - cpu)
+    return {"cpu_ms": 1000 * median(cpus)}
+
+
 def slurm_queue(repetitions: int, arrays: str, jobs: str) -> dict[str, Any]:
     """Measure the plugin's look at a real Slurm with so many jobs in each of so many arrays; 1 is no array."""
     with Network() as network:
@@ -185,6 +198,7 @@ PIECES: dict[str, Callable[..., dict[str, Any]]] = {
     "vm_check": vm_check,
     "launch": launch,
     "daemon": daemon,
+    "plans": plans,
     "slurm_queue": slurm_queue,
 }
 

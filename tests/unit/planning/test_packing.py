@@ -9,7 +9,7 @@ import pytest
 
 from elastiq.decisions import Token
 from elastiq.model import Shape
-from elastiq.planning.packing import UNLIMITED, Rest, Room, count, largest_first, place, take_one_each
+from elastiq.planning.packing import UNLIMITED, Rest, Room, Rooms, count, largest_first, place, take_one_each
 
 
 def rest(number: int, jobs: int, cpus: int = 1, machines: int = 1) -> Rest:
@@ -69,34 +69,34 @@ def test_jobs_are_not_put_where_they_could_never_run() -> None:
     barred = Rest(0, Shape(1), 2, 1, barred_from=frozenset({"small"}))
     placed: Counter[tuple[int, Token]] = Counter()
     rooms = [Room(Shape(4), UNLIMITED, pool="small"), Room(Shape(1), UNLIMITED, pool="large")]
-    assert place([barred], rooms, placed) == [replace(barred, jobs=1)]
+    assert place([barred], Rooms(rooms), placed) == [replace(barred, jobs=1)]
 
 
 def test_jobs_go_to_the_first_rooms_that_take_them_and_it_is_told_where() -> None:
     placed: Counter[tuple[int, Token]] = Counter()
     rests = [rest(0, 1, cpus=4), rest(1, 5)]
-    left = place(rests, [room(4), room(2, Token.ROOM_BOOTING)], placed)
+    left = place(rests, Rooms([room(4), room(2, Token.ROOM_BOOTING)]), placed)
     assert left == [rest(1, 3)]
     assert placed == {(0, Token.HAS_ROOM): 1, (1, Token.ROOM_BOOTING): 2}
 
 
 def test_a_job_of_several_machines_needs_them_at_the_same_time() -> None:
     placed: Counter[tuple[int, Token]] = Counter()
-    assert place([rest(0, 2, cpus=2, machines=2)], [room(4), room(4)], placed) == []
+    assert place([rest(0, 2, cpus=2, machines=2)], Rooms([room(4), room(4)]), placed) == []
     assert placed == {(0, Token.HAS_ROOM): 2}
 
 
 def test_what_a_job_of_several_machines_still_lacks_is_left_and_it_keeps_what_is_there() -> None:
     placed: Counter[tuple[int, Token]] = Counter()
     rooms = [room(1), room(1)]
-    assert place([rest(0, 3, machines=3)], rooms, placed) == [rest(0, 1, machines=1), rest(0, 2, machines=3)]
+    assert place([rest(0, 3, machines=3)], Rooms(rooms), placed) == [rest(0, 1, machines=1), rest(0, 2, machines=3)]
     assert not placed
-    assert place([rest(1, 1)], rooms, placed) == [rest(1, 1)]
+    assert place([rest(1, 1)], Rooms(rooms), placed) == [rest(1, 1)]
 
 
 def test_a_job_whose_machines_are_not_all_there_yet_waits_for_those_that_boot() -> None:
     placed: Counter[tuple[int, Token]] = Counter()
-    place([rest(0, 1, machines=2)], [room(1), room(1, Token.ROOM_BOOTING)], placed)
+    place([rest(0, 1, machines=2)], Rooms([room(1), room(1, Token.ROOM_BOOTING)]), placed)
     assert placed == {(0, Token.ROOM_BOOTING): 1}
 
 
