@@ -20,7 +20,7 @@ from elastiq.plugins import loading
 from elastiq.process.pidfile import AlreadyRunningError, find_daemon
 from elastiq.process.user import SERVICE_USER, daemon_user, service_user
 from elastiq.report.status import picture
-from elastiq.state import read_report
+from elastiq.state import read_memory, read_report
 from elastiq.text import printable
 from elastiq.version import VERSION
 
@@ -35,7 +35,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(
         prog="elastiq-real.py",
         description="Run elastiq in the foreground. See elastiqctl to run it in the background.",
-        usage="elastiq-real.py --config=FILE [--logdir=DIRECTORY] [--check] [--version] [--help]",
+        usage="elastiq-real.py --config=FILE [--logdir=DIRECTORY] [--check] [--version] [--help] [simulate TRACE ...]",
         allow_abbrev=False,
     )
     parser.add_argument("action", nargs="?", default="run", choices=sorted(_ACTIONS), help=argparse.SUPPRESS)
@@ -45,7 +45,10 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--user", help=argparse.SUPPRESS)
     parser.add_argument("--check", action="store_true", help="check the configuration file, contact nothing, and end")
     parser.add_argument("--version", action="version", version=f"elastiq {VERSION}")
-    options = parser.parse_args(arguments)
+    options, words = parser.parse_known_args(arguments)
+    if words and options.action != "simulate":
+        parser.error(f"unrecognized arguments: {' '.join(words)}")
+    options.words = words
     if options.config is None:
         parser.error("--config is missing")
     return options
@@ -139,6 +142,17 @@ def _status(options: argparse.Namespace) -> int:
     return OK
 
 
+def _simulate(options: argparse.Namespace) -> int:
+    from elastiq.sim.replay import command  # not for everybody, as the daemon
+
+    command.run(
+        options.words,
+        lambda changes: loading.read_without_plugin(options.config, changes),
+        lambda settings: read_memory(_state_directory(options, settings)),
+    )
+    return OK
+
+
 def _conf(options: argparse.Namespace) -> int:
     directory, problem = _where(options)
     facts = {
@@ -154,7 +168,15 @@ def _conf(options: argparse.Namespace) -> int:
     return OK
 
 
-_ACTIONS = {"run": _run, "start": _start, "stop": _stop, "status": _status, "retry": _retry, "conf": _conf}
+_ACTIONS = {
+    "run": _run,
+    "start": _start,
+    "stop": _stop,
+    "status": _status,
+    "retry": _retry,
+    "simulate": _simulate,
+    "conf": _conf,
+}
 
 
 if __name__ == "__main__":

@@ -23,6 +23,10 @@ class BatchError(ElastiqError):
     """The batch system did not answer, or answered what cannot be believed. Never means "no jobs"."""
 
 
+class TraceError(ElastiqError):
+    """Recorded jobs cannot be read, or there are none."""
+
+
 class StateError(ElastiqError):
     """The state directory cannot be used (no permission, disk full, another daemon holds it)."""
 

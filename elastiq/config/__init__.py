@@ -79,13 +79,17 @@ class Settings:
 
 
 def load(
-    path: Path, plugins: Sequence[Section] = (), section_of: Callable[[str], Section | None] | None = None
+    path: Path,
+    plugins: Sequence[Section] = (),
+    section_of: Callable[[str], Section | None] | None = None,
+    changes: Sequence[str] = (),
 ) -> Settings:
     """Read and check the configuration file at `path`. Raise ConfigError with every problem found.
 
     Nothing but files is looked at: no cloud, no batch system, no name server. `plugins` are the sections that the file
     may have for batch plugins, whichever it chooses. `section_of` returns that of another, if it has one; without it,
-    or when it raises ConfigError, nobody knows what that section may hold, and it is let pass.
+    or when it raises ConfigError, nobody knows what that section may hold, and it is let pass. Each of `changes`, such
+    as "idle_for_time_s=60", stands for what the file says of that option.
     """
     reading = Reading(path)
     for section in (*SECTIONS, *plugins):
@@ -94,6 +98,8 @@ def load(
     for section in other:
         reading.take(section)
     reading.refuse_unknown(passed, documented=(*SECTIONS, *plugins))
+    for change in changes:
+        reading.change(change)
     checks.check(reading)
     warnings = reading.warnings()
     if not reading.given(CLUSTER_NAME):

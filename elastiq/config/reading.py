@@ -59,6 +59,38 @@ class Reading:
                 continue
             self._convert(option, entry)
 
+    def change(self, text: str) -> None:
+        """Take `option=value` or `section.option=value` instead of what the file says.
+
+        Raise ConfigError, of one line, if that cannot be.
+        """
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise ConfigError([f"'{shown(text)}' sets no option; write option=value"])
+        option = self._option_of(name.lower())
+        try:
+            found = converted(option, [ini.Line(0, value)], self._directory)
+        except BadValue as bad:
+            raise ConfigError([f"{option.title}: {bad}"]) from None
+        self._refused.discard(option.title)
+        self._lines.pop(option.title, None)
+        self.values.pop(option.title, None)
+        if found is not None or option.kind is ValueKind.LIMIT:
+            self.values[option.title] = found.content if isinstance(found, FileContent) else found
+
+    def _option_of(self, name: str) -> Option:
+        """Return the option that is called by its name, or by that of its section and its own. Raise ConfigError."""
+        section, dot, own = name.rpartition(".")
+        named = [one for one in self.options.values() if one.name == own and (not dot or one.section == section)]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            titles = " or ".join(f"{one.section}.{one.name}" for one in named)
+            raise ConfigError([f"{shown(name)}: there are several of that name; write {titles}"])
+        close = difflib.get_close_matches(own, [one.name for one in self.options.values()], n=1)
+        hint = f", did you mean {close[0]}?" if close else "; see elastiq.conf(5)"
+        raise ConfigError([f"{shown(name)}: unknown option{hint}"])
+
     def refuse_unknown(self, passed: str, documented: Sequence[Section]) -> None:
         """Call every section that was not taken unknown, but for `passed`, and every option of those that were.
 

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
@@ -41,9 +41,11 @@ def read_settings(path: Path, name: str = "") -> Settings:
     return config.load(path, (*SECTIONS, section) if section else SECTIONS, section_of)
 
 
-def read_without_plugin(path: Path) -> Settings:
-    """Do the same, but import no code of others, and let the section of such a plugin pass. Raise ConfigError."""
-    return config.load(path, SECTIONS)
+def read_without_plugin(path: Path, changes: Sequence[str] = ()) -> Settings:
+    """Do the same, but import no code of others, and let the section of such a plugin pass. Raise ConfigError.
+
+    `changes` are taken instead of what the file says, as `config.load` takes them."""
+    return config.load(path, SECTIONS, changes=changes)
 
 
 def section_of(name: str) -> Section | None:

@@ -10,10 +10,18 @@ from elastiq.decisions import Decision, Outcome
 from elastiq.memory import Memory
 from elastiq.state import history, journal, legacy
 from elastiq.state.database import DATABASE, Database
-from elastiq.state.history import read_decisions, read_report
+from elastiq.state.history import read_decisions, read_memory, read_report
 from elastiq.state.restart import after_restart
 
-__all__ = ["DATABASE", "PRESENT_EVERY_SECONDS", "State", "after_restart", "read_decisions", "read_report"]
+__all__ = [
+    "DATABASE",
+    "PRESENT_EVERY_SECONDS",
+    "State",
+    "after_restart",
+    "read_decisions",
+    "read_memory",
+    "read_report",
+]
 
 PRESENT_EVERY_SECONDS = 3.0
 """So often it is noted at most that a daemon is at work."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from elastiq.decisions import Decision, Outcome
+from elastiq.memory import Memory
+from elastiq.state import journal
 from elastiq.state.database import BUSY_TIMEOUT_SECONDS, DATABASE, Database
 
 DECISIONS_KEPT = 1000
@@ -37,6 +39,18 @@ def read_report(directory: Path) -> dict[str, Any] | None:
     return report if isinstance(report, dict) else None
 
 
+def read_memory(directory: Path) -> Memory | None:
+    """Return what the daemon remembers, or None if there is nothing that can be read. Changes nothing."""
+    path = directory / DATABASE
+    try:
+        if not path.exists():
+            return None
+        with contextlib.closing(_open(path)) as db:
+            return journal.read(db)
+    except (OSError, sqlite3.Error):
+        return None
+
+
 def read_decisions(directory: Path, after: int) -> list[dict[str, Any]]:
     """Return the decisions recorded since the one numbered `after`, oldest first; none if they cannot be read."""
     query = f"SELECT {', '.join(COLUMNS)} FROM decisions WHERE number > ? ORDER BY number"  # noqa: S608 (fixed names)
@@ -50,5 +64,10 @@ def _rows(directory: Path, query: str, values: tuple[object, ...]) -> list[Any]:
     path = directory / DATABASE
     if not path.exists():
         return []
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as db:
+    with contextlib.closing(_open(path)) as db:
         return db.execute(query, values).fetchall()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Return the database at `path`, to be looked at alone."""
+    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_SECONDS)

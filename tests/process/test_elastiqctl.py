@@ -74,7 +74,7 @@ def test_retry_has_the_daemon_try_again(head: HeadNode) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("begin",), ("start", "now"), ("--help",)])
 def test_wrong_usage(head: HeadNode, arguments: tuple[str, ...]) -> None:
-    assert head.ctl(*arguments) == (1, "", "usage: elastiqctl start|stop|status|restart|retry|log|conf\n")
+    assert head.ctl(*arguments) == (1, "", "usage: elastiqctl start|stop|status|restart|retry|simulate|log|conf\n")
 
 
 def test_conf(head: HeadNode) -> None:
@@ -295,3 +295,11 @@ def test_check_of_a_link_in_the_state_directory(head: HeadNode) -> None:
     assert head.ctl("start")[0] == 0
     assert victim.read_text() == "precious"
     assert not Path(head.state / "elastiq.pid").is_symlink()
+
+
+def test_simulate_takes_words_of_its_own(head: HeadNode, tmp_path: Path) -> None:
+    trace = tmp_path / "two jobs.swf"
+    trace.write_text("1 0 -1 60 1\n2 5 -1 60 1\n")
+    code, out, err = head.ctl("simulate", str(trace), "--set", "idle_for_time_s=60")
+    assert (code, err) == (0, "")
+    assert out.startswith("two jobs.swf: 2 jobs in 5 s\n")

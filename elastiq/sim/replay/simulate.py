@@ -1,10 +1,11 @@
-"""simulate(): recorded jobs through the real plan()."""
+"""simulate(): what recorded jobs come to with the real plan()."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from elastiq.config import Settings
 from elastiq.model import Policy
@@ -23,6 +24,54 @@ BOOT_SECONDS = 180.0
 CORES = 4
 
 
+@dataclass(frozen=True)
+class Scenario:
+    """Jobs, and the VMs on which they are to run, whatever the options say."""
+
+    jobs: Sequence[Job]
+    boot_seconds: float = BOOT_SECONDS
+    """How long a VM takes from its launch until it joins."""
+    cores: int = CORES
+    """Of each VM."""
+    max_vms: int | None = None
+    """None: as many as hold all jobs that would run at the same time if none waited."""
+
+    @cached_property
+    def work(self) -> Work:
+        return work_of(self.jobs, self.cores, self.max_vms)
+
+    @cached_property
+    def oracle_vm_hours(self) -> float:
+        """What the jobs cost with the future known, and none waiting."""
+        return billed_hours(lives_of(self.work))
+
+    def run(self, settings: Settings, policy: Policy | None = None, *, every_poll: bool = False) -> Figures:
+        """Return what comes of the options of `settings`, or of `policy` instead of theirs."""
+        policy = with_quota(policy or settings.policy(), self.work.max_vms)
+        cluster = Cluster(self.work, self.boot_seconds, BEGINS_AT)
+        replay = Replay(cluster, policy, Rhythm.of(settings), self.cores, every_poll=every_poll)
+        replay.run()
+        waits = cluster.waits
+        return Figures(
+            jobs=len(waits),
+            left_out=self.work.left_out,
+            never_started=cluster.never_started,
+            vms=cluster.launched,
+            vm_hours=billed_hours(cluster.lives),
+            oracle_vm_hours=self.oracle_vm_hours,
+            mean_wait_seconds=math.fsum(waits) / len(waits) if waits else 0.0,
+            p95_wait_seconds=percentile(waits, 0.95),
+            worst_wait_seconds=max(waits, default=0.0),
+            elasticity=elasticity(cluster.demand_curve, cluster.supply_curve, cluster.last_end_at),
+            boot_seconds=self.boot_seconds,
+            cores_per_vm=self.cores,
+            max_vms=self.work.max_vms,
+            plans=replay.plans,
+            demand_curve=cluster.demand_curve,
+            supply_curve=cluster.supply_curve,
+        )
+
+
 def simulate(
     jobs: Sequence[Job],
     settings: Settings | None = None,
@@ -35,42 +84,13 @@ def simulate(
 ) -> Figures:
     """Return what `jobs` come to with the options of `settings` (the defaults if there are none).
 
-    `policy` is taken instead of that of the settings, which then say but how often is looked. Each VM has `cores` and
-    joins `boot_seconds` after its launch. There are at most `max_vms` of them, whatever the policy says; None: as many
-    as hold all jobs that would run at the same time if none waited. With `every_poll` a plan is made at every look.
+    `policy` is taken instead of that of the settings, which then say but how often is looked. There are at most
+    `max_vms`, whatever the policy says. With `every_poll` a plan is made at every look. `Scenario` says the rest.
     """
-    settings = settings or Settings()
-    work = work_of(jobs, cores, max_vms)
-    policy = with_quota(policy or settings.policy(), work.max_vms)
-    cluster = Cluster(work, boot_seconds, BEGINS_AT)
-    replay = Replay(cluster, policy, Rhythm.of(settings), cores, every_poll=every_poll)
-    replay.run()
-    return _figures(cluster, work, boot_seconds, replay.plans)
+    return Scenario(jobs, boot_seconds, cores, max_vms).run(settings or Settings(), policy, every_poll=every_poll)
 
 
 def with_quota(policy: Policy, max_vms: int) -> Policy:
     """Return `policy` with a maximum of VMs, and no minimum above it."""
     pools = tuple(replace(pool, max_vms=max_vms, min_vms=min(pool.min_vms, max_vms)) for pool in policy.pools)
     return replace(policy, pools=pools, max_vms=max_vms, min_vms=min(policy.min_vms, max_vms))
-
-
-def _figures(cluster: Cluster, work: Work, boot_seconds: float, plans: int) -> Figures:
-    waits = cluster.waits
-    return Figures(
-        jobs=len(waits),
-        left_out=work.left_out,
-        never_started=cluster.never_started,
-        vms=cluster.launched,
-        vm_hours=billed_hours(cluster.lives),
-        oracle_vm_hours=billed_hours(lives_of(work)),
-        mean_wait_seconds=math.fsum(waits) / len(waits) if waits else 0.0,
-        p95_wait_seconds=percentile(waits, 0.95),
-        worst_wait_seconds=max(waits, default=0.0),
-        elasticity=elasticity(cluster.demand_curve, cluster.supply_curve, cluster.last_end_at),
-        boot_seconds=boot_seconds,
-        cores_per_vm=work.cores,
-        max_vms=work.max_vms,
-        plans=plans,
-        demand_curve=cluster.demand_curve,
-        supply_curve=cluster.supply_curve,
-    )

@@ -12,6 +12,7 @@ import pytest
 from elastiq.config import reading
 from elastiq.errors import ConfigError
 from elastiq.plugins.loading import read_settings as load
+from elastiq.plugins.loading import read_without_plugin
 from tests.unit.config.rig import IMAGE, loaded, written
 
 
@@ -95,3 +96,34 @@ def test_user_data_file_open_to_others(
         where = f"{tmp_path / 'elastiq.conf'}:4: [ec2] user_data_file: "
         assert made.warnings == ((where + warned.format(path),) if warned else ())
         assert made.ec2.user_data == b"#!/bin/sh\n"
+
+
+def test_a_change_stands_for_what_the_file_says(tmp_path: Path) -> None:
+    path = written(tmp_path, f"{IMAGE}[elastiq]\nidle_for_time_s = 5m\n[quota]\nmax_vms = 5\n")
+    changes = ["IDLE_FOR_TIME_S = 2m", "quota.max_vms=unlimited", "n_jobs_per_vm="]
+    made = read_without_plugin(path, changes)
+    assert (made.elastiq.idle_for_time_s, made.quota.max_vms, made.elastiq.n_jobs_per_vm) == (120.0, None, None)
+
+
+def test_a_change_mends_what_the_file_has_wrong_and_is_checked_with_the_rest(tmp_path: Path) -> None:
+    path = written(tmp_path, f"{IMAGE}[quota]\nmin_vms = 9\nmax_vms = 5\n")
+    assert read_without_plugin(path, ["max_vms=9"]).quota.max_vms == 9
+    with pytest.raises(ConfigError, match=r"min_vms: 9 is more than max_vms 8"):
+        read_without_plugin(path, ["max_vms=8"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("=5", "unknown option"),
+        ("max_vmz=5", "max_vmz: unknown option, did you mean max_vms?"),
+        ("ec2.max_vms=5", "ec2.max_vms: unknown option, did you mean max_vms?"),
+        ("max_vms=0", 'meant "no limit"'),
+        ("elastiq", "sets no option"),
+    ],
+)
+def test_a_change_that_cannot_be(change: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_without_plugin(written(tmp_path, IMAGE), [change])
+    assert said in str(caught.value)
+    assert len(caught.value.problems) == 1

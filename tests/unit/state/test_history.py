@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from elastiq.decisions import Decision, End, Kind, Outcome, Reason, Token
-from elastiq.state import State, read_report
+from elastiq.memory import Memory
+from elastiq.model import Shape
+from elastiq.state import State, read_memory, read_report
 from tests.unit.state.rig import NOW
 
 
@@ -33,3 +35,16 @@ def test_the_report_is_read_without_the_daemon_and_nothing_is_made(tmp_path: Pat
     assert read_report(tmp_path) == {"summary": "nothing to do"}
     state.close()
     assert read_report(tmp_path) == {"summary": "nothing to do"}
+
+
+def test_the_memory_is_read_without_the_daemon_and_nothing_is_made(tmp_path: Path) -> None:
+    assert read_memory(tmp_path) is None
+    assert not list(tmp_path.iterdir())
+    state = State(tmp_path, NOW)
+    known = Memory(capacities={"default": Shape(8, 16000)})
+    state.save(known)
+    assert read_memory(tmp_path) == known
+    state.close()
+    assert read_memory(tmp_path) == known
+    (tmp_path / "elastiq.db").write_bytes(b"no database")
+    assert read_memory(tmp_path) is None

@@ -1,0 +1,203 @@
+"""The command `simulate`: what recorded jobs would have cost, and how long they would have waited."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from elastiq.config import Settings
+from elastiq.config.convert import duration_text
+from elastiq.errors import ConfigError, TraceError
+from elastiq.memory import Memory
+from elastiq.sim.replay import traces
+from elastiq.sim.replay.figures import Figures
+from elastiq.sim.replay.said import lines_of
+from elastiq.sim.replay.simulate import BOOT_SECONDS, CORES, Scenario
+from elastiq.text import printable
+
+USAGE = "elastiqctl simulate FILE.swf[.gz] [--json] [--boot SECONDS] [--cores N] [--max-vms N] [--set OPTION=VALUE ...]"
+
+Read = Callable[[Sequence[str]], Settings]
+"""Reads the configuration file, with changes such as "idle_for_time_s=60" to it. Raises ConfigError."""
+
+NOT_OF_DECISIONS = frozenset({"batch_plugin", "log_level", "cluster_name", "state_dir", "metrics_file"})
+"""Options of [elastiq] that change nothing of what is simulated."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """End with the exit code of wrong usage."""
+        self.exit(1, f"usage: {USAGE}\nelastiq simulate: {message}\n")
+
+
+@dataclass(frozen=True)
+class Machines:
+    """On what the jobs run, and where that is known from, in words."""
+
+    boot_seconds: float
+    boot_from: str
+    cores: int
+    cores_from: str
+
+
+def run(words: Sequence[str], read: Read, memory: Callable[[Settings], Memory | None]) -> None:
+    """Do what the words after `simulate` say, and print it.
+
+    `memory` returns what the daemon of these settings remembers, if that can be read. Raise ConfigError if an option
+    cannot be, TraceError if the trace cannot be used.
+    """
+    options = _arguments(words)
+    settings = read(options.set)
+    jobs = read_jobs(options.trace)
+    machines = _machines(options, settings, memory(settings))
+    _check_boot(machines, settings)
+    scenario = Scenario(jobs, machines.boot_seconds, machines.cores, options.max_vms)
+    figures = scenario.run(settings)
+    if options.json:
+        print(json.dumps(as_json(figures, settings, options.trace), indent=2))
+    else:
+        span_seconds = jobs[-1].submitted_at - jobs[0].submitted_at
+        print("\n".join(lines_of(figures, Path(options.trace).name, span_seconds, _known_from(machines, options))))
+
+
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="elastiqctl simulate",
+        usage=USAGE,
+        description="Run the jobs of a trace as the daemon would with this configuration. Nothing is contacted.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "trace", metavar="FILE", help="jobs in the Standard Workload Format, which gzip may have packed"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--boot", metavar="SECONDS", type=_seconds, help="from the launch of a VM until it joins")
+    parser.add_argument("--cores", metavar="N", type=_count, help="cores of each VM")
+    parser.add_argument("--max-vms", metavar="N", type=_count, help="default: what holds all jobs if none waits")
+    parser.add_argument(
+        "--set",
+        metavar="OPTION=VALUE",
+        action="append",
+        default=[],
+        help="instead of what the file says; may be repeated",
+    )
+    return parser.parse_args(words)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 7 * 86400:
+        raise argparse.ArgumentTypeError(f"'{printable(text)}' is no time; give 0 to 604800, in seconds")
+    return value
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 6 and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"'{printable(text)}' is no number; give 1 to 999999")
+    return int(text)
+
+
+def read_jobs(path: str) -> tuple[traces.Job, ...]:
+    """Return the jobs of a trace. Raise TraceError if it cannot be used."""
+    name = printable(path)
+    try:
+        jobs = traces.read(path)
+    except ValueError as error:
+        raise TraceError(printable(str(error))) from None
+    except OSError as error:
+        raise TraceError(f"{name}: cannot be read: {error.strerror or error}") from None
+    if not jobs:
+        raise TraceError(f"{name}: has no job that ran")
+    return jobs
+
+
+def _machines(options: argparse.Namespace, settings: Settings, memory: Memory | None) -> Machines:
+    boot, cores = options.boot, options.cores
+    boots = [] if memory is None else _boots(memory)
+    known = None if memory is None else _cores(memory, settings)
+    return Machines(
+        boot if boot is not None else statistics.median(boots) if boots else BOOT_SECONDS,
+        "as given" if boot is not None else "as the VMs that there are" if boots else "assumed",
+        cores or known or CORES,
+        "as given" if cores else "as the daemon has learnt" if known else "assumed",
+    )
+
+
+def _boots(memory: Memory) -> list[float]:
+    """Return how long the VMs that there are took to join."""
+    return [
+        record.joined_at - record.launched_at
+        for record in memory.vms.values()
+        if record.joined_at is not None and record.token and record.joined_at > record.launched_at
+    ]
+
+
+def _cores(memory: Memory, settings: Settings) -> int | None:
+    keys = [pool.capacity_key for pool in settings.policy().pools]
+    shapes = [known[key] for key in keys for known in (memory.capacities, memory.described) if key in known]
+    return next((shape.cpus for shape in shapes if shape.cpus > 0), None)
+
+
+def _check_boot(machines: Machines, settings: Settings) -> None:
+    patience_seconds = settings.elastiq.estimated_vm_deploy_time_s
+    if machines.boot_seconds >= patience_seconds:
+        patience = duration_text(patience_seconds)
+        boot = duration_text(machines.boot_seconds)
+        raise ConfigError(
+            [
+                f"[elastiq] estimated_vm_deploy_time_s: VMs that boot for {boot} would be terminated after {patience}, "
+                "before they join; set it higher, or give another --boot"
+            ]
+        )
+
+
+def _known_from(machines: Machines, options: argparse.Namespace) -> str:
+    quota = "as given" if options.max_vms else "which hold all jobs if none waits"
+    return (
+        f"VMs of {machines.cores} cores ({machines.cores_from}) that boot for "
+        f"{machines.boot_seconds:.0f} s ({machines.boot_from}), at most {{max_vms}} ({quota})"
+    )
+
+
+def options_of(settings: Settings, max_vms: int) -> dict[str, Any]:
+    """Return the options on which the result depends."""
+    used = {name: value for name, value in asdict(settings.elastiq).items() if name not in NOT_OF_DECISIONS}
+    return {**used, "min_vms": min(settings.quota.min_vms, max_vms), "max_vms": max_vms}
+
+
+def policy_of(settings: Settings) -> str:
+    """Return the name of the policy that decides."""
+    return str(getattr(settings.policy(), "policy", "classic"))
+
+
+def as_json(figures: Figures, settings: Settings, trace: str) -> dict[str, Any]:
+    """Return what `--json` prints."""
+    return {
+        "trace": printable(trace),
+        "policy": policy_of(settings),
+        "options": options_of(settings, figures.max_vms),
+        "boot_seconds": figures.boot_seconds,
+        "cores_per_vm": figures.cores_per_vm,
+        "max_vms": figures.max_vms,
+        "jobs": figures.jobs,
+        "left_out": figures.left_out,
+        "never_started": figures.never_started,
+        "vms": figures.vms,
+        "vm_hours": figures.vm_hours,
+        "oracle_vm_hours": figures.oracle_vm_hours,
+        "ratio": figures.ratio,
+        "cost": None,
+        "mean_wait_seconds": figures.mean_wait_seconds,
+        "p95_wait_seconds": figures.p95_wait_seconds,
+        "worst_wait_seconds": figures.worst_wait_seconds,
+        **asdict(figures.elasticity),
+    }
