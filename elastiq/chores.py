@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from elastiq.clock import Budget
 from elastiq.config import Settings
-from elastiq.errors import CloudError, CloudFault, PendingError
+from elastiq.errors import BatchError, CloudError, CloudFault, PendingError
 from elastiq.memory import Departed, Memory, Template
 from elastiq.model import Instance, Pool, Worker
 from elastiq.observer import Reading
@@ -34,6 +34,15 @@ TEMPLATE_NOTED_SECONDS = 3600.0
 
 TEMPLATE_PAUSE_SECONDS = 60.0
 
+ADVICE_SECONDS = 3600.0
+"""So rarely is the batch system asked what of its configuration costs VM-hours: few ever change it."""
+
+ADVICE_RETRY_SECONDS = (10.0, 60.0, 600.0, ADVICE_SECONDS)
+"""An answer that is on its way when it is asked for is fetched by the next try."""
+
+ADVICE_TRIES = 3
+"""If it has not told so many times in a row, what it said before is not known to be so any more."""
+
 FORGET_FOR_SECONDS = 3600.0
 """The batch system is told for so long of a worker whose VM is gone; later another VM may well have its address."""
 
@@ -55,6 +64,8 @@ class Chores:
         """When the plugin is next asked for a template, by the name of the pool."""
         self._templates_of: dict[str, tuple[str, float]] = {}
         """Of which worker the last one was, and when it was given, by the name of the pool."""
+        self._advice_due_at = 0.0
+        self._advice_failures = 0
         self._stopping = False
 
     def stop(self) -> None:
@@ -128,6 +139,24 @@ class Chores:
                 template = Template(text, name, now)
                 memory = replace(memory, templates={**memory.templates, pool.capacity_key: template})
         return memory
+
+    def take_advice(self, reading: Reading) -> None:
+        """Have it said what of the batch system's configuration costs VM-hours, as soon as there are workers that it
+        matters to. That it cannot be told is no fault: nothing depends on it."""
+        now = self._ports.clock.now()
+        if not reading.workers or now < self._advice_due_at:
+            return
+        try:
+            advice = self._ports.batch.advice()
+        except BatchError as error:
+            self._advice_due_at = now + patience.pause_seconds(ADVICE_RETRY_SECONDS, self._advice_failures)
+            self._advice_failures += 1
+            log.debug("no advice: %s", error)
+            if self._advice_failures == ADVICE_TRIES:
+                self._reporter.advise(())
+        else:
+            self._advice_due_at, self._advice_failures = now + ADVICE_SECONDS, 0
+            self._reporter.advise(advice)
 
     def keep_features(self) -> None:
         """Remember across restarts what the cloud was found to refuse. Raise StateError."""

@@ -15,8 +15,9 @@ from elastiq import control
 from elastiq.clock import Clock
 from elastiq.config import Settings, defaults
 from elastiq.control import BAD_CONFIGURATION, FAILED, OK
-from elastiq.errors import ConfigError, ElastiqError
+from elastiq.errors import BatchError, ConfigError, ElastiqError
 from elastiq.plugins import loading
+from elastiq.plugins.adapter import Adapter
 from elastiq.process.pidfile import AlreadyRunningError, find_daemon
 from elastiq.process.user import SERVICE_USER, daemon_user, service_user
 from elastiq.report.status import picture
@@ -153,6 +154,19 @@ def _simulate(options: argparse.Namespace) -> int:
     return OK
 
 
+def _ask(options: argparse.Namespace) -> int:
+    settings = loading.read_settings(options.config)
+    batch = Adapter(loading.load(settings.elastiq.batch_plugin, settings))
+    print(printable(batch.check()))
+    try:
+        advice = batch.advice()
+    except BatchError as error:
+        print(printable(f"how jobs are placed cannot be told: {error}"))
+    else:
+        print("".join(f"advice: {one}\n" for one in advice), end="")
+    return OK
+
+
 def _conf(options: argparse.Namespace) -> int:
     directory, problem = _where(options)
     facts = {
@@ -173,6 +187,7 @@ _ACTIONS = {
     "start": _start,
     "stop": _stop,
     "status": _status,
+    "check": _ask,
     "retry": _retry,
     "simulate": _simulate,
     "conf": _conf,

@@ -16,8 +16,7 @@ from elastiq.memory import Memory
 from elastiq.observer import Observer, Reading
 from elastiq.planning.breaker import begin_anew
 from elastiq.planning.plan import plan
-from elastiq.plugins import Matchmaker
-from elastiq.ports import Cloud, Ports
+from elastiq.ports import Batch, Cloud, Ports
 from elastiq.redaction import Redactor
 from elastiq.report.reporter import Reporter
 
@@ -55,12 +54,12 @@ class Core:
         self._use(settings, ports.batch, ports.cloud)
         self._end_pauses()
 
-    def reconfigure(self, settings: Settings, batch: Matchmaker, cloud: Cloud) -> None:
+    def reconfigure(self, settings: Settings, batch: Batch, cloud: Cloud) -> None:
         """Go on with another configuration and its ports, and begin anew with what was given up."""
         self._use(settings, batch, cloud)
         self.try_again()
 
-    def _use(self, settings: Settings, batch: Matchmaker, cloud: Cloud) -> None:
+    def _use(self, settings: Settings, batch: Batch, cloud: Cloud) -> None:
         self._ports = ports = replace(self._ports, batch=batch, cloud=cloud)
         self._settings, self._policy = settings, settings.policy()
         self._observer = Observer(ports, self._reporter, replace(self._observer.reading, listing=None))
@@ -207,6 +206,7 @@ class Core:
         self._chores.tag_untagged(self._memory, self.reading)
         self._memory = self._chores.learn_capacity(self._memory)
         self._memory = self._chores.learn_templates(self._memory, self.reading)
+        self._chores.take_advice(self.reading)
 
     def _look_again(self, pass_began_at: float) -> bool:
         """Make sure that what is about to cost money is decided on fresh facts; return whether anything was asked.

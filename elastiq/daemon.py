@@ -23,7 +23,7 @@ from elastiq.errors import BatchError, ElastiqError
 from elastiq.plugins import loading
 from elastiq.ports import Ports
 from elastiq.process import logs
-from elastiq.process.lanes import BatchLane, CloudLane, CloudLanes, Lane
+from elastiq.process.lanes import ADVICE_WAIT_SECONDS, BatchLane, CloudLane, CloudLanes, Lane
 from elastiq.process.pidfile import PidFile
 from elastiq.process.systemd import ServiceManager
 from elastiq.redaction import Redactor
@@ -135,8 +135,9 @@ class Daemon:
         batch_lane, cloud_lanes = Lane("batch system", self._clock), CloudLanes.of(self._clock)
         for lane in self._lanes:
             lane.retire()
-        self._lanes = (batch_lane, *cloud_lanes.all())
-        return BatchLane(batch, batch_lane), CloudLane(cloud, cloud_lanes)
+        aside = Lane("advice", self._clock, ask_wait_seconds=ADVICE_WAIT_SECONDS)
+        self._lanes = (batch_lane, aside, *cloud_lanes.all())
+        return BatchLane(batch, batch_lane, aside), CloudLane(cloud, cloud_lanes)
 
     def _read_configuration(self, core: Core) -> None:
         """Go on with the configuration as the file is now, or stay with the old one and say why."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from elastiq.clock import Time
 from elastiq.memory import Memory
 from elastiq.model import Instance, Pool, Shape
-from elastiq.plugins import Matchmaker
+from elastiq.plugins import Adviser, Matchmaker
 from elastiq.report.reporter import Records
 
 
@@ -94,11 +94,15 @@ class State(Records, Protocol):
         """Keep what `cloud` was found to refuse, instead of what any other one does."""
 
 
+class Batch(Matchmaker, Adviser, Protocol):
+    """A batch system as the loop asks it: `elastiq.plugins.adapter` makes one of every plugin."""
+
+
 @dataclass(frozen=True)
 class Ports:
     """All that the loop has to do with."""
 
     clock: Time
-    batch: Matchmaker
+    batch: Batch
     cloud: Cloud
     state: State

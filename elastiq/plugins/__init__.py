@@ -157,6 +157,20 @@ class Matchmaker(BatchSystem, Protocol):
         """
 
 
+class Adviser(BatchSystem, Protocol):
+    """A BatchSystem that tells what of its configuration costs VM-hours, by a method that a plugin need not have."""
+
+    def advice(self) -> tuple[str, ...]:
+        """Return a sentence for each thing that the batch system is known to do now, that costs VM-hours, and that one
+        line of its configuration ends, with this line and where it goes: jobs are spread over workers, for example, so
+        that one long job on each keeps all of them.
+
+        Nothing is said that is not known of the batch system as it runs, whatever files say, and nothing that matters
+        to no worker that is there. It is asked once an hour, changes nothing, and may be called while another method
+        is: it shares with them only what may be lost. Raise BatchError if it cannot be told.
+        """
+
+
 TEMPLATE_LIMIT = 100_000
 
 WANTS_LIMIT = 4_000
@@ -167,3 +181,9 @@ METHODS = {"demand": 0, "workers": 0, "close": 1, "reopen": 1, "forget": 1, "che
 
 MATCHMAKING = {"template": 1, "judge": 2}
 """Those that it may have, both or neither."""
+
+ADVICE_LIMIT = 400
+"""Characters of one sentence of advice."""
+
+ADVISING = {"advice": 0}
+"""The one that it may have."""

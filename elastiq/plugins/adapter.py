@@ -11,20 +11,23 @@ from typing import Any, cast
 
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Judgement, Worker
-from elastiq.plugins import MATCHMAKING, BatchSystem, Closing, Matchmaker
-from elastiq.plugins.faults import judgement_faults, template_faults
+from elastiq.plugins import ADVICE_LIMIT, ADVISING, MATCHMAKING, Adviser, BatchSystem, Closing, Matchmaker
+from elastiq.plugins.faults import advice_faults, judgement_faults, template_faults
 from elastiq.text import one_line
 
 _REASON_CHARACTERS = 300
 
 
 class Adapter:
-    """A BatchSystem as a Matchmaker. Without judgements of its own, every worker is taken to run every job."""
+    """A BatchSystem as a Matchmaker and an Adviser. Without judgements of its own, every worker is taken to run every
+    job; without advice it has none."""
 
     def __init__(self, batch: BatchSystem) -> None:
         self._batch = batch
         is_matchmaker = all(hasattr(batch, method) for method in MATCHMAKING)
         self._matchmaker = cast("Matchmaker", batch) if is_matchmaker else None
+        is_adviser = all(hasattr(batch, method) for method in ADVISING)
+        self._adviser = cast("Adviser", batch) if is_adviser else None
 
     def demand(self) -> tuple[Demand, ...]:
         return self._batch.demand()
@@ -63,6 +66,16 @@ class Adapter:
         if isinstance(answer, tuple):
             answer = tuple(map(_in_one_line, answer))
         _refuse("judge", judgement_faults(answer, len(wants)))
+        return answer
+
+    def advice(self) -> tuple[str, ...]:
+        """Return what the plugin does, each sentence in one line. Raise BatchError also if its answer is none."""
+        if self._adviser is None:
+            return ()
+        answer = self._adviser.advice()
+        if isinstance(answer, tuple):
+            answer = tuple(one_line(one, ADVICE_LIMIT) if isinstance(one, str) else one for one in answer)
+        _refuse("advice", advice_faults(answer))
         return answer
 
 

@@ -24,8 +24,9 @@ from typing import Any, TextIO, TypeVar, cast
 from elastiq.clock import Clock
 from elastiq.errors import BatchError, ConfigError
 from elastiq.model import Demand, Eligibility, Judgement, Worker
-from elastiq.plugins import MATCHMAKING, BatchSystem, Closing, Matchmaker
+from elastiq.plugins import ADVISING, MATCHMAKING, Adviser, BatchSystem, Closing, Matchmaker
 from elastiq.plugins.faults import (
+    advice_faults,
     demand_faults,
     judgement_faults,
     later_faults,
@@ -137,6 +138,8 @@ class Examiner:
         if before is not None and after is not None:
             self._compare(before, after, self._clock.now() - asked_at)
         self._match(batch, groups or (), after or ())
+        if all(hasattr(batch, method) for method in ADVISING):
+            self._try("advice", lambda: self._advise(cast("Adviser", batch)))
         if not close_idle:
             self._note(Grade.NOT_TRIED, "close", "--close-idle closes an idle worker and opens it again")
         elif after is not None:
@@ -302,6 +305,13 @@ class Examiner:
             raise BrokenError(faults[0])
         judged: tuple[Judgement, ...] = answer
         return judged
+
+    def _advise(self, batch: Adviser) -> None:
+        answer = self._call("advice", batch.advice)
+        faults = advice_faults(answer)
+        self._note_all("advice", faults)
+        for one in () if faults else answer:
+            self._note(Grade.NOTE, "advice", one)
 
     def _close_and_reopen(self, batch: BatchSystem, workers: Sequence[Worker]) -> None:
         """Close the worker that has been idle for longest, see that it shows, and open it again whatever happens."""

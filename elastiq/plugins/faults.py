@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
-from elastiq.plugins import TEMPLATE_LIMIT, WANTS_LIMIT
+from elastiq.plugins import ADVICE_LIMIT, TEMPLATE_LIMIT, WANTS_LIMIT
 from elastiq.plugins.kit import LARGEST, ipv4, is_same, label
 from elastiq.text import excerpt
 
@@ -155,6 +155,17 @@ def judgement_faults(answer: object, asked: int) -> list[str]:
         ):
             faults.append(f"judgement {number} is {one.answer.value} with the reason {excerpt(repr(one.reason))}")
     return faults
+
+
+def advice_faults(answer: object) -> list[str]:
+    """Return in what an answer of `advice` breaks the contract, whatever it is; nothing if it keeps it."""
+    if not isinstance(answer, tuple):
+        return [f"it is a {type(answer).__name__}, not a tuple"]
+    return [
+        f"sentence {number} is {excerpt(repr(one))}, no line of at most {ADVICE_LIMIT} characters"
+        for number, one in enumerate(answer, 1)
+        if not isinstance(one, str) or not one.strip() or not one.isprintable() or len(one) > ADVICE_LIMIT
+    ]
 
 
 def later_faults(before: Sequence[Worker], after: Sequence[Worker], elapsed_seconds: float) -> list[str]:

@@ -33,6 +33,7 @@ from elastiq.plugins.gridengine_site import Site
 from elastiq.plugins.gridengine_template import template_of
 from elastiq.plugins.gridengine_wants import judged, to_text
 from elastiq.plugins.kit import Deadline, is_same, label, run_module
+from elastiq.plugins.placement import gridengine_advice
 from elastiq.plugins.sections import GridEngineOptions
 
 if TYPE_CHECKING:
@@ -256,6 +257,9 @@ class GridEngine:
         return (
             f"Grid Engine {' '.join(version)}, {joined} workers, {user} is a manager, {self._accounting.description()}"
         )
+
+    def advice(self) -> tuple[str, ...]:
+        return gridengine_advice(run(["qconf", "-ssconf"], self._deadline().remaining()))
 
     def _sweep(self, worker: Worker, deadline: Deadline) -> None:
         """Remove a few hosts other than `worker` that elastiq has closed and that are no longer heard of.

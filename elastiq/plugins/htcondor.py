@@ -28,6 +28,7 @@ from elastiq.plugins.htcondor_parse import (
 )
 from elastiq.plugins.htcondor_query import SLOT_ATTRIBUTES, SLOT_CONSTRAINT
 from elastiq.plugins.kit import Deadline, execute_module, is_same, label, run_module
+from elastiq.plugins.placement import DIVIDED, SEVERAL, condor_advice
 from elastiq.plugins.sections import HTCondorOptions
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ CHECK_FALSE = "error code 10003"
 
 REASON_UNKNOWN = "argument: -reason"
 """How a condor_drain too old for reasons refuses one: as every argument that it does not know."""
+
+SHARED_BY = {
+    DIVIDED: "PartitionableSlot =?= true && ConsumptionPolicy =!= true && TotalSlotCpus > 1",
+    SEVERAL: "DynamicSlot =!= true && SlotID > 1",
+}
+"""Slots by which several jobs may share a worker."""
+
+PLACED_BY = ("NEGOTIATOR_DEPTH_FIRST", "NEGOTIATOR_PRE_JOB_RANK")
 
 CONFIRM_SECONDS = 10.0
 """How long an accepted drain may take until the collector knows (measured: 0.2 s, static slots 1.2 s), and a startd
@@ -187,6 +196,17 @@ class HTCondor:
             f"HTCondor {' '.join(version[1:2])}, asked by {'Python bindings' if bindings else 'commands'}, "
             f"schedds: {', '.join(schedds)}, {len(machines)} workers, {_rights(machines, deadline)}"
         )
+
+    def advice(self) -> tuple[str, ...]:
+        deadline = self._deadline()
+        question = ["condor_status", "-limit", "1", "-af", "Name", "-constraint"]
+        shared = [kind for kind, slots in SHARED_BY.items() if run([*question, slots], deadline.remaining()).strip()]
+        if not shared:
+            return ()
+        # The negotiator itself is asked: its files may say what it has not read, and may be on another machine.
+        question = ["condor_config_val", "-negotiator"]
+        depth_first, rank = (run([*question, name], deadline.remaining()) for name in PLACED_BY)
+        return condor_advice(depth_first, rank, shared)
 
     def _deadline(self) -> Deadline:
         return Deadline(self._clock, self._timeout_seconds, "HTCondor")

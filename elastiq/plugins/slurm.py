@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,9 @@ from elastiq.errors import BatchError
 from elastiq.model import Demand, Judgement, Worker
 from elastiq.plugins import Closing, kit
 from elastiq.plugins.kit import Deadline, is_same, label
+from elastiq.plugins.placement import slurm_advice
 from elastiq.plugins.sections import SlurmOptions
-from elastiq.plugins.slurm_limits import Cluster, parse_licenses, parse_partitions, parse_sharing
+from elastiq.plugins.slurm_limits import Cluster, Partition, parse_licenses, parse_partitions, parse_sharing
 from elastiq.plugins.slurm_match import judge
 from elastiq.plugins.slurm_parse import OWN_REASON, Node, parse_nodes, parse_server_time, with_addresses
 from elastiq.plugins.slurm_queue import GROUP_JOBS, Waiting, demand_of, parse_queue, queue_format
@@ -40,6 +41,7 @@ _ENVIRONMENT = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
 _ACTIVE_STATES = "R,CF,CG,S,SI,SO,ST"
 """All states of a job that has something on a node."""
 _DOUBTFUL_PRIVACY = frozenset({"jobs", "nodes"})
+_SHOW = ("scontrol", "--oneliner", "--all", "show")
 _SHOW_NODES = ("scontrol", "--oneliner", "--details", "--all", "show", "node")
 _DELETED_AT_ONCE = 100
 _RESOLVING_SECONDS = 5.0
@@ -183,6 +185,11 @@ class Slurm:
             )
         return f"Slurm {' '.join(version[1:2])}, {len(nodes)} workers, may drain them"
 
+    def advice(self) -> tuple[str, ...]:
+        deadline = self._deadline()
+        configuration = run(["scontrol", "show", "config"], deadline.remaining())
+        return slurm_advice(configuration, self._all_partitions(deadline), self._partitions)
+
     def _deadline(self) -> Deadline:
         return Deadline(self._clock, self._timeout_seconds, "Slurm")
 
@@ -213,14 +220,18 @@ class Slurm:
         parts = [part for group in waiting for part in group.parts]
         if not parts:
             return self._sharing
-        command = [*self._readable(deadline), "scontrol", "--oneliner", "--all", "show"]
-        partitions = parse_partitions(run([*command, "partition"], deadline.remaining(), environment=_ENVIRONMENT))
+        partitions = self._all_partitions(deadline)
         gone = sorted({name for part in parts for name in part.partitions if name not in partitions})
         self._once("partitions", f"scontrol knows no partition {', '.join(gone)}, which jobs name" if gone else "")
         licenses = {}
         if any(part.licenses for part in parts):
-            licenses = dict(parse_licenses(run([*command, "licenses"], deadline.remaining())))
+            command = [*self._readable(deadline), *_SHOW, "licenses"]
+            licenses = dict(parse_licenses(run(command, deadline.remaining())))
         return replace(self._sharing, partitions=partitions, licenses=licenses)
+
+    def _all_partitions(self, deadline: Deadline) -> Mapping[str, Partition]:
+        command = [*self._readable(deadline), *_SHOW, "partition"]
+        return parse_partitions(run(command, deadline.remaining(), environment=_ENVIRONMENT))
 
     def _once(self, where: str, fault: str, introduction: str = "") -> None:
         """Log a fault of `where` once, until it is over or another one."""

@@ -28,6 +28,8 @@ class Partition:
     has_all_nodes: bool = False
     is_exclusive: bool = False
     """True if each of its jobs gets whole nodes."""
+    spreads_jobs: bool = False
+    """True if each of its jobs goes to the nodes that are least loaded."""
     max_nodes: int | None = None
     max_cpus_per_node: int | None = None
     max_memory_mb_per_node: int | None = None
@@ -105,6 +107,7 @@ def _partition(fields: Mapping[str, str]) -> Partition:
         is_default=fields.get("Default") == "YES",
         has_all_nodes="ALL" in (fields.get("Nodes"), fields.get("NodeSets")),
         is_exclusive=fields.get("OverSubscribe") == "EXCLUSIVE",
+        spreads_jobs=fields.get("LLN") == "YES",
         max_nodes=_limit(fields, "MaxNodes"),
         max_cpus_per_node=_limit(fields, "MaxCPUsPerNode"),
         max_memory_mb_per_node=_limit(fields, "MaxMemPerNode"),

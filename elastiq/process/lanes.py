@@ -56,6 +56,10 @@ STUCK_CALLS = 4
 STOP_GRACE_SECONDS = 2.0
 """How long a call in hand may still take to end when the daemon is told to stop (it must be gone within 5 s)."""
 
+ADVICE_WAIT_SECONDS = 1.0
+"""How long the loop waits for advice, which nothing depends on; later than that it is fetched when it is asked for
+again."""
+
 KEPT_ANSWERS = 100
 """How many late answers to questions are kept for the caller; the oldest goes first."""
 
@@ -298,8 +302,9 @@ class BatchLane:
     is not in Python 3.9). So are those of CloudLane.
     """
 
-    def __init__(self, batch: BatchSystem, lane: Lane) -> None:
-        self._batch, self._lane = Adapter(batch), lane
+    def __init__(self, batch: BatchSystem, lane: Lane, aside: Lane) -> None:
+        """`aside` is for what nobody waits for: it must not keep a question waiting that something depends on."""
+        self._batch, self._lane, self._aside = Adapter(batch), lane, aside
 
     def demand(self) -> tuple[Demand, ...]:
         return self._ask("the queue check", self._batch.demand, "demand")
@@ -327,17 +332,21 @@ class BatchLane:
         key = f"judge {hash((tuple(wants), template))}"
         return self._ask("the judgement of jobs", lambda: self._batch.judge(wants, template), key)
 
+    def advice(self) -> tuple[str, ...]:
+        return _from_batch(lambda: self._aside.ask("advice", self._batch.advice, "advice"))
+
     def _ask(self, what: str, function: Callable[[], Answer], key: str) -> Answer:
-        try:
-            return self._lane.ask(what, function, key)
-        except LaneBusyError as error:
-            raise BatchError(str(error)) from None
+        return _from_batch(lambda: self._lane.ask(what, function, key))
 
     def _act(self, what: str, function: Callable[[], Answer]) -> Answer:
-        try:
-            return self._lane.act(what, function)
-        except LaneBusyError as error:
-            raise BatchError(str(error)) from None
+        return _from_batch(lambda: self._lane.act(what, function))
+
+
+def _from_batch(call: Callable[[], Answer]) -> Answer:
+    try:
+        return call()
+    except LaneBusyError as error:
+        raise BatchError(str(error)) from None
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ class Reporter:
         """The sentences on whole passes since something went wrong that is not over."""
         self._last_over: dict[str, object] | None = None
         """The latest of those that are over."""
+        self._advice: tuple[str, ...] = ()
         self._totals = metrics.Totals()
         self._reported = ""
         self._report_due_at = 0.0
@@ -118,6 +119,16 @@ class Reporter:
     def _keep_error(self, topic: str, text: str) -> None:
         self._errors.pop(topic, None)
         self._errors[topic] = {"at": self._clock.now(), "text": text}
+
+    def advise(self, advice: Iterable[str]) -> None:
+        """Show `advice`, which is all that there is, in place of what there was; log what of it is news."""
+        self._advice = tuple(map(self._clean, advice))
+        topics = {f"advice {text}": text for text in self._advice}
+        for topic in [topic for topic in self._said if topic.startswith("advice ") and topic not in topics]:
+            del self._said[topic]
+        for topic, text in topics.items():
+            if self._is_news(topic, text):
+                log.warning("advice: %s", text)
 
     @property
     def _last_error(self) -> dict[str, object] | None:
@@ -235,6 +246,7 @@ class Reporter:
             "max_vms": settings.quota.max_vms,
             "last_action": self._last_action,
             "last_error": self._last_error,
+            "advice": list(self._advice),
             "holds": [self._clean(str(reason)) for reason in reasons],
             "reasons": [
                 {"token": reason.token.value, "subject": self._clean(reason.subject), "numbers": dict(reason.numbers)}

@@ -45,6 +45,8 @@ def _lines(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
     }
     for hold in report.get("holds") or []:
         lines.append(f"  holding back  {hold}")
+    for advice in report.get("advice") or []:
+        lines.append(f"  advice        {advice}")
     lines[1:1] = [f"  {name:13} {text}" for name, text in facts.items()]
     return lines
 

@@ -20,7 +20,7 @@ HANG_SECONDS = 5.0
 
 
 class SimBatch:
-    """Implements `elastiq.plugins.Matchmaker`; it raises BatchError alone."""
+    """Implements `elastiq.ports.Batch`; it raises BatchError alone."""
 
     def __init__(self, world: World, gate: Gate) -> None:
         self._world, self._gate = world, gate
@@ -59,6 +59,9 @@ class SimBatch:
 
     def check(self) -> str:
         return "simulated"
+
+    def advice(self) -> tuple[str, ...]:
+        return ()
 
     def template(self, worker: Worker) -> str:
         ad = self._ad(worker)

@@ -103,7 +103,8 @@ def test_the_map_names_every_page_and_the_manual_every_command() -> None:
 def test_commands_in_the_text_have_these_words(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for command in re.findall(r"`elastiqctl (\w+)`", text):
-        assert command in ("start", "stop", "status", "restart", "retry", "simulate", "log", "conf"), command
+        words = ("start", "stop", "status", "restart", "check", "retry", "simulate", "log", "conf")
+        assert command in words, command
     names = {option.name for section in (*SECTIONS, *PLUGINS) for option in section.options}
     names |= {name for name, _, _ in GAUGES} | {field.name for field in fields(Demand)}
     for name in re.findall(r"`(\w+_s|\w+_vms|n_jobs_per_vm|user_data\w*|image_id|flavour)(?: = [^`]*)?`", text):

@@ -26,7 +26,7 @@ def main() -> None:
             print(json.dumps({"error": str(error)}), flush=True)
             continue
         if isinstance(answer, tuple):
-            answer = [asdict(item) for item in answer]
+            answer = [item if isinstance(item, str) else asdict(item) for item in answer]
         print(json.dumps({"answer": answer}, default=lambda member: member.value), flush=True)
 
 

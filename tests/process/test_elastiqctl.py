@@ -74,7 +74,11 @@ def test_retry_has_the_daemon_try_again(head: HeadNode) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("begin",), ("start", "now"), ("--help",)])
 def test_wrong_usage(head: HeadNode, arguments: tuple[str, ...]) -> None:
-    assert head.ctl(*arguments) == (1, "", "usage: elastiqctl start|stop|status|restart|retry|simulate|log|conf\n")
+    assert head.ctl(*arguments) == (
+        1,
+        "",
+        "usage: elastiqctl start|stop|status|restart|check|retry|simulate|log|conf\n",
+    )
 
 
 def test_conf(head: HeadNode) -> None:

@@ -52,6 +52,9 @@ class FakeBatch:
         self.close_fails = False
         self.judgements: dict[str, Judgement] = {}
         """By what jobs want."""
+        self.advised: tuple[str, ...] | str = ()
+        """Or why there is no advice."""
+        self.asked_for_advice = 0
         self.calls: list[tuple[str, str]] = []
 
     def demand(self) -> tuple[Demand, ...]:
@@ -90,6 +93,12 @@ class FakeBatch:
 
     def check(self) -> str:
         return "fake"
+
+    def advice(self) -> tuple[str, ...]:
+        self.asked_for_advice += 1
+        if isinstance(self.advised, str):
+            raise BatchError(self.advised)
+        return self.advised
 
     def template(self, worker: Worker) -> str:
         return f"like {worker.name.partition('-')[0]}"

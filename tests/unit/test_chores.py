@@ -399,3 +399,43 @@ def test_a_template_that_cannot_be_had_is_asked_for_again_a_minute_later(rig: Ri
     rig.run(600)
     assert 8 <= asked <= 11
     assert not rig.core.memory.templates
+
+
+def advice_of(rig: Rig) -> list[str]:
+    said = (read_report(rig.directory) or {})["advice"]
+    assert isinstance(said, list)
+    return said
+
+
+def test_advice_is_shown_as_long_as_it_is_given_and_logged_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.batch.advised = ("jobs are spread: set SECRET and fill",)
+    rig.run(100)
+    assert (rig.batch.asked_for_advice, advice_of(rig)) == (0, []), "there are no workers that it could matter to"
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.join_all(jobs=4)
+    rig.run(3 * 3600)
+    assert advice_of(rig) == ["jobs are spread: set SECRET and fill"]
+    assert caplog.text.count("advice: jobs are spread") == 1
+    assert 3 <= rig.batch.asked_for_advice <= 4
+    rig.batch.advised = ()
+    rig.run(2 * 3600)
+    assert advice_of(rig) == []
+
+
+def test_advice_that_fails_is_no_fault_and_is_not_believed_for_ever(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.join_all(jobs=4)
+    rig.batch.advised = ("jobs are spread",)
+    rig.run(200)
+    rig.batch.advised = "the negotiator does not answer"
+    before = rig.batch.asked_for_advice
+    while rig.batch.asked_for_advice == before:
+        rig.run(5)
+    assert advice_of(rig) == ["jobs are spread"]
+    rig.run(10 * 3600)
+    assert advice_of(rig) == []
+    assert rig.batch.asked_for_advice - before <= 4 + 10, "it is asked in vain hardly more often than otherwise"
+    assert (read_report(rig.directory) or {})["last_error"] is None
+    assert "the negotiator" not in caplog.text

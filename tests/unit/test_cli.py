@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,61 @@ def test_the_daemon_is_found_where_root_may_not_look_into_processes(
 
 def options(tmp_path: Path, state: Path) -> tuple[Path, Path, Path]:
     return tmp_path / "c", state, tmp_path / "a" / "log"
+
+
+PLUGIN = """
+from elastiq.errors import BatchError
+class Batch:
+    def __init__(self, advice): self.told = advice
+    def check(self):
+        if self.told == "gone": raise BatchError("no scheduler answers")
+        return "Toy 1.0, 3 workers"
+    def advice(self):
+        if self.told == "silent": raise BatchError("the scheduler does not say")
+        return (self.told,) if self.told else ()
+    def demand(self): return ()
+    def workers(self): return ()
+    def close(self, worker): raise NotImplementedError
+    def reopen(self, worker): pass
+    def forget(self, worker): pass
+def create(settings): return Batch(%r)
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "output", "error"),
+    [
+        ("", 0, "Toy 1.0, 3 workers\n", ""),
+        ("set fill = yes", 0, "Toy 1.0, 3 workers\nadvice: set fill = yes\n", ""),
+        (
+            "silent",
+            0,
+            "Toy 1.0, 3 workers\nhow jobs are placed cannot be told: the scheduler does not say\n",
+            "",
+        ),
+        ("gone", 1, "", "elastiq: no scheduler answers\n"),
+    ],
+)
+def test_check_asks_the_batch_system(
+    told: str,
+    code: int,
+    output: str,
+    error: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    package = tmp_path / "toybatch"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "plugin.py").write_text(PLUGIN % told)
+    configuration = tmp_path / "elastiq.conf"
+    configuration.write_text(
+        "[elastiq]\nbatch_plugin = toybatch.plugin\n[ec2]\napi_url = https://cloud.example\n"
+        "aws_access_key_id = a\naws_secret_access_key = b\nimage_id = ami-1\nflavour = m5.large\n"
+    )
+    configuration.chmod(0o600)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("sys.modules", {name: one for name, one in sys.modules.items() if "toybatch" not in name})
+    assert cli.main(["check", f"--config={configuration}"]) == code
+    assert tuple(capsys.readouterr()) == (output, error)

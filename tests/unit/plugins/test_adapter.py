@@ -8,8 +8,9 @@ import pytest
 
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
-from elastiq.plugins import METHODS, TEMPLATE_LIMIT, Closing, Matchmaker
+from elastiq.plugins import ADVICE_LIMIT, METHODS, TEMPLATE_LIMIT, Closing
 from elastiq.plugins.adapter import Adapter
+from elastiq.ports import Batch
 from tests.unit.fakes import FakeBatch
 
 NO = Judgement(Eligibility.NO, "workers do not offer gpu")
@@ -58,7 +59,7 @@ class Judging(FakeBatch):
 
 def test_a_plugin_of_2_0_0_goes_on_as_it_was() -> None:
     plugin, worker = Of200(Worker("w", capacity=Shape(4, 8000))), Worker("w")
-    asked: Matchmaker = Adapter(plugin)
+    asked: Batch = Adapter(plugin)
     assert (asked.demand(), asked.workers(), asked.check()) == (plugin.demand(), plugin.listed, "2.0.0")
     assert asked.close(worker) is Closing.BUSY
     asked.reopen(worker)
@@ -66,6 +67,7 @@ def test_a_plugin_of_2_0_0_goes_on_as_it_was() -> None:
     assert plugin.calls == ["close w", "reopen w", "forget w"]
     assert asked.template(worker) == ""
     assert asked.judge(["a", "b"], "of another plugin") == (Judgement(), Judgement())
+    assert asked.advice() == ()
 
 
 def test_every_method_is_handed_on() -> None:
@@ -142,3 +144,19 @@ def test_reasons_are_for_one_line() -> None:
     assert judged.reason.startswith("no machine [31m has xxx")
     assert len(judged.reason) == 300
     assert yes == Judgement()
+
+
+@pytest.mark.parametrize("advice", [None, [], "fill them", ("",), (" ",), (7,), ("good", None)])
+def test_no_advice(advice: Any) -> None:
+    plugin = FakeBatch()
+    plugin.advice = lambda: advice  # type: ignore[method-assign]
+    with pytest.raises(BatchError, match=r"the batch plugin answers to advice cannot be used: .*; mend the plugin"):
+        Adapter(plugin).advice()
+
+
+def test_advice_is_told_a_line_each_of_bounded_length() -> None:
+    plugin = FakeBatch()
+    plugin.advised = ("set\n this\x1b[2J", "x" * 9999)
+    first, second = Adapter(plugin).advice()
+    assert first == "set this [2J"
+    assert len(second) == ADVICE_LIMIT

@@ -406,3 +406,19 @@ def test_many_faults_are_cut_short() -> None:
     found = [failure for failure in failures(examined(toy)) if failure.startswith("workers")]
     assert len(found) == 2 * 11
     assert found[10] == "workers: and 990 more of the kind"
+
+
+@pytest.mark.parametrize(
+    ("advice", "grade", "text"),
+    [
+        (("fill one after the other",), Grade.NOTE, "advice: fill one after the other"),
+        (("two\nlines",), Grade.FAILED, "advice: sentence 1 is \"('two"[:22]),
+        (None, Grade.FAILED, "advice: it is a NoneType, not a tuple"),
+    ],
+)
+def test_advice_is_told_and_tried(advice: Any, grade: Grade, text: str) -> None:
+    toy = Toy()
+    toy.advice = lambda: advice  # type: ignore[attr-defined]
+    findings = examined(toy)
+    assert text in said(findings, grade)
+    assert len(failures(findings)) == (grade is Grade.FAILED)

@@ -829,3 +829,15 @@ class TestCheck:
     def test_of_an_accounting_file_that_is_out_of_reach(self, cluster: FakeGridEngine, tmp_path: Path) -> None:
         assert "can NOT be read" in GridEngine(60.0, tmp_path / "no" / "accounting").check()
         assert "are seen in" in GridEngine(60.0, tmp_path / "accounting").check()
+
+
+def test_advice_is_of_the_scheduler_as_it_is(cluster: FakeGridEngine, plugin: GridEngine) -> None:
+    text = "queue_sort_method                 load\nload_formula                      {}\n"
+    cluster.answers["qconf -ssconf"] = Result(0, text.format("np_load_avg"), "")
+    (said,) = plugin.advice()
+    assert "load_formula slots" in said
+    cluster.answers["qconf -ssconf"] = Result(0, text.format("slots"), "")
+    assert plugin.advice() == ()
+    cluster.answers["qconf -ssconf"] = Result(1, "", "error: commlib error: got select error")
+    with pytest.raises(BatchError, match="commlib"):
+        plugin.advice()

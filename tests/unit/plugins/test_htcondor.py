@@ -373,3 +373,42 @@ class TestCheck:
 
 def test_the_loader_finds_it() -> None:
     assert isinstance(load("htcondor", Settings()), HTCondor)
+
+
+class TestAdvice:
+    DIVIDED = "condor_status -limit 1 -af Name -constraint PartitionableSlot =[?]= true"
+    SEVERAL = "condor_status -limit 1 -af Name -constraint DynamicSlot =!= true && SlotID > 1"
+    DEPTH_FIRST = "condor_config_val -negotiator NEGOTIATOR_DEPTH_FIRST"
+    RANK = "condor_config_val -negotiator NEGOTIATOR_PRE_JOB_RANK"
+    DEFAULT_RANK = "(10000000 * My.Rank) + (1000000 * (RemoteOwner =?= UNDEFINED)) - (100000 * Cpus) - Memory\n"
+
+    def answers(self, pool: Pool, divided: str, several: str, depth_first: Answer) -> None:
+        pool.answers(
+            (self.DIVIDED, [(0, divided, "")]),
+            (self.SEVERAL, [(0, several, "")]),
+            (self.DEPTH_FIRST, [depth_first]),
+            (self.RANK, [(0, self.DEFAULT_RANK, "")]),
+        )
+
+    def test_the_negotiator_itself_is_asked(self, pool: Pool, plugin: HTCondor) -> None:
+        self.answers(pool, "slot1@node1\n", "", (0, "false\n", ""))
+        (said,) = plugin.advice()
+        assert "NEGOTIATOR_DEPTH_FIRST = True" in said
+        self.answers(pool, "slot1@node1\n", "", (0, "True\n", ""))
+        assert plugin.advice() == ()
+
+    def test_several_slots_have_a_line_of_their_own(self, pool: Pool, plugin: HTCondor) -> None:
+        self.answers(pool, "", "slot2@node1\n", (0, "false\n", ""))
+        (said,) = plugin.advice()
+        assert "NEGOTIATOR_PRE_JOB_RANK = " in said
+
+    def test_nothing_matters_where_no_worker_is_shared(self, pool: Pool, plugin: HTCondor) -> None:
+        self.answers(pool, "", "", (0, "false\n", ""))
+        assert plugin.advice() == ()
+        assert not pool.asked("condor_config_val")
+
+    def test_a_negotiator_that_is_not_there_is_none_that_packs(self, pool: Pool, plugin: HTCondor) -> None:
+        error = "Can't find address for this negotiator\nPerhaps you need to query another pool.\n"
+        self.answers(pool, "slot1@node1\n", "", (1, "", error))
+        with pytest.raises(BatchError, match="Can't find address for this negotiator"):
+            plugin.advice()

@@ -12,7 +12,7 @@ import pytest
 from elastiq.config import Settings
 from elastiq.errors import ConfigError
 from elastiq.model import Worker
-from elastiq.plugins import MATCHMAKING, METHODS, BatchSystem, Matchmaker
+from elastiq.plugins import ADVISING, MATCHMAKING, METHODS, Adviser, BatchSystem, Matchmaker
 from elastiq.plugins import loading as plugins
 from elastiq.plugins.loading import load, read_settings, read_without_plugin, section_of
 from elastiq.plugins.sandbox import SandboxBatch
@@ -43,7 +43,9 @@ def test_a_built_in_plugin(tmp_path: Path) -> None:
     assert isinstance(load("sandbox", Settings(plugins=(SandboxOptions(spool_dir=tmp_path),))), SandboxBatch)
 
 
-@pytest.mark.parametrize(("protocol", "names"), [(BatchSystem, METHODS), (Matchmaker, MATCHMAKING)])
+@pytest.mark.parametrize(
+    ("protocol", "names"), [(BatchSystem, METHODS), (Matchmaker, MATCHMAKING), (Adviser, ADVISING)]
+)
 def test_every_method_of_the_protocols_is_asked_for(protocol: type, names: dict[str, int]) -> None:
     methods = {name: member for name, member in vars(protocol).items() if callable(member) and name[0] != "_"}
     assert {name: method.__code__.co_argcount - 1 for name, method in methods.items()} == names

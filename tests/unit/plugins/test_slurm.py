@@ -611,3 +611,20 @@ def test_check_says_what_there_is_and_changes_nothing(cluster: FakeSlurm, plugin
     cluster.add("i-00000002", "DOWN+DRAIN+DYNAMIC_NORM", OWN)
     assert plugin.check() == "Slurm 24.11.5, 1 workers, may drain them"
     assert cluster.changes == []
+
+
+def test_advice_is_of_the_configuration_in_force_and_of_the_partitions_used(cluster: FakeSlurm) -> None:
+    cluster.answers["scontrol --oneliner --all show partition"] = PARTITIONS.replace("State", "LLN=YES State")
+    config = (
+        "PrivateData = none\nSlurmUser = slurm(64030)\nSelectType = select/cons_tres\nSelectTypeParameters = CR_CPU\n"
+    )
+    cluster.answers["scontrol show config"] = config
+    (said,) = Slurm(30).advice()
+    assert "put LLN=NO into its line" in said
+    assert Slurm(30, partitions=["other"]).advice() == ()
+    cluster.answers["scontrol show config"] = config.replace("CR_CPU", "CR_CPU,CR_LLN")
+    (said,) = Slurm(30).advice()
+    assert "put SelectTypeParameters=CR_CPU into slurm.conf" in said
+    cluster.answers["scontrol --oneliner --all show partition"] = "no answer"
+    with pytest.raises(BatchError, match="no list of partitions"):
+        Slurm(30).advice()

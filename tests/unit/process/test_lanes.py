@@ -247,7 +247,7 @@ def test_a_late_answer_to_an_act_is_never_taken_for_a_fresh_one(lane: Lane, gate
     batch = FakeBatch()
     batch.close = lambda worker: gate()  # type: ignore[method-assign, assignment, return-value]
     gate.answer = Closing.CLOSED
-    laned = BatchLane(batch, lane)
+    laned = BatchLane(batch, lane, lane)
     with hanging(lane, gate, BatchError, "closing w1 has not answered"):
         laned.close(Worker("w1"))
     with pytest.raises(BatchError, match="closing w1 was left out"):
@@ -444,14 +444,14 @@ def test_a_plugin_that_does_not_judge_lets_every_job_run_everywhere(clock: Setta
         def check(self) -> str:
             return "2.0.0"
 
-    batch = BatchLane(Plain(), patient(clock))  # type: ignore[arg-type]
+    batch = BatchLane(Plain(), patient(clock), patient(clock))  # type: ignore[arg-type]
     assert batch.check() == "2.0.0"
     assert batch.template(Worker("node-1")) == ""
     assert batch.judge(["", "gpu"], "of another plugin") == (Judgement(), Judgement())
 
 
 def test_every_method_of_both_ports_goes_through(clock: SettableClock) -> None:
-    batch = BatchLane(FakeBatch(), patient(clock))
+    batch = BatchLane(FakeBatch(), patient(clock), patient(clock))
     assert batch.demand() == ()
     assert batch.workers() == ()
     assert batch.template(Worker("node-1")) == "like node"
@@ -462,3 +462,18 @@ def test_every_method_of_both_ports_goes_through(clock: SettableClock) -> None:
     assert len(made) == 2
     assert cloud.terminate([made[0].id]) == (made[0].id,)
     assert cloud.refused_features == frozenset()
+
+
+def test_advice_keeps_nothing_else_waiting(clock: SettableClock, lane: Lane, gate: Gate) -> None:
+    batch = FakeBatch()
+    batch.advice = gate  # type: ignore[method-assign, assignment]
+    gate.answer = ("fill them",)
+    aside = Lane("advice", clock, ask_wait_seconds=SHORT)
+    laned = BatchLane(batch, lane, aside)
+    with hanging(aside, gate, BatchError, "advice has not answered"):
+        laned.advice()
+    assert laned.demand() == ()
+    assert laned.check() == "fake"
+    settle(aside, gate)
+    assert laned.advice() == ("fill them",)
+    assert gate.calls == 1

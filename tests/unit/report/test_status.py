@@ -52,6 +52,11 @@ def test_the_picture() -> None:
     )
 
 
+def test_the_picture_of_advice_and_of_a_report_of_before_there_was_any() -> None:
+    assert "  advice        fill one after the other" in picture({**REPORT, "advice": ["fill one after the other"]}, 1)
+    assert not [line for line in picture({**REPORT, "advice": None}, 1) if "advice" in line]
+
+
 def test_the_picture_tells_unknown_from_none_and_names_silence() -> None:
     report = {**REPORT, "jobs_waiting": None, "workers_busy": 0, "workers_idle": None, "max_vms": None}
     text = "\n".join(picture(report, 2_000_000_000))
