@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,14 +18,28 @@ from elastiq.errors import ConfigError, TraceError
 from elastiq.memory import Memory
 from elastiq.sim.replay import traces
 from elastiq.sim.replay.figures import Figures
+from elastiq.sim.replay.picture import picture
 from elastiq.sim.replay.said import lines_of
 from elastiq.sim.replay.simulate import BOOT_SECONDS, CORES, Scenario
+from elastiq.sim.replay.variants import (
+    THIS_FILE,
+    Read,
+    Tried,
+    Variant,
+    advice,
+    changes_of,
+    compared,
+    front,
+    searched,
+    table,
+    tried,
+)
 from elastiq.text import printable
 
-USAGE = "elastiqctl simulate FILE.swf[.gz] [--json] [--boot SECONDS] [--cores N] [--max-vms N] [--set OPTION=VALUE ...]"
-
-Read = Callable[[Sequence[str]], Settings]
-"""Reads the configuration file, with changes such as "idle_for_time_s=60" to it. Raises ConfigError."""
+USAGE = (
+    "elastiqctl simulate FILE.swf[.gz] [--json] [--boot SECONDS] [--cores N] [--max-vms N] [--set OPTION=VALUE ...] "
+    "[--compare] [--advise] [--plot FILE.svg]"
+)
 
 NOT_OF_DECISIONS = frozenset({"batch_plugin", "log_level", "cluster_name", "state_dir", "metrics_file"})
 """Options of [elastiq] that change nothing of what is simulated."""
@@ -53,17 +68,76 @@ def run(words: Sequence[str], read: Read, memory: Callable[[Settings], Memory | 
     cannot be, TraceError if the trace cannot be used.
     """
     options = _arguments(words)
-    settings = read(options.set)
+    changes = [] if options.compare else [change for text in options.set for change in changes_of(text)]
+    settings = read(changes)
     jobs = read_jobs(options.trace)
     machines = _machines(options, settings, memory(settings))
     _check_boot(machines, settings)
     scenario = Scenario(jobs, machines.boot_seconds, machines.cores, options.max_vms)
-    figures = scenario.run(settings)
+    others = (compared(options.set) if options.compare else []) + (searched() if options.advise else [])
+    present = Variant(THIS_FILE if not changes else "as set", tuple(changes))
+    variants = _once([present, *others])
+    found = tried(variants, read, scenario, _tell if others else lambda _: None)
+    if options.plot:
+        _draw(options.plot, picture(found[0].figures, Path(options.trace).name))
     if options.json:
-        print(json.dumps(as_json(figures, settings, options.trace), indent=2))
+        print(json.dumps(_object(found, options), indent=2))
     else:
         span_seconds = jobs[-1].submitted_at - jobs[0].submitted_at
-        print("\n".join(lines_of(figures, Path(options.trace).name, span_seconds, _known_from(machines, options))))
+        known_from = _known_from(machines, options)
+        print("\n".join(lines_of(found[0].figures, printable(Path(options.trace).name), span_seconds, known_from)))
+        print("\n".join(_more(found, options)), end="\n" if others else "")
+
+
+def _once(variants: Sequence[Variant]) -> list[Variant]:
+    """Return `variants` without those whose changes are among them already."""
+    return [
+        one for number, one in enumerate(variants) if one.changes not in [other.changes for other in variants[:number]]
+    ]
+
+
+def _tell(name: str) -> None:
+    """Say what is being tried, to those who wait for it."""
+    if sys.stderr.isatty():
+        print(f"trying {name} ...", file=sys.stderr)
+
+
+def _draw(path: str, drawn: str) -> None:
+    try:
+        Path(path).write_text(drawn, encoding="utf-8")
+    except OSError as error:
+        raise TraceError(f"{printable(path)}: cannot be written: {error.strerror or error}") from None
+
+
+def _object(found: Sequence[Tried], options: argparse.Namespace) -> dict[str, Any]:
+    """Return what `--json` prints."""
+    made = as_json(found[0].figures, found[0].settings, options.trace)
+
+    def named(several: Sequence[Tried]) -> list[dict[str, Any]]:
+        return [{"name": one.variant.name, **as_json(one.figures, one.settings, options.trace)} for one in several]
+
+    if options.compare:
+        made["compared"] = named(_compared(found, options))
+    if options.advise:
+        made["front"], made["advice"] = named(front(found)), advice(found[0], found)
+    return made
+
+
+def _compared(found: Sequence[Tried], options: argparse.Namespace) -> list[Tried]:
+    """Return what is to be set beside one another: not all that was tried for advice."""
+    changes = [variant.changes for variant in compared(options.set)]
+    return [found[0], *(one for one in found[1:] if one.variant.changes in changes)]
+
+
+def _more(found: Sequence[Tried], options: argparse.Namespace) -> list[str]:
+    """Return the lines on other variants."""
+    lines = []
+    if options.compare:
+        lines += ["", *table(_compared(found, options))]
+    if options.advise:
+        lines += ["", "Nothing that was tried is as cheap as one of these and lets jobs wait for less long:"]
+        lines += [*table(front(found)), "", advice(found[0], found)]
+    return lines
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -87,6 +161,9 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         default=[],
         help="instead of what the file says; may be repeated",
     )
+    parser.add_argument("--compare", action="store_true", help="policies, and each --set, beside one another")
+    parser.add_argument("--advise", action="store_true", help="try many options, and say what to set")
+    parser.add_argument("--plot", metavar="FILE.svg", help="draw demand and capacity over time")
     return parser.parse_args(words)
 
 
@@ -176,11 +253,11 @@ def options_of(settings: Settings, max_vms: int) -> dict[str, Any]:
 
 def policy_of(settings: Settings) -> str:
     """Return the name of the policy that decides."""
-    return str(getattr(settings.policy(), "policy", "classic"))
+    return "adaptive" if getattr(settings.policy(), "is_adaptive", False) else "classic"
 
 
 def as_json(figures: Figures, settings: Settings, trace: str) -> dict[str, Any]:
-    """Return what `--json` prints."""
+    """Return the figures of one life, and on what they depend."""
     return {
         "trace": printable(trace),
         "policy": policy_of(settings),

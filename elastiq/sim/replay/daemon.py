@@ -58,6 +58,8 @@ class Replay:
         self._view = Observation(cluster.now)
         self._demand_at = self._workers_at = self._instances_at = -math.inf
         self._seen_queue = self._seen_workers = self._seen_vms = -1
+        self._looks_at_both = bool(getattr(policy, "is_adaptive", False))
+        """Whether the queue is looked at whenever the workers are."""
         self._is_settled = False
         self._wake_at = self._look_at = -math.inf
         self.plans = 0
@@ -70,7 +72,8 @@ class Replay:
             self._pass_over_quiet()
             now = min(self._queue_due_at, self._vms_due_at)
             cluster.run_until(now)
-            looks_at_vms, looks_at_queue = now >= self._vms_due_at, now >= self._queue_due_at
+            looks_at_vms = now >= self._vms_due_at
+            looks_at_queue = now >= self._queue_due_at or (looks_at_vms and self._looks_at_both)
             if self._every_poll or self._is_news(now, looks_at_vms=looks_at_vms, looks_at_queue=looks_at_queue):
                 self._pass(now, looks_at_vms=looks_at_vms, looks_at_queue=looks_at_queue)
             else:

@@ -26,14 +26,11 @@ def lines_of(figures: Figures, trace: str, span_seconds: float, machines: str) -
 
 
 def _hours(figures: Figures) -> str:
-    hours = f"{figures.vm_hours:,.0f}" if figures.vm_hours >= 100 else f"{figures.vm_hours:.2f}"
+    hours = hours_text(figures.vm_hours)
     if figures.ratio is None:
         return hours
-    least = figures.oracle_vm_hours
-    return (
-        f"{hours}, {figures.ratio:.3f} times the {least:,.{0 if least >= 100 else 2}f} that would do if the future "
-        "were known and no job waited"
-    )
+    least = hours_text(figures.oracle_vm_hours)
+    return f"{hours}, {figures.ratio:.3f} times the {least} that would do if the future were known and no job waited"
 
 
 def _wait(figures: Figures) -> str:
@@ -49,6 +46,11 @@ def _elasticity(figures: Figures) -> str:
         f"too few workers for {found.timeshare_under:.1%} of the time, too many for {found.timeshare_over:.1%}; on "
         f"average {found.accuracy_under:.1%} short of the demand and {found.accuracy_over:.1%} above it"
     )
+
+
+def hours_text(hours: float) -> str:
+    """Return VM-hours as people read them."""
+    return f"{hours:,.{0 if hours >= 1000 else 1 if hours >= 100 else 2}f}"
 
 
 def time_text(seconds: float) -> str:

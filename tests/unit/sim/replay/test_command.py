@@ -20,6 +20,7 @@ JOBS = "".join(f"{number} {at} -1 600 1 -1 -1 -1\n" for number, at in enumerate(
 DOCUMENTED = """
 elastiqctl simulate
 elastiqctl simulate idle_for_time_s=60 waiting_jobs_time_s=0
+elastiqctl simulate
 """
 """The commands of docs/simulate.md, which are run here."""
 
@@ -128,3 +129,28 @@ def test_other_commands_take_no_further_words(tmp_path: Path, capsys: pytest.Cap
         cli.main([f"--config={tmp_path / 'absent'}", "status", "jobs.swf"])
     assert ended.value.code == 1
     assert "unrecognized arguments: jobs.swf" in capsys.readouterr().err
+
+
+def test_compare_and_advise(tmp_path: Path, trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (trace, "--compare", "--advise", "--set", "idle_for_time_s=90,min_vms=1")
+    assert simulate(tmp_path, *words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("this file  ") for line in lines)
+    assert any(line.startswith("idle_for_time_s=90,min_vms=1  ") for line in lines)
+    assert lines[-1].startswith("Set ")
+    assert simulate(tmp_path, *words, "--json") == 0
+    found = told(capsys)
+    assert found["compared"][0]["name"] == "this file"
+    assert found["compared"][0]["vm_hours"] == found["vm_hours"]
+    assert found["compared"][-1]["options"]["min_vms"] == 1
+    hours = [one["vm_hours"] for one in found["front"]]
+    assert hours == sorted(hours)
+    assert found["advice"] == lines[-1]
+
+
+def test_the_plot_is_written(tmp_path: Path, trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate(tmp_path, trace, "--plot", tmp_path / "jobs.svg") == 0
+    assert (tmp_path / "jobs.svg").read_text().startswith("<svg ")
+    capsys.readouterr()
+    assert simulate(tmp_path, trace, "--plot", tmp_path / "absent" / "jobs.svg") == 1
+    assert "jobs.svg: cannot be written: No such file or directory" in capsys.readouterr().err
