@@ -334,7 +334,10 @@ def _explained(decision: Decision, console: str | CloudError | None) -> Decision
     if isinstance(console, CloudError):
         log.warning("VM %s never became a worker; its console cannot be read: %s", decision.instance_id, console)
         return decision
-    log.warning("VM %s never became a worker; the end of its console:\n%s", decision.instance_id, console or "(empty)")
+    if not console:
+        log.warning("VM %s never became a worker; its console is empty", decision.instance_id)
+        return decision
+    log.warning("VM %s never became a worker; the end of its console:\n%s", decision.instance_id, console)
     end = _last_lines(console)
     if not end:
         return decision
@@ -354,7 +357,9 @@ def _last_lines(text: str) -> str:
 
 def _launched(decision: Decision, instances: Sequence[Instance], token: str) -> Outcome:
     ids = tuple(instance.id for instance in instances)
-    some = f" ({len(ids)} of {decision.count})" if len(ids) < decision.count else ""
+    # No interface names the cause of a partial answer.
+    silent = "the cloud gave no more and named no cause"
+    some = f" ({len(ids)} of {decision.count}: {silent})" if len(ids) < decision.count else ""
     return Outcome(decision, End.DONE, f"launched {', '.join(ids) or 'nothing'}{some}", instance_ids=ids, token=token)
 
 

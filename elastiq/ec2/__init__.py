@@ -44,8 +44,8 @@ TAG_SECONDS = 20.0
 """How long a launch that cannot take tags tries to put them on at its end: its answer waits for that, and tags that are
 missing are put on later."""
 
-AWS_LAUNCH_SECONDS = 30.0
-"""Instead of Limits.launch_seconds: an answer that AWS has not given by then is lost, and it is safe to ask again."""
+AWS_SECONDS = 30.0
+"""The longest silence of AWS: an answer that it has not given by then is lost, and it is safe to ask again."""
 
 MAX_LAUNCH_REQUESTS = 32
 """So many requests of RunInstances may be sent for one launch, if its deadline leaves time for them."""
@@ -74,7 +74,8 @@ class Ec2:
         self._features = Features(refused_features, takes_all=is_aws(settings.ec2))
         self._redactor = redactor or Redactor()
         self._redactor.add((settings.ec2.aws_secret_access_key, settings.ec2.aws_access_key_id), (user_data,))
-        usual = Limits(launch_seconds=AWS_LAUNCH_SECONDS) if is_aws(settings.ec2) else Limits()
+        quick = Limits(read_seconds=AWS_SECONDS, terminate_seconds=AWS_SECONDS, launch_seconds=AWS_SECONDS)
+        usual = quick if is_aws(settings.ec2) else Limits()
         self._sender = Sender(settings, limits or usual, self._redactor, clock, uniform)
         self._shapes: dict[str, Shape] = {}
 
@@ -159,7 +160,9 @@ class Ec2:
 
     def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
         """See Cloud. The states in the answer are not read: OpenStack says running -> running of a VM that goes."""
-        return self._for_all("TerminateInstances", "InstanceIds", instance_ids, {}, self._limits.deadline_seconds)
+        silence = self._limits.terminate_seconds
+        seconds = max(silence + 2 * self._limits.connect_seconds, self._limits.deadline_seconds)
+        return self._for_all("TerminateInstances", "InstanceIds", instance_ids, {}, seconds, silence)
 
     def tag(self, instance_ids: Sequence[str], pool: Pool, token: str) -> None:
         """See Cloud. VMs that the cloud no longer knows are no error."""
@@ -316,7 +319,13 @@ class Ec2:
         return self._sender.converse("DescribeInstances", read)
 
     def _for_all(
-        self, operation: str, member: str, instance_ids: Sequence[str], parameters: Mapping[str, Any], seconds: float
+        self,
+        operation: str,
+        member: str,
+        instance_ids: Sequence[str],
+        parameters: Mapping[str, Any],
+        seconds: float,
+        read_seconds: float | None = None,
     ) -> tuple[str, ...]:
         """Send one request for all VMs, and more only if the cloud refuses all of them because of one.
 
@@ -333,7 +342,8 @@ class Ec2:
                 break
             batch = waiting.pop(0)
             try:
-                self._sender.ask(operation, {member: batch, **parameters}, repeat, seconds=seconds)
+                asked = {member: batch, **parameters}
+                self._sender.ask(operation, asked, repeat, seconds=seconds, read_seconds=read_seconds)
                 accepted += batch
                 continue
             except RequestError as failure:

@@ -35,8 +35,11 @@ class Limits:
     """How long a request may take, in seconds."""
 
     connect_seconds: float = 5.0
-    read_seconds: float = 30.0
-    """Longest silence within an answer, but for that of RunInstances."""
+    read_seconds: float = 60.0
+    """Longest silence within an answer, but for those below. A busy OpenStack was seen to list for 50 s."""
+    terminate_seconds: float = 180.0
+    """Longest silence of a TerminateInstances, and how long one may take with all that is tried in it: of one that is
+    given up nobody knows what became of its VMs, and they are waited for or asked for again."""
     launch_seconds: float = 300.0
     """Longest silence of a RunInstances, and how long a launch may take with all that is tried in it. Only AWS answers
     within seconds. OpenStack makes one VM after the other before it says a word, an idle one about 1.4 s each and a
@@ -132,9 +135,12 @@ class Sender:
         repeat: Repeat = Repeat.QUESTION,
         *,
         seconds: float | None = None,
+        read_seconds: float | None = None,
     ) -> dict[str, Any]:
         """Send one request and return its answer. Raise CloudError."""
-        return self.converse(operation, lambda send: send(parameters), repeat, seconds=seconds)
+        return self.converse(
+            operation, lambda send: send(parameters), repeat, seconds=seconds, read_seconds=read_seconds
+        )
 
     def converse(
         self,

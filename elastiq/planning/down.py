@@ -33,11 +33,19 @@ class Down:
 
     decisions: list[Decision] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    is_any_in_hand: bool = False
+    """Whether the answer to terminations is still to come: the cloud is asked for one lot at a time."""
+    postponed: set[str] = field(default_factory=set)
+    """VMs that go once it has come."""
 
     def answer(self, record: VmRecord, answer: Answer) -> None:
         """Let a VM go or stay."""
-        self.verdicts.append(Verdict(answer.reason, instance_id=record.id))
-        if answer.goes:
+        postponed = answer.goes and self.is_any_in_hand
+        reason = words.goes_after_the_answer(answer.reason) if postponed else answer.reason
+        self.verdicts.append(Verdict(reason, instance_id=record.id))
+        if postponed:
+            self.postponed.add(record.id)
+        elif answer.goes:
             self.decisions.append(
                 Decision(
                     Kind.TERMINATE,
@@ -63,7 +71,7 @@ def plan_down(
 ) -> Down:
     """Return which VMs go; `needless` were launched in vain, and `is_lacking` tells that jobs lack room: for `lacking`
     VMs would be launched now, of these pools, if the quota allowed."""
-    down = Down()
+    down = Down(is_any_in_hand=any(record.termination_asked_at is not None for record in fleet.records))
     idle: list[tuple[float, VmRecord]] = []
     for record in fleet.records:
         worker = fleet.worker(record)

@@ -132,6 +132,11 @@ class Fleet:
         on_its_way = any(record.pool == pool.name and self.is_on_its_way(record) for record in self.records)
         return on_its_way or self.awaited(pool.name) > 0
 
+    @property
+    def is_any_in_hand(self) -> bool:
+        """Return whether the answer to a launch is still to come."""
+        return any(intent.in_hand for intent in self.memory.intents)
+
     def possible(self, pool: str) -> int:
         """Return how many VMs may exist that elastiq does not know for its own."""
         return self.awaited(pool) + sum(

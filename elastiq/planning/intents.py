@@ -30,7 +30,7 @@ def track_intents(
     given_up = []
     for intent in memory.intents:
         missing = intent.count - len(turned_up[intent.token])
-        if missing <= 0:
+        if missing <= 0 and not intent.in_hand:
             continue
         if turned_up[intent.token] != set(intent.found):
             intent = replace(intent, found=tuple(sorted(turned_up[intent.token])))

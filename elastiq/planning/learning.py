@@ -23,7 +23,7 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
         return memory
     if decision.failed_boot and not (record.failed_boot or end is End.REFUSED):
         # Once: a termination that has no effect is asked for again and again.
-        breaker = boot_failed(memory.breakers.get(record.pool), now, str(decision.reason))
+        breaker = boot_failed(memory.breakers.get(record.pool), now, f"VM {record.id}: {decision.reason}")
         memory = replace(memory, breakers={**memory.breakers, record.pool: breaker})
         record = replace(record, failed_boot=True)
     if end is End.PENDING:

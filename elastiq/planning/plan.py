@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from elastiq.decisions import Decision, Kind, Plan, Verdict
@@ -40,10 +40,10 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
         down = nothing_is_known(fleet.records)
     else:
         reopened = {decision.instance_id for decision in up.decisions if decision.kind is Kind.REOPEN}
-        is_lacking = observation.demand is not None and up.waiting_since is not None
+        is_lacking = observation.demand is not None and up.is_lacking
         needless = frozenset() if is_lacking or up.has_room else launched_in_vain(fleet, looked_at)
         down = plan_down(fleet, reopened, needless, up.lacking, is_lacking=is_lacking)
-    memory = _with_first_reasons(memory, down.decisions)
+    memory = _with_first_reasons(memory, down.decisions, down.postponed)
     departed = departures(situation.departed, observation.now)
     decisions = (*up.decisions, *down.decisions, *left_alone(fleet), *departed.decisions)
     figures = fleet.figures(observation)
@@ -63,14 +63,14 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     )
 
 
-def _with_first_reasons(memory: Memory, decisions: Iterable[Decision]) -> Memory:
+def _with_first_reasons(memory: Memory, decisions: Iterable[Decision], postponed: Collection[str]) -> Memory:
     """Return `memory` with why each VM that goes was to go at first, and without why others once were to go."""
     ending = {one.instance_id: str(one.reason) for one in decisions if one.kind is Kind.TERMINATE}
     changed = {}
     for record in memory.vms.values():
         if record.id in ending and not (record.goes_because or record.leaving):
             changed[record.id] = replace(record, goes_because=ending[record.id])
-        elif record.goes_because and record.id not in ending and not record.leaving:
+        elif record.goes_because and record.id not in {*ending, *postponed} and not record.leaving:
             changed[record.id] = replace(record, goes_because="")
     return replace(memory, vms={**memory.vms, **changed}) if changed else memory
 
@@ -81,7 +81,8 @@ def _up(observation: Observation, fleet: Fleet) -> Up:
         return plan_up(groups, fleet)
     hold = Decision(Kind.HOLD, unreadable)
     verdicts = [Verdict(unreadable, group, group.jobs) for group in groups]
-    return Up(groups, fleet, fleet.memory.waiting_since, [hold], verdicts)
+    since = fleet.memory.waiting_since
+    return Up(groups, fleet, since, [hold], verdicts, is_lacking=since is not None)
 
 
 def _ask_again(observation: Observation, fleet: Fleet) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ class Up:
     groups: Sequence[Demand]
     fleet: Fleet
     waiting_since: float | None = None
-    """Since when at least waiting_jobs_threshold jobs lack room."""
+    """Since when at least waiting_jobs_threshold jobs lack room, but for that of VMs that are just asked for."""
     decisions: list[Decision] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     chances: list[Mapping[str, Chance]] = field(default_factory=list)
@@ -44,6 +44,8 @@ class Up:
     """Jobs for which VMs are due, and of which pool they would be first."""
     sized: list[Pool] = field(default_factory=list)
     """The pools of which a VM is launched to see whether it holds more than the last ones did."""
+    is_lacking: bool = False
+    """Whether at least waiting_jobs_threshold jobs lack room now."""
 
     @property
     def has_room(self) -> bool:
@@ -95,7 +97,9 @@ class Up:
     def _placed(self, kind: Token, jobs: int) -> Reason:
         if kind is Token.FOREIGN_ROOM:
             return words.foreign_room(jobs, self.fleet.policy)
-        return words.room_for(jobs) if kind is Token.HAS_ROOM else words.room_booting(jobs)
+        if kind is Token.HAS_ROOM:
+            return words.room_for(jobs, is_any_asked_for=self.fleet.is_any_in_hand)
+        return words.room_booting(jobs)
 
 
 def plan_up(groups: Sequence[Demand], fleet: Fleet) -> Up:
@@ -106,10 +110,12 @@ def plan_up(groups: Sequence[Demand], fleet: Fleet) -> Up:
     rests = _feasible(up)
     placed: Counter[tuple[int, Token]] = Counter()
     lacking = place(largest_first(rests), Rooms(fleet.rooms(), least_cpus(rests)), placed)
-    if count(lacking) < max(1, policy.waiting_jobs_threshold):
-        up.waiting_since = None
-    elif up.waiting_since is None:
+    threshold = max(1, policy.waiting_jobs_threshold)
+    up.is_lacking = count(lacking) >= threshold
+    if up.is_lacking and up.waiting_since is None:
         up.waiting_since = now
+    elif not up.is_lacking and not (fleet.is_any_in_hand and count(rests) >= threshold):
+        up.waiting_since = None  # but a launch whose answer is still to come may be refused
     waited = 0.0 if up.waiting_since is None else now - up.waiting_since
     left = _place_on_foreign(up, lacking, waited, placed)
     up.settle_placed(placed)
@@ -242,7 +248,7 @@ def _is_due(up: Up, left: Sequence[Rest], waited: float, reopened: int) -> bool:
     if not waiting:
         with_room = sum(verdict.jobs for verdict in up.verdicts if verdict.reason.token in _ROOMS)
         if with_room and not reopened:
-            up.hold(words.room_for(with_room))
+            up.hold(words.room_for(with_room, is_any_asked_for=up.fleet.is_any_in_hand))
         return False
     if waiting < policy.waiting_jobs_threshold:
         up.hold(words.below_threshold(waiting, policy), left)
@@ -354,6 +360,8 @@ def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason, a
     maximum = min((limit for limit in limits if limit is not None), default=None)
     if room < at_least:
         return Decision(Kind.HOLD, words.quota_full(why, maximum))
+    if fleet.is_any_in_hand:
+        return Decision(Kind.HOLD, words.not_beside_another(why))
     if breaker.failed_boots >= patience.BOOT_FAILURES_TO_TRIP:
         booting = any(record.pool == pool.name and fleet.is_to_prove_itself(record) for record in fleet.records)
         if booting or fleet.awaited(pool.name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from elastiq.decisions import Decision, Figures, Kind, Reason, Token
 from elastiq.memory import Breaker, Memory, VmRecord
@@ -40,8 +41,9 @@ def world_unknown() -> Reason:
     return Reason(Token.WORLD_UNKNOWN, "the workers or the VMs cannot be read, so nothing is terminated")
 
 
-def room_for(jobs: int) -> Reason:
-    text = f"workers present or booting have room for {_jobs(jobs)} still waiting"
+def room_for(jobs: int, *, is_any_asked_for: bool = False) -> Reason:
+    where = "workers present, booting or asked for have" if is_any_asked_for else "workers present or booting have"
+    text = f"{where} room for {_jobs(jobs)} still waiting"
     return Reason(Token.HAS_ROOM, text, numbers={"jobs": jobs})
 
 
@@ -64,13 +66,14 @@ def below_threshold(jobs: int, policy: Policy) -> Reason:
 
 def waiting_time(jobs: int, waited_seconds: float, policy: Policy) -> Reason:
     limit = policy.waiting_jobs_time_s
-    text = f"{_without_room(jobs)} for {waited_seconds:.0f} s; VMs are launched after waiting_jobs_time_s {limit:g}"
+    when = f" for {waited_seconds:.0f} s; VMs are launched after waiting_jobs_time_s {limit:g}"
+    text = _without_room(jobs) + (when if limit else "; VMs are launched if they find none at the next look either")
     return Reason(Token.WAITING_TIME, text, numbers={"jobs": jobs, "seconds": waited_seconds, "limit": limit})
 
 
 def no_room(jobs: int, pool: Pool, policy: Policy) -> Reason:
     seconds = policy.waiting_jobs_time_s
-    text = f"{_without_room(jobs)} for more than {seconds:g} s"
+    text = _without_room(jobs) + (f" for more than {seconds:g} s" if seconds else "")
     return Reason(Token.NO_ROOM, text, pool.name, {"jobs": jobs, "seconds": seconds})
 
 
@@ -114,6 +117,11 @@ def fewer_at_once(why: Reason, ask: int) -> Reason:
 def not_before_the_answer(why: Reason, ask: int) -> Reason:
     text = f"{why}, but no more than {ask} at once, since the cloud has refused more, and these are still awaited"
     return Reason(Token.ANSWER_TO_COME, text, why.subject, {**why.numbers, "ask": ask})
+
+
+def not_beside_another(why: Reason) -> Reason:
+    text = f"{why}, but the cloud has not answered to the last launch yet, and is asked for one at a time"
+    return replace(why, token=Token.ANSWER_TO_COME, text=text)
 
 
 def trial_booting(why: Reason, breaker: Breaker) -> Reason:
@@ -276,9 +284,13 @@ def vms_to_come(pool: str, count: int, seconds: float) -> Reason:
     return Reason(Token.ANSWER_TO_COME, text, pool, {"vms": count, "seconds": seconds})
 
 
+def goes_after_the_answer(why: Reason) -> Reason:
+    return replace(why, token=Token.ANSWER_TO_COME, text=f"{why}; it goes once the cloud has answered to those before")
+
+
 def terminations_to_come(ids: Sequence[str], seconds: float) -> Reason:
     names = ", ".join(ids[:NAMES_SHOWN])
-    text = f"the termination of VM {names} was asked for {seconds:.0f} s ago, no answer from the cloud yet"
+    text = f"the termination of {_vms(ids)} was asked for {seconds:.0f} s ago, no answer from the cloud yet"
     return Reason(Token.ANSWER_TO_COME, text, names, {"vms": len(ids), "seconds": seconds})
 
 

@@ -136,13 +136,23 @@ class Reporter:
         return next(reversed(self._errors.values())) if self._errors else self._last_over
 
     def outcomes(self, outcomes: Iterable[Outcome]) -> None:
-        """Log what was done, and keep it for later questions. Raise StateError."""
+        """Log what was done, and keep it for later questions. Raise StateError.
+
+        Terminations whose line has been written when they were asked for have one more together.
+        """
         unrecorded: StateError | None = None
+        confirmed: list[str] = []
         for outcome in outcomes:
+            decision = outcome.decision
+            is_told = outcome.end is End.DONE and f"asked {_topic(decision)}" in self._said
+            if is_told and decision.kind is Kind.TERMINATE:
+                confirmed.append(decision.instance_id)
             try:
                 self._outcome(outcome)
             except StateError as error:
                 unrecorded = error  # the log still tells of the rest
+        if confirmed:
+            log.info("terminated, as asked for before: VM %s", ", ".join(confirmed))
         if unrecorded is not None:
             raise unrecorded
 
@@ -196,15 +206,17 @@ class Reporter:
         # Of its own, or the refusal of each try would be news again.
         news = self._is_news(f"asked {topic}" if is_pending else topic, text) or outcome.end is End.DONE
         self._totals.count(outcome)
+        is_told = False
         if outcome.end is End.DONE:
-            self._said.pop(f"asked {topic}", None)
+            is_told = self._said.pop(f"asked {topic}", None) is not None and decision.kind is Kind.TERMINATE
             self._last_action = {"at": self._clock.now(), "text": text}
         if outcome.end in (End.DONE, End.REFUSED):
             self._end_error(topic)  # but what was said of it stays said: a dry run comes to the same in every pass
         elif not is_pending:
             self._keep_error(topic, text)
         if news:
-            log.log(LEVELS[outcome.end], "%s", text)
+            if not is_told:
+                log.log(LEVELS[outcome.end], "%s", text)
             self._record(decision, outcome)
 
     def _record(self, decision: Decision, outcome: Outcome | None) -> None:

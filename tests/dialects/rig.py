@@ -18,7 +18,7 @@ KEYS = {"testing-key": "testing-secret"}
 LONG = 120.0
 """Seconds; a bound against hangs."""
 PATIENT = Limits(connect_seconds=LONG, read_seconds=LONG, attempts=2, deadline_seconds=2 * LONG)
-IMPATIENT = replace(PATIENT, read_seconds=1, launch_seconds=1, launch_seconds_per_vm=0)
+IMPATIENT = replace(PATIENT, read_seconds=1, terminate_seconds=1, launch_seconds=1, launch_seconds_per_vm=0)
 """For an endpoint that says nothing; any other may take longer than that on a slow machine."""
 UNKNOWN_ID = "i-0123456789abcdef0"
 

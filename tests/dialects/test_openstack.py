@@ -249,6 +249,14 @@ def test_openstack_6_a_serial_launch_is_given_time_for_each_vm(openstack: Ec2End
     assert asked(openstack, "RunInstances") == ["RunInstances"]
 
 
+def test_openstack_a_slow_termination_is_waited_for(openstack: Ec2Endpoint) -> None:
+    (vm,) = openstack.make_vms(1, cluster="physics")
+    openstack.inject("TerminateInstances", answer_delay_seconds=1)
+    ec2 = cloud(openstack, limits=replace(PATIENT, read_seconds=0.1))
+    assert ec2.terminate([vm.id]) == (vm.id,)
+    assert asked(openstack, "TerminateInstances") == ["TerminateInstances"]
+
+
 def test_openstack_6_an_answer_after_a_repetition_is_completed_by_a_listing(
     openstack: Ec2Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,7 +108,9 @@ EXAMPLES = {
     "E2": Example(
         ["last 3 VMs", "60 s of the pause of 300 s", "20 jobs", "for 60 s"],
         20,
-        memory={"breakers": {"default": Breaker(3, 1, paused_until=NOW - 60 + 300, reason=NEVER_JOINED)}},
+        memory={
+            "breakers": {"default": Breaker(3, 1, paused_until=NOW - 60 + 300, reason=f"VM i-00000001: {NEVER_JOINED}")}
+        },
     ),
     "F1": Example(["20 jobs", "60 s"], 20, cloud_answers=False),
 }

@@ -173,6 +173,11 @@ class Site:
         report = read_report(self._directory / "state")
         return picture(report, int(report["monotonic_microseconds"])) if report else []
 
+    def jobs_running(self) -> list[Job]:
+        """Return the jobs that run."""
+        folders = (self._spool.directory / "running").iterdir()
+        return [job for folder in folders for job in self._spool.jobs(f"running/{folder.name}")]
+
     def jobs_done(self) -> list[Job]:
         """Return the jobs that are over."""
         return self._spool.jobs("done")

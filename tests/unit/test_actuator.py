@@ -433,6 +433,25 @@ def test_a_late_refusal_is_told_and_pauses_the_launches(rig: Rig, caplog: pytest
     assert rig.core.memory.breakers["default"].refusals == 1
 
 
+def test_jobs_do_not_wait_anew_after_a_late_refusal_and_it_is_said_once(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    rig.wait_for_jobs(12)
+    for _ in range(4):
+        rig.cloud.is_late, rig.cloud.fault = True, None
+        while not rig.core.memory.intents:
+            rig.run(15)
+        rig.run(30)
+        rig.cloud.fault, rig.cloud.is_late = CloudFault.CONFIGURATION, False
+        rig.core.step()
+        assert "launches pause" in rig.core.last_plan.summary  # type: ignore[union-attr]
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("; the cloud is out of order" in line and line.startswith("launch") for line in lines) == 1
+    assert sum("have found no room for 0 s" in line for line in lines) == 1
+    assert len(lines) < 10
+
+
 def test_vms_that_listings_show_before_the_answer_are_not_made_twice_by_it(rig: Rig) -> None:
     """Neither while they live nor, as ghosts that nobody lists, after their end."""
     answers: list[tuple[Instance, ...]] = []
@@ -478,14 +497,35 @@ def test_a_late_termination_is_not_asked_for_again_and_learnt_when_it_comes(
     closes = [call for call, _ in rig.batch.calls if call == "close"]
     assert len(closes) == 2
     assert {record.termination_asked_at is None for record in rig.core.memory.vms.values()} == {False}
-    assert "the termination of VM i-00000001, i-00000002 was asked for" in rig.core.last_plan.summary  # type: ignore[union-attr]
+    assert "the termination of VMs i-00000001, i-00000002 was asked for" in rig.core.last_plan.summary  # type: ignore[union-attr]
     rig.cloud.is_late, rig.cloud.refuse_terminate = False, refused
+    before = len(caplog.records)
     rig.core.step()
+    said = [record.getMessage() for record in caplog.records[before:]]
+    assert (said[0] == "terminated, as asked for before: VM i-00000001, i-00000002") is not refused
+    assert sum("terminated" in line for line in said) == (2 if refused else 1)
     assert rig.cloud.terminations == [("i-00000001", "i-00000002")]
     vms = rig.core.memory.vms.values()
     assert {record.termination_asked_at for record in vms} == {None}
     assert {record.terminated_at is None for record in vms} == {refused}
     assert ("terminated" in caplog.text) is not refused or "could not be terminated" in caplog.text
+
+
+def test_nothing_is_said_to_be_done_that_waits_for_the_answer_to_another_request(rig: Rig) -> None:
+    rig.wait_for_jobs(8)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=400)
+    rig.batch.join("i-00000002", idle_seconds=0)
+    rig.cloud.is_late = True
+    rig.run(40)
+    rig.batch.join("i-00000002", idle_seconds=400)
+    rig.run(40)
+    made = rig.core.last_plan
+    assert made is not None
+    assert "terminate" not in made.summary.replace("the termination of VM i-00000001 was", "")
+    assert "i-00000002" not in made.summary
+    assert "goes once the cloud has answered to those before" in "".join(str(one.reason) for one in made.verdicts)
 
 
 def test_a_reload_does_not_lose_a_late_answer(rig: Rig) -> None:
@@ -534,7 +574,7 @@ def test_fewer_vms_than_asked_for_are_called_so(rig: Rig, caplog: pytest.LogCapt
     rig.cloud.launch = lambda pool, count, token, at_least=1: launch(pool, 1, token)  # type: ignore[method-assign]
     rig.wait_for_jobs(16)
     rig.run(60)
-    assert "launched i-00000001 (1 of 4)" in caplog.text
+    assert "launched i-00000001 (1 of 4: the cloud gave no more and named no cause)" in caplog.text
 
 
 def test_an_answer_that_never_comes_is_not_waited_for_for_ever(

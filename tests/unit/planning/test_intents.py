@@ -49,6 +49,10 @@ def test_an_unclear_launch_is_settled_by_its_vms_or_by_time() -> None:
     given_up = track(listing(one, now=NOW + 500), left_out, POLICY).memory
     assert given_up.intents == ()
     assert "i-2" in track(listing(one, two, now=NOW + 600), given_up, POLICY).memory.vms, "ours, whenever it turns up"
+    in_hand = replace(intent, in_hand=True)
+    shown = track(listing(one, two), Memory(intents=(in_hand,)), POLICY).memory
+    assert [one.in_hand for one in shown.intents] == [True], "all VMs are listed, and yet no other is begun before"
+    assert [shown.unseen(one) for one in shown.intents] == [0]
     stale = track(listing(now=NOW + 100, age=90.0), memory, POLICY).memory
     assert stale.intents == (intent,), "a listing from before settles nothing"
 

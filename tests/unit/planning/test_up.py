@@ -139,6 +139,37 @@ def test_a_closed_worker_is_reopened_before_anything_is_launched() -> None:
     assert not ended(made)
 
 
+def test_no_launch_is_planned_beside_one_that_is_not_answered() -> None:
+    asked = Intent("t", "default", 1, NOW - 50, in_hand=True)
+    made = plan(see([], demand=(jobs(12),)), Memory(waiting_since=NOW - 100, intents=(asked,)), PLAIN)
+    assert not launched(made)
+    assert "the cloud has not answered to the last launch yet, and is asked for one at a time" in made.summary
+    lost = replace(asked, in_hand=False)
+    assert launched(plan(see([], demand=(jobs(12),)), Memory(waiting_since=NOW - 100, intents=(lost,)), PLAIN)) == 2
+
+
+@pytest.mark.parametrize(("demand", "since"), [((jobs(4),), NOW - 100), ((), None)])
+def test_jobs_go_on_waiting_while_a_launch_for_them_may_be_refused(demand: object, since: float | None) -> None:
+    asked = Intent("t", "default", 1, NOW - 50, in_hand=True)
+    made = plan(see([], demand=demand), Memory(waiting_since=NOW - 100, intents=(asked,)), PLAIN)
+    assert made.memory.waiting_since == since
+    assert ("workers present, booting or asked for have room for 4 jobs" in made.summary) is (since is not None)
+    lost = replace(asked, in_hand=False)
+    made = plan(see([], demand=demand), Memory(waiting_since=NOW - 100, intents=(lost,)), PLAIN)
+    assert made.memory.waiting_since is None
+
+
+def test_no_time_is_called_so() -> None:
+    at_once = replace(PLAIN, waiting_jobs_time_s=0.0)
+    seen = see([], demand=(jobs(4),))
+    first = plan(seen, Memory(), at_once)
+    assert first.summary.endswith(
+        "4 jobs have found no room; VMs are launched if they find none at the next look either"
+    )
+    second = plan(replace(seen, now=NOW + 1), first.memory, at_once)
+    assert [str(one.reason) for one in second.decisions] == ["4 jobs have found no room"]
+
+
 def test_a_vm_that_may_be_dying_is_never_reopened() -> None:
     record = joined(1, closing_at=NOW - 20, closed=True, doomed=True)
     made = plan(see([record], demand=(jobs(4),)), remember([record], waiting_since=NOW - 100), PLAIN)
