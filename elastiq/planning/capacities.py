@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from itertools import islice
 
 from elastiq.memory import Memory, Showing, VmRecord
 from elastiq.model import Policy, Pool, Shape, Worker
@@ -43,7 +44,7 @@ def learn_capacities(memory: Memory, own: Mapping[str, Worker], policy: Policy, 
 
 def _learn(memory: Memory, key: str, offers: Mapping[str, Shape], own: Mapping[str, Worker], seen_at: float) -> Memory:
     found, known = _of_most(offers.values()), memory.capacities.get(key)
-    teachers = tuple(id_ for id_, shape in offers.items() if _is_alike(shape, found))[:SURE]
+    teachers = tuple(islice((id_ for id_, shape in offers.items() if _is_alike(shape, found)), SURE))
     once_held, showing = memory.once_held.get(key), memory.showings.get(key, Showing())
     if known is not None and _is_alike(found, known):
         teachers = _first((*memory.taught_by.get(key, ()), *teachers))
@@ -142,29 +143,35 @@ def _shares(memory: Memory) -> Iterable[float]:
 
 def _offers(records: Iterable[VmRecord], own: Mapping[str, Worker], pool: Pool) -> Iterable[tuple[str, Shape]]:
     for record in records:
-        worker = own.get(record.id)
         # A VM launched before the type was changed does not tell what the next ones will hold.
-        if worker is None or record.pool != pool.name or pool.instance_type not in ("", record.type):
+        if record.pool != pool.name or pool.instance_type not in ("", record.type):
+            continue
+        worker = own.get(record.id)
+        if worker is None:
             continue
         if worker.capacity.cpus > 0 and not (worker.closed or worker.hurt or record.leaving):
             yield record.id, worker.capacity
 
 
-def _of_most(shapes: Iterable[Shape]) -> Shape:
+def _of_most(shapes: Collection[Shape]) -> Shape:
     """Return what most of them are; the largest of several that are as many."""
-    shapes = list(shapes)
-    votes = Counter(replace(shape, disk_mb=None) for shape in shapes)
+    votes = Counter(map(_but_disk, shapes))
 
-    def weight(shape: Shape) -> tuple[int, ...]:
-        return votes[shape], shape.cpus, shape.memory_mb or 0, shape.gpus or 0
+    def weight(kind: tuple[int, int | None, int | None]) -> tuple[int, ...]:
+        cpus, memory_mb, gpus = kind
+        return votes[kind], cpus, memory_mb or 0, gpus or 0
 
     best = max(votes, key=weight)
-    disks = [shape.disk_mb for shape in shapes if replace(shape, disk_mb=None) == best and shape.disk_mb is not None]
-    return replace(best, disk_mb=max(disks, default=None))
+    disks = [shape.disk_mb for shape in shapes if shape.disk_mb is not None and _but_disk(shape) == best]
+    return Shape(best[0], best[1], max(disks, default=None), best[2])
+
+
+def _but_disk(shape: Shape) -> tuple[int, int | None, int | None]:
+    return shape.cpus, shape.memory_mb, shape.gpus
 
 
 def _is_alike(one: Shape, other: Shape) -> bool:
-    return replace(one, disk_mb=None) == replace(other, disk_mb=None)
+    return _but_disk(one) == _but_disk(other)
 
 
 def _is_news(found: Shape, known: Shape) -> bool:

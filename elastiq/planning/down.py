@@ -5,7 +5,6 @@ The rules for idle time and deployment time are the original elastiq's.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -84,8 +83,9 @@ def plan_down(
         elif worker is not None:
             idle.append((worker.idle_seconds or 0.0, record))
     ready = [entry for entry in idle if entry[0] > fleet.policy.idle_for_time_s or entry[1].id in needless]
+    ready_ids = {record.id for _, record in ready}
     for _, record in idle:
-        if all(record is not other for _, other in ready):
+        if record.id not in ready_ids:
             down.answer(record, _stays(Token.IDLE_YET_SHORT, record, fleet.worker(record)))
     idle = ready
     in_the_way = _in_the_way(idle, down.going, fleet, lacking) if is_lacking else None
@@ -269,11 +269,13 @@ def _in_the_way(
     """
     if going or any(record.leaving for record in fleet.records):
         return None
+    # Of thousands of groups few differ in what decides here.
+    kinds = {(rest.kind, wanted.name): (rest, wanted) for rest, wanted in lacking}.values()
     for _, record in sorted(idle, key=lambda entry: -entry[0]):
         pool = fleet.policy.pool(record.pool)
         if pool is not None and not fleet.quota_room(pool) and _is_of_earlier_type(record, fleet):
             return record
-        if any(_bars(record, rest, wanted, fleet) for rest, wanted in lacking):
+        if any(_bars(record, rest, wanted, fleet) for rest, wanted in kinds):
             return record
     return None
 
@@ -292,7 +294,7 @@ def _bars(record: VmRecord, rest: Rest, wanted: Pool, fleet: Fleet) -> bool:
     if holds or record.pool == wanted.name:
         return not holds and fleet.new_room(wanted).free is not None
     pool = fleet.policy.pool(record.pool)
-    of_both = Counter(one.pool for one in fleet.records if one.counts)
+    of_both = fleet.counted
     is_kept = pool is not None and of_both[record.pool] <= pool.min_vms
     has_own_room = wanted.max_vms is None or of_both[wanted.name] + fleet.possible(wanted.name) < wanted.max_vms
     return has_own_room and not is_kept

@@ -42,4 +42,6 @@ def _chance(group: Demand, pool: Pool, memory: Memory, now: float) -> Chance:
 
 def barred_from(found: Mapping[str, Chance]) -> frozenset[str]:
     """Return the pools whose workers could never run such jobs, whatever room they have."""
+    if Chance.NO not in found.values():
+        return frozenset()
     return frozenset(name for name, chance in found.items() if chance is Chance.NO)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from elastiq.decisions import Figures, Token
-from elastiq.memory import Breaker, Memory, VmRecord
-from elastiq.model import DEFAULT_JOBS_PER_VM, InstanceState, Observation, Policy, Pool, Shape, Worker
+from elastiq.memory import Breaker, Intent, Memory, VmRecord
+from elastiq.model import DEFAULT_JOBS_PER_VM, Demand, InstanceState, Observation, Policy, Pool, Shape, Worker
 from elastiq.planning import patience
 from elastiq.planning.capacities import capacity_of
+from elastiq.planning.eligibility import Chance, chances
 from elastiq.planning.intents import given_up_at
 from elastiq.planning.matching import Matches
 from elastiq.planning.packing import UNLIMITED, Room
@@ -20,7 +22,8 @@ from elastiq.planning.tracking import Situation
 
 @dataclass(frozen=True)
 class Fleet:
-    """What the rules of a plan ask about. Nothing of it changes while a plan is made."""
+    """What the rules of a plan ask about. Nothing of it changes while a plan is made, so that what all VMs have to be
+    looked at for is found out once."""
 
     now: float
     memory: Memory
@@ -36,6 +39,13 @@ class Fleet:
         seen_at = observation.now - observation.workers_age_seconds
         matches, foreign = situation.matches, situation.foreign_workers
         return Fleet(observation.now, situation.memory, policy, matches, foreign, seen_at)
+
+    def after(self, memory: Memory) -> Fleet:
+        """Return the fleet with a `memory` in which nothing is another but what is remembered of groups of jobs."""
+        fleet = replace(self, memory=memory)
+        known = {name: found for name, found in vars(self).items() if name not in vars(fleet)}
+        vars(fleet).update(known)
+        return fleet
 
     @property
     def records(self) -> Iterable[VmRecord]:
@@ -76,17 +86,43 @@ class Fleet:
 
     def pool_of(self, record: VmRecord) -> Pool:
         """Return the pool of a VM; the first one if its own is not configured any more."""
-        return self.policy.pool(record.pool) or self.policy.pools[0]
+        return self._pools.get(record.pool) or self.policy.pools[0]
+
+    @cached_property
+    def _pools(self) -> Mapping[str, Pool]:
+        return {pool.name: pool for pool in reversed(self.policy.pools)}
+
+    def chances(self, group: Demand) -> Mapping[str, Chance]:
+        """Return for each pool, by its name, whether VMs of it are worth launching for `group`."""
+        answers = tuple((name, judgement.answer) for name, judgement in group.judgements.items())
+        kind = (group.shape, bool(group.running), answers)
+        found = self._chances.get(kind)
+        if found is None:
+            found = self._chances[kind] = chances(group, self.memory, self.policy, self.now)
+        return found
+
+    @cached_property
+    def _chances(self) -> dict[Hashable, Mapping[str, Chance]]:
+        return {}
 
     def new_room(self, pool: Pool, type_: str = "") -> Room:
         """Return what one VM of `pool` takes: a new one, or one of an earlier `type_`."""
-        of_type = replace(pool, instance_type=type_) if type_ and pool.instance_type else pool
-        capacity = capacity_of(self.memory, of_type)
+        free, jobs = self._holds(pool, type_)
+        return Room(free, jobs, Token.ROOM_BOOTING, pool.name)
+
+    def _holds(self, pool: Pool, type_: str) -> tuple[Shape | None, int]:
         if self.policy.n_jobs_per_vm is not None:
-            return Room(None, self.policy.n_jobs_per_vm, Token.ROOM_BOOTING, pool.name)
-        if capacity is None:
-            return Room(None, DEFAULT_JOBS_PER_VM, Token.ROOM_BOOTING, pool.name)
-        return Room(capacity, UNLIMITED, Token.ROOM_BOOTING, pool.name)
+            return None, self.policy.n_jobs_per_vm
+        kind = (pool.name, type_)
+        if kind not in self._capacities:
+            of_type = replace(pool, instance_type=type_) if type_ and pool.instance_type else pool
+            self._capacities[kind] = capacity_of(self.memory, of_type)
+        capacity = self._capacities[kind]
+        return capacity, DEFAULT_JOBS_PER_VM if capacity is None else UNLIMITED
+
+    @cached_property
+    def _capacities(self) -> dict[tuple[str, str], Shape | None]:
+        return {}
 
     def rooms(self) -> list[Room]:
         """Return the room on elastiq's workers that take jobs, and on VMs that are on their way.
@@ -104,13 +140,23 @@ class Fleet:
         for intent in self.memory.intents:
             pool = self.policy.pool(intent.pool)
             if pool is not None and not intent.needs_people:
-                rooms += [self.new_room(pool, intent.instance_type) for _ in range(self.memory.unseen(intent))]
+                rooms += [self.new_room(pool, intent.instance_type) for _ in range(self._unseen[intent])]
         return rooms
+
+    def is_open(self, record: VmRecord) -> bool:
+        """Return whether the worker of a VM is there and takes jobs, if it has room."""
+        worker = self.own_workers.get(record.id)
+        return worker is not None and not worker.closed and record.works
+
+    @cached_property
+    def open_workers(self) -> int:
+        """How many workers of elastiq's take jobs, if they have room."""
+        return sum(map(self.is_open, self.records))
 
     def present_room(self, record: VmRecord) -> Room | None:
         """Return the room on the worker of a VM; None if it takes no jobs."""
         worker, jobs_per_vm = self.worker(record), self.policy.n_jobs_per_vm
-        if worker is None or worker.closed or not record.works:
+        if worker is None or not self.is_open(record):
             return None
         jobs = UNLIMITED if jobs_per_vm is None else max(0, jobs_per_vm - worker.jobs)
         return Room(worker.free, jobs, Token.HAS_ROOM, self.pool_of(record).name, not worker.jobs)
@@ -125,12 +171,39 @@ class Fleet:
 
     def fits_a_worker(self, shape: Shape) -> bool:
         """Return whether a worker that is there, elastiq's or not, would hold a job of `shape` if it were idle."""
-        return any(shape.fits(worker.capacity) for worker in (*self.own_workers.values(), *self.foreign_workers))
+        return any(shape.fits(capacity) for capacity in self._worker_capacities)
+
+    @cached_property
+    def _worker_capacities(self) -> Collection[Shape]:
+        return {worker.capacity for worker in (*self.own_workers.values(), *self.foreign_workers)}
+
+    @cached_property
+    def is_any_at_work(self) -> bool:
+        """Whether any worker that is there, elastiq's or not, has a job."""
+        return any(worker.jobs for worker in (*self.own_workers.values(), *self.foreign_workers))
 
     def is_any_on_its_way(self, pool: Pool) -> bool:
         """Return whether VMs of `pool` are expected to join yet."""
-        on_its_way = any(record.pool == pool.name and self.is_on_its_way(record) for record in self.records)
-        return on_its_way or self.awaited(pool.name) > 0
+        return pool.name in self._on_their_way or self.awaited(pool.name) > 0
+
+    @cached_property
+    def _on_their_way(self) -> Collection[str]:
+        return {record.pool for record in self.records if record.joined_at is None and self.is_on_its_way(record)}
+
+    @cached_property
+    def working(self) -> Counter[str]:
+        """How many VMs are, or are expected to become, workers that take jobs, by pool."""
+        return Counter(record.pool for record in self.records if record.works)
+
+    @cached_property
+    def counted(self) -> Counter[str]:
+        """How many VMs count against the quota, by pool, without those that elastiq does not know for its own."""
+        return Counter(record.pool for record in self.records if record.counts)
+
+    @cached_property
+    def _unseen(self) -> Mapping[Intent, int]:
+        """How many VMs of each launch have not turned up yet."""
+        return {intent: self.memory.unseen(intent) for intent in self.memory.intents}
 
     @property
     def is_any_in_hand(self) -> bool:
@@ -146,16 +219,20 @@ class Fleet:
     def awaited(self, pool: str) -> int:
         """Return how many VMs may still turn up as elastiq's own."""
         intents = (intent for intent in self.memory.intents if intent.pool == pool and not intent.needs_people)
-        return sum(map(self.memory.unseen, intents))
+        return sum(self._unseen[intent] for intent in intents)
+
+    @cached_property
+    def _of_cluster(self) -> int:
+        """How many VMs count against the quota of the cluster."""
+        of_launches = sum(self.possible(name) for name in {intent.pool for intent in self.memory.intents})
+        return sum(self.counted.values()) + of_launches
 
     def quota_left(self, pool: Pool) -> int:
         """Return what is left of the quota for `pool`; less than nothing if the quota was lowered."""
-        of_pool = sum(record.counts for record in self.records if record.pool == pool.name) + self.possible(pool.name)
-        of_cluster = sum(record.counts for record in self.records)
-        of_cluster += sum(self.possible(name) for name in {intent.pool for intent in self.memory.intents})
+        of_pool = self.counted[pool.name] + self.possible(pool.name)
         return min(
             UNLIMITED if pool.max_vms is None else pool.max_vms - of_pool,
-            UNLIMITED if self.policy.max_vms is None else self.policy.max_vms - of_cluster,
+            UNLIMITED if self.policy.max_vms is None else self.policy.max_vms - self._of_cluster,
         )
 
     def quota_room(self, pool: Pool) -> int:
@@ -164,8 +241,11 @@ class Fleet:
 
     def is_any_unused(self, pool: Pool) -> bool:
         """Return whether a worker of `pool` is there and open that has never had a job."""
-        records = (record for record in self.records if record.pool == pool.name and not record.has_worked)
-        return any(self.present_room(record) is not None for record in records)
+        return pool.name in self._unused
+
+    @cached_property
+    def _unused(self) -> Collection[str]:
+        return {record.pool for record in self.records if not record.has_worked and self.is_open(record)}
 
     def is_to_prove_itself(self, record: VmRecord) -> bool:
         """Return whether it is not known yet how its boot ends: after workers that others closed before they ran
@@ -189,10 +269,10 @@ class Fleet:
     def figures(self, observation: Observation) -> Figures:
         """Return the cluster in numbers, for people."""
         states = Counter(_state(record) for record in self.records if record.counts)
-        unclear = [intent for intent in self.memory.intents if self.memory.unseen(intent) and not intent.in_hand]
+        unclear = [intent for intent in self.memory.intents if self._unseen[intent] and not intent.in_hand]
         demand, workers = observation.demand, observation.workers
         busy = None if workers is None else sum(worker.jobs > 0 for worker in workers)
-        asked_for = sum(self.memory.unseen(intent) for intent in self.memory.intents if intent.in_hand)
+        asked_for = sum(self._unseen[intent] for intent in self.memory.intents if intent.in_hand)
         return Figures(
             None if demand is None else sum(group.jobs for group in demand),
             busy,

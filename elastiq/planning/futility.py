@@ -7,16 +7,16 @@ VMs for it. A group of which some start and some do not is in vain as far as its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from elastiq.memory import Futility, Memory, VmRecord, Watch
-from elastiq.model import Demand, Policy
+from elastiq.model import Demand, Policy, Worker
 from elastiq.planning import patience
-from elastiq.planning.eligibility import barred_from, chances
+from elastiq.planning.eligibility import barred_from
 from elastiq.planning.fleet import Fleet
-from elastiq.planning.packing import Rest, Room
+from elastiq.planning.packing import Rest, Room, Rooms
 
 ROOMS_WATCHED = 20
 """Workers with room for one group."""
@@ -38,14 +38,56 @@ class Share:
     """Whether one VM is due for those in vain."""
 
 
-@dataclass
-class _OpenRoom:
-    """Room on a worker of elastiq's."""
+class _OpenRooms:
+    """Room on workers of elastiq's, by its kind: there are few kinds, however many VMs."""
 
-    record: VmRecord
-    room: Room
-    idle_since: float | None
-    """Since when the whole worker is free; None: jobs are there."""
+    def __init__(self, fleet: Fleet, least_cpus: int) -> None:
+        """Look at workers for jobs of which none asks for fewer CPUs than so many."""
+        self._idle_since: dict[str, float | None] = {}
+        self._kinds: dict[str, int] = {}
+        self._alike: list[list[str]] = []
+        self._samples: list[Room] = []
+        self._known: dict[tuple[Hashable, int], bool] = {}
+        numbers: dict[Hashable, int] = {}
+        for record in fleet.records:
+            room, worker = fleet.present_room(record), fleet.worker(record)
+            if room is None or worker is None or (room.free is not None and room.free.cpus <= 0):
+                continue
+            number = numbers.setdefault((room.free, room.jobs, room.pool, room.is_empty), len(numbers))
+            if number == len(self._samples):
+                self._samples.append(room)
+                self._alike.append([])
+            self._alike[number].append(record.id)
+            self._kinds[record.id] = number
+            self._idle_since[record.id] = None if worker.jobs else _idle_since(record, worker, fleet)
+        self._rooms = Rooms(self._samples, least_cpus)
+
+    def holds(self, id_: str, rest: Rest) -> bool:
+        """Return whether there is room on the worker of a VM for a job of `rest`."""
+        number = self._kinds.get(id_)
+        if number is None:
+            return False
+        question = (rest.kind, number)
+        known = self._known.get(question)
+        if known is None:
+            known = self._known[question] = self._samples[number].holds(rest)
+        return known
+
+    def holding(self, rest: Rest) -> Iterator[str]:
+        """Go over the VMs on whose workers there is room for a job of `rest`."""
+        for number, _ in self._rooms.holding(rest):
+            yield from self._alike[number]
+
+    def idle_since(self, id_: str) -> float | None:
+        """Return since when the whole worker is free; None: jobs are there."""
+        return self._idle_since[id_]
+
+
+def _idle_since(record: VmRecord, worker: Worker, fleet: Fleet) -> float:
+    # One that is seen for the first time may have joined long before.
+    is_new = record.joined_at is None or record.joined_at >= fleet.seen_at
+    there_since = record.launched_at if is_new else record.joined_at or 0.0
+    return max(fleet.seen_at - (worker.idle_seconds or 0.0), there_since)
 
 
 def share_of(group: Demand, memory: Memory, now: float) -> Share:
@@ -84,8 +126,8 @@ def futile_seconds(policy: Policy) -> float:
 
 def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
     """Return the memory of `fleet` after a look at waiting jobs and workers, the older of them at `looked_at`."""
-    memory, rooms = fleet.memory, _open_rooms(fleet)
-    kinds = _of_a_kind(rooms)
+    memory = fleet.memory
+    rooms = _OpenRooms(fleet, min((group.shape.cpus for group in demand), default=0))
     watched: dict[str, Watch] = {}
     futile = dict(memory.futile)
     for group in demand:
@@ -93,12 +135,13 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
         before = memory.watched.get(key)
         has_started = before is not None and group.jobs < before.waiting and _runs(group, fleet)
         known = _after_look(futile.pop(key, None), group, has_started=has_started)
-        barred = barred_from(chances(group, memory, fleet.policy, fleet.now))
+        barred = barred_from(fleet.chances(group))
         rest = Rest(0, group.shape, 1, group.vms_per_job, group.takes_whole_vms, barred)
-        seen = _watch(before, group, rest, rooms, kinds, looked_at, has_started=has_started)
-        seen = _with_witnesses(seen, looked_at, fleet.policy)
+        seen = _watch(before, group, rest, rooms, looked_at, has_started=has_started)
+        unused = _unused(seen, looked_at, fleet.policy)
+        seen = _with_witnesses(seen, unused)
         watched[key] = seen
-        if _is_in_vain(seen, group, fleet, looked_at):
+        if _is_in_vain(seen, unused, group, fleet):
             known = _in_vain(known, seen, fleet.now)
             if group.jobs > seen.least:
                 # Those that have come meanwhile are watched from now on.
@@ -130,39 +173,17 @@ def launched_in_vain(fleet: Fleet, looked_at: float) -> frozenset[str]:
 
 def _unused(seen: Watch, looked_at: float, policy: Policy) -> list[str]:
     """Return the VMs whose workers have had room for the group for long enough."""
+    if not seen.rooms:
+        return []
     seconds = futile_seconds(policy)
     return [id_ for id_, since in seen.rooms.items() if looked_at - max(since, seen.since) >= seconds]
-
-
-def _open_rooms(fleet: Fleet) -> Mapping[str, _OpenRoom]:
-    found = {}
-    for record in fleet.records:
-        room, worker = fleet.present_room(record), fleet.worker(record)
-        if room is None or worker is None or (room.free is not None and room.free.cpus <= 0):
-            continue
-        idle_since = None
-        if not worker.jobs:
-            # One that is seen for the first time may have joined long before.
-            is_new = record.joined_at is None or record.joined_at >= fleet.seen_at
-            there_since = record.launched_at if is_new else record.joined_at or 0.0
-            idle_since = max(fleet.seen_at - (worker.idle_seconds or 0.0), there_since)
-        found[record.id] = _OpenRoom(record, room, idle_since)
-    return found
-
-
-def _of_a_kind(rooms: Mapping[str, _OpenRoom]) -> Mapping[object, Sequence[str]]:
-    """Return the VMs by the kind of room that they have: there are few kinds, however many VMs."""
-    kinds: dict[object, list[str]] = {}
-    for id_, one in rooms.items():
-        kinds.setdefault((one.room.free, one.room.jobs, one.room.pool, one.room.is_empty), []).append(id_)
-    return kinds
 
 
 def _runs(group: Demand, fleet: Fleet) -> bool:
     """Return whether jobs of `group` may run: if it became smaller, they may have started, not only been removed."""
     if group.running is not None:
         return group.running > 0
-    return any(worker.jobs for worker in (*fleet.own_workers.values(), *fleet.foreign_workers))
+    return fleet.is_any_at_work
 
 
 def _after_look(futile: Futility | None, group: Demand, *, has_started: bool) -> Futility | None:
@@ -182,8 +203,7 @@ def _watch(
     before: Watch | None,
     group: Demand,
     rest: Rest,
-    rooms: Mapping[str, _OpenRoom],
-    kinds: Mapping[object, Sequence[str]],
+    rooms: _OpenRooms,
     looked_at: float,
     *,
     has_started: bool,
@@ -195,31 +215,35 @@ def _watch(
         since = looked_at if has_started else before.since
         witnesses = () if has_started else before.witnesses
         before = replace(before, least=group.jobs, since=since, has_started=has_started, witnesses=witnesses)
-    kept = {id_: since for id_, since in before.rooms.items() if id_ in rooms and rooms[id_].room.holds(rest)}
+    kept = {id_: since for id_, since in before.rooms.items() if rooms.holds(id_, rest)}
     lacking = max(ROOMS_WATCHED, group.vms_per_job) - len(kept)
-    further = (id_ for alike in kinds.values() if rooms[alike[0]].room.holds(rest) for id_ in alike if id_ not in kept)
-    for id_ in islice(further, lacking):
-        idle_since = rooms[id_].idle_since
-        kept[id_] = looked_at if idle_since is None else min(looked_at, idle_since)
+    if lacking > 0:
+        further = (id_ for id_ in rooms.holding(rest) if id_ not in kept)
+        for id_ in list(islice(further, lacking)):
+            idle_since = rooms.idle_since(id_)
+            kept[id_] = looked_at if idle_since is None else min(looked_at, idle_since)
     if not kept and before.least != group.jobs:
         # Without room nothing is learnt: what counts is what waits from this look on, of a VM that joins after it, too.
         before = replace(before, least=group.jobs, since=looked_at)
     has_started = before.has_started or has_started
+    if before.waiting == group.jobs and before.has_started == has_started and before.rooms == kept:
+        return before
     return replace(before, waiting=group.jobs, rooms=kept, has_started=has_started)
 
 
-def _with_witnesses(seen: Watch, looked_at: float, policy: Policy) -> Watch:
-    found = tuple(dict.fromkeys((*seen.witnesses, *_unused(seen, looked_at, policy))))[:ROOMS_WATCHED]
+def _with_witnesses(seen: Watch, unused: Sequence[str]) -> Watch:
+    if not unused:
+        return seen
+    found = tuple(dict.fromkeys((*seen.witnesses, *unused)))[:ROOMS_WATCHED]
     return seen if found == seen.witnesses else replace(seen, witnesses=found)
 
 
-def _is_in_vain(seen: Watch, group: Demand, fleet: Fleet, looked_at: float) -> bool:
+def _is_in_vain(seen: Watch, unused: Sequence[str], group: Demand, fleet: Fleet) -> bool:
     """Return whether workers enough have had room for `group` for long, one after the other or at the same time, and
     none of it started."""
-    if len(_unused(seen, looked_at, fleet.policy)) < max(1, group.vms_per_job):
+    if len(unused) < max(1, group.vms_per_job):
         return False
-    are_open = sum(fleet.present_room(record) is not None for record in fleet.records)
-    return len(seen.witnesses) >= min(WITNESSES, are_open)
+    return len(seen.witnesses) >= min(WITNESSES, fleet.open_workers)
 
 
 def _in_vain(known: Futility | None, seen: Watch, now: float) -> Futility:

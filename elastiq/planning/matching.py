@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -38,8 +38,7 @@ def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], seen_a
     """
     records = [record for record in records if record.terminated_at is None]
     by_id = {record.id: record for record in records}
-    by_address = _all((record.address, record) for record in records)
-    by_name = _all((name, record) for record in records for name in _names(record))
+    found_by = _Search(records)
     matched: dict[str, Worker] = {}
     claims: dict[str, tuple[str, ...]] = {}
     shared: dict[str, tuple[str, ...]] = {}
@@ -47,10 +46,8 @@ def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], seen_a
         if worker.instance_id:
             record = by_id.get(worker.instance_id)
         else:
-            by_either = (by_address.get(worker.address or ""), by_name.get(worker.name.split(".")[0]))
-            record = next((found[0] for found in by_either if found and len(found) == 1), None)
-            several = next((found for found in by_either if found and len(found) > 1), ())
-            if record is None and several:
+            record, several = found_by.address_or_name(worker)
+            if several:
                 shared[worker.name] = tuple(one.id for one in several)
             if (
                 record is not None
@@ -68,6 +65,31 @@ def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], seen_a
         # Two workers claim one VM: one ad is stale. Neither is known to be idle.
         matched[id_] = replace(matched[id_], idle_seconds=None)
     return Matches(matched, rivals, shared)
+
+
+class _Search:
+    """Finds VMs by what few workers are known by alone; what nobody asks for is never sorted."""
+
+    def __init__(self, records: Iterable[VmRecord]) -> None:
+        self._records = records
+
+    def address_or_name(self, worker: Worker) -> tuple[VmRecord | None, Sequence[VmRecord]]:
+        """Return the one VM that has the address of a worker, else its name; if none is the only one, all that do."""
+        by_address = self._by_address.get(worker.address or "", ())
+        if len(by_address) == 1:
+            return by_address[0], ()
+        by_name = self._by_name.get(worker.name.split(".")[0], ())
+        if len(by_name) == 1:
+            return by_name[0], ()
+        return None, by_address or by_name
+
+    @cached_property
+    def _by_address(self) -> Mapping[str, Sequence[VmRecord]]:
+        return _all((record.address, record) for record in self._records)
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Sequence[VmRecord]]:
+        return _all((name, record) for record in self._records for name in _names(record))
 
 
 def _all(pairs: Iterable[tuple[str | None, VmRecord]]) -> dict[str, list[VmRecord]]:

@@ -29,7 +29,7 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     fleet = Fleet.of(observation, situation, policy)
     looked_at = observation.now - max(observation.demand_age_seconds, observation.workers_age_seconds)
     if words.unreadable(observation) is None:
-        fleet = replace(fleet, memory=watch(observation.demand or (), fleet, looked_at))
+        fleet = fleet.after(watch(observation.demand or (), fleet, looked_at))
     up = _up(observation, fleet)
     memory = replace(fleet.memory, waiting_since=up.waiting_since)
     for group in up.tried:

@@ -18,6 +18,8 @@ from elastiq.planning.matching import Matches, match_workers
 
 ONCE_OWN_KEPT = 1000
 
+_UNTROUBLED = Breaker()
+
 
 @dataclass(frozen=True)
 class Situation:
@@ -70,7 +72,7 @@ def _track_instances(
     departed = [record for record in ended if record.terminated_at is None] + vanished
     by_itself = [record for record in departed if not record.doomed or record.missing_since is not None]
     gone = {record.id: Departed(record.worker_name, _left_at(record, observation), now) for record in by_itself}
-    memory = replace(memory, vms=vms, breakers=breakers, intents=intents, once_own=once_own, tokens_shown=tokens_shown)
+    memory = _changed(memory, vms=vms, breakers=breakers, intents=intents, once_own=once_own, tokens_shown=tokens_shown)
     if gone:
         memory = replace(memory, to_forget={**memory.to_forget, **gone})
     return memory, tuple(departed)
@@ -192,16 +194,33 @@ def _adopt(instance: Instance, now: float, intent: Intent | None, policy: Policy
 
 
 def _refresh(record: VmRecord, instance: Instance, cluster: str) -> VmRecord:
-    fresh = {
-        "state": instance.state,
-        "address": instance.address or record.address,
-        "name": instance.name or record.name,
-        "type": instance.type or record.type,
-        "detail": instance.detail,
-        "tagged": bool(cluster) and instance.cluster == cluster,
-        "missing_since": None,
-    }
-    return _changed(record, fresh)
+    """Return the record of a VM as a listing shows it: itself if that is nothing new, as with most of them."""
+    address, name, type_ = (
+        instance.address or record.address,
+        instance.name or record.name,
+        instance.type or record.type,
+    )
+    tagged = bool(cluster) and instance.cluster == cluster
+    if (
+        record.state is instance.state
+        and record.address == address
+        and record.name == name
+        and record.type == type_
+        and record.detail == instance.detail
+        and record.tagged is tagged
+        and record.missing_since is None
+    ):
+        return record
+    return replace(
+        record,
+        state=instance.state,
+        address=address,
+        name=name,
+        type=type_,
+        detail=instance.detail,
+        tagged=tagged,
+        missing_since=None,
+    )
 
 
 def _still_there(record: VmRecord, listed_at: float) -> VmRecord:
@@ -212,11 +231,10 @@ def _still_there(record: VmRecord, listed_at: float) -> VmRecord:
     return replace(record, terminated_at=None)
 
 
-def _changed(record: VmRecord, values: Mapping[str, object]) -> VmRecord:
-    """Return `record` itself if it has these values already: most records stay the same from cycle to cycle."""
-    if all(getattr(record, name) == value for name, value in values.items()):
-        return record
-    return replace(record, **values)  # type: ignore[arg-type]
+def _changed(memory: Memory, **values: object) -> Memory:
+    """Return `memory` itself if it has these values already."""
+    changed = {name: value for name, value in values.items() if getattr(memory, name) != value}
+    return replace(memory, **changed) if changed else memory  # type: ignore[arg-type]
 
 
 def _track_workers(
@@ -231,15 +249,15 @@ def _track_workers(
         worker = own.get(id_)
         if worker is not None:
             vms[id_] = _seen(record, worker, seen_at)
-            before = breakers.get(record.pool, Breaker())
+            before = breakers.get(record.pool, _UNTROUBLED)
             vms[id_], breaker = _as_born(record, vms[id_], worker, before, seen_at)
-            if breaker != before:
+            if breaker is not before and breaker != before:
                 breakers[record.pool] = breaker
         elif record.joined_at is not None and not record.doomed and record.lost_since is None:
             vms[id_] = replace(record, lost_since=seen_at)
     own_names = {worker.name for worker in own.values()}
     foreign = tuple(worker for worker in workers if worker.name not in own_names)
-    memory = learn_capacities(replace(memory, vms=vms, breakers=breakers), own, policy, seen_at)
+    memory = learn_capacities(_changed(memory, vms=vms, breakers=breakers), own, policy, seen_at)
     return memory, replace(matches, workers=own), foreign
 
 
@@ -249,7 +267,8 @@ def _not_idle_for_longer(worker: Worker, record: VmRecord, seen_at: float) -> Wo
     if worker.idle_seconds is None or not record.has_worked:
         return worker
     idle_from = seen_at if record.at_work or record.idle_from is None else record.idle_from
-    return replace(worker, idle_seconds=max(0.0, min(worker.idle_seconds, seen_at - idle_from)))
+    idle_seconds = max(0.0, min(worker.idle_seconds, seen_at - idle_from))
+    return worker if idle_seconds == worker.idle_seconds else replace(worker, idle_seconds=idle_seconds)
 
 
 def _as_born(
@@ -279,16 +298,26 @@ def _was_closed_at_birth(record: VmRecord, worker: Worker, seen_at: float) -> bo
 
 
 def _seen(record: VmRecord, worker: Worker, seen_at: float) -> VmRecord:
-    is_over = record.at_work and not worker.jobs
-    fresh: dict[str, object] = {
-        "at_work": worker.jobs > 0,
-        "idle_from": None if worker.jobs else seen_at if is_over else record.idle_from,
-        "joined_at": seen_at if record.joined_at is None else record.joined_at,
-        "worker_name": worker.name,
-        "lost_since": None,
-    }
+    """Return the record of a VM as its worker shows it: itself if that is nothing new, as with most of them."""
+    at_work = worker.jobs > 0
+    idle_from = None if at_work else seen_at if record.at_work else record.idle_from
     was_closing = record.closing_at is not None and not record.doomed
     if was_closing and not worker.closed and seen_at > (record.closing_at or 0.0) + patience.CLOSE_AGAIN_SECONDS:
         # Open although elastiq once closed it: somebody else opened it again, and jobs may be on their way.
-        fresh.update(closing_at=None, closed=False, terminate_tries=0)
-    return _changed(record, fresh)
+        record = replace(record, closing_at=None, closed=False, terminate_tries=0)
+    if (
+        record.at_work is at_work
+        and record.idle_from == idle_from
+        and record.joined_at is not None
+        and record.worker_name == worker.name
+        and record.lost_since is None
+    ):
+        return record
+    return replace(
+        record,
+        at_work=at_work,
+        idle_from=idle_from,
+        joined_at=seen_at if record.joined_at is None else record.joined_at,
+        worker_name=worker.name,
+        lost_since=None,
+    )

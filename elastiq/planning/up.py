@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 
 from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
 from elastiq.memory import Breaker
 from elastiq.model import Demand, Pool
 from elastiq.planning import patience, words
 from elastiq.planning.capacities import capacity_of, is_larger
-from elastiq.planning.eligibility import Chance, barred_from, chances
+from elastiq.planning.eligibility import Chance, barred_from
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.futility import share_of
 from elastiq.planning.packing import Rest, Rooms, count, largest_first, least_cpus, place
@@ -59,8 +60,8 @@ class Up:
 
     def is_too_large(self, rest: Rest) -> bool:
         """Return whether no VM holds such a job, although there are some that offer what it wants."""
-        found = set(self.chances[rest.number].values())
-        return Chance.TOO_LARGE in found and found <= {Chance.TOO_LARGE, Chance.NO}
+        found = self.chances[rest.number].values()
+        return Chance.TOO_LARGE in found and all(chance in (Chance.TOO_LARGE, Chance.NO) for chance in found)
 
     def is_to_learn(self, rest: Rest) -> bool:
         """Return whether a VM would show whether such jobs run."""
@@ -106,7 +107,7 @@ def plan_up(groups: Sequence[Demand], fleet: Fleet) -> Up:
     """Return what to launch and reopen for `groups` and for the minimum, and what becomes of every job."""
     now, policy = fleet.now, fleet.policy
     up = Up(groups, fleet, fleet.memory.waiting_since)
-    up.chances = [chances(group, fleet.memory, policy, now) for group in groups]
+    up.chances = [fleet.chances(group) for group in groups]
     rests = _feasible(up)
     placed: Counter[tuple[int, Token]] = Counter()
     lacking = place(largest_first(rests), Rooms(fleet.rooms(), least_cpus(rests)), placed)
@@ -164,21 +165,23 @@ def _not_too_wide(up: Up, rests: list[Rest]) -> list[Rest]:
         wide = [rest for rest in rests if rest.machines > max(1, most)]
         if wide:
             up.hold(words.cloud_limit([up.groups[rest.number] for rest in wide], most), wide)
-            rests = [rest for rest in rests if rest not in wide]
+            rests = [rest for rest in rests if rest.machines <= max(1, most)]
     return rests
 
 
 def _not_in_vain(up: Up, rests: Iterable[Rest]) -> list[Rest]:
     """Return the jobs without those that do not start whatever room there is; of such a group one VM may be due."""
+    if not up.fleet.memory.futile:
+        return list(rests)
     left, vain = [], []
     for rest in rests:
         share = share_of(up.groups[rest.number], up.fleet.memory, up.fleet.now)
         if share.jobs:
-            left.append(replace(rest, jobs=share.jobs))
+            left.append(rest.of(share.jobs))
         if share.in_vain:
-            vain.append(replace(rest, jobs=share.in_vain))
+            vain.append(rest.of(share.in_vain))
         if share.may_try:
-            up.due.append(replace(rest, jobs=share.in_vain))
+            up.due.append(rest.of(share.in_vain))
     if vain:
         groups = [(up.groups[rest.number], rest.jobs) for rest in vain]
         up.hold(words.in_vain(groups, up.fleet.memory, up.fleet.now))
@@ -262,7 +265,7 @@ def _is_due(up: Up, left: Sequence[Rest], waited: float, reopened: int) -> bool:
 def _launch(up: Up, left: list[Rest], reopened: int) -> None:
     """Launch VMs for the jobs that are left and for the minimum, within quota and breaker."""
     fleet, policy = up.fleet, up.fleet.policy
-    cluster_missing = policy.min_vms - reopened - sum(record.works for record in fleet.records)
+    cluster_missing = policy.min_vms - reopened - sum(fleet.working.values())
     cluster_missing -= sum(fleet.awaited(pool.name) for pool in policy.pools)
     last = None
     for number, pool in enumerate(policy.pools):
@@ -272,7 +275,7 @@ def _launch(up: Up, left: list[Rest], reopened: int) -> None:
         wanted = _wanted(suited, room, pool, fleet)
         waiting = count(suited)
         own_missing = pool.min_vms - fleet.awaited(pool.name) - reopened
-        own_missing -= sum(record.works for record in fleet.records if record.pool == pool.name)
+        own_missing -= fleet.working[pool.name]
         missing = max(0, own_missing, cluster_missing - up.launched if number == 0 else 0)
         vms = max(wanted.vms, missing)
         left = others + wanted.beyond
@@ -394,12 +397,13 @@ def _settle_launch(up: Up, decision: Decision, wanted: Wanted) -> Reason:
 def _settle_beyond(up: Up, left: Sequence[Rest], limit: Reason | None) -> None:
     """Say why nothing is launched for jobs that no pool has taken."""
     fleet, policy = up.fleet, up.fleet.policy
-    wide = [rest for rest in left if rest.machines > 1 and policy.max_vms is not None]
+    is_wide = [rest.machines > 1 and policy.max_vms is not None for rest in left]
+    wide = list(compress(left, is_wide))
     room = max(0, max(fleet.quota_left(pool) for pool in policy.pools) - up.launched)
     for rest in wide:
         reason = words.quota_leaves_too_few(rest.jobs, rest.machines, room, policy)
         if rest is wide[0]:
             up.hold(reason)
         up.settle([rest], reason)
-    others = [rest for rest in left if rest not in wide]
+    others = [rest for rest, of_wide in zip(left, is_wide) if not of_wide]
     up.settle(others, limit or words.no_room(count(others), policy.pools[0], policy))
