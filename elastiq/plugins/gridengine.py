@@ -241,7 +241,7 @@ class GridEngine:
 
     def check(self) -> str:
         deadline = self._deadline()
-        version = run(["qconf", "-help"], deadline.remaining()).strip().splitlines()[:1]
+        version = kit.lines(run(["qconf", "-help"], deadline.remaining()).strip())[:1]
         user = pwd.getpwuid(os.geteuid()).pw_name
         if user not in parse_names(run(["qconf", "-sm"], deadline.remaining()), "qconf -sm"):
             raise BatchError(

@@ -146,7 +146,7 @@ class Complexes:
 def parse_complexes(answer: str) -> Complexes:
     """Given the output of `qconf -sc`, return the complexes. Raise BatchError if it is no list of them."""
     found = {}
-    rows = [line.split() for line in answer.splitlines() if line.strip() and not line.startswith("#")]
+    rows = [line.split() for line in kit.lines(answer) if line.strip() and not line.startswith("#")]
     for row in rows:
         if len(row) < 8:
             raise BatchError(f"qconf -sc answered what is no complex: {excerpt(' '.join(row))}")

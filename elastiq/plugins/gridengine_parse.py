@@ -85,7 +85,7 @@ def parse_rule(answer: str, name: str) -> str:
 
 def parse_names(answer: str, who: str) -> tuple[str, ...]:
     """Given a list of names, one a line, return it. Raise BatchError if a line is no name."""
-    names = tuple(line.strip() for line in answer.splitlines() if line.strip())
+    names = tuple(line.strip() for line in kit.lines(answer) if line.strip())
     for name in names:
         if not re.fullmatch(r"@?[A-Za-z0-9_][A-Za-z0-9_.+-]{0,254}", name):
             raise BatchError(f"{who} answered what is no name: {excerpt(name)}")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from elastiq.errors import BatchError
+from elastiq.plugins import kit
 from elastiq.plugins.gridengine_complexes import ADDRESS, CLOSED, INSTANCE, Complexes
 from elastiq.plugins.gridengine_wants import Queue, Template
 from elastiq.text import excerpt
@@ -24,7 +25,7 @@ _NO_OFFER = frozenset({"slots", "hostname", "qname", "processors", "priority"})
 def parse_object(answer: str, who: str, key: str) -> dict[str, str]:
     """Given what `qconf` shows of one host or queue, return its attributes. Raise BatchError if it lacks `key`."""
     found = {}
-    for line in _joined(answer).splitlines():
+    for line in kit.lines(_joined(answer)):
         name, _, value = line.strip().partition(" ")
         if name and not name.startswith("#"):
             found[name] = value.strip()
@@ -74,7 +75,7 @@ def _queue(answer: str, complexes: Complexes) -> Queue:
 def site_of(queues: str, everywhere: str, complexes: str) -> str:
     """Given what qconf shows of all queues, the cluster as a whole and the complexes, return a word that changes
     whenever one of them is changed, and not when a host comes or goes."""
-    lines = [line for line in _joined(queues).splitlines() if not line.startswith("slots ")]
+    lines = [line for line in kit.lines(_joined(queues)) if not line.startswith("slots ")]
     kept = (" ".join(_without_hosts(line)) for line in lines)
     offers = parse_object(everywhere, "qconf -se global", "complex_values")["complex_values"]
     text = "\n".join((*kept, offers, complexes))

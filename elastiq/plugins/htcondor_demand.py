@@ -24,7 +24,7 @@ from elastiq.errors import BatchError
 from elastiq.plugins.htcondor_limits import Limits, limits_of
 from elastiq.plugins.htcondor_matching import Ad, new_classad, text_of, wants_of
 from elastiq.plugins.htcondor_parse import parse_schedds, parse_total
-from elastiq.plugins.kit import LARGEST, Deadline, json_document, tell_errors_briefly
+from elastiq.plugins.kit import LARGEST, Deadline, json_document, lines, tell_errors_briefly
 from elastiq.text import excerpt
 
 WAITING = "JobStatus == 1"
@@ -220,7 +220,7 @@ class Commands:
             question = ["condor_q", "-jobads:new", str(path), "-af", "ClusterId", *SHAPE_EXPRESSIONS]
             text = run(question, self._deadline.remaining(), output_limit_bytes=_ROWS_LIMIT_BYTES) if rows else ""
         found = {}
-        for words in map(str.split, text.splitlines()):
+        for words in map(str.split, lines(text)):
             if len(words) == 1 + len(SHAPE_EXPRESSIONS) and words[0].isdecimal():
                 found[int(words[0])] = tuple(_printed_number(word) for word in words[1:])
         if len(found) != len(rows):
@@ -230,7 +230,7 @@ class Commands:
     def limits(self) -> Mapping[str, str]:
         """Return as Source says."""
         text = run(["condor_config_val", "-dump", "LIMIT"], self._deadline.remaining())
-        pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
+        pairs = (line.partition("=") for line in lines(text) if "=" in line and not line.startswith("#"))
         return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 

@@ -33,7 +33,7 @@ from elastiq.plugins.htcondor_matching import (
     new_classad,
     read_all,
 )
-from elastiq.plugins.kit import tell_errors_briefly
+from elastiq.plugins.kit import lines, tell_errors_briefly
 from elastiq.text import excerpt, one_line
 
 ONE_SECONDS = 2
@@ -301,8 +301,8 @@ class Commands:
             slots_path.write_text(new_classad(slot), encoding="utf-8")
             ads = ["-jobads:new", str(jobs_path), "-slotads:new", str(slots_path)]
             text = run(["condor_q", "-analyze:summary", *ads], self._timeout_seconds)
-        lines = [words for words in map(str.split, text.splitlines()) if words and words[0].partition(".")[2] == "0"]
-        found = {words[0].partition(".")[0]: words[1:] for words in lines}
+        rows = [words for words in map(str.split, lines(text)) if words and words[0].partition(".")[2] == "0"]
+        found = {words[0].partition(".")[0]: words[1:] for words in rows}
         try:
             columns = [found[job["clusterid"]] for job in numbered]
             return [(int(one[0]) > 0, int(one[1]) == 0) for one in columns]

@@ -11,7 +11,7 @@ from typing import Any
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
 from elastiq.plugins.htcondor_query import SLOT_ATTRIBUTES
-from elastiq.plugins.kit import LARGEST, amount, claimed_twice, instance_id, ipv4, is_name, json_document, total
+from elastiq.plugins.kit import LARGEST, amount, claimed_twice, instance_id, ipv4, is_name, json_document, lines, total
 from elastiq.text import excerpt
 
 OWN_DRAIN = "elastiq"
@@ -97,9 +97,8 @@ def parse_judgements(text: str) -> list[Judgement]:
     Raise BatchError if they are anything else.
     """
     found = []
-    for line in text.splitlines(keepends=True):
-        if not line.endswith("\n"):
-            break
+    *whole, _ = text.split("\n")
+    for line in whole:
         try:
             answer, reason = json_document(line, "htcondor_judge")
             found.append(Judgement(Eligibility(answer), str(reason)))
@@ -125,7 +124,7 @@ def parse_schedds(text: str) -> tuple[str, ...]:
     Raise BatchError if there is none: then nobody can say what waits. (`condor_q -global` says "All queues are empty"
     and exits with 0 in this case.)
     """
-    names = sorted({line.strip() for line in text.splitlines()} - {""})
+    names = sorted({line.strip() for line in lines(text)} - {""})
     if not names:
         raise BatchError("the collector knows no schedd: is one running, or has the collector just been restarted?")
     for name in names:

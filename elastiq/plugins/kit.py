@@ -150,7 +150,7 @@ def addresses(answer: str, asked: Sequence[str]) -> dict[str, str]:
     one, or its first part.
     """
     found: list[tuple[str, set[str]]] = []
-    for parts in map(str.split, answer.splitlines()):
+    for parts in map(str.split, lines(answer)):
         address = ipv4(parts[0]) if len(parts) in (2, 3) else None
         if address and len(parts) == 3:
             found.append((parts[2].lower(), {address}))
@@ -165,6 +165,12 @@ def addresses(answer: str, asked: Sequence[str]) -> dict[str, str]:
             name = full_name if full_name in names else full_name.partition(".")[0]
             by_name.setdefault(name, set()).update(known)
     return {name: next(iter(known)) for name, known in by_name.items() if len(known) == 1 and name in names}
+
+
+def lines(answer: str) -> list[str]:
+    """Return the lines of what a command printed. They end with a line feed and with nothing else: `str.splitlines`
+    would break them at other characters, too, which names and reasons may have in them."""
+    return answer.removesuffix("\n").split("\n") if answer else []
 
 
 def words(value: object, who: str) -> tuple[str, ...]:

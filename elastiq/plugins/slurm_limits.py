@@ -86,7 +86,7 @@ def parse_partitions(answer: str) -> Mapping[str, Partition]:
 
     Raise BatchError if it is anything else. A limit that cannot be read is none.
     """
-    lines = [line for line in answer.splitlines() if line.strip()]
+    lines = [line for line in kit.lines(answer) if line.strip()]
     if [line.strip() for line in lines] == [_NO_PARTITIONS]:
         return {}
     found: dict[str, Partition] = {}
@@ -124,7 +124,7 @@ def parse_licenses(answer: str) -> Mapping[str, int]:
 
     Raise BatchError if it is anything else.
     """
-    lines = [line for line in answer.splitlines() if line.strip()]
+    lines = [line for line in kit.lines(answer) if line.strip()]
     if [line.strip() for line in lines] == [_NO_LICENSES]:
         return {}
     found: dict[str, int] = {}

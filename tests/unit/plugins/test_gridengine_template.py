@@ -98,3 +98,9 @@ class TestSite:
     def test_what_decides_where_jobs_run_does(self, old: str, new: str) -> None:
         assert old in recorded("queues")
         assert self.site(recorded("queues").replace(old, new)) != self.site(recorded("queues"))
+
+
+@pytest.mark.parametrize("character", "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")
+def test_a_value_with_an_odd_character_is_no_line_of_its_own(character: str) -> None:
+    shown = f"hostname h\ncomplex_values slots=4\nload_values note=x{character}complex_values NONE\n"
+    assert parse_object(shown, "qconf -se", "complex_values")["complex_values"] == "slots=4"

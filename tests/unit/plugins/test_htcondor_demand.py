@@ -12,6 +12,7 @@ import pytest
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError
+from elastiq.plugins import htcondor_demand
 from elastiq.plugins.htcondor_demand import (
     BEYOND,
     CONSTRAINT,
@@ -253,3 +254,10 @@ class _Api:
 
     def query(self, **options: Any) -> Sequence[Any]:
         return self._rows
+
+
+@pytest.mark.parametrize("character", "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")
+def test_no_limit_is_made_up_of_the_text_of_another(character: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = f"NOTE_LIMIT = x{character}LICENCE_LIMIT = 0\n"
+    monkeypatch.setattr(htcondor_demand, "run", lambda *_, **__: answer)
+    assert set(Commands(Deadline(Clock(), 9, "HTCondor")).limits()) == {"note_limit"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -273,3 +275,18 @@ def test_label() -> None:
 def test_the_largest_of_shapes_holds_each_of_them() -> None:
     assert kit.largest([Shape(4, None, None, 0), Shape(1, 9000, None, 2)]) == Shape(4, 9000, None, 2)
     assert kit.largest([Shape(1, None)]) == Shape(1, None)
+
+
+NO_LINE_ENDS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\r"
+"""Characters at which `str.splitlines` ends a line, and no command does."""
+
+
+@pytest.mark.parametrize("text", ["", "a", "a\n", "a\nb", "a\n\nb\n", "\n", *(f"a{one}b\nc\n" for one in NO_LINE_ENDS)])
+def test_lines_end_with_a_line_feed_alone(text: str) -> None:
+    assert "\n".join(kit.lines(text)) == text.removesuffix("\n")
+    assert len(kit.lines(text)) == (text.removesuffix("\n").count("\n") + 1 if text else 0)
+
+
+def test_no_plugin_lets_anything_but_a_line_feed_end_a_line() -> None:
+    folder = Path(kit.__file__).parent
+    assert not [path.name for path in folder.glob("*.py") if ".splitlines(" in path.read_text(encoding="utf-8")]

@@ -124,3 +124,12 @@ def test_licenses_that_a_job_needs(text: str, counts: dict[str, int]) -> None:
 def test_how_nodes_are_shared_out(kind: str, parameters: str, shares_memory: bool, whole_nodes: bool) -> None:
     said = f"SelectType              = {kind}\nSelectTypeParameters    = {parameters}\n"
     assert parse_sharing(said) == Cluster(shares_memory=shares_memory, whole_nodes=whole_nodes)
+
+
+@pytest.mark.parametrize("character", "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")
+def test_odd_characters_end_no_record(character: str) -> None:
+    """Names of accounts, and of licences of other clusters, are free text."""
+    partitions = f"PartitionName=batch AllowAccounts=a{character}b Default=YES State=UP\n"
+    assert parse_partitions(partitions)["batch"].is_default
+    licences = f"LicenseName=fluent Total=2 Used=0 Note=a{character}b Reserved=1\n"
+    assert parse_licenses(licences) == {"fluent": 1}
