@@ -9,15 +9,18 @@ from functools import lru_cache
 
 _TOKEN = re.compile(
     r"""\s*(?:
-    (?P<text>"(?:[^"\\]|\\.)*")
-    |(?P<quoted>'(?:[^'\\]|\\.)+')
-    |(?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)
-    |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
-    |(?P<sign>=\?=|=!=|==|!=|<=|>=|&&|\|\||<<|>>>|>>|\?:|[-+*/%<>!~&|^?:.,;=(){}\[\]])
+    "(?:[^"\\]|\\.)*"
+    |'(?:[^'\\]|\\.)+'
+    |\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?
+    |[A-Za-z_][A-Za-z0-9_]*
+    |=\?=|=!=|==|!=|<=|>=|&&|\|\||<<|>>>|>>|\?:|[-+*/%<>!~&|^?:.,;=(){}\[\]]
     )""",
     re.VERBOSE | re.DOTALL,
 )
-_OPENING, _CLOSING = "([{", ")]}"
+"""A text, a quoted name, a number, a name or a sign, and the blanks before it."""
+_CLOSED_BY = {"(": ")", "[": "]", "{": "}"}
+_OPENING, _CLOSING = frozenset(_CLOSED_BY), frozenset(_CLOSED_BY.values())
+_CHECKED = _OPENING | _CLOSING | {";", "="}
 _WORDS = frozenset({"true", "false", "undefined", "error", "is", "isnt"})
 _SCOPES = {"my": "my", "self": "my", "target": "target", "other": "target"}
 _DEEPEST = 60
@@ -104,33 +107,33 @@ def reachable(names: Iterable[str], ad: Mapping[str, Expression]) -> frozenset[s
     return frozenset(done) if all([visit(name) for name in sorted(names)]) else None
 
 
-def _tokens(text: str) -> list[str] | None:
+@lru_cache(maxsize=16)
+def _tokens(text: str) -> tuple[str, ...] | None:
     """Return the tokens of `text`, or None if it is no single expression."""
-    tokens, position, end = [], 0, len(text.rstrip())
+    pieces: list[str] = _TOKEN.findall(text)
+    if "".join(pieces) != text.rstrip():
+        return None
+    tokens = tuple(map(str.strip, pieces))
     open_brackets: list[str] = []
-    while position < end:
-        match = _TOKEN.match(text, position)
-        if not match or match.end() == position:
-            return None
-        word = text[match.start(match.lastgroup or 0) : match.end()]
-        position = match.end()
+    for word in tokens:
+        if word not in _CHECKED:
+            continue
         if word in _OPENING:
-            open_brackets.append(_CLOSING[_OPENING.index(word)])
+            open_brackets.append(_CLOSED_BY[word])
         elif (word in _CLOSING and (not open_brackets or open_brackets.pop() != word)) or (
             word in (";", "=") and "]" not in open_brackets
         ):
             return None
         if len(open_brackets) > _DEEPEST:
             return None
-        tokens.append(word)
     return tokens if tokens and not open_brackets else None
 
 
-def _split(tokens: Sequence[str]) -> list[Sequence[str]]:
+def _split(tokens: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Return what is joined by && on the outside, without brackets around it."""
     tokens = _bare(tokens)
     depth, start = 0, 0
-    parts: list[Sequence[str]] = []
+    parts: list[tuple[str, ...]] = []
     for position, word in enumerate(tokens):
         if word in _OPENING:
             depth += 1
@@ -147,7 +150,7 @@ def _split(tokens: Sequence[str]) -> list[Sequence[str]]:
     return [clause for part in parts for clause in (_split(part) if part else [part])]
 
 
-def _bare(tokens: Sequence[str]) -> Sequence[str]:
+def _bare(tokens: tuple[str, ...]) -> tuple[str, ...]:
     while len(tokens) > 2 and tokens[0] == "(" and _closes_at(tokens) == len(tokens) - 1:
         tokens = tokens[1:-1]
     return tokens
@@ -162,7 +165,8 @@ def _closes_at(tokens: Sequence[str]) -> int:
     return -1
 
 
-def _expression(tokens: Sequence[str]) -> Expression | None:
+@lru_cache(maxsize=4096)
+def _expression(tokens: tuple[str, ...]) -> Expression | None:
     scopes: dict[str, set[str]] = {"my": set(), "target": set(), "": set()}
     functions: set[str] = set()
     within: set[tuple[str, str]] = set()
@@ -206,14 +210,14 @@ def _ends_value(word: str) -> bool:
 
 
 def _joined(tokens: Sequence[str]) -> str:
-    text = ""
-    for position, word in enumerate(tokens):
-        before = tokens[position - 1] if position else ""
+    pieces, before = [], ""
+    for word in tokens:
         tight = not before or before in "([{.!~" or word in ")]},;."
         is_call = word in "([" and before not in ("is", "isnt", "") and _ends_value(before)
-        written = repr(float(word)) if _REAL.fullmatch(word) else ascii_only(word)
-        text += written if tight or is_call else " " + written
-    return text
+        written = repr(float(word)) if word[0] in "0123456789." and _REAL.fullmatch(word) else word
+        pieces.append(written if tight or is_call else " " + written)
+        before = word
+    return ascii_only("".join(pieces))
 
 
 def ascii_only(text: str) -> str:

@@ -256,29 +256,49 @@ class Bindings:
 
     def __init__(self, classad2: Any) -> None:
         self._classad2 = classad2
-        self._last: tuple[Ad, Any] = ({}, None)
+        self._slot: tuple[Ad, Any] = ({}, None)
+        self._job: tuple[Ad, Any] = ({}, None)
+        """The last job, by its attributes but for its Requirements: most jobs differ in these alone."""
+        self._known: dict[tuple[tuple[str, str], ...], tuple[bool, bool]] = {}
+        """What was found of this slot: clauses are the same in many jobs."""
 
     def truths(self, jobs: Sequence[Ad], slot: Ad) -> Sequence[tuple[bool, bool]]:
         """Return as Evaluator says."""
-        if self._last[0] is not slot:
-            self._last = slot, self._ad(slot, needed=_decide(slot))
-        there, found = self._last[1], []
+        if self._slot[0] is not slot:
+            self._slot = slot, self._ad(slot, needed=_decide(slot))
+            self._known = {}
+        found = []
         for texts in jobs:
-            job = self._ad(texts, needed=texts)
-            # An ad matches another one if the other's Requirements are true of it.
-            found.append((bool(there.matches(job)), bool(job.matches(there))))
+            key = tuple(sorted(texts.items()))
+            if key not in self._known:
+                self._known[key] = self._truth(texts, self._slot[1])
+            found.append(self._known[key])
         return found
+
+    def _truth(self, texts: Ad, there: Any) -> tuple[bool, bool]:
+        rest = {name: text for name, text in texts.items() if name != "requirements"}
+        if self._job[0] != rest:
+            self._job = rest, self._ad(rest, needed=rest)
+        job = self._job[1]
+        job["requirements"] = self._read("requirements", texts["requirements"])
+        # An ad matches another one if the other's Requirements are true of it.
+        return bool(there.matches(job)), bool(job.matches(there))
 
     def _ad(self, texts: Ad, needed: Collection[str]) -> Any:
         ad = self._classad2.ClassAd()
         for name, text in texts.items():
             try:
-                ad[name] = self._classad2.ExprTree(text)
-            except self._classad2.ClassAdException as error:
-                if name not in needed:
-                    continue
-                raise BatchError(f"{name} cannot be read: {excerpt(text)}") from error
+                ad[name] = self._read(name, text)
+            except BatchError:
+                if name in needed:
+                    raise
         return ad
+
+    def _read(self, name: str, text: str) -> Any:
+        try:
+            return self._classad2.ExprTree(text)
+        except self._classad2.ClassAdException as error:
+            raise BatchError(f"{name} cannot be read: {excerpt(text)}") from error
 
 
 def _decide(slot: Ad) -> frozenset[str]:

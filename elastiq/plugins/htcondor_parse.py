@@ -55,15 +55,31 @@ def parse_demand(text: str) -> tuple[tuple[Demand, ...], tuple[str, ...]]:
     try:
         groups, wants, schedds = answer["groups"], answer["wants"], answer["schedds"]
         valid = bool(schedds) and all(isinstance(name, str) for name in (*schedds, *wants))
-        demand = [_demand(group, wants) for group in groups] if valid else []
+        demand = _demand(groups, wants) if valid else ()
     except (TypeError, KeyError, AttributeError, ValueError, IndexError) as error:
         raise BatchError(f"htcondor_demand answered what is no list of jobs: {excerpt(text)}") from error
     if not valid:
         raise BatchError(f"htcondor_demand answered what is no list of jobs: {excerpt(text)}")
-    return _merged(demand), tuple(schedds)
+    return demand, tuple(schedds)
 
 
-def _demand(group: Sequence[Any], wants: Sequence[str]) -> Demand:
+def _demand(groups: Sequence[Any], wants: Sequence[str]) -> tuple[Demand, ...]:
+    """Return the groups, each once: numbers that mean the same may have been written in several ways."""
+    sums: dict[tuple[Shape, str, bool], list[int]] = {}
+    for group in groups:
+        key, jobs, running = _group(group, wants)
+        counts = sums.setdefault(key, [0, 0])
+        counts[0] += jobs
+        counts[1] += running
+    made = [
+        Demand(shape, jobs, wants=text, takes_whole_vms=takes_whole, running=running)
+        for (shape, text, takes_whole), (jobs, running) in sums.items()
+    ]
+    return tuple(sorted(made, key=lambda group: (-group.jobs, str(group.shape), group.wants)))
+
+
+def _group(group: Sequence[Any], wants: Sequence[str]) -> tuple[tuple[Shape, str, bool], int, int]:
+    """Return what tells a group from others, and how many jobs of it wait and run. Raise ValueError if it is none."""
     jobs, running, cpus, memory_mb, disk_mb, gpus, hosts, takes_whole, index = group
     numbers = (cpus, memory_mb, disk_mb, gpus, hosts)
     whole = all(type(number) is int for number in (jobs, running, index)) and type(takes_whole) is bool
@@ -73,18 +89,7 @@ def _demand(group: Sequence[Any], wants: Sequence[str]) -> Demand:
         raise ValueError("no counts")
     shape = Shape(_asked(cpus, 1) or 1, _asked(memory_mb), _asked(disk_mb), _asked(gpus) or 0)
     at_once = _asked(hosts, 1) or 1
-    return Demand(shape, jobs * at_once, wants=wants[index], takes_whole_vms=takes_whole, running=running * at_once)
-
-
-def _merged(demand: Sequence[Demand]) -> tuple[Demand, ...]:
-    """Return the groups, each once: numbers that mean the same may have been written in several ways."""
-    sums: dict[Demand, list[int]] = {}
-    for group in demand:
-        counts = sums.setdefault(replace(group, jobs=1, running=0), [0, 0])
-        counts[0] += group.jobs
-        counts[1] += group.running or 0
-    merged = [replace(group, jobs=jobs, running=running) for group, (jobs, running) in sums.items()]
-    return tuple(sorted(merged, key=lambda group: (-group.jobs, str(group.shape), group.wants)))
+    return (shape, wants[index], takes_whole), jobs * at_once, running * at_once
 
 
 def _asked(value: int | None, least: int = 0) -> int | None:

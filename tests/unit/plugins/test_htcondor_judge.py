@@ -111,6 +111,17 @@ class TestJobs:
         found = judge(wants, kinds_of(template_of([slot()]), NOW), evaluator)
         assert [one.answer for one in found] == [YES, UNKNOWN, NO, YES, YES]
 
+    def test_nothing_is_taken_over_from_another_job_or_another_worker(self, evaluator: Bindings) -> None:
+        texts = [("Foo == Mine", "7"), ("Foo == Mine", "8"), ("Foo == Mine", "7"), ("Foo != Mine", "7"), ("true", "9")]
+        wants = [json.dumps({"requirements": text, "mine": mine}) for text, mine in texts]
+        for value, expected in (
+            (7, [YES, NO, YES, NO, YES]),
+            (8, [NO, YES, NO, YES, YES]),
+            (7, [YES, NO, YES, NO, YES]),
+        ):
+            found = judge(wants, kinds_of(template_of([slot(Foo=value)]), NOW), evaluator)
+            assert [one.answer for one in found] == expected
+
     def test_gpus_of_a_kind(self, evaluator: Bindings) -> None:
         clause = "countMatches(MY.RequireGPUs, TARGET.AvailableGPUs) >= RequestGPUs"
         ad = slot(GPUs=0, TotalSlotGPUs=1, AvailableGPUs="/Expr({ })/", GPUs_GPU_a1={"Capability": 7.5})
