@@ -257,6 +257,10 @@ class Futility:
     """How often a VM was launched to try since."""
     try_at: float = 0.0
     """From when on one VM is launched to try again."""
+    tried_at: float = 0.0
+    """When that was done last; before the first time, when they were found to be in vain."""
+    is_trusted: bool = False
+    """Whether a trial has shown that they start: until `try_at` it is only remembered how often that was tried."""
 
 
 @dataclass(frozen=True)

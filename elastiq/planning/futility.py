@@ -24,6 +24,10 @@ ROOMS_WATCHED = 20
 WITNESSES = 2
 """Workers whose room is not used, if there are so many at all: a single one may be hurt in a way that does not show."""
 
+TRUSTED_SECONDS = 86400.0
+"""A group that starts after a trial is as good as any other so long later: if it stands still before, it is tried again
+after longer and longer pauses, for what was taken for a start may have been none."""
+
 FUTILE_KEPT_SECONDS = 2 * 86400.0
 """A group that has not waited any more is forgotten so long after the next trial would have been due."""
 
@@ -93,7 +97,7 @@ def _idle_since(record: VmRecord, worker: Worker, fleet: Fleet) -> float:
 def share_of(group: Demand, memory: Memory, now: float) -> Share:
     """Return what of `group` is worth a launch."""
     futile = memory.futile.get(group.key)
-    if futile is None:
+    if futile is None or futile.is_trusted:
         return Share(group.jobs)
     in_vain = min(group.jobs, futile.jobs) if futile.has_started else group.jobs
     return Share(group.jobs - in_vain, in_vain, in_vain > 0 and now >= futile.try_at)
@@ -106,14 +110,14 @@ def tried(memory: Memory, group: Demand, now: float) -> Memory:
     if futile is None:
         return memory
     pause = patience.pause_seconds(patience.TRIAL_PAUSES_SECONDS, futile.trials + 1)
-    again = replace(futile, trials=futile.trials + 1, try_at=now + pause)
+    again = replace(futile, trials=futile.trials + 1, try_at=now + pause, tried_at=now)
     return replace(memory, futile={**memory.futile, key: again})
 
 
 def trial_failed(memory: Memory, key: str, now: float) -> Memory:
     """Return `memory` after the cloud gave no VM for a trial of group `key`: it is due as soon as launches go on."""
     futile = memory.futile.get(key)
-    if futile is None:
+    if futile is None or futile.is_trusted:
         return memory
     again = replace(futile, trials=max(0, futile.trials - 1), try_at=now)
     return replace(memory, futile={**memory.futile, key: again})
@@ -134,7 +138,7 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
         key = group.key
         before = memory.watched.get(key)
         has_started = before is not None and group.jobs < before.waiting and _runs(group, fleet)
-        known = _after_look(futile.pop(key, None), group, has_started=has_started)
+        known = _after_look(futile.pop(key, None), group, fleet, has_started=has_started)
         barred = barred_from(fleet.chances(group))
         rest = Rest(0, group.shape, 1, group.vms_per_job, group.takes_whole_vms, barred)
         seen = _watch(before, group, rest, rooms, looked_at, has_started=has_started)
@@ -159,15 +163,22 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
     return replace(memory, watched=watched, futile=futile)
 
 
-def launched_in_vain(fleet: Fleet, looked_at: float) -> frozenset[str]:
-    """Return the VMs that have never had a job, and stand beside jobs that do not start there."""
+def launched_in_vain(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> frozenset[str]:
+    """Return the VMs that have never had a job although they have stood beside `demand` for long, nothing of which they
+    are taken to run; those launched before that was found of a group, a moment after they have joined."""
+    if not demand:
+        return frozenset()
+    futile = [fleet.memory.futile[group.key] for group in demand if group.key in fleet.memory.futile]
+    found_at = max((one.tried_at for one in futile if not one.trials), default=0.0)
     found = set()
-    for key, seen in fleet.memory.watched.items():
-        if key in fleet.memory.futile:
-            for id_ in _unused(seen, looked_at, fleet.policy):
-                record = fleet.memory.vms.get(id_)
-                if record and not record.has_worked:
-                    found.add(id_)
+    for record in fleet.records:
+        worker = fleet.worker(record)
+        if worker is None or worker.jobs or record.has_worked or fleet.present_room(record) is None:
+            continue
+        is_of_first_launch = record.launched_at < found_at
+        seconds = patience.SHORTEST_FUTILE_SECONDS if is_of_first_launch else futile_seconds(fleet.policy)
+        if looked_at - _idle_since(record, worker, fleet) >= seconds:
+            found.add(record.id)
     return frozenset(found)
 
 
@@ -186,17 +197,26 @@ def _runs(group: Demand, fleet: Fleet) -> bool:
     return fleet.is_any_at_work
 
 
-def _after_look(futile: Futility | None, group: Demand, *, has_started: bool) -> Futility | None:
-    if futile is None:
+def _after_look(futile: Futility | None, group: Demand, fleet: Fleet, *, has_started: bool) -> Futility | None:
+    now = fleet.now
+    if futile is None or (futile.is_trusted and now > futile.try_at):
         return None
+    if futile.is_trusted:
+        return futile
     if group.jobs < futile.jobs:
-        if has_started and futile.trials and not futile.has_started:
-            return None  # the trial has shown that they start by now
+        if has_started and futile.trials and (not futile.has_started or _is_trial_at_work(futile, fleet)):
+            return replace(futile, is_trusted=True, try_at=now + TRUSTED_SECONDS)
         if has_started:
-            # Either all can start by now, which one trial after the other shows soon, or some that start were counted.
-            return replace(futile, jobs=group.jobs, has_started=True, trials=0, try_at=0.0)
+            # Either all can start by now, which a trial shows, or some that start were counted.
+            soon = futile.tried_at + patience.TRIAL_PAUSES_SECONDS[0] if futile.trials else now
+            return replace(futile, jobs=group.jobs, has_started=True, try_at=min(futile.try_at, soon))
         return replace(futile, jobs=group.jobs) if futile.has_started else futile
     return replace(futile, has_started=True) if has_started else futile
+
+
+def _is_trial_at_work(futile: Futility, fleet: Fleet) -> bool:
+    """Return whether a VM that was launched to try has a job."""
+    return any(record.at_work and record.launched_at >= futile.tried_at for record in fleet.records)
 
 
 def _watch(
@@ -247,6 +267,8 @@ def _is_in_vain(seen: Watch, unused: Sequence[str], group: Demand, fleet: Fleet)
 
 
 def _in_vain(known: Futility | None, seen: Watch, now: float) -> Futility:
-    if known is None:
-        return Futility(seen.least, seen.has_started, 0, now + patience.TRIAL_PAUSES_SECONDS[0])
+    if known is None or known.is_trusted:
+        trials = 0 if known is None else known.trials
+        try_at = now + patience.pause_seconds(patience.TRIAL_PAUSES_SECONDS, trials)
+        return Futility(seen.least, seen.has_started, trials, try_at, now)
     return replace(known, jobs=seen.least if known.has_started else max(known.jobs, seen.least))

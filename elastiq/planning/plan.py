@@ -41,7 +41,8 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     else:
         reopened = {decision.instance_id for decision in up.decisions if decision.kind is Kind.REOPEN}
         is_lacking = observation.demand is not None and up.is_lacking
-        needless = frozenset() if is_lacking or up.has_room else launched_in_vain(fleet, looked_at)
+        waiting = () if is_lacking or up.has_room else observation.demand or ()
+        needless = launched_in_vain(waiting, fleet, looked_at)
         down = plan_down(fleet, reopened, needless, up.lacking, is_lacking=is_lacking)
     memory = _with_first_reasons(memory, down.decisions, down.postponed)
     departed = departures(situation.departed, observation.now)

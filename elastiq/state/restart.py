@@ -56,7 +56,10 @@ def _with_trials_in_sight(memory: Memory, now: float) -> Memory:
     latest = now + patience.TRIAL_PAUSES_SECONDS[-1]
     return replace(
         memory,
-        futile={key: replace(one, try_at=min(one.try_at, latest)) for key, one in memory.futile.items()},
+        futile={
+            key: replace(one, try_at=min(one.try_at, latest), tried_at=min(one.tried_at, now))
+            for key, one in memory.futile.items()
+        },
         showings={
             key: replace(one, at=min(one.at, now), try_at=min(one.try_at, latest))
             for key, one in memory.showings.items()

@@ -46,8 +46,7 @@ class Reckoning:
         if len(waiting) < options.waiting_jobs_threshold:
             waiting = []
         # One that has idled for long is in the way of jobs that it does not hold.
-        # One that is hurt and kept for the minimum is in their way as well, and nobody can know that another would do.
-        in_use = [vm for vm in working if vm not in idle or vm.capacity != world.capacity_of(vm.type)]
+        in_use = [vm for vm in working if vm not in idle]
         full = quota.max_vms is not None and len(in_use) + len(kept) >= quota.max_vms
         roomy = [] if world.negotiating else working
         stuck = [job for job in waiting if not full or any(world.has_room(job, vm) for vm in roomy)]

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 GROUPS_AT_ONCE = 20
 
+HIDDEN = 2
+"""Workers of a life that are hurt and do not say so."""
+
 Group = tuple[Shape, str]
 """By what a batch system tells jobs apart: shape, and what they want."""
 
@@ -33,8 +36,8 @@ class Vain:
         self._random = Random(f"in vain {seed}")  # noqa: S311 (a simulation must be repeatable)
         self._is_due = self._random.random() < life.options.in_vain
         self._hurts_at_most: dict[str, float] = {}
-        self._has_hidden = False
-        """Whether a worker was hurt without saying so: of a second one nobody could tell that it is."""
+        self._hidden = 0
+        """How many workers were hurt without saying so."""
         self._closes_until = 0.0
         self._comes_again = False
         self._groups: set[Group] = set()
@@ -104,12 +107,13 @@ class Vain:
         now = self._life.engine.time
         for kind, until in list(self._hurts_at_most.items()):
             if now < until and vm.capacity.cpus > 1:
-                # One alone: what several say is what VMs hold, for all that anybody can tell.
-                del self._hurts_at_most[kind]
+                # Two in turn, no more: what several say is what VMs hold, for all that anybody can tell.
+                if kind == "hurt worker that says so" or self._hidden:
+                    del self._hurts_at_most[kind]
                 cpus, vm.hurt = self._random.randint(1, vm.capacity.cpus - 1), kind == "hurt worker that says so"
-                if vm.hurt or not self._has_hidden:
+                if vm.hurt or self._hidden < HIDDEN:
                     vm.lose(cpus)
-                self._has_hidden = self._has_hidden or not vm.hurt
+                self._hidden += not vm.hurt
         if self._watched_since is not None and not self._life.world.witness.good_jobs_wait:
             self._births.append(vm)
 
@@ -135,7 +139,9 @@ class Vain:
         """Return whether `job` never starts, or is alike, for all that the batch system tells, with jobs that did not
         start beside room for them: nobody can tell then that it would, until a trial is due."""
         futile = self._life.core.memory.futile.get(Demand(job.shape, 1, wants=job.wants).key)
-        return job.is_hopeless or (futile is not None and self._life.clock.now() <= futile.try_at)
+        if job.is_hopeless:
+            return True
+        return futile is not None and not futile.is_trusted and self._life.clock.now() <= futile.try_at
 
 
 def _most_trials(seconds: float) -> int:

@@ -70,7 +70,69 @@ def test_they_are_tried_again_ever_less_often_and_a_start_ends_it() -> None:
 
     day.run(8, now_they_start)
     assert len(day.joined()) == 10
+    assert all(futile.is_trusted for futile in day.memory.futile.values())
+    day.run(24, now_they_start)
     assert not day.memory.futile
+
+
+def recovering(day: Day) -> Sequence[Demand]:
+    """200 jobs of a group of which others start; after 3 hours these start, too."""
+    hours = (day.now - START) / 3600
+    good = day.joined()[:1]
+    at_work = good if hours < 3 else day.joined()
+    day.busy = dict.fromkeys(at_work, 8)
+    left = 200 if hours < 3 else 200 - 8 * max(0, len(at_work) - len(good))
+    return [Demand(SMALL, left + (8 if not good else 0), running=8 * len(at_work))]
+
+
+def test_a_part_of_a_group_that_starts_again_gets_as_many_vms_as_it_needs_after_one_trial() -> None:
+    """It had one VM after the other, each a boot later."""
+    day = Day(replace(POLICY, max_vms=30), HOLDS, memory=KNOWN).run(3, recovering)
+    (futile,) = day.memory.futile.values()
+    assert (futile.has_started, len(day.joined())) == (True, 1)
+    while len(day.joined()) == 1:
+        assert day.now - START < 7 * 3600
+        day.run(STEP_SECONDS / 3600, recovering)
+    day.run(6 * STEP_SECONDS / 3600, recovering)
+    assert len(day.joined()) == 26
+
+
+def test_what_starts_after_a_trial_and_stands_still_again_is_tried_ever_less_often() -> None:
+    """Licences that come and go every two hours: each time all of max_vms would be launched."""
+
+    def flapping(day: Day) -> Sequence[Demand]:
+        starts = int((day.now - START) / 7200) % 2
+        day.busy = dict.fromkeys(day.joined(), 8) if starts else {}
+        running = sum(day.busy.values())
+        return [Demand(SMALL, 500 - running, running=running)]
+
+    day = Day(POLICY, HOLDS, memory=KNOWN).run(48, flapping)
+    assert max(futile.trials for futile in day.memory.futile.values()) > 1
+
+
+def test_jobs_that_become_ever_more_have_their_vms_ended_as_soon() -> None:
+    """What came meanwhile began the watch anew, and each VM idled for an hour."""
+    day = Day(POLICY, HOLDS, memory=KNOWN).run(24, lambda day: [Demand(SMALL, 200 + int((day.now - START) / 60))])
+    assert day.vm_hours < 3
+
+
+def test_vms_that_came_for_a_job_of_more_machines_than_there_are_go_soon() -> None:
+    wide = Demand(Shape(8, 1000), 1, None, 256)
+    day = Day(replace(POLICY, max_vms=300), HOLDS, quota=96, memory=KNOWN).run(24, lambda _: [wide])
+    assert day.vm_hours < 96 / 4
+
+
+def test_a_vm_that_joins_after_the_verdict_is_not_waited_for_as_long_as_those_before_but_a_trial_is() -> None:
+    group = Demand(SMALL, 50, running=0)
+    records = [joined(1, joined_at=NOW - 70, launched_at=NOW - 500)]
+    workers = (worker(1, idle_seconds=70),)
+    first = {group.key: Futility(50, try_at=NOW + 3500, tried_at=NOW - 100)}
+    made = plan(see(records, demand=(group,), workers=workers), remember(records, futile=first), POLICY)
+    assert [one.reason.token for one in of(made, Kind.TERMINATE)] == [Token.LAUNCHED_IN_VAIN]
+    trial = {group.key: Futility(50, trials=1, try_at=NOW + 7000, tried_at=NOW - 500)}
+    assert not of(
+        plan(see(records, demand=(group,), workers=workers), remember(records, futile=trial), POLICY), Kind.TERMINATE
+    )
 
 
 def test_of_a_group_of_which_some_start_only_the_others_are_in_vain() -> None:
@@ -167,7 +229,7 @@ def test_a_trial_that_the_cloud_refuses_is_none() -> None:
     (decision,) = of(made, Kind.LAUNCH)
     asked = replace(made.memory, intents=(Intent("t", "default", 1, NOW),))
     after = learn(asked, Outcome(decision, End.FAILED, "quota", token="t"), NOW)
-    assert after.futile[group.key] == Futility(50, trials=2, try_at=NOW)
+    assert after.futile[group.key] == Futility(50, trials=2, try_at=NOW, tried_at=NOW)
 
 
 def test_jobs_that_come_after_the_verdict_and_do_not_start_are_in_vain_as_well() -> None:
