@@ -86,6 +86,12 @@ class Cluster:
         self._launched = 0
         self.queue_version = self.workers_version = self.vms_version = 0
         """Each grows whenever another answer of that kind is due."""
+        self.joined_version = 0
+        """Grows whenever a worker comes, goes, is closed or opened."""
+        self.changed: set[Machine] = set()
+        """Workers on which jobs began or ended; whoever looks at them empties it."""
+        self.idle: set[Machine] = set()
+        """Workers without a job."""
         self._instances: tuple[int, str, tuple[Instance, ...]] | None = None
         self.waits: list[float] = []
         """Of each job that has started, in seconds."""
@@ -107,6 +113,16 @@ class Cluster:
     def vms(self) -> int:
         """How many VMs there are."""
         return len(self._machines)
+
+    @property
+    def joined(self) -> int:
+        """How many workers there are."""
+        return len(self._joined)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether any job waits."""
+        return bool(self._waiting)
 
     @property
     def launched(self) -> int:
@@ -216,6 +232,11 @@ class Cluster:
         machine.idle_since = None if jobs else self.now
         machine.worker = None
         insort(self._with_room[free], machine.number)
+        self.changed.add(machine)
+        if jobs:
+            self.idle.discard(machine)
+        else:
+            self.idle.add(machine)
         self.workers_version += 1
 
     def _leave_room(self, machine: Machine) -> None:
@@ -227,8 +248,10 @@ class Cluster:
             return
         machine.free, machine.idle_since = self._work.cores, self.now
         self._joined[machine.id] = machine
+        self.idle.add(machine)
         insort(self._with_room[machine.free], machine.number)
         self.workers_version += 1
+        self.joined_version += 1
 
     def demand(self) -> tuple[Demand, ...]:
         """Return the jobs that wait."""
@@ -300,6 +323,7 @@ class Cluster:
             self._leave_room(machine)
             machine.closed = True
             self.workers_version += 1
+            self.joined_version += 1
         return True
 
     def reopen(self, instance_id: str) -> None:
@@ -309,6 +333,7 @@ class Cluster:
             machine.closed = False
             insort(self._with_room[machine.free], machine.number)
             self.workers_version += 1
+            self.joined_version += 1
             self._start_waiting()
 
     def terminate(self, instance_ids: Iterable[str]) -> None:
@@ -316,10 +341,13 @@ class Cluster:
         for id_ in instance_ids:
             machine = self._machines.pop(id_)
             self._joined.pop(id_, None)
+            self.idle.discard(machine)
+            self.changed.discard(machine)
             del self._by_number[machine.number]
             self.lives.append((machine.launched_at, self.now))
         self.vms_version += 1
         self.workers_version += 1
+        self.joined_version += 1
         self._count()
 
     def end(self) -> None:

@@ -15,8 +15,10 @@ from elastiq.decisions import Decision, End, Kind, Outcome, Plan
 from elastiq.memory import Intent, Memory
 from elastiq.model import Observation, Policy, Shape
 from elastiq.planning.learning import learn
+from elastiq.planning.moments import look_at
 from elastiq.planning.plan import plan
 from elastiq.sim.replay.cluster import Cluster
+from elastiq.sim.replay.glance import is_quiet, remembered
 
 STUCK_SECONDS = 30 * 86400.0
 """If no job has started or ended for so long, those that wait will never start."""
@@ -57,7 +59,7 @@ class Replay:
         self._queue_due_at = self._vms_due_at = cluster.now
         self._view = Observation(cluster.now)
         self._demand_at = self._workers_at = self._instances_at = -math.inf
-        self._seen_queue = self._seen_workers = self._seen_vms = -1
+        self._seen_queue = self._seen_workers = self._seen_vms = self._seen_joined = -1
         self._looks_at_both = bool(getattr(policy, "is_adaptive", False))
         """Whether the queue is looked at whenever the workers are."""
         self._is_settled = False
@@ -74,7 +76,8 @@ class Replay:
             cluster.run_until(now)
             looks_at_vms = now >= self._vms_due_at
             looks_at_queue = now >= self._queue_due_at or (looks_at_vms and self._looks_at_both)
-            if self._every_poll or self._is_news(now, looks_at_vms=looks_at_vms, looks_at_queue=looks_at_queue):
+            is_news = self._every_poll or self._is_news(now, looks_at_vms=looks_at_vms, looks_at_queue=looks_at_queue)
+            if is_news and not (looks_at_vms and self._glance(now, looks_at_queue=looks_at_queue)):
                 self._pass(now, looks_at_vms=looks_at_vms, looks_at_queue=looks_at_queue)
             else:
                 self._pass_over(now, looks_at_vms=looks_at_vms, looks_at_queue=looks_at_queue)
@@ -106,10 +109,24 @@ class Replay:
         cluster = self._cluster
         if not self._is_settled or now >= self._wake_at:
             return True
-        if looks_at_queue and cluster.queue_version != self._seen_queue:
+        if looks_at_queue and cluster.queue_version != self._seen_queue and (self._view.demand or cluster.has_waiting):
             return True
         seen = self._seen_workers == cluster.workers_version and self._seen_vms == cluster.vms_version
         return looks_at_vms and (not seen or now >= self._look_at)
+
+    def _glance(self, now: float, *, looks_at_queue: bool) -> bool:
+        """Look at the workers, and return whether that was all: no plan would do anything."""
+        cluster = self._cluster
+        waits = self._view.demand or (looks_at_queue and cluster.has_waiting)
+        is_same = (cluster.vms_version, cluster.joined_version) == (self._seen_vms, self._seen_joined)
+        is_early = self._is_settled and now < self._wake_at
+        is_fresh = now - self._workers_at < self._rhythm.queue_every
+        if self._every_poll or waits or is_fresh or not (is_same and is_early and is_quiet(self._memory)):
+            return False
+        self._memory = remembered(self._memory, cluster.changed, now)
+        self._look_at_workers()
+        self._look_at = look_at(self._observation(now), self._memory, self._policy)
+        return now < self._look_at
 
     def _pass_over(self, now: float, *, looks_at_vms: bool, looks_at_queue: bool) -> None:
         """Do nothing at a look that shows nothing new."""
@@ -120,7 +137,7 @@ class Replay:
             self._instances_at = now
         if looks_at_queue:
             self._queue_due_at = now + self._rhythm.queue_every
-            self._demand_at = now
+            self._demand_at, self._seen_queue = now, self._cluster.queue_version
         self._schedule(now)
 
     def _pass_over_quiet(self) -> None:
@@ -173,8 +190,14 @@ class Replay:
         self._view = replace(self._view, demand=self._cluster.demand())
 
     def _look_at_workers(self) -> None:
-        self._workers_at, self._seen_workers = self._cluster.now, self._cluster.workers_version
-        self._view = replace(self._view, workers=self._cluster.workers())
+        cluster = self._cluster
+        self._workers_at, self._seen_workers, self._seen_joined = (
+            cluster.now,
+            cluster.workers_version,
+            cluster.joined_version,
+        )
+        self._view = replace(self._view, workers=cluster.workers())
+        cluster.changed.clear()
 
     def _look_at_instances(self) -> None:
         self._instances_at, self._seen_vms = self._cluster.now, self._cluster.vms_version
@@ -182,14 +205,16 @@ class Replay:
 
     def _plan(self, now: float) -> Plan:
         self.plans += 1
-        observation = replace(
+        return plan(self._observation(now), self._memory, self._policy)
+
+    def _observation(self, now: float) -> Observation:
+        return replace(
             self._view,
             now=now,
             demand_age_seconds=now - self._demand_at,
             workers_age_seconds=now - self._workers_at,
             instances_age_seconds=now - self._instances_at,
         )
-        return plan(observation, self._memory, self._policy)
 
     def _act(self, decisions: list[Decision], now: float) -> None:
         """Do what is decided, and remember it as `Actuator` does where everything is answered at once."""

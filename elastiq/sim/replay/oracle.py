@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from collections.abc import Iterable
 
 from elastiq.sim.replay.traces import Job
 from elastiq.sim.replay.work import Size, Work
 
-SLOT_SECONDS = 900.0
-"""VMs are looked for by the quarters of an hour of their lives."""
+SLOT_SECONDS = 300.0
+"""VMs are looked for by so long parts of their lives."""
 
 
 class _Vm:
@@ -69,7 +70,31 @@ class _Packing:
             for slot in _slots(vm.begins_at, vm.ends_at):
                 if slots is None or slot not in slots:
                     self._in_slot[slot].append(vm)
+            for slot in self._full_slots(vm, begins_at, ends_at):
+                vms_there = self._in_slot[slot]
+                if vm in vms_there:
+                    vms_there.remove(vm)
             taken.append(vm)
+
+    def _full_slots(self, vm: _Vm, begins_at: float, ends_at: float) -> Iterable[int]:
+        """Return the slots in the midst of its life in which a VM has no room at any moment, since a job has come at
+        that time: from now on it need not be asked there."""
+        since = None
+        times = [*vm.times, vm.ends_at]
+        first = max(0, bisect_right(vm.times, begins_at) - 1)
+        while first and vm.busy[first - 1] == self._cores:
+            first -= 1
+        for index in range(first, len(vm.busy)):
+            if vm.busy[index] == self._cores:
+                since = times[index] if since is None else since
+                continue
+            if since is not None:
+                yield from _within(since, times[index])
+            since = None
+            if times[index] >= ends_at:
+                return
+        if since is not None:
+            yield from _within(since, times[-1])
 
     def _best(self, begins_at: float, ends_at: float, cores: int, taken: list[_Vm]) -> _Vm | None:
         """Return the VM with room whose life becomes longer by least; of several that with the shortest life."""
@@ -90,6 +115,11 @@ class _Packing:
                 if vm.most_busy(begins_at, ends_at) + cores <= self._cores:
                     best, least, shortest = vm, longer, ends - begins
         return best
+
+
+def _within(begins_at: float, ends_at: float) -> range:
+    """Return the slots that are inside of a time, and do not touch its ends."""
+    return range(int(begins_at // SLOT_SECONDS) + 1, int(ends_at // SLOT_SECONDS))
 
 
 def _slots(begins_at: float, ends_at: float) -> range:

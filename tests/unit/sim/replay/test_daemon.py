@@ -11,7 +11,8 @@ from elastiq.config.sections import ElastiqOptions, QuotaOptions
 from elastiq.sim.replay.daemon import Rhythm
 from elastiq.sim.replay.figures import Figures
 from elastiq.sim.replay.simulate import simulate
-from elastiq.sim.replay.traces import Job
+from elastiq.sim.replay.traces import Job, read
+from tests.unit.test_layout import TOP
 
 
 def some_jobs(seed: int) -> list[Job]:
@@ -66,3 +67,16 @@ def test_a_year_without_jobs_is_passed_over() -> None:
     figures = simulate([Job(0.0, 60.0, 1), Job(366 * 86400.0, 60.0, 1)], settings)
     assert figures.plans < 1000
     assert figures.vm_hours == pytest.approx(366 * 24, rel=0.01)
+
+
+SHARED = [directory / "shared" / "traces" for directory in TOP.parents[:2]]
+TRACES = next((path for path in SHARED if path.is_dir()), SHARED[0])
+
+
+@pytest.mark.skipif(not TRACES.is_dir(), reason=f"there are no traces in {TRACES}")
+def test_it_is_so_on_a_day_of_a_real_trace() -> None:
+    jobs = [job for job in read(str(TRACES / "lcg-2005-imperial.swf.gz")) if job.submitted_at < 86400]
+    settings = Settings(elastiq=ElastiqOptions(waiting_jobs_time_s=0.0, idle_for_time_s=60.0))
+    quick, slow = simulate(jobs, settings), simulate(jobs, settings, every_poll=True)
+    assert told(quick) == told(slow)
+    assert quick.jobs == len(jobs) > 100
