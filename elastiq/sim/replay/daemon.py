@@ -121,7 +121,10 @@ class Replay:
         is_same = (cluster.vms_version, cluster.joined_version) == (self._seen_vms, self._seen_joined)
         is_early = self._is_settled and now < self._wake_at
         is_fresh = now - self._workers_at < self._rhythm.queue_every
-        if self._every_poll or waits or is_fresh or not (is_same and is_early and is_quiet(self._memory)):
+        # The adaptive policy learns from every look.
+        if self._every_poll or self._looks_at_both:
+            return False
+        if waits or is_fresh or not (is_same and is_early and is_quiet(self._memory)):
             return False
         self._memory = remembered(self._memory, cluster.changed, now)
         self._look_at_workers()
