@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from elastiq.errors import BatchError
 from elastiq.text import one_line
 
-OUTPUT_LIMIT_BYTES = 16 * 1024 * 1024
-"""More output than this is an error: the daemon has to stay small, and half an answer is no answer."""
+OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
+"""More output than this is an error: the daemon has to stay small, and half an answer is no answer. HTCondor tells of
+40,000 slots in 25 MB."""
 
 _ERROR_TAIL_BYTES = 4096
 _EXCERPT_CHARACTERS = 300
@@ -211,8 +212,7 @@ class _Collector:
         self._label = " | ".join(arguments[0] for arguments in commands)
         self._processes = processes
         self._limit_bytes = limit_bytes
-        self._output: list[bytes] = []
-        self._output_bytes = 0
+        self._output = bytearray()
         self._error_tails = [b""] * len(processes)
         self._expired = threading.Event()
         self._alarm_read, self._alarm_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -230,7 +230,8 @@ class _Collector:
             timer.join()  # it writes to the pipe that is closed next
             os.close(self._alarm_read)
             os.close(self._alarm_write)
-        output = b"".join(self._output).decode("utf-8", "replace")
+        output = self._output.decode("utf-8", "replace")
+        self._output.clear()
         last = len(self._processes) - 1
         return [
             Result(process.returncode, output if index == last else "", tail.decode("utf-8", "replace"))
@@ -264,10 +265,9 @@ class _Collector:
         return True
 
     def _keep(self, chunk: bytes) -> None:
-        self._output_bytes += len(chunk)
-        if self._output_bytes > self._limit_bytes:
+        if len(self._output) + len(chunk) > self._limit_bytes:
             raise BatchError(f"{self._label} wrote more than {self._limit_bytes} bytes and was killed")
-        self._output.append(chunk)
+        self._output += chunk
 
     def _wait(self, process: subprocess.Popen[bytes]) -> bool:
         """Wait for the exit, which normally follows the end of output at once; return False if time is over."""

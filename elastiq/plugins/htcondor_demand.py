@@ -70,7 +70,6 @@ _WHOLE = re.compile(r"(?:TARGET\.)?(?:Total|TotalSlot|Detected)?(?:Cpus|Memory)"
 """What a job asks for that wants its worker for itself, however large it is."""
 
 _SIZES_GIVEN = frozenset({"requestcpus", "requestmemory", "requestdisk", "requestgpus", "minhosts"})
-_ROWS_LIMIT_BYTES = 64 * 1024 * 1024
 
 
 class Source(Protocol):
@@ -199,7 +198,6 @@ class Commands:
         text = run(
             [*question, "-group-by", "-attributes", ",".join(attributes), "-json"],
             self._deadline.remaining(),
-            output_limit_bytes=_ROWS_LIMIT_BYTES,
         )
         if not text.strip() or text.split() == ["[", "]"]:
             if parse_total(run([*question, "-totals"], self._deadline.remaining())):
@@ -218,7 +216,7 @@ class Commands:
             ads = ({**row.ad, "clusterid": str(number), "procid": "0"} for number, row in enumerate(rows, 1))
             path.write_text("".join(map(new_classad, ads)), encoding="utf-8", errors="replace")
             question = ["condor_q", "-jobads:new", str(path), "-af", "ClusterId", *SHAPE_EXPRESSIONS]
-            text = run(question, self._deadline.remaining(), output_limit_bytes=_ROWS_LIMIT_BYTES) if rows else ""
+            text = run(question, self._deadline.remaining()) if rows else ""
         found = {}
         for words in map(str.split, lines(text)):
             if len(words) == 1 + len(SHAPE_EXPRESSIONS) and words[0].isdecimal():

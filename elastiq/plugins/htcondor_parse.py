@@ -11,7 +11,18 @@ from typing import Any
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
 from elastiq.plugins.htcondor_query import SLOT_ATTRIBUTES
-from elastiq.plugins.kit import LARGEST, amount, claimed_twice, instance_id, ipv4, is_name, json_document, lines, total
+from elastiq.plugins.kit import (
+    LARGEST,
+    amount,
+    claimed_twice,
+    instance_id,
+    ipv4,
+    is_name,
+    json_document,
+    json_items,
+    lines,
+    total,
+)
 from elastiq.text import excerpt
 
 OWN_DRAIN = "elastiq"
@@ -144,20 +155,36 @@ def parse_machines(text: str) -> tuple[Machine, ...]:
     A slot without a usable machine name is left out; such an ad cannot be closed, nor can it be anybody's VM for sure.
     Raise BatchError if it is no list of ads, or not one ad is usable.
     """
-    answer = json_document(text, "condor_status")
-    if not isinstance(answer, list) or not all(isinstance(ad, dict) for ad in answer):
-        raise BatchError("condor_status answered what is no list of slots")
     slots: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for ad in answer:
-        slot = {_ATTRIBUTES.get(key) or _ATTRIBUTES.get(key.lower(), key): value for key, value in ad.items()}
+    texts: dict[str, str] = {}
+    addresses: dict[tuple[str, str], str] = {}
+    is_empty = True
+    for ad in json_items(text, "condor_status"):
+        if not isinstance(ad, dict):
+            raise BatchError("condor_status answered what is no list of slots")
+        is_empty = False
+        slot = _spelled_as_known(ad, texts)
         name = _name(slot)
         if name:
             # Two VMs from one image may both call themselves "localhost": the address keeps them apart.
-            slots.setdefault((name, _address(slot) or ""), []).append(slot)
-    if answer and not slots:
+            where = (str(slot.get("EC2PrivateIp", "")), str(slot.get("MyAddress", "")))
+            if where not in addresses:
+                addresses[where] = _address(slot) or ""
+            slots.setdefault((name, addresses[where]), []).append(slot)
+    if not slots and not is_empty:
         raise BatchError("condor_status answered with slots that name no machine")
     machines = [_machine(name, address, slots[name, address]) for name, address in sorted(slots)]
     return _without_doubtful_ids(machines)
+
+
+def _spelled_as_known(ad: Mapping[str, Any], texts: dict[str, str]) -> Mapping[str, Any]:
+    """Return an ad with its attributes spelled as elsewhere in this file. Texts that `texts` has are taken from there:
+    the slots of a machine say mostly the same, and kept once it takes little room."""
+    slot: dict[str, Any] = {}
+    for key, value in ad.items():
+        name = _ATTRIBUTES.get(key) or _ATTRIBUTES.get(key.lower()) or key
+        slot[name] = texts.setdefault(value, value) if type(value) is str else value
+    return slot
 
 
 def slots_of(text: str, worker: Worker) -> list[Mapping[str, Any]]:

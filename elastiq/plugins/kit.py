@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree  # nosec B405 - document types, and with them entities, are refused below
@@ -197,6 +197,41 @@ def json_document(text: str, who: str) -> Any:
         return json.loads(text, strict=False)
     except (ValueError, RecursionError) as error:
         raise BatchError(f"{who} answered what is no JSON: {excerpt(text)}") from error
+
+
+_DECODER = json.JSONDecoder(strict=False)
+
+_JSON_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def json_items(text: str, who: str) -> Iterator[Any]:
+    """Go over the items of the JSON list `text`: all of a large one at once take several times the memory of the text.
+    Raise BatchError where it turns out to be no JSON, or if it is no list.
+
+    Control characters are taken as by `json_document`.
+    """
+    at = _after_space(text, 0)
+    if text[at : at + 1] != "[":
+        json_document(text, who)
+        raise BatchError(f"{who} answered what is no list: {excerpt(text)}")
+    at = _after_space(text, at + 1)
+    try:
+        more = text[at] != "]"
+        while more:
+            item, at = _DECODER.raw_decode(text, at)
+            yield item
+            at = _after_space(text, at)
+            more = text[at] == ","
+            at = _after_space(text, at + 1) if more else at
+    except (ValueError, IndexError, RecursionError) as error:
+        raise BatchError(f"{who} answered what is no JSON: {excerpt(text)}") from error
+    if text[at] != "]" or _after_space(text, at + 1) != len(text):
+        raise BatchError(f"{who} answered what is no JSON: {excerpt(text)}")
+
+
+def _after_space(text: str, at: int) -> int:
+    found = _JSON_SPACE.match(text, at)
+    return at if found is None else found.end()
 
 
 def xml_document(text: str, who: str) -> ElementTree.Element:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench.plans import KINDS
 from tests.testbed.rootfs import UnavailableError, rootfs
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +62,7 @@ def piece(name: str, repetitions: int, *arguments: object) -> Costs:
 
 
 def queue_checks(repetitions: int) -> list[Row]:
-    originals = {0: ("2 ms", "28"), 10_000: ("4 ms", "28"), 100_000: ("22 ms", "49")}
+    originals = {0: ("2 ms", "28"), 10_000: ("4 ms", "28"), 100_000: ("22 ms", "49"), 1_000_000: ("", "")}
     costs = {jobs: piece("queue_check", repetitions, jobs) for jobs in originals}
     rows = []
     for jobs, (cpu, peak) in originals.items():
@@ -69,10 +70,10 @@ def queue_checks(repetitions: int) -> list[Row]:
         rows += [
             Row(f"{name}: own CPU", cpu, costs[jobs]["cpu_ms"], "ms", 5),
             Row(f"{name}: CPU of commands", "", costs[jobs]["children_cpu_ms"], "ms"),
-            Row(f"{name}: peak", f"{peak} MiB", costs[jobs]["peak_mib"], "MiB", 100),
+            Row(f"{name}: peak", f"{peak} MiB" if peak else "", costs[jobs]["peak_mib"], "MiB", 100),
         ]
-    growth = costs[100_000]["cpu_ms"] - costs[0]["cpu_ms"]
-    return [*rows, Row("queue check, growth of own CPU from 0 to 100,000", "20 ms", max(0.0, growth), "ms", 2)]
+    growth = costs[1_000_000]["cpu_ms"] - costs[0]["cpu_ms"]
+    return [*rows, Row("queue check, growth of own CPU from 0 to 1,000,000", "", max(0.0, growth), "ms", 2)]
 
 
 def vm_checks(repetitions: int) -> list[Row]:
@@ -80,6 +81,13 @@ def vm_checks(repetitions: int) -> list[Row]:
     for vms, slots, cpu, peak in ((100, 100, 95, 30), (1000, 1000, 856, 81), (1000, 5000, 1527, 109)):
         costs = piece("vm_check", repetitions, vms, slots, "running")
         rows += _listing(f"VM check, {vms:,} VMs, {slots:,} slots", vms, costs, cpu, 0.4 * cpu, 2, peak)
+    costs = piece("vm_check", min(5, repetitions), 5000, 40_000, "running")
+    name = "VM check, 5,000 VMs, 40,000 slots"
+    rows += [
+        Row(f"{name}: own CPU", "", costs["cpu_ms"], "ms", 2000),
+        Row(f"{name}: requests (pages of one listing)", "", costs["requests"], "", 5000 // PAGE),
+        Row(f"{name}: peak", "", costs["peak_mib"], "MiB", 150),
+    ]
     costs = piece("vm_check", repetitions, 1000, 0, "pending")
     return rows + _listing("error check, 1,000 owned VMs", 1000, costs, 366, 366, 1, 54)
 
@@ -92,6 +100,16 @@ def _listing(name: str, vms: int, costs: Costs, cpu: float, cpu_target: float, r
         Row(f"{name}: peak", f"{peak} MiB", costs["peak_mib"], "MiB"),
         Row(f"{name}: resident after", "", costs["resident_mib"], "MiB", RESIDENT_MIB),
     ]
+
+
+def plans(repetitions: int) -> list[Row]:
+    """Make plans alone, of a few VMs and of thousands."""
+    rows = []
+    for kind in KINDS:
+        for vms, groups, target in ((3, 3, None), (50, 5, None), (5000, 100, 100), (5000, 10_000, 400)):
+            costs = piece("plans", repetitions if vms > 50 else 200, kind, vms, groups, 2 * vms)
+            rows.append(Row(f"plan(), {kind}: {vms:,} VMs, {groups:,} groups", "", costs["cpu_ms"], "ms", target))
+    return rows
 
 
 def launches(repetitions: int) -> list[Row]:
@@ -198,6 +216,7 @@ def main() -> int:
     parts: list[Callable[[], list[Row]]] = [
         lambda: queue_checks(repetitions),
         lambda: vm_checks(repetitions),
+        lambda: plans(min(3, repetitions)),
         lambda: launches(1 if arguments.quick else 5),
         resident,
     ]

@@ -21,12 +21,13 @@ from typing import Any
 
 from elastiq.state import read_report
 from tests.bench.plans import Situation
-from tests.bench.rig import CLUSTER, CoreRig, ReplayedCloud, memory_mib, write_commands
+from tests.bench.rig import CLUSTER, CoreRig, ReplayedCloud, memory_mib
 from tests.testbed.machines import CHECKOUT, Network
 from tests.testbed.rootfs import JOB_USER
 from tests.testbed.slurm_pool import SlurmPool
 
 NEVER = 1e9
+PATIENCE = 30
 DAEMON = Path(__file__).parents[2] / "scripts" / "elastiq-real.py"
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -35,8 +36,10 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 def commands(jobs: int = 0, vms: int = 1, slots: int = 0) -> Iterator[Path]:
     """Put HTCondor's commands on PATH; yield a directory for the state."""
     with tempfile.TemporaryDirectory(prefix="elastiq-bench-") as name:
-        path = write_commands(Path(name), jobs, vms, slots)
-        os.environ["PATH"] = f"{path}:{os.environ['PATH']}"
+        # In another process: what it takes to write them is none of elastiq's memory.
+        words = [sys.executable, "-m", "tests.bench.rig", name, str(jobs), str(vms), str(slots)]
+        subprocess.run(words, check=True)
+        os.environ["PATH"] = f"{name}/bin:{os.environ['PATH']}"
         yield Path(name) / "state"
 
 
@@ -47,6 +50,10 @@ def repeated(rig: CoreRig, repetitions: int, advance_seconds: float) -> dict[str
         rig.clock.ahead_seconds += advance_seconds
         wall, cpu, child = time.perf_counter(), time.process_time(), children_seconds()
         rig.core.step()
+        while rig.core.reading.listing is not None:  # its answer comes later than the loop waits for it
+            time.sleep(0.1)
+            rig.clock.ahead_seconds += 5.0
+            rig.core.step()
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
         children.append(children_seconds() - child)
@@ -82,10 +89,16 @@ def vm_check(repetitions: int, vms: str, slots: str, state: str) -> dict[str, An
     with commands(vms=int(vms), slots=int(slots)) as directory, ReplayedCloud(int(vms), state) as cloud:
         rig = CoreRig(directory, cloud, check_vms_every_s=20.0, check_queue_every_s=NEVER, max_vms=None)
         rig.core.step()
+        for _ in range(PATIENCE):  # the first listing of thousands is answered later than the loop waits for it
+            if rig.owned() == int(vms) and rig.core.reading.workers:
+                break
+            time.sleep(1)
+            rig.clock.ahead_seconds += 20.0
+            rig.core.step()
         assert rig.owned() == int(vms), rig.core.reading
         assert len(rig.core.reading.workers or ()) == min(int(vms), int(slots)), rig.core.reading.workers_fault
         before = cloud.requests()
-        measured = repeated(rig, repetitions, 20.0)
+        measured = repeated(rig, repetitions, 120.0)
         made = {name: count - before.get(name, 0) for name, count in cloud.requests().items()}
         assert made.keys() == {"DescribeInstances"}, made
         return {**measured, "requests": made["DescribeInstances"] / repetitions}

@@ -57,7 +57,10 @@ def write_commands(directory: Path, jobs: int, vms: int, slots: int) -> Path:
     (directory / "jobs").write_text(json.dumps(groups, indent=1) if groups else "")
     shapes = [f"{number} {number} {1024 * number} 20 undefined undefined\n" for number in range(1, len(groups) + 1)]
     (directory / "evaluated").write_text("".join(shapes))
-    (directory / "slots").write_text(json.dumps([_slot(number, vms, slots) for number in range(slots)], indent=1))
+    ads = [_slot(number, vms, slots) for number in range(slots)]
+    (directory / "slots").write_text(json.dumps(ads, indent=1))
+    # Of one VM, the last one, of which the plugin asks for all that it says of itself.
+    (directory / "template").write_text(json.dumps(ads[-max(1, slots // vms) :], indent=1))
     commands = directory / "bin"
     commands.mkdir()
     total = f"Total for query: {jobs} jobs; 0 completed, 0 removed, {jobs} idle, 0 running, 0 held, 0 suspended"
@@ -65,7 +68,8 @@ def write_commands(directory: Path, jobs: int, vms: int, slots: int) -> Path:
         "condor_q": f'case " $* " in *" -totals "*) echo \'{total}\';; '
         f"*\" -jobads:new \"*) exec cat '{directory}/evaluated';; *) exec cat '{directory}/jobs';; esac",
         "condor_status": 'case " $* " in *" -schedd "*) echo head.pool.test;; '
-        f"*\" -json \"*) exec cat '{directory}/slots';; *) echo 1;; esac",
+        f"*\" -json -attributes \"*) exec cat '{directory}/slots';; "
+        f"*\" -json \"*) exec cat '{directory}/template';; *) echo 1;; esac",
         "condor_version": "echo '$CondorVersion: 23.9.6 2024-08-08 BuildID: bench $'",
         "condor_drain": "exit 1",
         "condor_on": "exit 1",
@@ -148,3 +152,7 @@ def memory_mib(pid: int | str = "self") -> tuple[float, float]:
     status = Path(f"/proc/{pid}/status").read_text()
     now, peak = (int(re.findall(rf"{name}:\s+(\d+) kB", status)[0]) * MIB_PER_KIB for name in ("VmRSS", "VmHWM"))
     return now, peak
+
+
+if __name__ == "__main__":
+    write_commands(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -72,6 +72,13 @@ class TestWorkersByCommands:
         pool.answers(("condor_status", [(0, recorded("slots-busy.json"), "")]))
         assert len(plugin.workers()) == 3
 
+    def test_forty_thousand_slots(self, pool: Pool, plugin: HTCondor) -> None:
+        ads = [slot(Name=f"slot1_{number}@node", EC2InstanceId="i-0123456789abcdef0") for number in range(40_000)]
+        lines = json.dumps(ads, indent=1)
+        pool.answers(("condor_status", [(0, lines, "")]))
+        (worker,) = plugin.workers()
+        assert worker.capacity.cpus == 40_000 * slot()["Cpus"]
+
     def test_collector_that_can_not_be_reached(self, pool: Pool, plugin: HTCondor) -> None:
         pool.answers(TestCheck.VERSION, ("condor_status", [(1, "", "Error: communication error")]))
         for question in (plugin.workers, plugin.check, lambda: plugin.close(NODE), lambda: plugin.template(NODE)):

@@ -80,6 +80,25 @@ def test_json_document() -> None:
         assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize("text", ["[]", " [ ]\n", "[1]", '\n[{"a": [1, "]"]},\t2 , [] ]\n', '[{"name": "a\x01b"}]'])
+def test_items_of_a_json_list_are_those_of_the_whole_document(text: str) -> None:
+    assert list(kit.json_items(text, "it")) == kit.json_document(text, "it")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "[1", "[1,", "[1,]", "[,]", "[1 2]", "[1] 2", "[1]]", "[" * 100_000, "Error: no collector"]
+)
+def test_half_a_json_list_is_none(text: str) -> None:
+    with pytest.raises(BatchError, match="it answered what is no JSON"):
+        list(kit.json_items(text, "it"))
+
+
+@pytest.mark.parametrize("text", ["{}", "1", '"[1]"'])
+def test_what_is_no_json_list(text: str) -> None:
+    with pytest.raises(BatchError, match="it answered what is no list"):
+        list(kit.json_items(text, "it"))
+
+
 def test_xml_document() -> None:
     assert kit.xml_document("<?xml version='1.0'?>\n<a><b>1</b></a>", "it").findtext("b") == "1"
     for garbage in ("", "<a>", "error: commlib error", "<a>\0</a>"):
