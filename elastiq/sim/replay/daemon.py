@@ -60,6 +60,8 @@ class Replay:
         self._view = Observation(cluster.now)
         self._demand_at = self._workers_at = self._instances_at = -math.inf
         self._seen_queue = self._seen_workers = self._seen_vms = self._seen_joined = -1
+        self._seen_together = -1, -1
+        """What was seen when queue and workers were last looked at in the same moment."""
         self._looks_at_both = bool(getattr(policy, "is_adaptive", False))
         """Whether the queue is looked at whenever the workers are."""
         self._is_settled = False
@@ -110,6 +112,12 @@ class Replay:
         if not self._is_settled or now >= self._wake_at:
             return True
         if looks_at_queue and cluster.queue_version != self._seen_queue and (self._view.demand or cluster.has_waiting):
+            return True
+        if (
+            looks_at_vms
+            and self._looks_at_both
+            and self._seen_together != (cluster.queue_version, cluster.workers_version)
+        ):
             return True
         seen = self._seen_workers == cluster.workers_version and self._seen_vms == cluster.vms_version
         return looks_at_vms and (not seen or now >= self._look_at)
@@ -190,6 +198,8 @@ class Replay:
     def _look_at_queue(self) -> None:
         self._queue_due_at = self._cluster.now + self._rhythm.queue_every
         self._demand_at, self._seen_queue = self._cluster.now, self._cluster.queue_version
+        if self._demand_at == self._workers_at:
+            self._seen_together = self._seen_queue, self._seen_workers
         self._view = replace(self._view, demand=self._cluster.demand())
 
     def _look_at_workers(self) -> None:
