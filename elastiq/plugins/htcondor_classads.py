@@ -115,9 +115,7 @@ def _tokens(text: str) -> tuple[str, ...] | None:
         return None
     tokens = tuple(map(str.strip, pieces))
     open_brackets: list[str] = []
-    for word in tokens:
-        if word not in _CHECKED:
-            continue
+    for word in filter(_CHECKED.__contains__, tokens):
         if word in _OPENING:
             open_brackets.append(_CLOSED_BY[word])
         elif (word in _CLOSING and (not open_brackets or open_brackets.pop() != word)) or (
@@ -132,6 +130,8 @@ def _tokens(text: str) -> tuple[str, ...] | None:
 def _split(tokens: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Return what is joined by && on the outside, without brackets around it."""
     tokens = _bare(tokens)
+    if "&&" not in tokens:
+        return [tokens]
     depth, start = 0, 0
     parts: list[tuple[str, ...]] = []
     for position, word in enumerate(tokens):
