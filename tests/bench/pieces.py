@@ -22,6 +22,7 @@ from typing import Any
 from elastiq.state import read_report
 from tests.bench.plans import Situation
 from tests.bench.rig import CLUSTER, CoreRig, ReplayedCloud, memory_mib
+from tests.testbed.htcondor_pool import BINDINGS_ENVIRONMENT, HtcondorPool
 from tests.testbed.machines import CHECKOUT, Network
 from tests.testbed.rootfs import JOB_USER
 from tests.testbed.slurm_pool import SlurmPool
@@ -150,6 +151,37 @@ def slurm_queue(repetitions: int, arrays: str, jobs: str) -> dict[str, Any]:
     return measured
 
 
+def htcondor_queue(repetitions: int, groups: str, jobs_of_each: str, pools: str) -> dict[str, Any]:
+    """Measure the plugin's look at a real HTCondor that has so many groups of jobs, which differ in their Requirements:
+    first with one job in each, and with as many as `jobs_of_each` then."""
+    measured: dict[str, Any] = {}
+    with Network() as network:
+        pool = HtcondorPool(network, "MAX_JOBS_PER_OWNER = 1000000\nMAX_JOBS_PER_SUBMISSION = 1000000\n")
+        # Compiled, as an installed package is: each look at the queue starts a Python.
+        pool.head.run("sh", "-euc", f"mkdir /opt/compiled; cp -r {CHECKOUT}/elastiq /opt/compiled")
+        pool.head.run("python3", "-m", "compileall", "-q", "/opt/compiled")
+        path = f"/opt/compiled:{BINDINGS_ENVIRONMENT['PYTHONPATH']}"
+        there = 0
+        for name, jobs in (("one", 1), ("many", int(jobs_of_each))):
+            description = [
+                "executable = /bin/true",
+                "transfer_executable = false",
+                "request_cpus = 1\nrequest_memory = 16\nrequest_disk = 1M",
+            ]
+            for group in range(int(groups)):
+                wish = f"Lane =?= {group % int(pools)} || LaneCount > {group // int(pools)}"
+                description.append(f"requirements = {wish}\nqueue {jobs - there}")
+            pool.head.run(
+                "condor_submit", "-terse", "-", user=JOB_USER, stdin="\n".join(description) + "\n", timeout_seconds=900
+            )
+            there = jobs
+            script = f"{CHECKOUT}/tests/bench/htcondor_on_head.py"
+            words = ("python3", script, str(repetitions), str(int(groups) * jobs), groups, pools)
+            answer = pool.head.run(*words, environment={"PYTHONPATH": path}, timeout_seconds=900).stdout
+            measured |= {f"{name}_{figure}": value for figure, value in json.loads(answer).items()}
+    return measured
+
+
 def total(requests: dict[str, int]) -> int:
     return sum(requests.values())
 
@@ -213,6 +245,7 @@ PIECES: dict[str, Callable[..., dict[str, Any]]] = {
     "daemon": daemon,
     "plans": plans,
     "slurm_queue": slurm_queue,
+    "htcondor_queue": htcondor_queue,
 }
 
 if __name__ == "__main__":
