@@ -58,7 +58,7 @@ class Replay:
         self._memory = Memory(described={pool.capacity_key: Shape(cores) for pool in policy.pools})
         self._queue_due_at = self._vms_due_at = cluster.now
         self._view = Observation(cluster.now)
-        self._demand_at = self._workers_at = self._instances_at = -math.inf
+        self._demand_at = self._workers_at = self._shown_at = self._instances_at = -math.inf
         self._seen_queue = self._seen_workers = self._seen_vms = self._seen_joined = -1
         self._seen_together = -1, -1
         """What was seen when queue and workers were last looked at in the same moment."""
@@ -120,7 +120,9 @@ class Replay:
         ):
             return True
         seen = self._seen_workers == cluster.workers_version and self._seen_vms == cluster.vms_version
-        return looks_at_vms and (not seen or now >= self._look_at)
+        # Whether jobs start beside room for them is told by looks at the queue, too.
+        is_over = now >= self._look_at and (looks_at_vms or bool(self._view.demand))
+        return is_over or (looks_at_vms and not seen)
 
     def _glance(self, now: float, *, looks_at_queue: bool) -> bool:
         """Look at the workers, and return whether that was all: no plan would do anything."""
@@ -147,8 +149,7 @@ class Replay:
                 self._workers_at = now
             self._instances_at = now
         if looks_at_queue:
-            self._queue_due_at = now + self._rhythm.queue_every
-            self._demand_at, self._seen_queue = now, self._cluster.queue_version
+            self._look_at_queue()
         self._schedule(now)
 
     def _pass_over_quiet(self) -> None:
@@ -209,7 +210,7 @@ class Replay:
             cluster.workers_version,
             cluster.joined_version,
         )
-        self._view = replace(self._view, workers=cluster.workers())
+        self._view, self._shown_at = replace(self._view, workers=cluster.workers()), cluster.now
         cluster.changed.clear()
 
     def _look_at_instances(self) -> None:
@@ -221,6 +222,14 @@ class Replay:
         return plan(self._observation(now), self._memory, self._policy)
 
     def _observation(self, now: float) -> Observation:
+        longer = self._workers_at - self._shown_at
+        if longer:
+            # Looks were passed over since, at which those without a job had been so for longer.
+            workers = (
+                one if one.idle_seconds is None else replace(one, idle_seconds=one.idle_seconds + longer)
+                for one in self._view.workers or ()
+            )
+            self._view, self._shown_at = replace(self._view, workers=tuple(workers)), self._workers_at
         return replace(
             self._view,
             now=now,
@@ -243,7 +252,7 @@ class Replay:
                 self._end(decision, now)
 
     def _launch(self, decision: Decision, now: float) -> None:
-        token = f"elastiq-{self.plans}-{decision.pool}"
+        token = f"elastiq-{self._cluster.launched}-{decision.pool}"
         pool = self._policy.pool(decision.pool)
         type_ = pool.instance_type if pool else ""
         intent = Intent(token, decision.pool, decision.count, now, type_, at_least=decision.at_least)
