@@ -77,7 +77,7 @@ def plan_down(
         if record.id in reopened:
             down.answer(record, _stays(Token.REOPENED, record, worker))
             continue
-        answer = next((found for found in (rule(fleet, record, worker) for rule in RULES) if found), None)
+        answer = _first_answer(fleet, record, worker)
         if answer is not None:
             down.answer(record, answer)
         elif worker is not None:
@@ -95,6 +95,14 @@ def plan_down(
         idle = [entry for entry in idle if entry[1] is not in_the_way]
     _end_idle(down, idle, fleet)
     return down
+
+
+def _first_answer(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    for rule in RULES:
+        answer = rule(fleet, record, worker)
+        if answer is not None:
+            return answer
+    return None
 
 
 def left_alone(fleet: Fleet) -> list[Decision]:
