@@ -175,9 +175,11 @@ class Core:
         self._ports.state.save(self._memory)
 
     def _check_what_is_due(self) -> None:
+        # The load is only known of the queue and the workers of the same moment.
+        both = self._policy.is_adaptive and self._clock.now() >= self._vms_due_at
         if self._clock.now() >= self._vms_due_at:
             self._check_vms()
-        if self._clock.now() >= self._queue_due_at:
+        if both or self._clock.now() >= self._queue_due_at:
             self._check_queue()
 
     def _check_queue(self) -> None:
@@ -227,6 +229,4 @@ class Core:
     def _schedule(self, made: Plan) -> None:
         """See to it that the queue is read again the moment a plan comes out differently, as when the waiting time is
         over."""
-        change_at = made.wake_at + JUST_AFTER_SECONDS
-        if self._clock.now() < change_at < self._queue_due_at:
-            self._queue_due_at = change_at
+        self._queue_due_at = min(self._queue_due_at, made.wake_at + JUST_AFTER_SECONDS)

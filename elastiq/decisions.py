@@ -32,6 +32,7 @@ class Token(Enum):
     WAITING_TIME = "waiting-time", "Jobs lack room, but not yet for waiting_jobs_time_s."
     NO_ROOM = "no-room", "Jobs have lacked room for waiting_jobs_time_s, so VMs are launched."
     BELOW_MINIMUM = "below-minimum", "Fewer VMs than min_vms are at work, so VMs are launched."
+    SPARE = "spare", "Less is free than the load rose by lately, so VMs are launched for jobs to come."
     TRIAL = "trial", "The last VMs never became workers, so one is launched to try."
     TRIAL_BOOTING = "trial-booting", "The last VMs never became workers, so the one that is booting must join first."
     LAUNCHES_PAUSED = "launches-paused", "Launches pause after refusals or failed boots."
@@ -58,6 +59,8 @@ class Token(Enum):
     # Why a VM stays.
     AT_WORK = "at-work", "Jobs run on its worker, or may: the batch system does not say that it is idle."
     IDLE_YET_SHORT = "idle-yet-short", "It is idle, but not yet for idle_for_time_s."
+    KEPT_FOR_JOBS = "kept-for-jobs", "It is idle, and jobs that wait are taken to start there."
+    KEPT_AS_SPARE = "kept-as-spare", "It is idle, and kept for jobs to come: the load rose by as much lately."
     KEPT_FOR_MINIMUM = "kept-for-minimum", "It is idle, and kept because of min_vms."
     STILL_BOOTING = "still-booting", "It may yet join the batch system."
     WORKER_OUT_OF_SIGHT = "worker-out-of-sight", "Its worker is given lost_worker_time_s to come back."

@@ -286,6 +286,40 @@ class Template:
 
 
 @dataclass(frozen=True)
+class Load:
+    """The load of a pool in the period that is not over yet: what runs on its workers and waits for them, in cores."""
+
+    since: float
+    """When the period began."""
+    cores: float
+    """When it was last another one than before."""
+    lowest: float
+    risen: float = 0.0
+    """How far it rose at most, above its lowest so far."""
+    seen_at: float = 0.0
+    """Up to when VM-seconds are counted; nothing has changed since."""
+    busy_vms: int = 0
+    """VMs with jobs, and those that there are anyway."""
+    vms: int = 0
+    busy_vm_seconds: float = 0.0
+    vm_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rises:
+    """How far the load of a pool rose within each of the last periods, in cores, newest last, and what its VMs cost."""
+
+    cores: tuple[float, ...] = ()
+    """Empty if it did not rise in any of them."""
+    left_over_cores: float = 0.0
+    """How many cores VMs launched for the last rise alone would have had left."""
+    needed_vm_seconds: float = 0.0
+    """What VMs launched for waiting jobs alone would have cost in the last periods, earlier ones counted for less."""
+    vm_seconds: float = 0.0
+    """What all VMs have cost in these."""
+
+
+@dataclass(frozen=True)
 class Memory:
     """All that elastiq remembers from cycle to cycle; written to the state directory whenever it changes."""
 
@@ -315,6 +349,12 @@ class Memory:
     """Groups of jobs, or parts of them, that do not start whatever room there is, by `Demand.key`."""
     templates: Mapping[str, Template] = field(default_factory=dict)
     """Which jobs a VM of each pool may run, by `Pool.capacity_key`, learnt from a worker."""
+    loads: Mapping[str, Load] = field(default_factory=dict)
+    """By the names of the pools. Not kept across restarts."""
+    rises: Mapping[str, Rises] = field(default_factory=dict)
+    """By the names of the pools."""
+    boots: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """How many seconds the last VMs of each pool took from launch to joining, newest last, by `Pool.capacity_key`."""
     once_own: tuple[str, ...] = ()
     """Owned VMs that vanished from the listings without a word, and client tokens of launches whose VMs never turned
     up, newest last: known again if they come back."""

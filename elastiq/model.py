@@ -183,6 +183,10 @@ class Policy:
     waiting_jobs_time_s: float = 40.0
     idle_for_time_s: float = 3600.0
     estimated_vm_deploy_time_s: float = 600.0
+    is_adaptive: bool = False
+    """True if room is kept free for jobs that have not come yet, as far as the load rose lately."""
+    eagerness: float = 0.75
+    """How much: for this part of the rises of the load there would have been room."""
     lost_worker_time_s: float = 3600.0
     """A worker that vanished from the batch system is given this long to come back before its VM goes."""
     cluster: str = ""

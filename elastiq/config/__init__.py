@@ -31,6 +31,14 @@ T = TypeVar("T")
 
 BATCH_PLUGIN, CLUSTER_NAME = "[elastiq] batch_plugin", "[elastiq] cluster_name"
 
+POLICY, ADAPTIVE, CLASSIC = "[elastiq] policy", "adaptive", "classic"
+
+CLASSIC_OPTIONS = ("waiting_jobs_threshold", "waiting_jobs_time_s", "idle_for_time_s", "n_jobs_per_vm")
+"""A file that sets one of these goes on as with the original."""
+
+ADAPTIVE_DEFAULTS = {"[elastiq] waiting_jobs_time_s": 0.0, "[elastiq] idle_for_time_s": 60.0}
+"""What these options are with the policy adaptive if the file does not set them."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -71,6 +79,8 @@ class Settings:
             waiting_jobs_threshold=options.waiting_jobs_threshold,
             waiting_jobs_time_s=options.waiting_jobs_time_s,
             idle_for_time_s=options.idle_for_time_s,
+            is_adaptive=options.policy == ADAPTIVE,
+            eagerness=options.eagerness,
             estimated_vm_deploy_time_s=options.estimated_vm_deploy_time_s,
             lost_worker_time_s=options.lost_worker_time_s,
             image_id=self.ec2.image_id,
@@ -104,6 +114,7 @@ def load(
     warnings = reading.warnings()
     if not reading.given(CLUSTER_NAME):
         reading.values[CLUSTER_NAME] = defaults.cluster_name()
+    _choose_policy(reading)
     return Settings(
         **{section.name: reading.section(section) for section in SECTIONS},
         plugins=tuple(reading.section(section) for section in (*plugins, *other) if reading.has(section)),
@@ -127,3 +138,13 @@ def _another(
         reading.refuse(BATCH_PLUGIN, error.problems)
         return [], chosen
     return [found] if found else [], ""
+
+
+def _choose_policy(reading: Reading) -> None:
+    """Settle the policy, and what follows from it for the options that the file leaves out."""
+    if not reading.given(POLICY):
+        is_classic = any(reading.given(f"[elastiq] {name}") for name in CLASSIC_OPTIONS)
+        reading.values[POLICY] = CLASSIC if is_classic else ADAPTIVE
+    if reading.values.get(POLICY) == ADAPTIVE:
+        for title, value in ADAPTIVE_DEFAULTS.items():
+            reading.values.setdefault(title, value)

@@ -121,6 +121,8 @@ def _wanted(option: Option) -> str:
         return "give debug, info, warning, error, critical or a number from 0 to 50"
     if option.kind is ValueKind.SWITCH:
         return "give yes or no (or 1 or 0, true or false, on or off)"
+    if option.kind is ValueKind.FRACTION:
+        return f"give {low:g} to {high:g}"
     if option.choices:
         return f"give {', '.join(option.choices[:-1])} or {option.choices[-1]}"
     if option.kind is ValueKind.COUNT:
@@ -144,6 +146,13 @@ def _count(option: Option, text: str, _directory: Path) -> int:
         raise ValueError(f"'{shown(text)}' is not a whole number; {_wanted(option)}")
     _check_range(option, text, float(text))
     return int(float(text))
+
+
+def _fraction(option: Option, text: str, _directory: Path) -> float:
+    if _PLAIN_NUMBER.fullmatch(text) is None:
+        raise ValueError(f"'{shown(text)}' is not a number; {_wanted(option)}")
+    _check_range(option, text, float(text))
+    return float(text)
 
 
 def _check_range(option: Option, text: str, value: float) -> None:
@@ -305,6 +314,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 _CONVERTERS: Mapping[ValueKind, Callable[[Option, str, Path], Value | FileContent]] = {
     ValueKind.DURATION: _duration,
     ValueKind.COUNT: _count,
+    ValueKind.FRACTION: _fraction,
     ValueKind.LIMIT: _limit,
     ValueKind.SWITCH: _switch,
     ValueKind.LEVEL: _level,

@@ -34,6 +34,24 @@ class ElastiqOptions:
         minimum=1,
         maximum=7 * DAY,
     )
+    policy: str = option(
+        "",
+        "When VMs are launched and terminated. adaptive: as soon as jobs lack room, with as much room kept free for "
+        "jobs to come as the load rose by lately, and a VM goes once it is not needed; waiting_jobs_threshold, "
+        "waiting_jobs_time_s, idle_for_time_s and n_jobs_per_vm bound it where they are set. classic: by these four "
+        "alone, as the original did.",
+        choices=("adaptive", "classic"),
+        new=True,
+        default_text="adaptive, unless the file sets one of those four",
+    )
+    eagerness: float = option(
+        0.75,
+        "How much room the policy adaptive keeps free for jobs to come, from 0 (none) to 1: for this part of the last "
+        "rises of the load there would have been room at once. More costs more and lets jobs wait for less long.",
+        kind=ValueKind.FRACTION,
+        maximum=1,
+        new=True,
+    )
     waiting_jobs_threshold: int = option(
         0,
         "VMs are launched only while at least this many jobs wait that the VMs already booting will not take: with "
@@ -41,7 +59,10 @@ class ElastiqOptions:
         maximum=10_000_000,
     )
     waiting_jobs_time_s: float = option(
-        40.0, "For how long that must have been so before VMs are launched.", maximum=30 * DAY
+        40.0,
+        "For how long that must have been so before VMs are launched.",
+        maximum=30 * DAY,
+        default_text="40; with the policy adaptive 0",
     )
     n_jobs_per_vm: int | None = option(
         None,
@@ -55,9 +76,9 @@ class ElastiqOptions:
     idle_for_time_s: float = option(
         3600.0,
         "A VM that has had no job for longer than this is terminated, once the batch system has closed it for new "
-        "jobs.",
-        sample="3600",
+        "jobs. With the policy adaptive it stays for longer than that if jobs to come may need it.",
         maximum=365 * DAY,
+        default_text="3600; with the policy adaptive 60",
     )
     lost_worker_time_s: float = option(
         3600.0,

@@ -12,8 +12,9 @@ from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
 from elastiq.memory import Stage, VmRecord
 from elastiq.model import InstanceState, Pool, Worker
 from elastiq.planning import words
+from elastiq.planning.adaptive import free_cores, spare_of
 from elastiq.planning.fleet import Fleet
-from elastiq.planning.packing import Rest
+from elastiq.planning.packing import Rest, Room
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,16 @@ def plan_down(
     fleet: Fleet,
     reopened: Collection[str],
     needless: Collection[str],
+    rooms: Sequence[Room] = (),
     lacking: Sequence[tuple[Rest, Pool]] = (),
     *,
     is_lacking: bool,
 ) -> Down:
-    """Return which VMs go; `needless` were launched in vain, and `is_lacking` tells that jobs lack room: for `lacking`
-    VMs would be launched now, of these pools, if the quota allowed."""
+    """Return which VMs go.
+
+    `needless` were launched in vain, `rooms` are what waiting jobs leave of the room on elastiq's VMs, and `is_lacking`
+    tells that jobs lack room: for `lacking` VMs would be launched now, of these pools, if the quota allowed.
+    """
     down = Down(is_any_in_hand=any(record.termination_asked_at is not None for record in fleet.records))
     idle: list[tuple[float, VmRecord]] = []
     for record in fleet.records:
@@ -93,7 +98,7 @@ def plan_down(
         is_earlier = _is_of_earlier_type(in_the_way, fleet)
         down.answer(in_the_way, Answer(words.in_the_way(in_the_way, is_earlier=is_earlier), goes=True))
         idle = [entry for entry in idle if entry[1] is not in_the_way]
-    _end_idle(down, idle, fleet)
+    _end_idle(down, _not_needed(down, idle, fleet, rooms), fleet)
     return down
 
 
@@ -306,6 +311,30 @@ def _bars(record: VmRecord, rest: Rest, wanted: Pool, fleet: Fleet) -> bool:
     is_kept = pool is not None and of_both[record.pool] <= pool.min_vms
     has_own_room = wanted.max_vms is None or of_both[wanted.name] + fleet.possible(wanted.name) < wanted.max_vms
     return has_own_room and not is_kept
+
+
+def _not_needed(
+    down: Down, idle: Iterable[tuple[float, VmRecord]], fleet: Fleet, rooms: Sequence[Room]
+) -> list[tuple[float, VmRecord]]:
+    """Return those of `idle` where no waiting job is to start, and without which enough is free for jobs to come."""
+    needed = {room.instance_id for room in rooms if room.is_needed}
+    free = {pool.name: free_cores(rooms, pool, fleet) for pool in fleet.policy.pools}
+    spare = {pool.name: spare_of(pool, fleet.memory, fleet.policy) for pool in fleet.policy.pools}
+    left, kept = [], Counter[str]()
+    for seconds, record in sorted(idle, key=lambda entry: -entry[0]):
+        pool = fleet.pool_of(record)
+        cores = free_cores((room for room in rooms if room.instance_id == record.id), pool, fleet)
+        if record.id in needed:
+            down.answer(record, _stays(Token.KEPT_FOR_JOBS, record, fleet.worker(record)))
+        elif spare[pool.name].cores and free[pool.name] - cores < spare[pool.name].cores:
+            down.answer(record, _stays(Token.KEPT_AS_SPARE, record, fleet.worker(record)))
+            kept[pool.name] += 1
+        else:
+            free[pool.name] -= cores
+            left.append((seconds, record))
+    for name, vms in kept.items():
+        down.decisions.append(Decision(Kind.HOLD, spare[name].kept(vms, name)))
+    return left
 
 
 def _end_idle(down: Down, idle: Iterable[tuple[float, VmRecord]], fleet: Fleet) -> None:

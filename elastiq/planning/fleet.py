@@ -159,7 +159,7 @@ class Fleet:
         if worker is None or not self.is_open(record):
             return None
         jobs = UNLIMITED if jobs_per_vm is None else max(0, jobs_per_vm - worker.jobs)
-        return Room(worker.free, jobs, Token.HAS_ROOM, self.pool_of(record).name, not worker.jobs)
+        return Room(worker.free, jobs, Token.HAS_ROOM, self.pool_of(record).name, not worker.jobs, record.id)
 
     def foreign_rooms(self) -> list[Room]:
         """Return the room on workers that are not elastiq's."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from elastiq.memory import Memory, VmRecord
+from elastiq.memory import Memory, Rises, VmRecord
 from elastiq.model import Observation, Policy
 from elastiq.planning import patience
+from elastiq.planning.adaptive import period_seconds
 from elastiq.planning.capacities import BELIEVED_SECONDS, LASTS_SECONDS
 from elastiq.planning.futility import futile_seconds
 from elastiq.planning.intents import settle_seconds
@@ -56,6 +57,11 @@ def _of_the_plan(observation: Observation, memory: Memory, policy: Policy) -> It
     for group in observation.demand or ():
         if group.key in memory.futile:
             yield memory.futile[group.key].try_at
+    if policy.is_adaptive:
+        for pool in policy.pools:
+            load = memory.loads.get(pool.name)
+            if load is not None and (load.risen or memory.rises.get(pool.name, Rises()).cores):
+                yield load.since + period_seconds(pool, memory, policy)
     if memory.waiting_since is not None:
         yield memory.waiting_since + policy.waiting_jobs_time_s
         yield memory.waiting_since + policy.estimated_vm_deploy_time_s

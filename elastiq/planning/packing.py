@@ -59,6 +59,10 @@ class Room:
     """Of which pool the VM is; empty if it is none of elastiq's."""
     is_empty: bool = True
     """Whether no job is there, nor meant to go there."""
+    instance_id: str = ""
+    """The VM, if it is one of elastiq's whose worker is there."""
+    is_needed: bool = False
+    """Whether waiting jobs are taken to go there."""
 
     def takes_any(self, cpus: int) -> bool:
         """Return whether a job that asks for so many CPUs at least may have room here."""
@@ -74,6 +78,7 @@ class Room:
         if taken:
             self.jobs = 0 if rest.takes_whole else self.jobs - taken
             self.is_empty = False
+            self.is_needed = True
             if self.free is not None:
                 self.free = _minus(self.free, rest.shape, taken)
         return taken

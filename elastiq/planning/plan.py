@@ -31,6 +31,7 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     if words.unreadable(observation) is None:
         fleet = fleet.after(watch(observation.demand or (), fleet, looked_at))
     up = _up(observation, fleet)
+    fleet = up.fleet
     memory = replace(fleet.memory, waiting_since=up.waiting_since)
     for group in up.tried:
         memory = tried(memory, group, observation.now)
@@ -43,7 +44,7 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
         is_lacking = observation.demand is not None and up.is_lacking
         waiting = () if is_lacking or up.has_room else observation.demand or ()
         needless = launched_in_vain(waiting, fleet, looked_at)
-        down = plan_down(fleet, reopened, needless, up.lacking, is_lacking=is_lacking)
+        down = plan_down(fleet, reopened, needless, up.rooms, up.lacking, is_lacking=is_lacking)
     memory = _with_first_reasons(memory, down.decisions, down.postponed)
     departed = departures(situation.departed, observation.now)
     decisions = (*up.decisions, *down.decisions, *left_alone(fleet), *departed.decisions)
@@ -80,11 +81,11 @@ def _with_first_reasons(memory: Memory, decisions: Iterable[Decision], postponed
 def _up(observation: Observation, fleet: Fleet) -> Up:
     groups, unreadable = observation.demand or (), words.unreadable(observation)
     if unreadable is None:
-        return plan_up(groups, fleet)
+        return plan_up(groups, fleet, observation.now - observation.demand_age_seconds)
     hold = Decision(Kind.HOLD, unreadable)
     verdicts = [Verdict(unreadable, group, group.jobs) for group in groups]
     since = fleet.memory.waiting_since
-    return Up(groups, fleet, since, [hold], verdicts, is_lacking=since is not None)
+    return Up(groups, fleet, since, fleet.rooms(), [hold], verdicts, is_lacking=since is not None)
 
 
 def _ask_again(observation: Observation, fleet: Fleet) -> tuple[str, ...]:

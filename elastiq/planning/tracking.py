@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from elastiq.memory import Breaker, Departed, Intent, Memory, VmRecord
 from elastiq.model import Instance, InstanceState, Observation, Policy, Worker
 from elastiq.planning import patience
+from elastiq.planning.boots import with_boot
 from elastiq.planning.breaker import boot_failed
 from elastiq.planning.capacities import learn_capacities
 from elastiq.planning.intents import is_unmarked, track_intents
@@ -257,8 +258,20 @@ def _track_workers(
             vms[id_] = replace(record, lost_since=seen_at)
     own_names = {worker.name for worker in own.values()}
     foreign = tuple(worker for worker in workers if worker.name not in own_names)
-    memory = learn_capacities(_changed(memory, vms=vms, breakers=breakers), own, policy, seen_at)
+    memory = _learn_boots(_changed(memory, vms=vms, breakers=breakers), memory.vms, policy)
+    memory = learn_capacities(memory, own, policy, seen_at)
     return memory, replace(matches, workers=own), foreign
+
+
+def _learn_boots(memory: Memory, before: Mapping[str, VmRecord], policy: Policy) -> Memory:
+    """Return `memory` with how long those VMs took that have joined since `before`: not if nobody looked meanwhile."""
+    for id_, record in memory.vms.items():
+        pool = policy.pool(record.pool)
+        if record.joined_at is None or before[id_].joined_at is not None or pool is None or record.counted_from:
+            continue
+        if pool.takes(record.type) and record.joined_at > record.launched_at:
+            memory = with_boot(memory, pool, record.joined_at - record.launched_at)
+    return memory
 
 
 def _not_idle_for_longer(worker: Worker, record: VmRecord, seen_at: float) -> Worker:

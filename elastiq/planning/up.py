@@ -12,13 +12,14 @@ from itertools import compress
 
 from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
 from elastiq.memory import Breaker
-from elastiq.model import Demand, Pool
+from elastiq.model import Demand, Policy, Pool
 from elastiq.planning import patience, words
+from elastiq.planning.adaptive import Lacking, follow, lacking
 from elastiq.planning.capacities import capacity_of, is_larger
 from elastiq.planning.eligibility import Chance, barred_from
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.futility import share_of
-from elastiq.planning.packing import Rest, Rooms, count, largest_first, least_cpus, place
+from elastiq.planning.packing import Rest, Room, Rooms, count, largest_first, least_cpus, place
 from elastiq.planning.wanted import Wanted, vms_for
 
 MOST_VMS_AT_ONCE = 1000
@@ -33,6 +34,8 @@ class Up:
     fleet: Fleet
     waiting_since: float | None = None
     """Since when at least waiting_jobs_threshold jobs lack room, but for that of VMs that are just asked for."""
+    rooms: list[Room] = field(default_factory=list)
+    """Of elastiq's VMs, as the jobs have left it; of those that are launched now, none."""
     decisions: list[Decision] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     chances: list[Mapping[str, Chance]] = field(default_factory=list)
@@ -80,6 +83,16 @@ class Up:
         found = self.chances[rest.number]
         return next((pool for pool in self.fleet.policy.pools if found[pool.name] in (Chance.TRY, Chance.YES)), None)
 
+    def by_pool(self, rests: Iterable[Rest]) -> dict[str, list[Rest]]:
+        """Return the jobs of which it is sure that VMs of a pool run them, by the first such pool."""
+        found: dict[str, list[Rest]] = {}
+        for rest in rests:
+            able = (name for name, chance in self.chances[rest.number].items() if chance is Chance.YES)
+            name = next(able, None)
+            if name is not None:
+                found.setdefault(name, []).append(rest)
+        return found
+
     def settle(self, rests: Iterable[Rest], reason: Reason) -> None:
         """Say what becomes of these jobs."""
         self.verdicts += [Verdict(reason, self.groups[rest.number], rest.jobs) for rest in rests]
@@ -103,29 +116,34 @@ class Up:
         return words.room_booting(jobs)
 
 
-def plan_up(groups: Sequence[Demand], fleet: Fleet) -> Up:
-    """Return what to launch and reopen for `groups` and for the minimum, and what becomes of every job."""
+def plan_up(groups: Sequence[Demand], fleet: Fleet, demand_at: float) -> Up:
+    """Return what to launch and reopen for `groups`, as they were at `demand_at`, and for the minimum, and what becomes
+    of every job."""
     now, policy = fleet.now, fleet.policy
     up = Up(groups, fleet, fleet.memory.waiting_since)
     up.chances = [fleet.chances(group) for group in groups]
     rests = _feasible(up)
     placed: Counter[tuple[int, Token]] = Counter()
-    lacking = place(largest_first(rests), Rooms(fleet.rooms(), least_cpus(rests)), placed)
+    if policy.is_adaptive:
+        up.fleet = fleet = replace(fleet, memory=follow(fleet, up.by_pool(rests), demand_at))
+    up.rooms = fleet.rooms()
+    without_room = place(largest_first(rests), Rooms(up.rooms, least_cpus(rests)), placed)
     threshold = max(1, policy.waiting_jobs_threshold)
-    up.is_lacking = count(lacking) >= threshold
+    up.is_lacking = count(without_room) >= threshold
     if up.is_lacking and up.waiting_since is None:
         up.waiting_since = now
     elif not up.is_lacking and not (fleet.is_any_in_hand and count(rests) >= threshold):
         up.waiting_since = None  # but a launch whose answer is still to come may be refused
     waited = 0.0 if up.waiting_since is None else now - up.waiting_since
-    left = _place_on_foreign(up, lacking, waited, placed)
+    left = _place_on_foreign(up, without_room, waited, placed)
     up.settle_placed(placed)
     left = _without_those_for_others(up, left)
     left, reopened = _reopen(up, left)
-    if not _is_due(up, left, waited, reopened):
-        left = []
+    is_due = _is_due(up, left, waited, reopened)
+    may_spare = is_due or not left
+    left = left if is_due else []
     up.lacking = [(rest, pool) for rest in left if (pool := up.pool_to_try(rest)) is not None]
-    _launch(up, left, reopened)
+    _launch(up, left, reopened, may_spare=may_spare)
     return up
 
 
@@ -256,14 +274,14 @@ def _is_due(up: Up, left: Sequence[Rest], waited: float, reopened: int) -> bool:
     if waiting < policy.waiting_jobs_threshold:
         up.hold(words.below_threshold(waiting, policy), left)
         return False
-    if waited <= policy.waiting_jobs_time_s:
+    if policy.waiting_jobs_time_s and waited <= policy.waiting_jobs_time_s:
         up.hold(words.waiting_time(waiting, waited, policy), left)
         return False
     return True
 
 
-def _launch(up: Up, left: list[Rest], reopened: int) -> None:
-    """Launch VMs for the jobs that are left and for the minimum, within quota and breaker."""
+def _launch(up: Up, left: list[Rest], reopened: int, *, may_spare: bool) -> None:
+    """Launch VMs for the jobs that are left, for those to come and for the minimum, within quota and breaker."""
     fleet, policy = up.fleet, up.fleet.policy
     cluster_missing = policy.min_vms - reopened - sum(fleet.working.values())
     cluster_missing -= sum(fleet.awaited(pool.name) for pool in policy.pools)
@@ -277,18 +295,26 @@ def _launch(up: Up, left: list[Rest], reopened: int) -> None:
         own_missing = pool.min_vms - fleet.awaited(pool.name) - reopened
         own_missing -= fleet.working[pool.name]
         missing = max(0, own_missing, cluster_missing - up.launched if number == 0 else 0)
-        vms = max(wanted.vms, missing)
+        spare = lacking(fleet, pool, up.rooms, wanted, room) if may_spare else Lacking()
+        vms = max(wanted.vms + spare.vms, missing)
         left = others + wanted.beyond
         if not vms:
             continue
-        is_for_jobs = wanted.vms >= missing
-        why = words.no_room(waiting, pool, policy) if is_for_jobs else words.below_minimum(pool, policy)
+        is_for_jobs = wanted.vms + spare.vms >= missing
+        why = _why(waiting, spare, pool, policy) if is_for_jobs else words.below_minimum(pool, policy)
         at_least = wanted.at_least if is_for_jobs and not missing else 1
         decision = _within_limits(fleet, pool, vms, room, why, at_least)
         up.decisions.append(decision)
         last = _settle_launch(up, decision, wanted)
     _settle_beyond(up, _launch_to_learn(up, left), last)
     _launch_to_try(up)
+
+
+def _why(waiting: int, spare: Lacking, pool: Pool, policy: Policy) -> Reason:
+    if not waiting:
+        return spare.spare.launched(spare.vms, spare.free_cores, pool)
+    why = words.no_room(waiting, pool, policy)
+    return spare.spare.launched_beside(why, spare.vms) if spare.vms else why
 
 
 def _wanted(suited: list[Rest], room: int, pool: Pool, fleet: Fleet) -> Wanted:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import is_dataclass, replace
 from typing import Any
 
-from elastiq.memory import Breaker, Departed, Futility, Intent, LaunchTook, Memory, Showing, Template, VmRecord
+from elastiq.memory import Breaker, Departed, Futility, Intent, LaunchTook, Memory, Rises, Showing, Template, VmRecord
 from elastiq.model import InstanceState, Shape
 from elastiq.state.database import Database, malformed
 from elastiq.state.records import LARGEST_NUMBER, from_dict, to_json
@@ -33,12 +33,14 @@ def read(database: sqlite3.Connection) -> Memory:
             intents=tuple(from_dict(Intent, launch, found=_texts, lookalikes=_texts) for launch in launches),
             launches_took=tuple(_took(value) for value in facts.get("launches_took", ())),
             breakers={name: from_dict(Breaker, value) for name, value in facts.get("breakers", {}).items()},
+            boots={name: _numbers(value) for name, value in facts.get("boots", {}).items()},
             capacities={name: _capacity(value) for name, value in facts.get("capacities", {}).items()},
             described={name: from_dict(Shape, value) for name, value in facts.get("described", {}).items()},
             doubted_by={name: _texts([value])[0] for name, value in facts.get("doubted_by", {}).items()},
             once_held={name: from_dict(Shape, value) for name, value in facts.get("once_held", {}).items()},
             showings={name: from_dict(Showing, value) for name, value in facts.get("showings", {}).items()},
             futile={name: from_dict(Futility, value) for name, value in facts.get("futile", {}).items()},
+            rises={name: from_dict(Rises, value, cores=_numbers) for name, value in facts.get("rises", {}).items()},
             taught_by={name: _texts(value) for name, value in facts.get("taught_by", {}).items()},
             templates={name: from_dict(Template, value) for name, value in facts.get("templates", {}).items()},
             once_own=tuple(once_own),
@@ -48,6 +50,7 @@ def read(database: sqlite3.Connection) -> Memory:
 
 
 _FACTS = (
+    "boots",
     "breakers",
     "capacities",
     "described",
@@ -56,6 +59,7 @@ _FACTS = (
     "launches_took",
     "once_held",
     "once_own",
+    "rises",
     "showings",
     "taught_by",
     "templates",
@@ -91,6 +95,15 @@ def _capacity(saved: Mapping[str, Any]) -> Shape:
     """Return what a VM holds, as saved. Until 2.0 what was not known was 0."""
     shape = from_dict(Shape, saved)
     return replace(shape, memory_mb=shape.memory_mb or None, disk_mb=shape.disk_mb or None)
+
+
+def _numbers(saved: Any) -> tuple[float, ...]:
+    """Return numbers as saved. Raise TypeError or ValueError if they cannot be that."""
+    if not all(type(number) in (int, float) for number in saved):
+        raise TypeError("not all of them are numbers")
+    if not all(0 <= number < LARGEST_NUMBER for number in saved):
+        raise ValueError("not all of them are numbers that can be")
+    return tuple(float(number) for number in saved)
 
 
 def _took(saved: Mapping[str, Any]) -> LaunchTook:

@@ -23,6 +23,7 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "bool": (bool,),
     "InstanceState": (InstanceState,),
     "tuple[str, ...]": (tuple,),
+    "tuple[float, ...]": (tuple,),
     "list[str]": (list,),
 }
 """What values a field may have, by its annotation."""

@@ -62,7 +62,7 @@ class Replay:
         self._seen_queue = self._seen_workers = self._seen_vms = self._seen_joined = -1
         self._seen_together = -1, -1
         """What was seen when queue and workers were last looked at in the same moment."""
-        self._looks_at_both = bool(getattr(policy, "is_adaptive", False))
+        self._looks_at_both = policy.is_adaptive
         """Whether the queue is looked at whenever the workers are."""
         self._is_settled = False
         self._wake_at = self._look_at = -math.inf
