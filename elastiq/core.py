@@ -135,7 +135,7 @@ class Core:
             if any(decision.kind is Kind.LAUNCH for decision in made.decisions) and self._look_again(began_at):
                 made = self._plan()
             self._carry_out(made, began_at)
-            self._schedule(made)
+            self._schedule(made, began_at)
             self._last_plan = made
         if self._last_plan is not None:
             self._reporter.report(self._last_plan, self._settings)
@@ -226,7 +226,8 @@ class Core:
         self._check_queue()
         return True
 
-    def _schedule(self, made: Plan) -> None:
+    def _schedule(self, made: Plan, pass_began_at: float) -> None:
         """See to it that the queue is read again the moment a plan comes out differently, as when the waiting time is
-        over."""
-        self._queue_due_at = min(self._queue_due_at, made.wake_at + JUST_AFTER_SECONDS)
+        over; at once if that moment has passed meanwhile."""
+        if made.wake_at >= pass_began_at:
+            self._queue_due_at = min(self._queue_due_at, made.wake_at + JUST_AFTER_SECONDS)

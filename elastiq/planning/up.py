@@ -274,7 +274,7 @@ def _is_due(up: Up, left: Sequence[Rest], waited: float, reopened: int) -> bool:
     if waiting < policy.waiting_jobs_threshold:
         up.hold(words.below_threshold(waiting, policy), left)
         return False
-    if policy.waiting_jobs_time_s and waited <= policy.waiting_jobs_time_s:
+    if waited <= policy.waiting_jobs_time_s and not (policy.is_adaptive and not policy.waiting_jobs_time_s):
         up.hold(words.waiting_time(waiting, waited, policy), left)
         return False
     return True

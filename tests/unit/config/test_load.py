@@ -135,7 +135,7 @@ def test_original_with_every_option_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("field", sorted(DEFAULTS_OF_THE_ORIGINAL))
 def test_default_of_the_original(field: str, tmp_path: Path) -> None:
-    assert value_of(loaded(tmp_path, IMAGE), field) == DEFAULTS_OF_THE_ORIGINAL[field]
+    assert value_of(loaded(tmp_path, "[elastiq]\npolicy = classic\n" + IMAGE), field) == DEFAULTS_OF_THE_ORIGINAL[field]
 
 
 def test_jobs_per_vm_of_the_original_applies_where_nothing_is_known(tmp_path: Path) -> None:
@@ -208,3 +208,36 @@ def test_nothing_but_settings_or_config_error(content: bytes, tmp_path: Path) ->
         assert all(problem.startswith(f"{path}:") and problem.isprintable() for problem in error.problems)
     else:
         assert made.ec2.image_id
+
+
+ADAPTIVE = ("adaptive", 0.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("", ADAPTIVE),
+        ("check_vms_every_s = 30", ADAPTIVE),
+        ("policy = classic", ("classic", 40.0, 3600.0)),
+        ("waiting_jobs_threshold = 0", ("classic", 40.0, 3600.0)),
+        ("waiting_jobs_time_s = 0", ("classic", 0.0, 3600.0)),
+        ("idle_for_time_s = 3600", ("classic", 40.0, 3600.0)),
+        ("n_jobs_per_vm = 4", ("classic", 40.0, 3600.0)),
+        ("policy = adaptive\nidle_for_time_s = 10m", ("adaptive", 0.0, 600.0)),
+        ("policy = adaptive\nwaiting_jobs_time_s = 30", ("adaptive", 30.0, 60.0)),
+    ],
+)
+def test_a_file_that_sets_what_the_original_had_goes_on_as_before(
+    lines: str, expected: tuple[str, float, float], tmp_path: Path
+) -> None:
+    settings = loaded(tmp_path, f"[elastiq]\n{lines}\n{IMAGE}")
+    options, policy = settings.elastiq, settings.policy()
+    assert (options.policy, options.waiting_jobs_time_s, options.idle_for_time_s) == expected
+    assert (policy.is_adaptive, policy.waiting_jobs_time_s) == (expected[0] == "adaptive", expected[1])
+
+
+@pytest.mark.parametrize(("text", "part"), [("1.5", "out of range"), ("-1", "negative"), ("much", "not a number")])
+def test_eagerness_is_a_part_of_one(text: str, part: str, tmp_path: Path) -> None:
+    assert loaded(tmp_path, "[elastiq]\neagerness = 0.9\n" + IMAGE).policy().eagerness == 0.9
+    with pytest.raises(ConfigError, match=f"eagerness: .*{part}.*give 0 to 1"):
+        loaded(tmp_path, f"[elastiq]\neagerness = {text}\n{IMAGE}")
