@@ -317,18 +317,20 @@ def _not_needed(
     down: Down, idle: Iterable[tuple[float, VmRecord]], fleet: Fleet, rooms: Sequence[Room]
 ) -> list[tuple[float, VmRecord]]:
     """Return those of `idle` where no waiting job is to start, and without which enough is free for jobs to come."""
-    needed = {room.instance_id for room in rooms if room.is_needed}
+    room_of = {room.instance_id: room for room in rooms if room.instance_id}
     free = {pool.name: free_cores(rooms, pool, fleet) for pool in fleet.policy.pools}
     spare = {pool.name: spare_of(pool, fleet.memory, fleet.policy) for pool in fleet.policy.pools}
-    left, kept = [], Counter[str]()
+    left: list[tuple[float, VmRecord]] = []
+    kept: dict[str, int] = {}
     for seconds, record in sorted(idle, key=lambda entry: -entry[0]):
         pool = fleet.pool_of(record)
-        cores = free_cores((room for room in rooms if room.instance_id == record.id), pool, fleet)
-        if record.id in needed:
+        room = room_of.get(record.id)
+        cores = 0.0 if room is None else free_cores([room], pool, fleet)
+        if room is not None and room.is_needed:
             down.answer(record, _stays(Token.KEPT_FOR_JOBS, record, fleet.worker(record)))
         elif spare[pool.name].cores and free[pool.name] - cores < spare[pool.name].cores:
             down.answer(record, _stays(Token.KEPT_AS_SPARE, record, fleet.worker(record)))
-            kept[pool.name] += 1
+            kept[pool.name] = kept.get(pool.name, 0) + 1
         else:
             free[pool.name] -= cores
             left.append((seconds, record))

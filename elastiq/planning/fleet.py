@@ -41,7 +41,7 @@ class Fleet:
         return Fleet(observation.now, situation.memory, policy, matches, foreign, seen_at)
 
     def after(self, memory: Memory) -> Fleet:
-        """Return the fleet with a `memory` in which nothing is another but what is remembered of groups of jobs."""
+        """Return the fleet with a `memory` in which nothing is another but what is remembered of jobs."""
         fleet = replace(self, memory=memory)
         known = {name: found for name, found in vars(self).items() if name not in vars(fleet)}
         vars(fleet).update(known)

@@ -125,7 +125,7 @@ def plan_up(groups: Sequence[Demand], fleet: Fleet, demand_at: float) -> Up:
     rests = _feasible(up)
     placed: Counter[tuple[int, Token]] = Counter()
     if policy.is_adaptive:
-        up.fleet = fleet = replace(fleet, memory=follow(fleet, up.by_pool(rests), demand_at))
+        up.fleet = fleet = fleet.after(follow(fleet, up.by_pool(rests), demand_at))
     up.rooms = fleet.rooms()
     without_room = place(largest_first(rests), Rooms(up.rooms, least_cpus(rests)), placed)
     threshold = max(1, policy.waiting_jobs_threshold)
