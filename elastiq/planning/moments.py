@@ -57,17 +57,17 @@ def _of_the_plan(observation: Observation, memory: Memory, policy: Policy) -> It
     for group in observation.demand or ():
         if group.key in memory.futile:
             yield memory.futile[group.key].try_at
-    if policy.is_adaptive:
-        for pool in policy.pools:
-            load = memory.loads.get(pool.name)
-            if load is not None and (load.risen or memory.rises.get(pool.name, Rises()).cores):
-                yield load.since + period_seconds(pool, memory, policy)
     if memory.waiting_since is not None:
         yield memory.waiting_since + policy.waiting_jobs_time_s
         yield memory.waiting_since + policy.estimated_vm_deploy_time_s
 
 
 def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iterator[float]:
+    if policy.is_adaptive:
+        for pool in policy.pools:
+            load = memory.loads.get(pool.name)
+            if load is not None and (load.risen or memory.rises.get(pool.name, Rises()).cores):
+                yield load.since + period_seconds(pool, memory, policy)
     for record in memory.vms.values():
         yield from _of_a_vm(record, policy)
     workers_at = observation.now - observation.workers_age_seconds
