@@ -78,6 +78,8 @@ class Actuator:
         """What is remembered, with all that was done in this pass so far."""
         self.outcomes: list[Outcome] = []
         """What became of the decisions of this pass so far."""
+        self.is_any_left = False
+        """Whether workers that are to be closed had to be left for the next pass: each pass has its time."""
         self._unsaved = ""
         """Why the journal cannot be written; if it cannot, nothing more is begun in this pass."""
 
@@ -125,6 +127,7 @@ class Actuator:
         The order is the safe one: reopen before anything is launched; all that is closed is terminated in one request.
         """
         self.memory, self.outcomes, self._unsaved = memory, [], ""
+        self.is_any_left = False
         budget = Budget(self._ports.clock, REOPENING_BUDGET_SECONDS)
         for decision in plan.decisions:
             if decision.kind is Kind.REOPEN and self._may_begin() and budget.is_left:
@@ -227,6 +230,7 @@ class Actuator:
         failed: list[Outcome] = []
         for decision in decisions:
             if self._stopping or not budget.is_left:
+                self.is_any_left = True
                 self.memory = _with(self.memory, [before.vms[decision.instance_id]])
                 continue
             failure = self.close(decision)

@@ -228,6 +228,8 @@ class Core:
 
     def _schedule(self, made: Plan, pass_began_at: float) -> None:
         """See to it that the queue is read again the moment a plan comes out differently, as when the waiting time is
-        over; at once if that moment has passed meanwhile."""
+        over, or when there is time again for what was left of this one; at once if that moment has passed meanwhile."""
+        if self._actuator.is_any_left:
+            self._queue_due_at = self._clock.now() + self._settings.elastiq.sleep_s
         if made.wake_at >= pass_began_at:
             self._queue_due_at = min(self._queue_due_at, made.wake_at + JUST_AFTER_SECONDS)

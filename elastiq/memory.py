@@ -259,6 +259,12 @@ class Futility:
     """From when on one VM is launched to try again."""
     tried_at: float = 0.0
     """When that was done last; before the first time, when they were found to be in vain."""
+    fewest: int = 0
+    """The fewest of the group that have waited at any look since: none of these starts. 0: not known."""
+    fewest_since: float = 0.0
+    bar: int = 0
+    """If fewer than so many wait, some of those start that did not for long, unless they were removed; 0: so many that
+    it cannot be told."""
     is_trusted: bool = False
     """Whether a trial has shown that they start: until `try_at` it is only remembered how often that was tried."""
 

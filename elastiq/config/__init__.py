@@ -33,9 +33,6 @@ BATCH_PLUGIN, CLUSTER_NAME = "[elastiq] batch_plugin", "[elastiq] cluster_name"
 
 POLICY, ADAPTIVE, CLASSIC = "[elastiq] policy", "adaptive", "classic"
 
-CLASSIC_OPTIONS = ("waiting_jobs_threshold", "waiting_jobs_time_s", "idle_for_time_s", "n_jobs_per_vm")
-"""A file that sets one of these goes on as with the original."""
-
 ADAPTIVE_DEFAULTS = {"[elastiq] waiting_jobs_time_s": 0.0, "[elastiq] idle_for_time_s": 60.0}
 """What these options are with the policy adaptive if the file does not set them."""
 
@@ -143,8 +140,7 @@ def _another(
 def _choose_policy(reading: Reading) -> None:
     """Settle the policy, and what follows from it for the options that the file leaves out."""
     if not reading.given(POLICY):
-        is_classic = any(reading.given(f"[elastiq] {name}") for name in CLASSIC_OPTIONS)
-        reading.values[POLICY] = CLASSIC if is_classic else ADAPTIVE
+        reading.values[POLICY] = CLASSIC
     if reading.values.get(POLICY) == ADAPTIVE:
         for title, value in ADAPTIVE_DEFAULTS.items():
             reading.values.setdefault(title, value)

@@ -28,6 +28,9 @@ TRUSTED_SECONDS = 86400.0
 """A group that starts after a trial is as good as any other so long later: if it stands still before, it is tried again
 after longer and longer pauses, for what was taken for a start may have been none."""
 
+SETTLED_SECONDS = 1800.0
+"""When no fewer have waited for so long, none of those that start is counted any more among those that do not."""
+
 FUTILE_KEPT_SECONDS = 2 * 86400.0
 """A group that has not waited any more is forgotten so long after the next trial would have been due."""
 
@@ -110,7 +113,8 @@ def tried(memory: Memory, group: Demand, now: float) -> Memory:
     if futile is None:
         return memory
     pause = patience.pause_seconds(patience.TRIAL_PAUSES_SECONDS, futile.trials + 1)
-    again = replace(futile, trials=futile.trials + 1, try_at=now + pause, tried_at=now)
+    bar = futile.bar or _bar(futile, now)
+    again = replace(futile, trials=futile.trials + 1, try_at=now + pause, tried_at=now, bar=bar)
     return replace(memory, futile={**memory.futile, key: again})
 
 
@@ -203,15 +207,30 @@ def _after_look(futile: Futility | None, group: Demand, fleet: Fleet, *, has_sta
         return None
     if futile.is_trusted:
         return futile
-    if group.jobs < futile.jobs:
-        if has_started and futile.trials and (not futile.has_started or _is_trial_at_work(futile, fleet)):
-            return replace(futile, is_trusted=True, try_at=now + TRUSTED_SECONDS)
-        if has_started:
-            # Either all can start by now, which a trial shows, or some that start were counted.
-            soon = futile.tried_at + patience.TRIAL_PAUSES_SECONDS[0] if futile.trials else now
-            return replace(futile, jobs=group.jobs, has_started=True, try_at=min(futile.try_at, soon))
-        return replace(futile, jobs=group.jobs) if futile.has_started else futile
+    if has_started and futile.trials and not futile.has_started and group.jobs < futile.jobs:
+        return replace(futile, is_trusted=True, try_at=now + TRUSTED_SECONDS)
+    futile = _after_fewer(futile, group, now, has_started=has_started)
+    if group.jobs < futile.bar and _is_trial_at_work(futile, fleet):
+        return replace(futile, is_trusted=True, try_at=now + TRUSTED_SECONDS)
+    if group.jobs < futile.jobs and (has_started or futile.has_started):
+        # Either all can start by now, which a trial shows, or some that start were counted.
+        try_at = futile.try_at if futile.has_started or futile.trials else now
+        return replace(futile, jobs=group.jobs, has_started=True, try_at=try_at)
     return replace(futile, has_started=True) if has_started else futile
+
+
+def _after_fewer(futile: Futility, group: Demand, now: float, *, has_started: bool) -> Futility:
+    """Return `futile` with the fewest that have waited; if that was the same for long, another trial is soon due."""
+    if futile.fewest and group.jobs >= futile.fewest:
+        return futile
+    bar, try_at = futile.bar, futile.try_at
+    if not bar and has_started and _bar(futile, now):
+        bar, try_at = futile.fewest, min(try_at, futile.tried_at + patience.TRIAL_PAUSES_SECONDS[0])
+    return replace(futile, fewest=group.jobs, fewest_since=now, bar=bar, try_at=try_at)
+
+
+def _bar(futile: Futility, now: float) -> int:
+    return futile.fewest if now - futile.fewest_since >= SETTLED_SECONDS else 0
 
 
 def _is_trial_at_work(futile: Futility, fleet: Fleet) -> bool:
@@ -270,5 +289,7 @@ def _in_vain(known: Futility | None, seen: Watch, now: float) -> Futility:
     if known is None or known.is_trusted:
         trials = 0 if known is None else known.trials
         try_at = now + patience.pause_seconds(patience.TRIAL_PAUSES_SECONDS, trials)
-        return Futility(seen.least, seen.has_started, trials, try_at, now)
-    return replace(known, jobs=seen.least if known.has_started else max(known.jobs, seen.least))
+        return Futility(seen.least, seen.has_started, trials, try_at, now, seen.least, now)
+    if seen.least >= 2 * known.fewest:
+        known = replace(known, fewest=seen.least, fewest_since=now)  # those that wait now are others
+    return replace(known, jobs=seen.least if known.has_started else max(known.jobs, seen.least), bar=0)

@@ -376,3 +376,24 @@ def test_what_was_in_vain_is_remembered_over_a_restart_and_ended_by_hand(tmp_pat
     assert not rig.core.memory.futile
     rig.run(60)
     assert len(rig.cloud.launches) == launches + 1
+
+
+def test_workers_that_a_pass_has_no_time_to_close_are_closed_in_the_next_ones_at_once(tmp_path: Path) -> None:
+    """Found by the simulator: with a queue check every five minutes each of them cost that much more."""
+    options = {"check_queue_every_s": 300, "check_vms_every_s": 600, "max_vms": 20, "min_vms": 0}
+    rig = Rig(tmp_path, settings_with(SETTINGS, **options))
+    rig.wait_for_jobs(80)
+    rig.run(400)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=99_999)
+    close = rig.batch.close
+
+    def slowly(worker: Worker) -> Closing:
+        rig.clock.time += 1
+        return close(worker)
+
+    rig.batch.close = slowly  # type: ignore[method-assign]
+    while not rig.cloud.terminations:
+        rig.run(1)
+    rig.run(60)
+    assert sum(map(len, rig.cloud.terminations)) == 20

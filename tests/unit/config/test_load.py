@@ -135,7 +135,7 @@ def test_original_with_every_option_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("field", sorted(DEFAULTS_OF_THE_ORIGINAL))
 def test_default_of_the_original(field: str, tmp_path: Path) -> None:
-    assert value_of(loaded(tmp_path, "[elastiq]\npolicy = classic\n" + IMAGE), field) == DEFAULTS_OF_THE_ORIGINAL[field]
+    assert value_of(loaded(tmp_path, IMAGE), field) == DEFAULTS_OF_THE_ORIGINAL[field]
 
 
 def test_jobs_per_vm_of_the_original_applies_where_nothing_is_known(tmp_path: Path) -> None:
@@ -216,8 +216,8 @@ ADAPTIVE = ("adaptive", 0.0, 60.0)
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        ("", ADAPTIVE),
-        ("check_vms_every_s = 30", ADAPTIVE),
+        ("", ("classic", 40.0, 3600.0)),
+        ("policy = adaptive", ADAPTIVE),
         ("policy = classic", ("classic", 40.0, 3600.0)),
         ("waiting_jobs_threshold = 0", ("classic", 40.0, 3600.0)),
         ("waiting_jobs_time_s = 0", ("classic", 0.0, 3600.0)),
@@ -227,7 +227,7 @@ ADAPTIVE = ("adaptive", 0.0, 60.0)
         ("policy = adaptive\nwaiting_jobs_time_s = 30", ("adaptive", 30.0, 60.0)),
     ],
 )
-def test_a_file_that_sets_what_the_original_had_goes_on_as_before(
+def test_policy(
     lines: str, expected: tuple[str, float, float], tmp_path: Path
 ) -> None:
     settings = loaded(tmp_path, f"[elastiq]\n{lines}\n{IMAGE}")
