@@ -227,9 +227,7 @@ ADAPTIVE = ("adaptive", 0.0, 60.0)
         ("policy = adaptive\nwaiting_jobs_time_s = 30", ("adaptive", 30.0, 60.0)),
     ],
 )
-def test_policy(
-    lines: str, expected: tuple[str, float, float], tmp_path: Path
-) -> None:
+def test_policy(lines: str, expected: tuple[str, float, float], tmp_path: Path) -> None:
     settings = loaded(tmp_path, f"[elastiq]\n{lines}\n{IMAGE}")
     options, policy = settings.elastiq, settings.policy()
     assert (options.policy, options.waiting_jobs_time_s, options.idle_for_time_s) == expected
