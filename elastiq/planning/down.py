@@ -326,7 +326,7 @@ def _not_needed(
         pool = fleet.pool_of(record)
         room = room_of.get(record.id)
         cores = 0.0 if room is None else free_cores([room], pool, fleet)
-        if room is not None and room.is_needed:
+        if room is not None and room.is_needed and fleet.policy.is_adaptive:
             down.answer(record, _stays(Token.KEPT_FOR_JOBS, record, fleet.worker(record)))
         elif spare[pool.name].cores and free[pool.name] - cores < spare[pool.name].cores:
             down.answer(record, _stays(Token.KEPT_AS_SPARE, record, fleet.worker(record)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from html import escape
 
 from elastiq.sim.replay.cluster import Curve
 from elastiq.sim.replay.figures import Figures

@@ -145,18 +145,17 @@ def test_idle_vms_go_if_enough_is_free_without_them(rises: list[float], jobs: tu
     assert all(text.startswith(f"{kept} VM") and "kept for jobs to come: spare" in text for text in holds)
 
 
-@pytest.mark.parametrize("policy", [POLICY, replace(POLICY, is_adaptive=False)])
-def test_workers_where_waiting_jobs_are_to_start_stay(policy: Policy) -> None:
+def test_workers_where_waiting_jobs_are_to_start_stay() -> None:
     """Also those of a job of several VMs that waits for others to boot."""
     jobs, memory = (0, 0, 0), memory_of((0, 0, 0), Memory(capacities={"default": FOUR}))
     seen = replace(cluster(T0, memory, jobs), demand=(Demand(Shape(4), 1, vms_per_job=2),))
-    made = plan(seen, memory, replace(policy, cluster="c"))
+    made = plan(seen, memory, replace(POLICY, cluster="c"))
     assert ended(made) == 1
     assert sum(one.reason.token is Token.KEPT_FOR_JOBS for one in made.verdicts) == 2
 
 
 def test_a_wide_job_that_idle_workers_hold_in_part_starts_once_the_others_have_booted() -> None:
-    policy = replace(POLICY, is_adaptive=False, cluster="c")
+    policy = replace(POLICY, cluster="c")
     memory = memory_of((0, 0), Memory(capacities={"default": FOUR}))
     seen = replace(cluster(T0, memory, (0, 0)), demand=(Demand(Shape(4), 1, vms_per_job=3),))
     made = plan(seen, memory, policy)
