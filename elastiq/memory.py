@@ -298,7 +298,7 @@ class Load:
     since: float
     """When the period began."""
     cores: float
-    """When it was last another one than before."""
+    """As it was last seen."""
     lowest: float
     risen: float = 0.0
     """How far it rose at most, above its lowest so far."""

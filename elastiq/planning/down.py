@@ -12,7 +12,7 @@ from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
 from elastiq.memory import Stage, VmRecord
 from elastiq.model import InstanceState, Pool, Worker
 from elastiq.planning import words
-from elastiq.planning.adaptive import free_cores, spare_of
+from elastiq.planning.adaptive import free_cores, held_seconds, spare_of
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.packing import Rest, Room
 
@@ -326,7 +326,8 @@ def _not_needed(
         pool = fleet.pool_of(record)
         room = room_of.get(record.id)
         cores = 0.0 if room is None else free_cores([room], pool, fleet)
-        if room is not None and room.is_needed and fleet.policy.is_adaptive:
+        is_held = fleet.policy.is_adaptive and seconds <= held_seconds(fleet.policy)
+        if room is not None and room.is_needed and is_held:
             down.answer(record, _stays(Token.KEPT_FOR_JOBS, record, fleet.worker(record)))
         elif spare[pool.name].cores and free[pool.name] - cores < spare[pool.name].cores:
             down.answer(record, _stays(Token.KEPT_AS_SPARE, record, fleet.worker(record)))

@@ -113,7 +113,9 @@ def tried(memory: Memory, group: Demand, now: float) -> Memory:
     if futile is None:
         return memory
     pause = patience.pause_seconds(patience.TRIAL_PAUSES_SECONDS, futile.trials + 1)
-    bar = futile.bar or _bar(futile, now)
+    # Room that was there already shows it without a VM, and the next look says what of it.
+    has_room = key in memory.watched and memory.watched[key].rooms
+    bar = futile.bar if has_room else futile.bar or _bar(futile, now)
     again = replace(futile, trials=futile.trials + 1, try_at=now + pause, tried_at=now, bar=bar)
     return replace(memory, futile={**memory.futile, key: again})
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from elastiq.memory import Memory, Rises, VmRecord
 from elastiq.model import Observation, Policy
 from elastiq.planning import patience
-from elastiq.planning.adaptive import period_seconds
-from elastiq.planning.capacities import BELIEVED_SECONDS, LASTS_SECONDS
+from elastiq.planning.adaptive import held_seconds, period_seconds
+from elastiq.planning.capacities import BELIEVED_SECONDS, LASTS_SECONDS, NOTED_SECONDS
 from elastiq.planning.futility import futile_seconds
 from elastiq.planning.intents import settle_seconds
 
@@ -68,6 +68,8 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
             load = memory.loads.get(pool.name)
             if load is not None and (load.risen or memory.rises.get(pool.name, Rises()).cores):
                 yield load.since + period_seconds(pool, memory, policy)
+    for showing in memory.showings.values():
+        yield showing.at + NOTED_SECONDS
     for record in memory.vms.values():
         yield from _of_a_vm(record, policy)
     workers_at = observation.now - observation.workers_age_seconds
@@ -75,6 +77,8 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
         if worker.idle_seconds is not None:
             idle_since = workers_at - worker.idle_seconds
             yield idle_since + policy.idle_for_time_s
+            if policy.is_adaptive:
+                yield idle_since + held_seconds(policy)
             yield idle_since + policy.idle_for_time_s + policy.lost_worker_time_s
     if any(worker.closed for worker in observation.workers or ()):
         for record in memory.vms.values():

@@ -182,7 +182,7 @@ def test_rises_are_measured_from_the_lowest_load_of_each_period() -> None:
 
 def test_a_load_that_never_rises_leaves_nothing_to_remember() -> None:
     memory = follow_day([12] * 40)
-    assert memory.rises["default"].cores == ()
+    assert not memory.rises
     assert spare_of(POOL, memory, POLICY) == Spare()
 
 
@@ -241,3 +241,21 @@ def test_what_room_to_keep_free_may_cost_is_bounded() -> None:
     assert quantile((*memory.rises["default"].cores,), policy.eagerness) == 1
     assert memory.rises["default"].vm_seconds > memory.rises["default"].needed_vm_seconds
     assert spare_of(POOL, memory, policy) == Spare()
+
+
+@pytest.mark.parametrize(("idle", "ends"), [(660.0, 0), (661.0, 2)])
+def test_jobs_that_never_start_keep_no_worker_for_good(idle: float, ends: int) -> None:
+    """Found by the simulator: a worker on which jobs were said to have room stayed idle."""
+    memory = memory_of((0, 0), Memory(capacities={"default": FOUR}))
+    seen = cluster(T0, memory, (0, 0), waiting=8, idle=idle)
+    assert ended(plan(seen, memory, replace(POLICY, cluster="c"))) == ends
+
+
+def test_a_quiet_cluster_has_nothing_to_write_down() -> None:
+    """And what its VMs have cost meanwhile is made up for as soon as the load changes."""
+    policy, memory = replace(POLICY, cluster="c"), memory_of((4,), Memory(capacities={"default": FOUR}))
+    first = plan(cluster(T0, memory, (4,)), memory, policy).memory
+    later = plan(cluster(T0 + 5 * PERIOD, memory, (4,)), first, policy).memory
+    assert (later.loads, later.rises) == (first.loads, first.rises)
+    changed = plan(cluster(T0 + 5 * PERIOD + 1, memory, (3,)), memory_of((3,), later), policy).memory
+    assert changed.rises["default"].vm_seconds == pytest.approx(5 * PERIOD, rel=0.02)
