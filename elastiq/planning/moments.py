@@ -9,7 +9,7 @@ from elastiq.memory import Memory, Rises, VmRecord
 from elastiq.model import Observation, Policy
 from elastiq.planning import patience
 from elastiq.planning.adaptive import held_seconds, period_seconds
-from elastiq.planning.capacities import BELIEVED_SECONDS, LASTS_SECONDS, NOTED_SECONDS
+from elastiq.planning.capacities import BELIEVED_SECONDS, LASTS_SECONDS
 from elastiq.planning.futility import futile_seconds
 from elastiq.planning.intents import settle_seconds
 
@@ -68,8 +68,6 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
             load = memory.loads.get(pool.name)
             if load is not None and (load.risen or memory.rises.get(pool.name, Rises()).cores):
                 yield load.since + period_seconds(pool, memory, policy)
-    for showing in memory.showings.values():
-        yield showing.at + NOTED_SECONDS
     for record in memory.vms.values():
         yield from _of_a_vm(record, policy)
     workers_at = observation.now - observation.workers_age_seconds

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from elastiq.memory import Memory
+from elastiq.planning.capacities import NOTED_SECONDS
 from elastiq.sim.proof.book import Violation
 
 if TYPE_CHECKING:
@@ -49,7 +51,10 @@ class Skipping:
         wakes_at, looks_at = (made.wake_at, made.look_at) if made is not None else (0.0, 0.0)
         if not known or unclear or memory.intents or memory.to_forget:
             return min(engine.next_event_at, self._checks_due_at, wakes_at + ahead)
-        return min(engine.next_event_at, wakes_at + ahead, looks_at + ahead)
+        # What workers have shown is noted anew from time to time, which changes no plan.
+        notes_at = min((showing.at + NOTED_SECONDS for showing in memory.showings.values()), default=math.inf)
+        noted_again_at = notes_at if notes_at >= reading.workers_at else math.inf
+        return min(engine.next_event_at, wakes_at + ahead, looks_at + ahead, noted_again_at + ahead)
 
     @property
     def _is_settled(self) -> bool:
