@@ -176,9 +176,9 @@ class Actuator:
         return Outcome(decision, End.DONE, "reopened")
 
     def _launch(self, decision: Decision) -> None:
-        now, type_ = self._ports.clock.now(), self._pools[decision.pool].instance_type
-        token, image = self._new_token(), self._policy.image_id
-        intent = Intent(token, decision.pool, decision.count, now, type_, image, at_least=decision.at_least)
+        now, pool, token = self._ports.clock.now(), self._pools[decision.pool], self._new_token()
+        of_pool = (pool.instance_type, pool.image_id)
+        intent = Intent(token, pool.name, decision.count, now, *of_pool, at_least=decision.at_least)
         intent = replace(intent, usual_seconds=usual_seconds(self.memory, intent.count))
         if self._save(replace(self.memory, intents=(*self.memory.intents, intent))):
             self._note([self.launch(decision, intent.token)])

@@ -212,7 +212,7 @@ def background(keep_open: int) -> DaemonContext:
 
 def _hide_secrets(redactor: Redactor, settings: Settings) -> None:
     """Hide secrets and user data as the file has them; what the user data becomes for the VMs, Ec2 hides."""
-    redactor.add(settings.secrets(), (settings.ec2.user_data,))
+    redactor.add(settings.secrets(), [pool.vm.user_data for pool in settings.pools])
 
 
 def _log_crash(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

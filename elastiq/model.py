@@ -150,20 +150,31 @@ class Instance:
     image_id: str = ""
 
 
+DEFAULT_POOL = "default"
+"""The pool of a configuration that names none."""
+
+
 @dataclass(frozen=True)
 class Pool:
     """A kind of VM that elastiq launches, and how many of it there may be."""
 
-    name: str = "default"
+    name: str = DEFAULT_POOL
     min_vms: int = 0
     max_vms: int | None = None
     """None means unlimited."""
     instance_type: str = ""
+    image_id: str = ""
+    """Of which image its VMs are made."""
+    idle_for_time_s: float | None = None
+    """How long its VMs may be idle; None: as long as all others."""
 
     @property
     def capacity_key(self) -> str:
-        """Return under what it is kept how much its VMs hold: another type than today's may hold something else."""
-        return self.instance_type or self.name
+        """Return under what it is kept what its VMs hold and offer: that of those of another type than today's may be
+        something else, and so may that of those of the same type in another pool."""
+        if self.name == DEFAULT_POOL:
+            return self.instance_type or self.name
+        return f"{self.name} {self.instance_type}".rstrip()
 
     def takes(self, type_: str) -> bool:
         """Return whether a VM of `type_` may be one that it launches now; either may not say its type."""
@@ -175,6 +186,7 @@ class Policy:
     """The options that decisions depend on, as `Settings.policy()` gives them."""
 
     pools: tuple[Pool, ...] = (Pool(),)
+    """Those of which VMs are to be launched first come first."""
     min_vms: int = 0
     max_vms: int | None = 3
     n_jobs_per_vm: int | None = None
@@ -191,12 +203,15 @@ class Policy:
     """A worker that vanished from the batch system is given this long to come back before its VM goes."""
     cluster: str = ""
     """Value of the tag elastiq:cluster of every VM of this cluster."""
-    image_id: str = ""
-    """Of which image VMs are launched."""
 
     def pool(self, name: str) -> Pool | None:
         """Return the pool of that name, or None if there is none any more."""
         return next((pool for pool in self.pools if pool.name == name), None)
+
+    def idle_seconds_of(self, name: str) -> float:
+        """Return how long VMs of the pool of that name may be idle."""
+        pool = self.pool(name)
+        return self.idle_for_time_s if pool is None or pool.idle_for_time_s is None else pool.idle_for_time_s
 
 
 DEFAULT_JOBS_PER_VM = 4

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from elastiq.config import checks, defaults
+from elastiq.config import checks, defaults, pools
 from elastiq.config.options import Section, ValueKind, option, secrets_of
+from elastiq.config.pools import POOL, PoolLimits, PoolSettings
 from elastiq.config.reading import Reading
 from elastiq.config.sections import (
     SECTIONS,
@@ -21,11 +22,15 @@ from elastiq.config.sections import (
     ElastiqOptions,
     QuotaOptions,
     SubstituteOptions,
+    VmOptions,
 )
 from elastiq.errors import ConfigError
-from elastiq.model import Policy, Pool
+from elastiq.model import DEFAULT_POOL, Policy
 
-__all__ = ["SECTIONS", "Section", "Settings", "ValueKind", "load", "option"]
+__all__ = ["DOCUMENTED", "SECTIONS", "Section", "Settings", "ValueKind", "load", "option"]
+
+DOCUMENTED = (*SECTIONS[:3], POOL, *SECTIONS[3:])
+"""Elastiq's own sections, as the documents show them."""
 
 T = TypeVar("T")
 
@@ -48,8 +53,20 @@ class Settings:
     debug: DebugOptions = field(default_factory=DebugOptions)
     plugins: tuple[object, ...] = ()
     """The sections of batch plugins that the file has; `of` finds one, or its defaults."""
+    named_pools: tuple[PoolSettings, ...] = ()
+    """Those that the file has sections for; those first of which VMs are launched first."""
     path: Path | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def pools(self) -> tuple[PoolSettings, ...]:
+        """Return the pools: if the file names none, the one that [ec2] and [quota] tell of."""
+        whole = PoolLimits(min_vms=self.quota.min_vms, max_vms=self.quota.max_vms)
+        return self.named_pools or (PoolSettings(DEFAULT_POOL, whole, self.ec2),)
+
+    def vm_options(self, pool: str) -> VmOptions:
+        """Return what VMs of the pool of this name are; as [ec2] says if there is none."""
+        return next((one.vm for one in self.pools if one.name == pool), self.ec2)
 
     def of(self, section: type[T]) -> T:
         """Return the options of a batch plugin, which declares them by the dataclass `section`."""
@@ -69,7 +86,7 @@ class Settings:
         """Return the part of the settings that decisions depend on."""
         options, quota = self.elastiq, self.quota
         return Policy(
-            pools=(Pool("default", quota.min_vms, quota.max_vms, self.ec2.flavour),),
+            pools=tuple(pool.pool() for pool in self.pools),
             min_vms=quota.min_vms,
             max_vms=quota.max_vms,
             n_jobs_per_vm=options.n_jobs_per_vm,
@@ -80,7 +97,6 @@ class Settings:
             eagerness=options.eagerness,
             estimated_vm_deploy_time_s=options.estimated_vm_deploy_time_s,
             lost_worker_time_s=options.lost_worker_time_s,
-            image_id=self.ec2.image_id,
             cluster=options.cluster_name,
         )
 
@@ -101,19 +117,23 @@ def load(
     reading = Reading(path)
     for section in (*SECTIONS, *plugins):
         reading.take(section)
+    of_pools = pools.take(reading)
     other, passed = _another(reading, plugins, section_of)
     for section in other:
         reading.take(section)
-    reading.refuse_unknown(passed, documented=(*SECTIONS, *plugins))
+    reading.refuse_unknown(passed, documented=(*SECTIONS, *of_pools, *plugins))
     for change in changes:
         reading.change(change)
-    checks.check(reading)
+    checks.check(reading, of_pools)
+    pools.check(reading, of_pools)
     warnings = reading.warnings()
     if not reading.given(CLUSTER_NAME):
         reading.values[CLUSTER_NAME] = defaults.cluster_name()
     _choose_policy(reading)
+    own = {section.name: reading.section(section) for section in SECTIONS}
     return Settings(
-        **{section.name: reading.section(section) for section in SECTIONS},
+        **own,
+        named_pools=pools.settle(reading, of_pools, own["ec2"]),
         plugins=tuple(reading.section(section) for section in (*plugins, *other) if reading.has(section)),
         path=path,
         warnings=warnings,

@@ -6,9 +6,10 @@ import ipaddress
 import os
 import re
 import stat
+from collections.abc import Sequence
 
 from elastiq.config.convert import MAX_USER_DATA_AWS, duration_text
-from elastiq.config.options import ValueKind
+from elastiq.config.options import Section, ValueKind
 from elastiq.config.reading import Reading
 from elastiq.redaction import SHORTEST_KEY
 from elastiq.text import shown
@@ -16,18 +17,17 @@ from elastiq.text import shown
 IMAGE, URL, REGION = "[ec2] image_id", "[ec2] api_url", "[ec2] region"
 KEY, SECRET_KEY = "[ec2] aws_access_key_id", "[ec2] aws_secret_access_key"
 VERIFY, CA_BUNDLE = "[ec2] verify", "[ec2] ca_bundle"
-USER_DATA, USER_DATA_FILE = "[ec2] user_data_b64", "[ec2] user_data_file"
-FLAVOUR, GROUPS = "[ec2] flavour", "[ec2] security_groups"
 LEAST, MOST = "[quota] min_vms", "[quota] max_vms"
 
 
-def check(reading: Reading) -> None:
-    """Tell `reading` all that is wrong or odd about the file as a whole."""
-    _check_required(reading)
+def check(reading: Reading, pools: Sequence[Section] = ()) -> None:
+    """Tell `reading` all that is wrong or odd about the file as a whole; `pools` are its sections [pool NAME]."""
+    _check_required(reading, pools)
     _check_quota(reading)
     _check_cloud(reading)
-    _check_names(reading)
-    _check_user_data(reading)
+    for section in ("ec2", *(pool.name for pool in pools)):
+        _check_names(reading, section)
+        _check_user_data(reading, section)
     _check_times(reading)
     _check_substitutes(reading)
     _check_placeholders(reading)
@@ -35,10 +35,12 @@ def check(reading: Reading) -> None:
     _check_access(reading)
 
 
-def _check_required(reading: Reading) -> None:
+def _check_required(reading: Reading, pools: Sequence[Section]) -> None:
     image = "the id of the image that the VMs boot, such as ami-1a2b3c4d"
+    names = [pool.name for pool in pools]
     for title, option in reading.options.items():
-        if option.required and not reading.given(title):
+        is_for_pools = option.section in names or (names and title == IMAGE)
+        if option.required and not is_for_pools and not reading.given(title):
             reading.fault(title, f"is missing; give {image if title == IMAGE else option.kind.value}")
 
 
@@ -64,14 +66,16 @@ def _check_cloud(reading: Reading) -> None:
         reading.warn(CA_BUNDLE, "is of no use with an api_url that begins with http://")
 
 
-def _check_names(reading: Reading) -> None:
+def _check_names(reading: Reading, section: str) -> None:
     """A cloud says of such names only that it does not know them, and not before the first launch."""
-    flavour = reading.value(FLAVOUR)
+    title, groups = f"[{section}] flavour", f"[{section}] security_groups"
+    flavour = reading.value(title)
     if isinstance(flavour, str) and "," in flavour:
-        reading.fault(FLAVOUR, f"'{shown(flavour)}' has a comma in it; give one type, since all VMs are of the same")
-    for group in reading.values.get(GROUPS) or ():  # type: ignore[union-attr]
+        text = "has a comma in it; give one type, since all VMs of a pool are of the same"
+        reading.fault(title, f"'{shown(flavour)}' {text}")
+    for group in reading.values.get(groups) or ():  # type: ignore[union-attr]
         if isinstance(group, str) and group.startswith("sg-") and " " in group:
-            reading.fault(GROUPS, f"'{shown(group)}' has a space in it; put a comma between two ids")
+            reading.fault(groups, f"'{shown(group)}' has a space in it; put a comma between two ids")
 
 
 def _boto3_has_region() -> bool:
@@ -80,11 +84,12 @@ def _boto3_has_region() -> bool:
     return bool(os.environ.get("AWS_DEFAULT_REGION")) or os.path.exists(os.path.expanduser(file))  # noqa: PTH110, PTH111
 
 
-def _check_user_data(reading: Reading) -> None:
-    if reading.given(USER_DATA) and reading.given(USER_DATA_FILE):
-        first = reading.line(USER_DATA)
-        reading.fault(USER_DATA_FILE, f"given besides user_data_b64 in line {first}; give only one of them")
-    for title in (USER_DATA, USER_DATA_FILE):
+def _check_user_data(reading: Reading, section: str) -> None:
+    encoded, file = f"[{section}] user_data_b64", f"[{section}] user_data_file"
+    if reading.given(encoded) and reading.given(file):
+        first = reading.line(encoded)
+        reading.fault(file, f"given besides user_data_b64 in line {first}; give only one of them")
+    for title in (encoded, file):
         content = reading.values.get(title)
         if isinstance(content, bytes) and len(content) > MAX_USER_DATA_AWS:
             reading.warn(title, f"is {len(content)} bytes long; AWS takes no more than {MAX_USER_DATA_AWS}")

@@ -28,7 +28,7 @@ def example(sections: Sequence[Section]) -> str:
     """Return the text of elastiq.conf.example: good as soon as it has an image_id."""
     parts = [_EXAMPLE_HEADER]
     for section in sections:
-        parts.append(f"\n{_comment(section.help)}[{section.name}]\n")
+        parts.append(f"\n{_comment(section.help)}{'#' if section.is_one_of_many else ''}[{section.name}]\n")
         for option in section.options:
             default = "" if option.required else f" Default: {default_text(option)}."
             value = option.sample or option.example or _plain_default(option)

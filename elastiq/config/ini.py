@@ -73,7 +73,7 @@ def parse(text: str) -> IniFile:
             continue
         header = None if raw[0].isspace() else _SECTION.fullmatch(line)
         if header:
-            section, entry = header.group(1).strip(), None
+            section, entry = " ".join(header.group(1).split()), None
             first = ini.sections.setdefault(section, number)
             if first != number:
                 problem = f"[{shown(section)}]: section given twice, first in line {first}; put them together"

@@ -124,6 +124,8 @@ class Section:
 
     name: str
     declared: type[Any]
+    is_one_of_many: bool = False
+    """True if `name` only shows how such sections are called, of which there may be any number."""
 
     @property
     def help(self) -> str:

@@ -39,6 +39,8 @@ class Reading:
         self.options: dict[str, Option] = {}
         self._sections: list[str] = []
         self._refused: set[str] = set()
+        self._passed: set[str] = set()
+        self._words: list[str] = []
         self._lines: dict[str, int] = {}
         self._problems: list[ini.Problem] = []
         self._warnings: list[ini.Problem] = []
@@ -81,7 +83,11 @@ class Reading:
     def _option_of(self, name: str) -> Option:
         """Return the option that is called by its name, or by that of its section and its own. Raise ConfigError."""
         section, dot, own = name.rpartition(".")
-        named = [one for one in self.options.values() if one.name == own and (not dot or one.section == section)]
+        named = [one for one in self.options.values() if one.name == own]
+        if dot:
+            named = [one for one in named if one.section.lower() == section]
+        else:  # pools may have options of other sections, too: they are meant only where they are named
+            named = [one for one in named if " " not in one.section] or named
         if len(named) == 1:
             return named[0]
         if named:
@@ -98,7 +104,7 @@ class Reading:
         """
         pages = [section.name for section in documented]
         for section, line in self._file.sections.items():
-            if section not in (*self._sections, passed):
+            if section not in (*self._sections, *self._passed, passed):
                 self._problems.append(ini.Problem(line, self._unknown_section(section)))
         for entry in self._file.entries:
             if entry.section in self._sections and _title(entry) not in self.options:
@@ -106,8 +112,21 @@ class Reading:
 
     def section(self, section: Section) -> Any:
         """Return what the file says of `section`, as the dataclass that declares it."""
-        given = {option.name: self.values[option.title] for option in section.options if option.title in self.values}
-        return section.declared(**given)
+        return section.declared(**self.given_of(section))
+
+    def given_of(self, section: Section) -> dict[str, Value]:
+        """Return the values that the file gives to the options of `section`, by their names."""
+        return {option.name: self.values[option.title] for option in section.options if option.title in self.values}
+
+    def sections(self, word: str) -> list[tuple[str, int]]:
+        """Return the names of the sections that begin with this word, and where each begins."""
+        self._words.append(word)
+        return [(name, line) for name, line in self._file.sections.items() if name.split()[0] == word]
+
+    def refuse_section(self, name: str, line: int, problem: str) -> None:
+        """Say what is wrong with the name of a section; what it holds is let pass."""
+        self._passed.add(name)
+        self._problems.append(ini.Problem(line, problem))
 
     def has(self, section: Section) -> bool:
         """Return whether the file has this section."""
@@ -194,7 +213,12 @@ class Reading:
         close = difflib.get_close_matches(section.lower(), self._sections, n=1)
         if close:
             return f"{title}, did you mean [{close[0]}]?"
-        return f"{title}; there are {', '.join(f'[{name}]' for name in self._sections)}"
+        word, _, name = section.partition(" ")
+        close = difflib.get_close_matches(word.lower(), self._words, n=1)
+        if close and name:
+            return f"{title}, did you mean [{close[0]} {shown(name)}]?"
+        known = (*self._sections, *(f"{word} NAME" for word in self._words))
+        return f"{title}; there are {', '.join(f'[{name}]' for name in known)}"
 
     def _unknown_option(self, entry: ini.Entry, documented: bool) -> str:
         name = entry.name.replace("-", "_")

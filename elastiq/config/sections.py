@@ -144,8 +144,8 @@ class QuotaOptions:
 
 
 @dataclass(frozen=True)
-class Ec2Options:
-    """The cloud, and what is launched there."""
+class CloudOptions:
+    """Where the cloud is, and who asks it."""
 
     api_url: str = option(
         "",
@@ -195,6 +195,12 @@ class Ec2Options:
         "Whether the cloud's certificate is checked. Better name its authority in ca_bundle than say no here.",
         new=True,
     )
+
+
+@dataclass(frozen=True)
+class VmOptions:
+    """What is launched: every pool may have its own."""
+
     image_id: str = option(
         "",
         "Id of the image that the VMs boot, such as ami-1a2b3c4d. There is no default.",
@@ -259,6 +265,11 @@ class Ec2Options:
     def user_data(self) -> bytes:
         """What the VMs are to do when they boot, whichever option says it, before anything is substituted."""
         return self.user_data_b64 or self.user_data_file
+
+
+@dataclass(frozen=True)
+class Ec2Options(VmOptions, CloudOptions):
+    """The cloud, and what is launched there."""
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,8 @@ MAX_LAUNCH_REQUESTS = 32
 class Ec2:
     """Implements `elastiq.ports.Cloud`. Makes no request before the first call.
 
-    `user_data` is what the VMs are given, rendered; `clock` and `uniform` make the pauses between tries. Questions,
-    launches and other acts may be called at the same time, each in a thread of its own.
+    `user_data` is what the VMs of each pool are given, rendered; `clock` and `uniform` make the pauses between tries.
+    Questions, launches and other acts may be called at the same time, each in a thread of its own.
     """
 
     def __init__(
@@ -63,17 +63,19 @@ class Ec2:
         settings: Settings,
         refused_features: frozenset[str] = frozenset(),
         *,
-        user_data: bytes = b"",
+        user_data: Mapping[str, bytes] | None = None,
         limits: Limits | None = None,
         redactor: Redactor | None = None,
         clock: Sleeper | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._settings = settings
-        self._user_data = user_data
+        self._user_data = user_data or {}
         self._features = Features(refused_features, takes_all=is_aws(settings.ec2))
         self._redactor = redactor or Redactor()
-        self._redactor.add((settings.ec2.aws_secret_access_key, settings.ec2.aws_access_key_id), (user_data,))
+        self._redactor.add(
+            (settings.ec2.aws_secret_access_key, settings.ec2.aws_access_key_id), self._user_data.values()
+        )
         quick = Limits(read_seconds=AWS_SECONDS, terminate_seconds=AWS_SECONDS, launch_seconds=AWS_SECONDS)
         usual = quick if is_aws(settings.ec2) else Limits()
         self._sender = Sender(settings, limits or usual, self._redactor, clock, uniform)
@@ -111,9 +113,9 @@ class Ec2:
         tags = [{"ResourceType": "instance", "Tags": self._tags(pool, token)}]
         offered: Offered = {"TagSpecifications": {"TagSpecifications": tags}}
         # In the order in which they are refused most often: what is refused is found out soonest so.
-        ec2 = self._settings.ec2
-        metadata = {"HttpTokens": "required", "HttpEndpoint": "enabled"} if ec2.require_imdsv2 else {}
-        hops = {} if ec2.imdsv2_hop_limit is None else {"HttpPutResponseHopLimit": ec2.imdsv2_hop_limit}
+        options = self._settings.vm_options(pool.name)
+        metadata = {"HttpTokens": "required", "HttpEndpoint": "enabled"} if options.require_imdsv2 else {}
+        hops = {} if options.imdsv2_hop_limit is None else {"HttpPutResponseHopLimit": options.imdsv2_hop_limit}
         if metadata or hops:
             offered["MetadataOptions"] = {"MetadataOptions": {**metadata, **hops}}
         # A worker that powers itself off would otherwise stay, stopped, and be paid for.
@@ -182,7 +184,7 @@ class Ec2:
         """Return vCPUs, memory, instance storage (0 where there is none) and GPUs. Raise CloudError, at once for a
         cloud that has no DescribeInstanceTypes.
         """
-        name = pool.instance_type or self._settings.ec2.flavour
+        name = pool.instance_type or self._settings.vm_options(pool.name).flavour
         if name in self._shapes:
             return self._shapes[name]
         undescribed = CloudError("it describes no instance types", CloudFault.CONFIGURATION)
@@ -205,7 +207,7 @@ class Ec2:
         return self._shapes[name]
 
     def _launch_parameters(self, pool: Pool, count: int, token: str) -> dict[str, Any]:
-        options = self._settings.ec2
+        options = self._settings.vm_options(pool.name)
         groups = [group for group in options.security_groups if group.startswith("sg-")]
         group_names = [group for group in options.security_groups if not group.startswith("sg-")]
         if options.subnet_id and group_names:
@@ -220,7 +222,7 @@ class Ec2:
             "ClientToken": token,
             "InstanceType": pool.instance_type or options.flavour,
             "KeyName": options.key_name,
-            "UserData": self._user_data,
+            "UserData": self._user_data.get(pool.name, b""),
             "SecurityGroupIds": groups,
             "SecurityGroups": group_names,
             "SubnetId": options.subnet_id,

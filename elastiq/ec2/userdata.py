@@ -38,8 +38,8 @@ def render(user_data: bytes, ipv4: str, ipv6: str, fqdn: str) -> bytes:
     return re.sub(rb"%(ipv4|ipv6|fqdn)%", lambda match: values[match.group(1)].encode("utf-8"), user_data)
 
 
-def rendered(settings: Settings) -> tuple[bytes, tuple[str, ...]]:
-    """Return the user data of `settings` as the VMs get it, and what to warn of.
+def rendered(settings: Settings) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Return the user data of `settings` as the VMs of each pool get it, and what to warn of.
 
     The section [substitute] goes before what is found out about this machine. What is not known becomes nothing, with
     a warning.
@@ -54,9 +54,9 @@ def rendered(settings: Settings) -> tuple[bytes, tuple[str, ...]]:
         f"the user data has %{name}% in it, but this machine has none; it becomes nothing. "
         f"Set {name} in the section [substitute] if the VMs need it"
         for name, value in values.items()
-        if not value and f"%{name}%".encode() in settings.ec2.user_data
+        if not value and any(f"%{name}%".encode() in pool.vm.user_data for pool in settings.pools)
     )
-    return render(settings.ec2.user_data, **values), warnings
+    return {pool.name: render(pool.vm.user_data, **values) for pool in settings.pools}, warnings
 
 
 def head_node_addresses() -> HeadNode:

@@ -92,10 +92,10 @@ def cores_of_vm(pool: Pool, memory: Memory, policy: Policy) -> int:
     return max(1, capacity.cpus)
 
 
-def held_seconds(policy: Policy) -> float:
-    """Return for how long a worker may be idle and stay since waiting jobs are to start there: as long as others that
-    such a job needs at the same time may take to boot. Whatever keeps jobs from starting, it goes then."""
-    return policy.idle_for_time_s + policy.estimated_vm_deploy_time_s
+def held_seconds(pool: str, policy: Policy) -> float:
+    """Return for how long a worker of `pool` may be idle and stay since waiting jobs are to start there: as long as
+    others that such a job needs at the same time may take to boot. Whatever keeps jobs from starting, it goes then."""
+    return policy.idle_seconds_of(pool) + policy.estimated_vm_deploy_time_s
 
 
 def follow(fleet: Fleet, waiting: Mapping[str, Iterable[Rest]], demand_at: float) -> Memory:
@@ -130,7 +130,8 @@ def _with_look(memory: Memory, pool: Pool, seen: Load, policy: Policy) -> Memory
     while seen.seen_at - load.since >= period:
         end = load.since + period
         load = _until(load, end)
-        rises = _with_period(rises, load, cores_of_vm(pool, memory, policy), boot_seconds(pool, memory, policy), policy)
+        tail = boot_seconds(pool, memory, policy) + policy.idle_seconds_of(pool.name)
+        rises = _with_period(rises, load, cores_of_vm(pool, memory, policy), tail)
         load = Load(end, load.cores, load.cores, 0.0, end, load.busy_vms, load.vms)
     load = _until(load, seen.seen_at)
     load = replace(
@@ -154,16 +155,16 @@ def _until(load: Load, now: float) -> Load:
     return replace(load, seen_at=now, busy_vm_seconds=busy, vm_seconds=all_)
 
 
-def _with_period(rises: Rises, load: Load, cores: int, boot: float, policy: Policy) -> Rises:
+def _with_period(rises: Rises, load: Load, cores: int, unused_seconds: float) -> Rises:
     """Return `rises` with a period that is over.
 
-    Without spare room its rise would have cost the boots of VMs that hold it, as far as those of the period before had
-    no room left, and their idle time at the end.
+    Without spare room its rise would have cost VMs that hold it, as far as those of the period before had no room left,
+    for as long as a VM is of no use (`unused_seconds`): it boots, and is idle at its end.
     """
     vms = math.ceil(max(0.0, load.risen - rises.left_over_cores) / cores)
     left_over = max(0.0, vms * cores + rises.left_over_cores - load.risen) if load.risen else 0.0
     kept = 1.0 - 1.0 / PERIODS_OF_COST
-    needed = load.busy_vm_seconds + vms * (boot + policy.idle_for_time_s)
+    needed = load.busy_vm_seconds + vms * unused_seconds
     risen = (*rises.cores, round(load.risen, 2))[-PERIODS:]
     return Rises(
         risen if any(risen) else (),

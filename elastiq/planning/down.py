@@ -87,7 +87,9 @@ def plan_down(
             down.answer(record, answer)
         elif worker is not None:
             idle.append((worker.idle_seconds or 0.0, record))
-    ready = [entry for entry in idle if entry[0] > fleet.policy.idle_for_time_s or entry[1].id in needless]
+    ready = [
+        entry for entry in idle if entry[0] > fleet.policy.idle_seconds_of(entry[1].pool) or entry[1].id in needless
+    ]
     ready_ids = {record.id for _, record in ready}
     for _, record in idle:
         if record.id not in ready_ids:
@@ -216,7 +218,7 @@ def _closed_for_long(fleet: Fleet, record: VmRecord, worker: Worker | None) -> A
     if worker is None or not worker.closed or worker.jobs:
         return None
     idle_seconds = worker.idle_seconds or 0.0
-    if idle_seconds <= fleet.policy.idle_for_time_s + fleet.policy.lost_worker_time_s:
+    if idle_seconds <= fleet.policy.idle_seconds_of(record.pool) + fleet.policy.lost_worker_time_s:
         return _stays(Token.CLOSED_BY_SOMEBODY, record, worker)
     return Answer(words.closed_and_idle(record, idle_seconds), goes=True)
 
@@ -326,7 +328,7 @@ def _not_needed(
         pool = fleet.pool_of(record)
         room = room_of.get(record.id)
         cores = 0.0 if room is None else free_cores([room], pool, fleet)
-        is_held = fleet.policy.is_adaptive and seconds <= held_seconds(fleet.policy)
+        is_held = fleet.policy.is_adaptive and seconds <= held_seconds(record.pool, fleet.policy)
         if room is not None and room.is_needed and is_held:
             down.answer(record, _stays(Token.KEPT_FOR_JOBS, record, fleet.worker(record)))
         elif spare[pool.name].cores and free[pool.name] - cores < spare[pool.name].cores:
@@ -355,7 +357,7 @@ def _end_idle(down: Down, idle: Iterable[tuple[float, VmRecord]], fleet: Fleet) 
         if spare > 0 and pool_spare.get(record.pool, 1) > 0:
             spare -= 1
             pool_spare[record.pool] = pool_spare.get(record.pool, 1) - 1
-            is_over = seconds > policy.idle_for_time_s
+            is_over = seconds > policy.idle_seconds_of(record.pool)
             why = words.idle(record, seconds, policy) if is_over else words.launched_in_vain(record, seconds)
             down.answer(record, Answer(why, goes=True))
         else:

@@ -86,7 +86,7 @@ def is_unmarked(instance: Instance) -> bool:
 def _looks_like(instance: Instance, intent: Intent, policy: Policy) -> bool:
     """Return whether a VM without token and tag is of the image, the type and the time of a launch."""
     pools = [pool for pool in policy.pools if pool.name == intent.pool]
-    image_id = intent.image_id or policy.image_id
+    image_id = intent.image_id or next((pool.image_id for pool in pools), "")
     if intent.image_id:
         pools = [Pool(intent.pool, instance_type=intent.instance_type)]
     of_type = all(pool.takes(instance.type) for pool in pools)

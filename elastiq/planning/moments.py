@@ -74,10 +74,11 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
     for worker in observation.workers or ():
         if worker.idle_seconds is not None:
             idle_since = workers_at - worker.idle_seconds
-            yield idle_since + policy.idle_for_time_s
-            if policy.is_adaptive:
-                yield idle_since + held_seconds(policy)
-            yield idle_since + policy.idle_for_time_s + policy.lost_worker_time_s
+            for name in ("", *(pool.name for pool in policy.pools)):
+                yield idle_since + policy.idle_seconds_of(name)
+                if policy.is_adaptive:
+                    yield idle_since + held_seconds(name, policy)
+                yield idle_since + policy.idle_seconds_of(name) + policy.lost_worker_time_s
     if any(worker.closed for worker in observation.workers or ()):
         for record in memory.vms.values():
             if record.joined_at is not None and not record.has_worked:
@@ -113,4 +114,4 @@ def _of_a_vm(record: VmRecord, policy: Policy) -> Iterator[float]:
     if record.closing_at is not None:
         yield record.closing_at + patience.CLOSE_AGAIN_SECONDS
     if record.idle_from is not None:
-        yield record.idle_from + policy.idle_for_time_s
+        yield record.idle_from + policy.idle_seconds_of(record.pool)

@@ -286,7 +286,7 @@ def _launch(up: Up, left: list[Rest], reopened: int, *, may_spare: bool) -> None
     cluster_missing = policy.min_vms - reopened - sum(fleet.working.values())
     cluster_missing -= sum(fleet.awaited(pool.name) for pool in policy.pools)
     last = None
-    for number, pool in enumerate(policy.pools):
+    for pool in policy.pools:
         room = max(0, min(MOST_VMS_AT_ONCE, fleet.quota_room(pool) - up.launched))
         suited = [rest for rest in left if up.chances[rest.number][pool.name] is Chance.YES]
         others = [rest for rest in left if up.chances[rest.number][pool.name] is not Chance.YES]
@@ -294,7 +294,7 @@ def _launch(up: Up, left: list[Rest], reopened: int, *, may_spare: bool) -> None
         waiting = count(suited)
         own_missing = pool.min_vms - fleet.awaited(pool.name) - reopened
         own_missing -= fleet.working[pool.name]
-        missing = max(0, own_missing, cluster_missing - up.launched if number == 0 else 0)
+        missing = max(0, own_missing, cluster_missing - up.launched)
         spare = lacking(fleet, pool, up.rooms, wanted, room) if may_spare else Lacking()
         vms = max(wanted.vms + spare.vms, missing)
         left = others + wanted.beyond

@@ -269,7 +269,7 @@ def in_the_way(record: VmRecord, *, is_earlier: bool) -> Reason:
 
 
 def idle(record: VmRecord, seconds: float, policy: Policy) -> Reason:
-    limit = policy.idle_for_time_s
+    limit = policy.idle_seconds_of(record.pool)
     text = f"idle for {seconds:.0f} s, more than idle_for_time_s {limit:g}"
     return Reason(Token.IDLE, text, record.id, {"seconds": seconds, "limit": limit})
 

@@ -38,7 +38,7 @@ def cloud(endpoint: Ec2Endpoint, refused: frozenset[str] = frozenset(), **settin
     return Ec2(
         settings_with(**values),
         refused,
-        user_data=user_data,  # type: ignore[arg-type]
+        user_data={"default": user_data},  # type: ignore[dict-item]
         limits=limits,  # type: ignore[arg-type]
         clock=HastyClock(),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from elastiq.config import SECTIONS
+from elastiq.config import DOCUMENTED
 from elastiq.model import Demand
 from elastiq.plugins.sections import SECTIONS as PLUGINS
 from elastiq.report.metrics import GAUGES
@@ -105,7 +105,7 @@ def test_commands_in_the_text_have_these_words(page: Path) -> None:
     for command in re.findall(r"`elastiqctl (\w+)`", text):
         words = ("start", "stop", "status", "restart", "check", "retry", "simulate", "log", "conf")
         assert command in words, command
-    names = {option.name for section in (*SECTIONS, *PLUGINS) for option in section.options}
+    names = {option.name for section in (*DOCUMENTED, *PLUGINS) for option in section.options}
     names |= {name for name, _, _ in GAUGES} | {field.name for field in fields(Demand)}
     for name in re.findall(r"`(\w+_s|\w+_vms|n_jobs_per_vm|user_data\w*|image_id|flavour)(?: = [^`]*)?`", text):
         assert name in names, f"{page.name}: {name} is no option"

@@ -90,7 +90,7 @@ memories = st.builds(
 )
 policies = st.builds(
     lambda low, high, per_vm: Policy(
-        (Pool("default", 0, high),), min(low, high or low), high, per_vm, cluster="test", image_id="ami-1"
+        (Pool("default", 0, high, image_id="ami-1"),), min(low, high or low), high, per_vm, cluster="test"
     ),
     st.integers(0, 3),
     st.none() | st.integers(1, 6),

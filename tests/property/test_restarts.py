@@ -230,7 +230,7 @@ def test_no_more_vms_of_a_launch_are_awaited_as_time_goes_by(
     count: int, history: list[tuple[float, dict[str, InstanceState]]], restarts: list[bool], shows_tokens: bool
 ) -> None:
     """Whatever listings show and leave out, and however often the daemon is restarted."""
-    policy = Policy(cluster="test", image_id="ami-1")
+    policy = Policy((Pool(image_id="ami-1"),), cluster="test")
     memory, now = Memory(intents=(Intent("t", "default", count, SINCE),)), SINCE
     before = count
     for number, (seconds, shown) in enumerate(history):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from elastiq.model import InstanceState, Policy, Pool, Shape
@@ -40,7 +42,9 @@ def test_a_pool_takes_vms_of_its_type(own: str, other: str, takes: bool) -> None
 
 
 def test_what_vms_hold_is_kept_by_type_where_there_is_one() -> None:
-    assert (Pool("p").capacity_key, Pool("p", instance_type="large").capacity_key) == ("p", "large")
+    default, other = Pool(), Pool("p")
+    assert (default.capacity_key, replace(default, instance_type="large").capacity_key) == ("default", "large")
+    assert (other.capacity_key, replace(other, instance_type="large").capacity_key) == ("p", "p large")
 
 
 def test_a_pool_that_is_no_more() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from elastiq.config import Settings
-from elastiq.config.sections import SECTIONS
+from elastiq.config import DOCUMENTED, Settings
+from elastiq.config.pools import POOL
 from elastiq.plugins.loading import read_settings as load
 from elastiq.plugins.sections import SECTIONS as PLUGINS
 
-ALL = (*SECTIONS, *PLUGINS)
+ALL = (*DOCUMENTED, *PLUGINS)
 
 
 OPTIONS = [option for section in ALL for option in section.options]
@@ -31,7 +31,13 @@ def loaded(directory: Path, text: str | bytes) -> Settings:
 
 def value_of(made: Settings, name: str, section: str = "") -> object:
     """Return the value of an option, which is found by its name, and its section if several have it."""
-    held = [getattr(made, found.name, None) or made.of(found.declared) for found in ALL if section in ("", found.name)]
+    held = [
+        next((pool.limits for pool in made.named_pools), None)
+        if found is POOL
+        else getattr(made, found.name, None) or made.of(found.declared)
+        for found in ALL
+        if section in ("", found.name)
+    ]
     return next(getattr(options, name) for options in held if hasattr(options, name))
 
 

@@ -15,10 +15,14 @@ from tests.unit.config.rig import IMAGE, OPTIONS, loaded, value_of, written
 
 
 @pytest.mark.parametrize(
-    "option", [option for option in OPTIONS if option.kind is ValueKind.DURATION], ids=lambda o: o.name
+    "option",
+    [option for option in OPTIONS if option.kind is ValueKind.DURATION],
+    ids=lambda o: f"{o.section}-{o.name}",
 )
 def test_ranges_of_durations_can_be_written(option: options.Option, tmp_path: Path) -> None:
     for value in (option.minimum, option.maximum, option.default):
+        if value is None:
+            continue
         text = f"[{option.section}]\n{option.name} = {duration_text(value)}\n" + IMAGE
         assert value_of(loaded(tmp_path, text), option.name, option.section) == value
 

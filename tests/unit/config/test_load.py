@@ -157,7 +157,7 @@ def test_settings_name_their_file(tmp_path: Path) -> None:
 def test_unlimited(tmp_path: Path) -> None:
     made = loaded(tmp_path, f"[quota]\nmin_vms = 50\nmax_vms = Unlimited ; for now\n{IMAGE}")
     assert made.quota.max_vms is None
-    assert made.policy().pools == (Pool("default", 50, None, ""),)
+    assert made.policy().pools == (Pool("default", 50, None, "", "ami-1a2b3c4d"),)
 
 
 def test_user_data_file_stands_beside_the_configuration(tmp_path: Path) -> None:

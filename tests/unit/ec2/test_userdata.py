@@ -52,16 +52,16 @@ def test_every_placeholder_goes(parts: list[bytes]) -> None:
 def test_section_substitute_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(userdata, "head_node_addresses", lambda: HeadNode("10.0.0.1", "fd00::1", "head.example.org"))
     text = b"%ipv4% %ipv6% %fqdn%"
-    assert rendered(settings_with(user_data_file=text)) == (b"10.0.0.1 fd00::1 head.example.org", ())
+    assert rendered(settings_with(user_data_file=text)) == ({"default": b"10.0.0.1 fd00::1 head.example.org"}, ())
     made = settings_with(user_data_file=text, ipv4="10.9.9.9", ipv6="fd00::9", fqdn="alias")
-    assert rendered(made) == (b"10.9.9.9 fd00::9 alias", ())
+    assert rendered(made) == ({"default": b"10.9.9.9 fd00::9 alias"}, ())
 
 
 def test_what_is_not_known_is_warned_of_where_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(userdata, "head_node_addresses", lambda: HeadNode("10.0.0.1", "", "head"))
-    assert rendered(settings_with(user_data_file=b"%ipv4%")) == (b"10.0.0.1", ())
+    assert rendered(settings_with(user_data_file=b"%ipv4%")) == ({"default": b"10.0.0.1"}, ())
     content, warnings = rendered(settings_with(user_data_file=b"<%ipv6%>"))
-    assert content == b"<>"
+    assert content == {"default": b"<>"}
     assert warnings == (
         "the user data has %ipv6% in it, but this machine has none; it becomes nothing. Set ipv6 in the section "
         "[substitute] if the VMs need it",

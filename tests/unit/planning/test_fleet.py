@@ -72,7 +72,7 @@ def test_a_lookalike_counts_against_the_maximum_but_is_no_room_for_jobs() -> Non
     """Found by killing the daemon: a job waited for good for a VM that somebody else had launched."""
     lost = Intent("t", "default", 1, NOW - 900, lookalikes=("i-0000000a",))
     alike = Instance("i-0000000a", InstanceState.RUNNING, launched_at=NOW - 890, image_id="ami-1")
-    policy = replace(PLAIN, image_id="ami-1", max_vms=2, pools=(Pool("default", 0, 2),))
+    policy = replace(PLAIN, max_vms=2, pools=(Pool("default", 0, 2, image_id="ami-1"),))
     seen = replace(see([], demand=(jobs(100),)), instances=(alike,))
     made = plan(seen, Memory(waiting_since=NOW - 100, intents=(lost,)), policy)
     assert launched(made) == 1

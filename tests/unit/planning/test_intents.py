@@ -16,7 +16,7 @@ NOW = 1_000_000.0
 POLICY = Policy(cluster="test")
 LOST = Intent("t1", "default", 3, NOW - 500, unseen_since=NOW - 301)
 ALIKE = Instance("i-9", InstanceState.RUNNING, launched_at=NOW - 495, type="m1.small", image_id="ami-1")
-BY_LOOKS = Policy(pools=(Pool("default", 0, 5, "m1.small"),), cluster="test", image_id="ami-1")
+BY_LOOKS = Policy(pools=(Pool("default", 0, 5, "m1.small", "ami-1"),), cluster="test")
 
 
 def listing(*instances: Instance, now: float = NOW, age: float = 0.0) -> Observation:
@@ -101,7 +101,7 @@ def test_a_vm_of_another_kind_does_not_look_like_it(values: dict[str, object]) -
 def test_a_vm_looks_like_a_launch_as_it_was_asked_for_whatever_is_configured_since(type_: str, known: bool) -> None:
     """Found by the simulator: with another flavour the VMs of a lost launch counted no more, and others were added."""
     lost = replace(LOST, instance_type=type_, image_id="ami-1")
-    changed = replace(BY_LOOKS, pools=(Pool("default", 0, 5, "m1.tiny"),), image_id="ami-7")
+    changed = replace(BY_LOOKS, pools=(Pool("default", 0, 5, "m1.tiny", "ami-7"),))
     found = track(listing(ALIKE), Memory(intents=(lost,)), changed).memory
     assert [intent.lookalikes for intent in found.intents] == ([("i-9",)] if known else [])
 
