@@ -286,7 +286,7 @@ def _launch(up: Up, left: list[Rest], reopened: int, *, may_spare: bool) -> None
     cluster_missing = policy.min_vms - reopened - sum(fleet.working.values())
     cluster_missing -= sum(fleet.awaited(pool.name) for pool in policy.pools)
     last = None
-    for pool in policy.pools:
+    for number, pool in enumerate(policy.pools, 1):
         room = max(0, min(MOST_VMS_AT_ONCE, fleet.quota_room(pool) - up.launched))
         suited = [rest for rest in left if up.chances[rest.number][pool.name] is Chance.YES]
         others = [rest for rest in left if up.chances[rest.number][pool.name] is not Chance.YES]
@@ -305,6 +305,7 @@ def _launch(up: Up, left: list[Rest], reopened: int, *, may_spare: bool) -> None
         at_least = wanted.at_least if is_for_jobs and not missing else 1
         decision = _within_limits(fleet, pool, vms, room, why, at_least)
         up.decisions.append(decision)
+        left += _not_launched_for(up, decision, wanted, policy.pools[number:])
         last = _settle_launch(up, decision, wanted)
     _settle_beyond(up, _launch_to_learn(up, left), last)
     _launch_to_try(up)
@@ -405,6 +406,20 @@ def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason, a
         most = room == MOST_VMS_AT_ONCE
         why = words.request_takes(why, room) if most else words.quota_leaves(why, room, maximum)
     return Decision(Kind.LAUNCH, why, pool.name, min(vms, room), at_least=min(vms, room, at_least))
+
+
+def _not_launched_for(up: Up, decision: Decision, wanted: Wanted, next_pools: Sequence[Pool]) -> list[Rest]:
+    """Take out of `wanted` and return the jobs that get no VM of its pool now, but may get one of `next_pools`."""
+    staying, going = [], Counter[int]()
+    for vm, rest in wanted.takers:
+        found = up.chances[rest.number]
+        if vm >= decision.count and any(found[pool.name] is Chance.YES for pool in next_pools):
+            going[rest.number] += rest.jobs
+        else:
+            staying.append((vm, rest))
+    rests = {rest.number: rest for _, rest in wanted.takers}
+    wanted.takers = staying
+    return [rests[number].of(jobs) for number, jobs in going.items()]
 
 
 def _settle_launch(up: Up, decision: Decision, wanted: Wanted) -> Reason:
