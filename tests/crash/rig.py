@@ -103,6 +103,7 @@ class Site:
             return
         command = [sys.executable, "-m", "elastiq.sandbox.worker", f"--spool={words['spool']}", f"--name={vm.id}"]
         command += [f"--instance-id={vm.id}", f"--address={vm.address}", "--look-every-s=0.05"]
+        command += [f"--{name}={words[name]}" for name in ("cpus", "offers") if name in words]
         self._machines[vm.id] = subprocess.Popen(
             command,
             cwd=CHECKOUT,
@@ -133,10 +134,15 @@ class Head:
         self.process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True)
         self.spool.create()
-        (directory / "user-data").write_text(f"cluster={cluster};spool={self.spool.directory};\n")
-        self._configure(options)
+        (directory / "user-data").write_text(self.user_data())
+        self.configure(**options)
 
-    def _configure(self, options: dict[str, object]) -> None:
+    def user_data(self, more: str = "") -> str:
+        """Return what makes a VM a worker of this cluster; `more`, such as "cpus=4", says of what kind."""
+        return f"cluster={self.cluster};spool={self.spool.directory};{more};\n"
+
+    def configure(self, *, pools: str = "", **options: object) -> None:
+        """Write the configuration: these options of [elastiq] and [quota], and the sections of its pools."""
         values: dict[str, object] = {
             "batch_plugin": "sandbox",
             "state_dir": self.state,
@@ -150,6 +156,7 @@ class Head:
             "n_jobs_per_vm": 1,
             **options,
         }
+        values = {name: value for name, value in values.items() if value is not None}
         quota = {name: values.pop(name) for name in ("min_vms", "max_vms") if name in values}
         sections = {
             "elastiq": values,
@@ -169,7 +176,7 @@ class Head:
         for section, entries in sections.items():
             lines += [f"[{section}]", *(f"{name} = {value}" for name, value in entries.items())]
         self.configuration = self.directory / "elastiq.conf"
-        self.configuration.write_text("\n".join(lines) + "\n")
+        self.configuration.write_text("\n".join(lines) + "\n" + pools)
         self.configuration.chmod(0o600)
 
     def start(self, order: Order | None = None, prefix: Sequence[str] = ()) -> subprocess.Popen[bytes]:

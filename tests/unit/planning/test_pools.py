@@ -68,7 +68,7 @@ def test_a_pool_whose_launches_pause_leaves_its_jobs_to_the_next() -> None:
     broken = {"small": Breaker(paused_until=NOW + 600, reason="no capacity")}
     made = plan(see([], demand=(jobs(20),)), replace(KNOWN, breakers=broken), POLICY)
     assert of_pools(made) == {"large": 2}
-    assert any(decision.reason.token is Token.PAUSED for decision in of(made, Kind.HOLD))
+    assert any(decision.reason.token is Token.LAUNCHES_PAUSED for decision in of(made, Kind.HOLD))
 
 
 def test_what_a_pool_may_not_ask_for_at_once_goes_to_the_next() -> None:
