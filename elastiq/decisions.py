@@ -173,6 +173,8 @@ class Figures:
     """VMs that count although no listing has shown them for elastiq's own."""
     unconfirmed_until: float | None = None
     """Until when these count at most, if listings go on leaving them out; None: until people have decided."""
+    vms_of_pools: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """How many VMs count, by the names of the pools, where the configuration names pools."""
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,11 @@ class Pool:
         return not (type_ and self.instance_type) or type_ == self.instance_type
 
 
+def of_pool(name: str) -> str:
+    """Return what messages add where they tell of the pool of that name: nothing if the configuration names none."""
+    return "" if name == DEFAULT_POOL else f" of pool {name}"
+
+
 @dataclass(frozen=True)
 class Policy:
     """The options that decisions depend on, as `Settings.policy()` gives them."""

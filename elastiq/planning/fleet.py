@@ -10,7 +10,18 @@ from functools import cached_property
 
 from elastiq.decisions import Figures, Token
 from elastiq.memory import Breaker, Intent, Memory, VmRecord
-from elastiq.model import DEFAULT_JOBS_PER_VM, Demand, InstanceState, Observation, Policy, Pool, Shape, Worker
+from elastiq.model import (
+    DEFAULT_JOBS_PER_VM,
+    DEFAULT_POOL,
+    Demand,
+    InstanceState,
+    Observation,
+    Policy,
+    Pool,
+    Shape,
+    Worker,
+    of_pool,
+)
 from elastiq.planning import patience
 from elastiq.planning.capacities import capacity_of
 from elastiq.planning.eligibility import Chance, chances
@@ -229,15 +240,23 @@ class Fleet:
 
     def quota_left(self, pool: Pool) -> int:
         """Return what is left of the quota for `pool`; less than nothing if the quota was lowered."""
-        of_pool = self.counted[pool.name] + self.possible(pool.name)
+        vms = self.counted[pool.name] + self.possible(pool.name)
         return min(
-            UNLIMITED if pool.max_vms is None else pool.max_vms - of_pool,
+            UNLIMITED if pool.max_vms is None else pool.max_vms - vms,
             UNLIMITED if self.policy.max_vms is None else self.policy.max_vms - self._of_cluster,
         )
 
     def quota_room(self, pool: Pool) -> int:
         """Return how many more VMs of `pool` may be launched."""
         return max(0, self.quota_left(pool))
+
+    def limit(self, pool: Pool) -> str:
+        """Return by what name the limit goes that leaves the least to `pool`."""
+        own, of_all = pool.max_vms, self.policy.max_vms
+        other_vms = self._of_cluster - self.counted[pool.name] - self.possible(pool.name)
+        if own is not None and (of_all is None or own < of_all - other_vms):
+            return f"max_vms {own}{of_pool(pool.name)}"
+        return f"max_vms {of_all}"
 
     def is_any_unused(self, pool: Pool) -> bool:
         """Return whether a worker of `pool` is there and open that has never had a job."""
@@ -285,7 +304,12 @@ class Fleet:
             asked_for,
             sum(self.possible(pool.name) for pool in self.policy.pools) - asked_for,
             None if any(intent.needs_people for intent in unclear) else max(map(given_up_at, unclear), default=None),
+            self._of_named_pools(),
         )
+
+    def _of_named_pools(self) -> Mapping[str, int]:
+        names = [pool.name for pool in self.policy.pools]
+        return {} if names == [DEFAULT_POOL] else {name: self.counted[name] + self.possible(name) for name in names}
 
 
 def _state(record: VmRecord) -> InstanceState:

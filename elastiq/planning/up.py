@@ -386,10 +386,8 @@ def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason, a
     breaker = fleet.memory.breakers.get(pool.name, Breaker())
     if fleet.now < breaker.paused_until:
         return Decision(Kind.HOLD, words.paused(why, breaker, fleet.now))
-    limits = (pool.max_vms, fleet.policy.max_vms)
-    maximum = min((limit for limit in limits if limit is not None), default=None)
     if room < at_least:
-        return Decision(Kind.HOLD, words.quota_full(why, maximum))
+        return Decision(Kind.HOLD, words.quota_full(why, fleet.limit(pool)))
     if fleet.is_any_in_hand:
         return Decision(Kind.HOLD, words.not_beside_another(why))
     if breaker.failed_boots >= patience.BOOT_FAILURES_TO_TRIP:
@@ -404,7 +402,7 @@ def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason, a
         return Decision(Kind.LAUNCH, words.fewer_at_once(why, ask), pool.name, ask)
     if vms > room:
         most = room == MOST_VMS_AT_ONCE
-        why = words.request_takes(why, room) if most else words.quota_leaves(why, room, maximum)
+        why = words.request_takes(why, room) if most else words.quota_leaves(why, room, fleet.limit(pool))
     return Decision(Kind.LAUNCH, why, pool.name, min(vms, room), at_least=min(vms, room, at_least))
 
 

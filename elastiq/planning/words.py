@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from elastiq.decisions import Decision, Figures, Kind, Reason, Token
 from elastiq.memory import Breaker, Memory, VmRecord
-from elastiq.model import Demand, Observation, Policy, Pool, Shape, Worker
+from elastiq.model import Demand, Observation, Policy, Pool, Shape, Worker, of_pool
 from elastiq.planning import patience
 
 NAMES_SHOWN = 5
@@ -91,16 +91,16 @@ def reopened(jobs: int, record: VmRecord) -> Reason:
 
 def paused(why: Reason, breaker: Breaker, now: float) -> Reason:
     seconds = breaker.paused_until - now
-    text = f"{why}, but launches pause for {seconds:.0f} s more: {breaker.reason}"
+    text = f"{why}, but launches{of_pool(why.subject)} pause for {seconds:.0f} s more: {breaker.reason}"
     return Reason(Token.LAUNCHES_PAUSED, text, why.subject, {**why.numbers, "pause_seconds": seconds})
 
 
-def quota_full(why: Reason, maximum: int | None) -> Reason:
-    return Reason(Token.QUOTA_FULL, f"{why}, but all of max_vms {maximum} are in use", why.subject, why.numbers)
+def quota_full(why: Reason, limit: str) -> Reason:
+    return Reason(Token.QUOTA_FULL, f"{why}, but all of {limit} are in use", why.subject, why.numbers)
 
 
-def quota_leaves(why: Reason, room: int, maximum: int | None) -> Reason:
-    text = f"{why}; max_vms {maximum} leaves {room}"
+def quota_leaves(why: Reason, room: int, limit: str) -> Reason:
+    text = f"{why}; {limit} leaves {room}"
     return Reason(why.token, text, why.subject, {**why.numbers, "room": room})
 
 

@@ -14,6 +14,7 @@ from elastiq.clock import Time
 from elastiq.config import Settings
 from elastiq.decisions import Decision, End, Kind, Outcome, Plan, Token
 from elastiq.errors import BatchError, CloudError, CloudFault, PendingError, StateError
+from elastiq.model import of_pool
 from elastiq.redaction import Redactor
 from elastiq.report import metrics
 from elastiq.text import printable
@@ -254,6 +255,7 @@ class Reporter:
             "vms_asked_for": figures.vms_asked_for,
             "vms_unconfirmed": figures.vms_unconfirmed,
             "unconfirmed_until": figures.unconfirmed_until,
+            "vms_of_pools": dict(figures.vms_of_pools),
             "min_vms": settings.quota.min_vms,
             "max_vms": settings.quota.max_vms,
             "last_action": self._last_action,
@@ -306,5 +308,5 @@ def _topic(decision: Decision) -> str:
 
 def _deed(decision: Decision) -> str:
     if decision.kind is Kind.LAUNCH:
-        return f"launch {decision.count} VM{'s' if decision.count != 1 else ''}"
+        return f"launch {decision.count} VM{'s' if decision.count != 1 else ''}{of_pool(decision.pool)}"
     return f"{decision.kind.value} VM {decision.instance_id}"

@@ -40,6 +40,7 @@ def _lines(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
         "jobs waiting": _number(report.get("jobs_waiting")),
         "workers": f"{_number(report.get('workers_busy'))} busy, {_number(report.get('workers_idle'))} idle",
         "VMs": _vms(report),
+        **_pools(report),
         "last action": _event(report.get("last_action")),
         "last error": _event(report.get("last_error")),
     }
@@ -62,6 +63,11 @@ def _vms(report: dict[str, Any]) -> str:
     ]
     limits = f"{_number(report.get('min_vms'))}..{'unlimited' if at_most is None else at_most}"
     return f"{', '.join(counts)} of {limits}"
+
+
+def _pools(report: dict[str, Any]) -> dict[str, str]:
+    of_pools = report.get("vms_of_pools") or {}
+    return {"of pools": ", ".join(f"{vms} {name}" for name, vms in of_pools.items())} if of_pools else {}
 
 
 def _number(value: object) -> str:

@@ -85,6 +85,7 @@ def test_jobs_that_only_a_full_pool_can_run_wait_for_it() -> None:
     seen = see(full, demand=(only_in("small", 9),), workers=(worker(1, running=4),))
     made = plan(seen, remember(full, waiting_since=NOW - 100, capacities=KNOWN.capacities), policy)
     assert not of_pools(made)
+    assert "all of max_vms 1 of pool small are in use" in of(made, Kind.HOLD)[-1].reason.text
     assert {verdict.reason.token for verdict in made.verdicts if verdict.group} == {Token.QUOTA_FULL}
 
 
@@ -116,3 +117,10 @@ def test_vms_of_a_pool_are_idle_for_as_long_as_it_says() -> None:
     assert "more than idle_for_time_s 60" in of(made, Kind.TERMINATE)[0].reason.text
     later = tuple(worker(number, idle_seconds=601.0) for number in (1, 2, 3))
     assert len(ended(plan(see(records, workers=later), remember(records), policy))) == 3
+
+
+def test_how_many_vms_each_pool_has_is_told_where_there_are_named_ones() -> None:
+    records = [joined(1, pool="small"), vm(2, pool="small"), vm(3, pool="large")]
+    seen = see(records, workers=(worker(1),))
+    assert plan(seen, remember(records), POLICY).figures.vms_of_pools == {"small": 2, "large": 1}
+    assert plan(seen, remember(records), BY_SHAPE).figures.vms_of_pools == {}

@@ -52,6 +52,11 @@ def test_the_picture() -> None:
     )
 
 
+def test_the_picture_of_pools() -> None:
+    assert "  of pools      3 small, 0 large" in picture({**REPORT, "vms_of_pools": {"small": 3, "large": 0}}, 1)
+    assert not [line for line in picture({**REPORT, "vms_of_pools": {}}, 1) if "pools" in line]
+
+
 def test_the_picture_of_advice_and_of_a_report_of_before_there_was_any() -> None:
     assert "  advice        fill one after the other" in picture({**REPORT, "advice": ["fill one after the other"]}, 1)
     assert not [line for line in picture({**REPORT, "advice": None}, 1) if "advice" in line]
