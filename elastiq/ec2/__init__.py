@@ -270,7 +270,8 @@ class Ec2:
         try:
             self._put_tags(instance_ids, pool, token, TAG_SECONDS)
         except CloudError as error:
-            logger.warning("%d new VM(s) not tagged yet: %s", len(instance_ids), error)
+            level = logging.INFO if error.retryable else logging.WARNING  # a slow cloud is not a broken one
+            logger.log(level, "%d new VM(s) not tagged yet: %s", len(instance_ids), error)
 
     def _list(self, filter_name: str = "", filter_value: str = "") -> tuple[Instance, ...]:
         """Return the whole listing; a filter that the cloud refuses is left out."""

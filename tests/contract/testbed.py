@@ -16,7 +16,7 @@ from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
 from elastiq.plugins import BatchSystem, Closing
 from tests.e2e.harness import PluginOnHead
 from tests.e2e.systems import SYSTEMS
-from tests.testbed.batch import BatchTestbed
+from tests.testbed.batch import BatchTestbed, end_jobs
 from tests.testbed.machines import Network
 from tests.testbed.rootfs import JOB_USER, UnavailableError, rootfs
 
@@ -128,6 +128,9 @@ class TestbedHarness(Harness):
     def submit_array(self, tasks: int, at_once: int, seconds: float) -> None:
         self.pool.submit(tasks, seconds, at_once=at_once)
 
+    def let_end(self, job: str) -> None:
+        end_jobs(self.pool, job)
+
     def cancel(self, job: str) -> None:
         self.pool.head.run(*self.cancel_command, job, user=JOB_USER)
 
@@ -182,6 +185,11 @@ class SlurmHarness(TestbedHarness):
 
     def join(self, name: str, instance_id: str, address: str) -> None:
         self.pool.start_worker(instance_id, address, self.pool.substituted_user_data(), lane="lane0")
+
+    def hide(self) -> None:
+        super().hide()
+        # Or each command would try for ten seconds. No machine is slow to say that nobody listens.
+        self.pool.head.run("sh", "-c", "echo MessageTimeout=2 >>/etc/slurm/slurm.conf")
 
     def submit_special(self, seconds: float, *, offered: bool) -> str:
         return self.pool.submit(1, seconds, lane="lane0" if offered else "lane1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from dataclasses import replace
@@ -69,11 +70,18 @@ def test_openstack_nothing_is_repeated_while_it_can_not_be_looked_up(openstack: 
     assert asked(openstack, "RunInstances") == ["RunInstances"]
 
 
-def test_openstack_failed_tagging_is_no_failed_launch(openstack: Ec2Endpoint, caplog: pytest.LogCaptureFixture) -> None:
-    openstack.inject("CreateTags", times=99, status=503, code="Unavailable")
+@pytest.mark.parametrize(
+    ("status", "code", "level"), [(503, "Unavailable", logging.INFO), (403, "UnauthorizedOperation", logging.WARNING)]
+)
+def test_openstack_failed_tagging_is_no_failed_launch(
+    openstack: Ec2Endpoint, caplog: pytest.LogCaptureFixture, status: int, code: str, level: int
+) -> None:
+    caplog.set_level(logging.INFO)
+    openstack.inject("CreateTags", times=99, status=status, code=code)
     ec2 = cloud(openstack, frozenset(REFUSED))
     assert len(ec2.launch(POOL, 2, "token-1")) == 2
-    assert "2 new VM(s) not tagged yet" in caplog.text
+    said = [record for record in caplog.records if "2 new VM(s) not tagged yet" in record.getMessage()]
+    assert [record.levelno for record in said] == [level]
 
 
 def test_openstack_has_no_instance_types_and_is_asked_once(openstack: Ec2Endpoint) -> None:

@@ -117,7 +117,7 @@ def test_a_silent_cloud_does_not_stop_the_queue_check(
     head.api_url, _ = silent_cloud
     head.configure()
     head.ctl("start")
-    head.wait_for("VM check failed: cloud: the list of VMs has not answered for ")
+    head.wait_for("cloud: the list of VMs has not answered for ")
     (head.home / "fail").write_text("the queue is looked at")
     head.wait_for("the queue is looked at")
     assert head.ctl("stop")[0] == 0
