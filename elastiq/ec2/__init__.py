@@ -141,13 +141,20 @@ class Ec2:
         """
         in_doubt = False
         for tries in range(1, MAX_LAUNCH_REQUESTS + 1):
+            seconds_left = deadline.seconds_left
             try:
-                answer = self._run_instances({**required, **parameters(search.kept)}, deadline.seconds_left)
+                answer = self._run_instances({**required, **parameters(search.kept)}, seconds_left)
             except RequestError as failure:
-                again = search.narrow(failure) or (failure.is_busy and deadline.pause())
+                # The next try may take as long, and then has to launch.
+                needed = max(self._limits.read_seconds, 2 * (seconds_left - deadline.seconds_left))
+                is_narrowed = search.narrow(failure)
+                again = is_narrowed or (failure.is_busy and deadline.pause())
                 in_doubt = in_doubt or failure.is_busy
                 if (failure.status >= 500 and again) or (in_doubt and not failure.uncertain):
                     self._look(token, failure)
+                if is_narrowed and deadline.seconds_left < needed:
+                    slow = "RunInstances: the cloud takes long to say which parameters it refuses"
+                    raise CloudError(f"{slow}; gone on with in the next launch", CloudFault.BUSY) from failure
                 if not again or tries == MAX_LAUNCH_REQUESTS or deadline.seconds_left < self._limits.read_seconds:
                     raise
             else:

@@ -55,6 +55,8 @@ class Features:
         """Found once to be refused by a failure that may have been a passing one."""
         self._unclear: frozenset[str] = frozenset()
         """Left out of the last launch, and one of them at least is refused."""
+        self.unfinished: Search | None = None
+        """The search of a launch that has not succeeded so far."""
 
     @property
     def refused(self) -> frozenset[str]:
@@ -121,7 +123,8 @@ class Features:
 class Search:
     """What one launch offers, try by try, until it is taken; what is refused is found out by halves.
 
-    A launch that succeeds ends the search. What it leaves open is gone on with in the next launch.
+    A launch that succeeds ends the search. What it leaves open is gone on with in the next launch, and so is the
+    search of a launch that fails: for other reasons, or because there was no time for another try.
     """
 
     def __init__(self, features: Features, offered: Offered) -> None:
@@ -131,6 +134,10 @@ class Search:
         self._unclear = [name for name in self._offered if name in features.unclear]
         self._failed: list[tuple[set[str], bool]] = []
         self._kept = self._with_half()
+        before = features.unfinished
+        if before is not None and before._offered.keys() == self._offered.keys():
+            self._left_out, self._unclear = before._left_out, before._unclear
+            self._failed, self._kept = before._failed, before._kept
 
     @property
     def kept(self) -> Offered:
@@ -157,10 +164,12 @@ class Search:
             others = [name for name in self._unclear if name not in suspects]
             self._kept = self._kept - suspects | set(_half(doubtful))
             self._unclear = doubtful + others
+        self._features.unfinished = self
         return True
 
     def succeeded(self) -> None:
         """Learn from a try that launched."""
+        self._features.unfinished = None
         # A try that failed, and would have offered nothing but what has just been taken without this one feature.
         alone = [(failed - self._kept, sure) for failed, sure in self._failed]
         refused: dict[str, bool] = {}

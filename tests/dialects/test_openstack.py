@@ -54,6 +54,19 @@ def test_openstack_refused_parameters_are_left_out_and_remembered(openstack: Ec2
     assert len(openstack.alive()) == 5
 
 
+def test_openstack_what_a_launch_has_no_time_to_find_out_is_gone_on_with_in_the_next(openstack: Ec2Endpoint) -> None:
+    """Each answer takes so long that only one try fits in a launch."""
+    ec2 = cloud(openstack, limits=replace(PATIENT, read_seconds=30, launch_seconds=29, launch_seconds_per_vm=0))
+    for tries in range(1, 4):
+        with pytest.raises(CloudError, match="gone on with in the next launch") as failed:
+            ec2.launch(POOL, 3, f"token-{tries}")
+        assert failed.value.fault is CloudFault.BUSY
+        assert asked(openstack, "RunInstances") == ["RunInstances"] * tries
+    assert len(ec2.launch(POOL, 3, "token-4")) == 3
+    assert ec2.refused_features == REFUSED
+    assert len(openstack.alive()) == 3
+
+
 def test_openstack_what_was_learnt_is_given_back_at_the_next_start(openstack: Ec2Endpoint) -> None:
     first = cloud(openstack)
     first.launch(POOL, 1, "token-1")

@@ -22,7 +22,7 @@ from elastiq.state import read_report
 from tests.testbed.openstack.cloud import REGION, OpenStack
 
 CHECKOUT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 600.0
+PATIENCE_SECONDS = 1500.0
 """A bound against hangs."""
 CPUS_PER_VM = 2
 
