@@ -72,7 +72,7 @@ def _not_after(record: VmRecord, now: float) -> VmRecord:
     values = {
         field.name: now
         for field in fields(record)
-        if field.name.endswith(("_at", "_since")) and (getattr(record, field.name) or 0.0) > now
+        if field.name.endswith(("_at", "_since", "_from")) and (getattr(record, field.name) or 0.0) > now
     }
     if "launched_at" in values and record.joined_at is None:
         # Nobody knows how old it is, and it may have been a worker for long: it gets the patience of a lost one.

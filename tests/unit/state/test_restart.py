@@ -65,6 +65,12 @@ def test_times_in_the_future_become_now() -> None:
     assert (memory.to_forget["i-0"].gone_at, memory.to_forget["i-0"].retry_at) == (NOW, 0.0)
 
 
+def test_a_vm_is_not_idle_since_the_future() -> None:
+    """Found by the simulator: the wall clock went back by hours, and idle VMs stayed until it was as late again."""
+    record = VmRecord("i-1", launched_at=NOW - 9000, joined_at=NOW - 8000, idle_from=NOW + 30_000)
+    assert after_restart(Memory(vms={"i-1": record}), NOW, NOW + 30_000).vms["i-1"].idle_from == NOW
+
+
 def test_a_launch_in_the_future_may_have_joined_meanwhile() -> None:
     """Found by the simulator: the wall clock went back, and a VM seemed too young for its idle worker."""
     memory = after_restart(Memory(vms={"i-1": VmRecord("i-1", launched_at=NOW + 3600)}), NOW, NOW + 3600)
