@@ -13,6 +13,7 @@ from elastiq.memory import Stage, VmRecord
 from elastiq.model import InstanceState, Pool, Worker
 from elastiq.planning import words
 from elastiq.planning.adaptive import free_cores, held_seconds, spare_of
+from elastiq.planning.capacities import capacity_of
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.packing import Rest, Room
 
@@ -307,7 +308,7 @@ def _bars(record: VmRecord, rest: Rest, wanted: Pool, fleet: Fleet) -> bool:
         return False
     holds = rest.shape.fits(worker.capacity) and rest.shape.fits(worker.free) and record.pool not in rest.barred_from
     if holds or record.pool == wanted.name:
-        return not holds and fleet.new_room(wanted).free is not None
+        return not holds and capacity_of(fleet.memory, wanted) is not None
     pool = fleet.policy.pool(record.pool)
     of_both = fleet.counted
     is_kept = pool is not None and of_both[record.pool] <= pool.min_vms

@@ -249,7 +249,7 @@ def test_an_idle_vm_that_is_hurt_gives_its_place_to_jobs_that_it_does_not_hold(
     records = [joined(1)]
     policy = replace(BY_SHAPE, min_vms=1, max_vms=1)
     hurt = replace(worker(1, idle_seconds=9999, cpus=2), **values)
-    memory = remember(records, capacities=HOLDS_4, taught_by={"default": ("a", "b")}, waiting_since=NOW - 100)
+    memory = remember(records, capacities=HOLDS_4, taught_by={"default": ("a", "b", "c", "d")}, waiting_since=NOW - 100)
     memory = replace(memory, showings={"default": Showing(NOW)})
     seen = see(records, demand=(demand,), workers=(hurt,))
     made = plan(seen, memory, policy)
@@ -257,6 +257,8 @@ def test_an_idle_vm_that_is_hurt_gives_its_place_to_jobs_that_it_does_not_hold(
     if expected:
         assert str(made.decisions[-1].reason) == "idle and in the place of a VM for jobs that it does not hold"
     assert not ended(plan(seen, memory, replace(policy, max_vms=2))), "there is room"
+    by_number = plan(seen, memory, replace(policy, n_jobs_per_vm=4))
+    assert ended(by_number) == expected, "found by the simulator: with n_jobs_per_vm it still did"
 
 
 @pytest.mark.parametrize(("own_minimum", "most", "expected"), [(0, None, ["i-00000001"]), (1, None, []), (0, 0, [])])
@@ -267,7 +269,7 @@ def test_an_idle_vm_of_another_pool_gives_its_place_where_only_the_cluster_has_a
     pools = (Pool("plain", own_minimum), Pool("gpu", 0, most))
     policy = replace(BY_SHAPE, pools=pools, min_vms=1, max_vms=1)
     holds = {"plain": Shape(4, 4000), "gpu": Shape(4, 4000, None, 1)}
-    taught = {name: ("a", "b") for name in holds}
+    taught = {name: ("a", "b", "c", "d") for name in holds}
     memory = remember(records, capacities=holds, taught_by=taught, waiting_since=NOW - 100)
     memory = replace(memory, showings=dict.fromkeys(holds, Showing(NOW)))
     demand = (Demand(Shape(1, 500, None, 1), 1),)
