@@ -88,7 +88,7 @@ def holds_perhaps(memory: Memory, pool: Pool, shape: Shape, now: float) -> bool:
     if now - showing.at > LASTS_SECONDS:
         return True
     teacher = memory.vms.get(teachers[0])
-    return len(teachers) < TEACHERS and (teacher is None or now - (teacher.joined_at or now) > BELIEVED_SECONDS)
+    return len(teachers) < SURE and (teacher is None or now - (teacher.joined_at or now) > BELIEVED_SECONDS)
 
 
 def is_larger(memory: Memory, pool: Pool, shape: Shape) -> bool:

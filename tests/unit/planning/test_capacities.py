@@ -118,8 +118,10 @@ def test_four_in_turn_that_hold_less_show_what_vms_hold_by_now() -> None:
 
 
 def test_what_no_worker_has_shown_for_a_day_is_tried_again_once() -> None:
-    """The first two of all may have been hurt, or the image is another one since."""
-    memory = after(after(Memory(), on(1, HURT)), on(2, HURT))
+    """The first ones may all have been hurt, or the image is another one since."""
+    memory = Memory()
+    for number in range(1, 5):
+        memory = after(memory, on(number, HURT))
     assert tries(memory, NOW + DAY_SECONDS / 2) == 0
     late = NOW + DAY_SECONDS + 1
     assert tries(memory, late) == 1
@@ -127,8 +129,18 @@ def test_what_no_worker_has_shown_for_a_day_is_tried_again_once() -> None:
     tried = plan(replace(see([], demand=(LARGE_JOBS,)), now=late), group, POLICY).memory
     assert tries(tried, late + 1800) == 0, "that one booted in vain"
     assert tries(tried, late + 3601) == 1
-    shown = after(tried, on(3, HURT), at=late + 200)
+    shown = after(tried, on(5, HURT), at=late + 200)
     assert tries(shown, late + 7200) == 0
+
+
+def test_where_the_cloud_describes_nothing_two_that_say_the_same_are_not_enough() -> None:
+    """Found by the simulator: the first two of a type were both hurt, and jobs for a whole one waited for a day."""
+    memory = after(after(Memory(), on(1, HURT)), on(2, HURT))
+    assert tries(memory, NOW + 1800) == 1
+    shown = after(after(memory, on(3, HURT)), on(4, HURT))
+    assert tries(shown, NOW + 1800) == 0
+    described = replace(memory, described={"default": HURT})
+    assert tries(described, NOW + 1800) == 0
 
 
 def test_a_pool_whose_workers_all_say_that_they_are_hurt_is_tried_ever_less_often() -> None:

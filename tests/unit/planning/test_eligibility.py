@@ -24,7 +24,9 @@ def group(count: int = 20, running: int | None = None, **judged: Judgement) -> D
 
 
 def test_chances() -> None:
-    memory = Memory(capacities={"gpu": Shape(4, 500)}, taught_by={"gpu": ("a", "b")}, showings={"gpu": Showing(NOW)})
+    memory = Memory(
+        capacities={"gpu": Shape(4, 500)}, taught_by={"gpu": ("a", "b", "c", "d")}, showings={"gpu": Showing(NOW)}
+    )
     assert chances(group(plain=NO), memory, TWO, NOW) == {"plain": Chance.NO, "gpu": Chance.TOO_LARGE}
     assert chances(group(plain=UNKNOWN, gpu=NO), memory, TWO, NOW) == {"plain": Chance.TRY, "gpu": Chance.NO}
     assert chances(group(plain=UNKNOWN, running=1), Memory(), TWO, NOW) == {"plain": Chance.YES, "gpu": Chance.YES}
