@@ -138,7 +138,7 @@ class CoreRig:
         )
         self.clock = MovableClock()
         batch = BatchLane(load("htcondor", settings), Lane("batch system", self.clock), Lane("advice", self.clock))
-        ec2 = CloudLane(Ec2(settings, user_data=b"#!/bin/sh\n" * 200), CloudLanes.of(self.clock))
+        ec2 = CloudLane(Ec2(settings, user_data={"default": b"#!/bin/sh\n" * 200}), CloudLanes.of(self.clock))
         self.state = State(directory, self.clock.now())
         self.core = Core(settings, Ports(self.clock, batch, ec2, self.state))
 

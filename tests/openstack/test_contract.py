@@ -36,7 +36,7 @@ class Account:
     def cloud(self, **settings: object) -> Ec2:
         """Return elastiq's side of it."""
         values = {"cluster_name": "physics", **self.settings, **settings}
-        return Ec2(settings_with(**values), user_data=b"#!/bin/sh\nexport PASSWORD=hunter2-hunter2\n")
+        return Ec2(settings_with(**values), user_data={"default": b"#!/bin/sh\nexport PASSWORD=hunter2-hunter2\n"})
 
 
 def _on_moto(dialect: str) -> Iterator[Account]:
