@@ -21,7 +21,7 @@ from elastiq.plugins.adapter import Adapter
 from elastiq.process.pidfile import AlreadyRunningError, find_daemon
 from elastiq.process.user import SERVICE_USER, daemon_user, service_user
 from elastiq.report.status import picture
-from elastiq.state import read_memory, read_report
+from elastiq.state import read_report
 from elastiq.text import printable
 from elastiq.version import VERSION
 
@@ -36,7 +36,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(
         prog="elastiq-real.py",
         description="Run elastiq in the foreground. See elastiqctl to run it in the background.",
-        usage="elastiq-real.py --config=FILE [--logdir=DIRECTORY] [--check] [--version] [--help] [simulate TRACE ...]",
+        usage="elastiq-real.py --config=FILE [--logdir=DIRECTORY] [--check] [--version] [--help] [simulate ...]",
         allow_abbrev=False,
     )
     parser.add_argument("action", nargs="?", default="run", choices=sorted(_ACTIONS), help=argparse.SUPPRESS)
@@ -149,7 +149,7 @@ def _simulate(options: argparse.Namespace) -> int:
     command.run(
         options.words,
         lambda changes: loading.read_without_plugin(options.config, changes),
-        lambda settings: read_memory(_state_directory(options, settings)),
+        lambda settings: _state_directory(options, settings),
     )
     return OK
 

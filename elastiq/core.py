@@ -17,6 +17,7 @@ from elastiq.observer import Observer, Reading
 from elastiq.planning.breaker import begin_anew
 from elastiq.planning.plan import plan
 from elastiq.ports import Batch, Cloud, Ports
+from elastiq.recorder import Recorder
 from elastiq.redaction import Redactor
 from elastiq.report.reporter import Reporter
 
@@ -47,6 +48,7 @@ class Core:
         now = self._clock.now()
         self._memory = ports.state.adopt_legacy(ports.state.load(now), now)
         self._reporter = Reporter(ports.clock, ports.state, redactor or Redactor())
+        self._recorder = Recorder(ports.history, self._reporter)
         self._observer = Observer(ports, self._reporter, Reading())
         self._actuator = actuator(settings, ports, new_token)
         self._stopping = False
@@ -107,6 +109,10 @@ class Core:
         self._chores.stop()
         self._reporter.stop()
 
+    def end(self) -> None:
+        """Keep what was seen and is not kept yet; nothing else is lost without."""
+        self._recorder.finish(self._clock.now())
+
     def seconds_to_next_check(self) -> float:
         """Return after how many seconds something is due again."""
         return max(0.0, min(self._queue_due_at, self._vms_due_at) - self._clock.now())
@@ -143,6 +149,7 @@ class Core:
                 self._ports.state.present(self._clock.now())
         if due:
             self._chores.keep_features()
+            self._recorder.note(self.reading, self._memory, self._clock.now())
 
     def _collect(self) -> None:
         """Take what the cloud has answered since to requests of earlier passes."""

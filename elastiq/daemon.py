@@ -29,6 +29,7 @@ from elastiq.process.systemd import ServiceManager
 from elastiq.redaction import Redactor
 from elastiq.report.reporter import REPORT_EVERY_SECONDS
 from elastiq.state import State
+from elastiq.state.archive import Archive
 from elastiq.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,8 @@ class Daemon:
         self._state = state = State(self._state_directory, self._clock.now())
         try:
             batch, cloud = self._ports(self._settings, state.refused_features(self._settings.cloud))
-            self._core = Core(self._settings, Ports(self._clock, batch, cloud, state), redactor=self._redactor)
+            ports = Ports(self._clock, batch, cloud, state, Archive(self._state_directory))
+            self._core = Core(self._settings, ports, redactor=self._redactor)
             log.info(
                 "elastiq %s has started: process %d, configuration %s, state in %s, batch system %s, cluster %s",
                 VERSION,
@@ -89,6 +91,7 @@ class Daemon:
             if not self._stop_signal:
                 self._introduce(batch)
             self._loop(self._core)
+            self._core.end()
         finally:
             self._manager.tell("STOPPING=1")
             command.end_all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from elastiq.memory import Memory
 from elastiq.model import Instance, Pool, Shape
 from elastiq.plugins import Adviser, Matchmaker
 from elastiq.report.reporter import Records
+from elastiq.state.archive import Life, Piece
 
 
 class Cloud(Protocol):
@@ -94,6 +95,19 @@ class State(Records, Protocol):
         """Keep what `cloud` was found to refuse, instead of what any other one does."""
 
 
+class History(Protocol):
+    """`elastiq.state.archive` is the real one. Nothing is decided by what it keeps.
+
+    Every method raises StateError alone.
+    """
+
+    def living(self, now: float) -> dict[str, Life]:
+        """Return the VMs that were there when it was written last."""
+
+    def add(self, piece: Piece | None, lives: Iterable[Life], now: float) -> None:
+        """Keep what was seen, and the lives of VMs; let go what is old."""
+
+
 class Batch(Matchmaker, Adviser, Protocol):
     """A batch system as the loop asks it: `elastiq.plugins.adapter` makes one of every plugin."""
 
@@ -106,3 +120,5 @@ class Ports:
     batch: Batch
     cloud: Cloud
     state: State
+    history: History | None = None
+    """None: nothing is kept but what must be."""

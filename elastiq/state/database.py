@@ -53,7 +53,7 @@ class Database:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._connection = self._open()
         except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
+            if not is_damage(error):
                 raise self._trouble(error) from error
             self.damaged = str(self._move_aside(now))
             log.error(
@@ -191,7 +191,7 @@ def _take_over_launches(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM facts WHERE name = 'looks'")
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+def is_damage(error: sqlite3.DatabaseError) -> bool:
     """Return whether `error` means a broken file, and not a full disk, a lock or a missing right."""
     if isinstance(error, sqlite3.OperationalError):
         return any(word in str(error) for word in ("malformed", "decode"))

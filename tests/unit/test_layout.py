@@ -17,7 +17,7 @@ FLOORS = (
     ("control",),
     ("daemon", "sim"),
     ("core",),
-    ("observer", "actuator", "chores", "process"),
+    ("observer", "actuator", "chores", "recorder", "process"),
     ("ports",),
     ("plugins", "report", "ec2"),
     ("sandbox",),

@@ -16,11 +16,11 @@ from elastiq.config import Settings
 from elastiq.config.convert import duration_text
 from elastiq.errors import ConfigError, TraceError
 from elastiq.memory import Memory
-from elastiq.sim.replay import traces
 from elastiq.sim.replay.figures import Figures
 from elastiq.sim.replay.picture import picture
 from elastiq.sim.replay.said import lines_of
 from elastiq.sim.replay.simulate import BOOT_SECONDS, CORES, Scenario
+from elastiq.sim.replay.source import Source, from_history, from_trace
 from elastiq.sim.replay.variants import (
     THIS_FILE,
     Read,
@@ -34,15 +34,19 @@ from elastiq.sim.replay.variants import (
     table,
     tried,
 )
+from elastiq.state import read_memory
 from elastiq.text import printable
 
 USAGE = (
-    "elastiqctl simulate FILE.swf[.gz] [--json] [--boot SECONDS] [--cores N] [--max-vms N] [--set OPTION=VALUE ...] "
-    "[--compare] [--advise] [--plot FILE.svg]"
+    "elastiqctl simulate FILE.swf[.gz] | --history TIME [--json] [--boot SECONDS] [--cores N] [--max-vms N] "
+    "[--price X] [--set OPTION=VALUE ...] [--compare] [--advise] [--plot FILE.svg]"
 )
 
 NOT_OF_DECISIONS = frozenset({"batch_plugin", "log_level", "cluster_name", "state_dir", "metrics_file"})
 """Options of [elastiq] that change nothing of what is simulated."""
+
+
+_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,31 +65,36 @@ class Machines:
     cores_from: str
 
 
-def run(words: Sequence[str], read: Read, memory: Callable[[Settings], Memory | None]) -> None:
+def run(words: Sequence[str], read: Read, state_directory: Callable[[Settings], Path]) -> None:
     """Do what the words after `simulate` say, and print it.
 
-    `memory` returns what the daemon of these settings remembers, if that can be read. Raise ConfigError if an option
-    cannot be, TraceError if the trace cannot be used.
+    `state_directory` is of the daemon of these settings. Raise ConfigError if an option cannot be, TraceError if the
+    trace, or the history, cannot be used.
     """
     options = _arguments(words)
     changes = [] if options.compare else [change for text in options.set for change in changes_of(text)]
     settings = read(changes)
-    jobs = read_jobs(options.trace)
-    machines = _machines(options, settings, memory(settings))
+    directory = state_directory(settings)
+    source = from_trace(options.trace) if options.history is None else from_history(directory, options.history)
+    machines = _machines(options, settings, read_memory(directory))
     _check_boot(machines, settings)
-    scenario = Scenario(jobs, machines.boot_seconds, machines.cores, options.max_vms)
+    if source.record and options.max_vms is None:
+        options.max_vms, options.max_vms_from = settings.quota.max_vms, "as configured"
+    scenario = Scenario(source.jobs, machines.boot_seconds, machines.cores, options.max_vms)
     others = (compared(options.set) if options.compare else []) + (searched() if options.advise else [])
     present = Variant(THIS_FILE if not changes else "as set", tuple(changes))
     variants = _once([present, *others])
     found = tried(variants, read, scenario, _tell if others else lambda _: None)
     if options.plot:
-        _draw(options.plot, picture(found[0].figures, Path(options.trace).name))
+        _draw(options.plot, picture(found[0].figures, source.name))
     if options.json:
-        print(json.dumps(_object(found, options), indent=2))
+        print(json.dumps(_object(found, options, source), indent=2))
     else:
-        span_seconds = jobs[-1].submitted_at - jobs[0].submitted_at
+        span_seconds = source.jobs[-1].submitted_at - source.jobs[0].submitted_at
         known_from = _known_from(machines, options)
-        print("\n".join(lines_of(found[0].figures, printable(Path(options.trace).name), span_seconds, known_from)))
+        print("\n".join([*lines_of(found[0].figures, source.name, span_seconds, known_from), *source.lines()]))
+        if options.price is not None:
+            print(f"  cost        {_cost(found[0].figures, options.price):,.2f}")
         print("\n".join(_more(found, options)), end="\n" if others else "")
 
 
@@ -109,12 +118,13 @@ def _draw(path: str, drawn: str) -> None:
         raise TraceError(f"{printable(path)}: cannot be written: {error.strerror or error}") from None
 
 
-def _object(found: Sequence[Tried], options: argparse.Namespace) -> dict[str, Any]:
+def _object(found: Sequence[Tried], options: argparse.Namespace, source: Source) -> dict[str, Any]:
     """Return what `--json` prints."""
-    made = as_json(found[0].figures, found[0].settings, options.trace)
+    made = as_json(found[0], source.trace, options.price)
+    made["history"] = source.history
 
     def named(several: Sequence[Tried]) -> list[dict[str, Any]]:
-        return [{"name": one.variant.name, **as_json(one.figures, one.settings, options.trace)} for one in several]
+        return [{"name": one.variant.name, **as_json(one, source.trace, options.price)} for one in several]
 
     if options.compare:
         made["compared"] = named(_compared(found, options))
@@ -148,8 +158,12 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "trace", metavar="FILE", help="jobs in the Standard Workload Format, which gzip may have packed"
+        "trace", metavar="FILE", nargs="?", help="jobs in the Standard Workload Format, which gzip may have packed"
     )
+    parser.add_argument(
+        "--history", metavar="TIME", type=_past, help="the jobs of the last TIME (30d, 12h) that the daemon has kept"
+    )
+    parser.add_argument("--price", metavar="X", type=_price, help="of one VM for an hour")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--boot", metavar="SECONDS", type=_seconds, help="from the launch of a VM until it joins")
     parser.add_argument("--cores", metavar="N", type=_count, help="cores of each VM")
@@ -164,7 +178,28 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--compare", action="store_true", help="policies, and each --set, beside one another")
     parser.add_argument("--advise", action="store_true", help="try many options, and say what to set")
     parser.add_argument("--plot", metavar="FILE.svg", help="draw demand and capacity over time")
-    return parser.parse_args(words)
+    parser.set_defaults(max_vms_from="as given")
+    options = parser.parse_args(words)
+    if (options.trace is None) == (options.history is None):
+        parser.error("give a trace, or --history TIME")
+    return options
+
+
+def _past(text: str) -> float:
+    number, unit = text[:-1], text[-1:].lower()
+    if unit not in _UNITS or not (number.isascii() and number.isdigit() and 1 <= len(number) <= 6 and int(number)):
+        raise argparse.ArgumentTypeError(f"'{printable(text)}' is no time; write it like 30d, 12h or 90m")
+    return int(number) * _UNITS[unit]
+
+
+def _price(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1e6:
+        raise argparse.ArgumentTypeError(f"'{printable(text)}' is no price; give 0 to 1000000, for a VM and an hour")
+    return value
 
 
 def _seconds(text: str) -> float:
@@ -183,39 +218,29 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def read_jobs(path: str) -> tuple[traces.Job, ...]:
-    """Return the jobs of a trace. Raise TraceError if it cannot be used."""
-    name = printable(path)
-    try:
-        jobs = traces.read(path)
-    except ValueError as error:
-        raise TraceError(printable(str(error))) from None
-    except OSError as error:
-        raise TraceError(f"{name}: cannot be read: {error.strerror or error}") from None
-    if not jobs:
-        raise TraceError(f"{name}: has no job that ran")
-    return jobs
-
-
 def _machines(options: argparse.Namespace, settings: Settings, memory: Memory | None) -> Machines:
     boot, cores = options.boot, options.cores
-    boots = [] if memory is None else _boots(memory)
+    boots, boots_from = ([], "") if memory is None else _boots(memory, settings)
     known = None if memory is None else _cores(memory, settings)
     return Machines(
         boot if boot is not None else statistics.median(boots) if boots else BOOT_SECONDS,
-        "as given" if boot is not None else "as the VMs that there are" if boots else "assumed",
+        "as given" if boot is not None else boots_from if boots else "assumed",
         cores or known or CORES,
         "as given" if cores else "as the daemon has learnt" if known else "assumed",
     )
 
 
-def _boots(memory: Memory) -> list[float]:
-    """Return how long the VMs that there are took to join."""
-    return [
+def _boots(memory: Memory, settings: Settings) -> tuple[list[float], str]:
+    """Return how long VMs took to join: the last of the pools that are configured, or else those that there are."""
+    learnt = [seconds for pool in settings.policy().pools for seconds in memory.boots.get(pool.capacity_key, ())]
+    if learnt:
+        return learnt, "as learnt"
+    present = [
         record.joined_at - record.launched_at
         for record in memory.vms.values()
         if record.joined_at is not None and record.token and record.joined_at > record.launched_at
     ]
+    return present, "as the VMs that there are"
 
 
 def _cores(memory: Memory, settings: Settings) -> int | None:
@@ -238,7 +263,7 @@ def _check_boot(machines: Machines, settings: Settings) -> None:
 
 
 def _known_from(machines: Machines, options: argparse.Namespace) -> str:
-    quota = "as given" if options.max_vms else "which hold all jobs if none waits"
+    quota = options.max_vms_from if options.max_vms else "which hold all jobs if none waits"
     return (
         f"VMs of {machines.cores} cores ({machines.cores_from}) that boot for "
         f"{machines.boot_seconds:.0f} s ({machines.boot_from}), at most {{max_vms}} ({quota})"
@@ -256,10 +281,15 @@ def policy_of(settings: Settings) -> str:
     return "adaptive" if getattr(settings.policy(), "is_adaptive", False) else "classic"
 
 
-def as_json(figures: Figures, settings: Settings, trace: str) -> dict[str, Any]:
-    """Return the figures of one life, and on what they depend."""
+def _cost(figures: Figures, price: float | None) -> float | None:
+    return None if price is None else figures.vm_hours * price
+
+
+def as_json(one: Tried, trace: str | None, price: float | None) -> dict[str, Any]:
+    """Return the figures of one life, and on what they depend; `price` is of one VM for an hour."""
+    figures, settings = one.figures, one.settings
     return {
-        "trace": printable(trace),
+        "trace": trace,
         "policy": policy_of(settings),
         "options": options_of(settings, figures.max_vms),
         "boot_seconds": figures.boot_seconds,
@@ -272,7 +302,7 @@ def as_json(figures: Figures, settings: Settings, trace: str) -> dict[str, Any]:
         "vm_hours": figures.vm_hours,
         "oracle_vm_hours": figures.oracle_vm_hours,
         "ratio": figures.ratio,
-        "cost": None,
+        "cost": _cost(figures, price),
         "mean_wait_seconds": figures.mean_wait_seconds,
         "p95_wait_seconds": figures.p95_wait_seconds,
         "worst_wait_seconds": figures.worst_wait_seconds,
