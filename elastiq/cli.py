@@ -156,7 +156,8 @@ def _simulate(options: argparse.Namespace) -> int:
 
 def _ask(options: argparse.Namespace) -> int:
     settings = loading.read_settings(options.config)
-    batch = Adapter(loading.load(settings.elastiq.batch_plugin, settings))
+    name = settings.elastiq.batch_plugin
+    batch = Adapter(loading.load(name, settings), name)
     print(printable(batch.check()))
     try:
         advice = batch.advice()

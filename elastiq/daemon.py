@@ -133,14 +133,15 @@ class Daemon:
         _hide_secrets(self._redactor, settings)
         for warning in warnings:
             log.warning("%s", warning)
-        batch = loading.load(settings.elastiq.batch_plugin, settings)
+        name = settings.elastiq.batch_plugin
+        batch = loading.load(name, settings)
         cloud = Ec2(settings, refused_features, user_data=user_data, redactor=self._redactor)
         batch_lane, cloud_lanes = Lane("batch system", self._clock), CloudLanes.of(self._clock)
         for lane in self._lanes:
             lane.retire()
         aside = Lane("advice", self._clock, ask_wait_seconds=ADVICE_WAIT_SECONDS)
         self._lanes = (batch_lane, aside, *cloud_lanes.all())
-        return BatchLane(batch, batch_lane, aside), CloudLane(cloud, cloud_lanes)
+        return BatchLane(batch, batch_lane, aside, name), CloudLane(cloud, cloud_lanes)
 
     def _read_configuration(self, core: Core) -> None:
         """Go on with the configuration as the file is now, or stay with the old one and say why."""

@@ -23,6 +23,10 @@ class BatchError(ElastiqError):
     """The batch system did not answer, or answered what cannot be believed. Never means "no jobs"."""
 
 
+class PluginError(BatchError):
+    """A batch plugin raised what it must not raise, or its answer breaks the contract."""
+
+
 class TraceError(ElastiqError):
     """Recorded jobs cannot be read, or there are none."""
 

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from elastiq.errors import PendingError
+from elastiq.errors import BatchError, PendingError, PluginError
 from elastiq.memory import Memory, Template
 from elastiq.model import Demand, Eligibility, Instance, Judgement, Observation, Pool, Worker
+from elastiq.plugins.foreign import run_foreign
 from elastiq.ports import Ports
 from elastiq.report.reporter import Reporter
 
@@ -125,7 +126,7 @@ class Judge:
     def _ask(self, wants: Sequence[str], text: str, before: str, now: float) -> None:
         if not wants:
             return
-        found, fault = self._reporter.attempt("judging jobs", lambda: self._ports.batch.judge(wants, text))
+        found, fault = self._reporter.attempt("judging jobs", lambda: self._judge(wants, text))
         for one, judgement in zip(wants, (None,) * len(wants) if found is None else found):
             last = self._last(one, text, before)
             if judgement is None:
@@ -135,6 +136,10 @@ class Judge:
                 self._known[one, text] = (last if is_same and last else judgement), now + UNKNOWN_FOR_SECONDS
             else:
                 self._known[one, text] = judgement, now + JUDGED_FOR_SECONDS
+
+    def _judge(self, wants: Sequence[str], text: str) -> tuple[Judgement, ...]:
+        """Return what the plugin does. Raise BatchError whatever it raises: that costs the answer, not the pass."""
+        return run_foreign(lambda: self._ports.batch.judge(wants, text), BatchError, PluginError)
 
     def _last(self, wants: str, text: str, before: str) -> Judgement | None:
         """Return what was judged of `wants` last, by the template `text` or else by the one before it."""

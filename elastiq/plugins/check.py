@@ -34,8 +34,9 @@ from elastiq.plugins.faults import (
     template_faults,
     workers_faults,
 )
+from elastiq.plugins.foreign import error_text
 from elastiq.plugins.kit import is_same, label
-from elastiq.plugins.loading import error_text, load, read_settings
+from elastiq.plugins.loading import load, read_settings
 from elastiq.text import excerpt, one_line, printable
 
 Answer = TypeVar("Answer")

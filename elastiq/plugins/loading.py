@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import metadata
@@ -16,6 +15,7 @@ from elastiq import config
 from elastiq.config import Section, Settings
 from elastiq.errors import ConfigError
 from elastiq.plugins import MATCHMAKING, METHODS, BatchSystem
+from elastiq.plugins.foreign import run_foreign
 from elastiq.plugins.sections import SECTIONS
 from elastiq.text import excerpt
 
@@ -79,18 +79,6 @@ def load(name: str, settings: Settings) -> BatchSystem:
     return plugin
 
 
-def error_text(error: BaseException) -> str:
-    """Return kind, text and place of an error that foreign code raised, in one line."""
-    said = traceback.format_exception_only(type(error), error)[-1]  # survives an error that cannot be printed
-    kind, _, text = said.strip().partition(": ")
-    frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, SyntaxError):
-        place = f" ({error.filename}, line {error.lineno})"
-    else:
-        place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{kind.rpartition('.')[2]}{f' {excerpt(text)}' if text else ''}{place}"
-
-
 def _problem(text: str) -> ConfigError:
     return ConfigError([f"[elastiq] batch_plugin: {text}"])
 
@@ -98,12 +86,8 @@ def _problem(text: str) -> ConfigError:
 def _foreign(name: str, what: str, action: Callable[[], Any]) -> Any:
     """Return what `action`, which runs a plugin's code, returns. Raise ConfigError whatever it raises, its end of the
     program included."""
-    try:
-        return action()
-    except ConfigError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise _problem(f"plugin {name} {what}: {error_text(error)}; mend it, or set another batch_plugin") from error
+    refusal = "plugin {} {}: {}; mend it, or set another batch_plugin"
+    return run_foreign(action, ConfigError, lambda error: _problem(refusal.format(name, what, error)))
 
 
 def _problems(batch: object) -> list[str]:

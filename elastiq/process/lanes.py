@@ -302,9 +302,10 @@ class BatchLane:
     is not in Python 3.9). So are those of CloudLane.
     """
 
-    def __init__(self, batch: BatchSystem, lane: Lane, aside: Lane) -> None:
-        """`aside` is for what nobody waits for: it must not keep a question waiting that something depends on."""
-        self._batch, self._lane, self._aside = Adapter(batch), lane, aside
+    def __init__(self, batch: BatchSystem, lane: Lane, aside: Lane, name: str = "") -> None:
+        """`aside` is for what nobody waits for: it must not keep a question waiting that something depends on. `name`
+        is what the configuration calls the plugin."""
+        self._batch, self._lane, self._aside = Adapter(batch, name), lane, aside
 
     def demand(self) -> tuple[Demand, ...]:
         return self._ask("the queue check", self._batch.demand, "demand")

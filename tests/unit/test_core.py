@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -397,3 +398,21 @@ def test_workers_that_a_pass_has_no_time_to_close_are_closed_in_the_next_ones_at
         rig.run(1)
     rig.run(60)
     assert sum(map(len, rig.cloud.terminations)) == 20
+
+
+@pytest.mark.parametrize("error", [KeyError("Odd"), TypeError("no number"), RecursionError("too deep"), SystemExit(2)])
+def test_a_defect_of_a_plugin_in_judging_costs_that_answer_and_never_the_pass(
+    error: BaseException, rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended every pass: no VM was launched, and none that was idle ended."""
+
+    def judge(wants: Sequence[str], template: str) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(rig.batch, "judge", judge)
+    rig.batch.jobs = (Demand(Shape(), 4), Demand(Shape(), 4, wants="odd"))
+    rig.run(600)
+    assert rig.cloud.launches, "others are served, and one VM is launched to learn from"
+    assert "ended a pass" not in caplog.text
+    assert caplog.text.count(f"judging jobs failed: {type(error).__name__}") == 1
+    assert rig.core.last_plan is not None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from elastiq.errors import BatchError
+from elastiq.errors import BatchError, PluginError
 from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
 from elastiq.plugins import ADVICE_LIMIT, METHODS, TEMPLATE_LIMIT, Closing
-from elastiq.plugins.adapter import Adapter
+from elastiq.plugins.adapter import MOST_QUESTIONS, Adapter
 from elastiq.ports import Batch
 from tests.unit.fakes import FakeBatch
 
@@ -108,7 +109,7 @@ def test_what_is_no_answer_is_left_to_others(answer: Any) -> None:
 
 @pytest.mark.parametrize("template", [None, b"x", 7, "", "x" * (TEMPLATE_LIMIT + 1), ["x"]])
 def test_no_template(template: object) -> None:
-    with pytest.raises(BatchError, match=r"the batch plugin answers to template cannot be used: .*; mend the plugin"):
+    with pytest.raises(BatchError, match=r"plugin \S+ answers to template cannot be used: .*; mend the plugin"):
         Adapter(Judging(template)).template(Worker("w"))
 
 
@@ -134,7 +135,7 @@ def test_a_template_is_handed_on_as_it_is() -> None:
     ],
 )
 def test_judgements_that_are_none_are_not_believed_in_part(judged: object) -> None:
-    with pytest.raises(BatchError, match=r"the batch plugin answers to judge cannot be used: .*; mend the plugin"):
+    with pytest.raises(BatchError, match=r"plugin \S+ answers to judge cannot be used: .*; mend the plugin"):
         Adapter(Judging(judged=judged)).judge(["a", "b"], "")
 
 
@@ -150,7 +151,7 @@ def test_reasons_are_for_one_line() -> None:
 def test_no_advice(advice: Any) -> None:
     plugin = FakeBatch()
     plugin.advice = lambda: advice  # type: ignore[method-assign]
-    with pytest.raises(BatchError, match=r"the batch plugin answers to advice cannot be used: .*; mend the plugin"):
+    with pytest.raises(BatchError, match=r"plugin \S+ answers to advice cannot be used: .*; mend the plugin"):
         Adapter(plugin).advice()
 
 
@@ -160,3 +161,72 @@ def test_advice_is_told_a_line_each_of_bounded_length() -> None:
     first, second = Adapter(plugin).advice()
     assert first == "set this [2J"
     assert len(second) == ADVICE_LIMIT
+
+
+ODD = "what nobody thought of"
+
+
+class Stumbling(FakeBatch):
+    """Raises over odd wants."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+        self.questions = 0
+
+    def judge(self, wants: Sequence[str], template: str) -> Any:
+        self.questions += 1
+        if any(one.startswith(ODD) for one in wants):
+            raise self.error
+        return (Judgement(),) * len(wants)
+
+
+@pytest.mark.parametrize("error", [KeyError("Odd"), TypeError("x"), RecursionError(), SystemExit(1)])
+@pytest.mark.parametrize("odd", [[0], [1999], [7, 1500]])
+def test_jobs_over_which_a_plugin_stumbles_are_unknown_and_the_others_judged(
+    odd: list[int], error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    plugin = Stumbling(error)
+    wants = [f"{ODD} {number}" if number in odd else str(number) for number in range(2000)]
+    asked = Adapter(plugin, "acme")
+    for _ in range(2):
+        judged = asked.judge(wants, "")
+        assert [number for number, one in enumerate(judged) if one.answer is not Eligibility.YES] == odd
+        assert all(judged[number].answer is Eligibility.UNKNOWN and "acme" in judged[number].reason for number in odd)
+    assert len(caplog.messages) == 1, "once"
+    assert "acme" in caplog.text
+
+
+def test_a_plugin_that_stumbles_often_is_not_asked_for_ever() -> None:
+    plugin = Stumbling(KeyError("Odd"))
+    with pytest.raises(BatchError):
+        Adapter(plugin).judge([ODD if number % 2 else "good" for number in range(2000)], "")
+    assert plugin.questions == MOST_QUESTIONS
+
+
+def test_a_plugin_that_stumbles_over_everything_has_no_answer() -> None:
+    with pytest.raises(BatchError, match=r"batch plugin .*Stumbling failed in judge: KeyError"):
+        Adapter(Stumbling(KeyError("Odd"))).judge([ODD, ODD], "")
+
+
+@pytest.mark.parametrize("method", ["demand", "workers", "close", "reopen", "forget", "check", "template", "advice"])
+@pytest.mark.parametrize("error", [KeyError("Odd"), SystemExit(0), AttributeError("None")])
+def test_whatever_a_plugin_raises_costs_its_answer_alone(method: str, error: BaseException) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    plugin = Judging()
+    setattr(plugin, method, fail)
+    arguments = (Worker("w"),) if method in ("close", "reopen", "forget", "template") else ()
+    with pytest.raises(PluginError, match=f"batch plugin acme failed in {method}: {type(error).__name__}"):
+        getattr(Adapter(plugin, "acme"), method)(*arguments)
+
+
+def test_what_the_contract_allows_is_handed_on_as_it_is() -> None:
+    def fail() -> None:
+        raise BatchError("the scheduler does not answer")
+
+    plugin = FakeBatch()
+    plugin.demand = fail  # type: ignore[method-assign, assignment]
+    with pytest.raises(BatchError, match=r"^the scheduler does not answer$"):
+        Adapter(plugin).demand()
