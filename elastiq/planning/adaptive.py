@@ -23,8 +23,12 @@ from elastiq.planning.wanted import Wanted
 SETTLE_SECONDS = 60.0
 """A period is longer than a boot by so much: a VM is asked for, seen and given jobs some seconds late."""
 
-PERIODS = 24
-"""Rises within so many of the last periods are remembered."""
+PERIODS = 12
+"""Rises within so many of the last periods are remembered. Bursts come close together: with 24, jobs of recorded traces
+waited for longer, and VMs cost no less."""
+
+QUIET_PERIODS = 3
+"""If the load has not risen for so many periods, nothing is kept free: what rose before is over."""
 
 LARGEST_PART_OF_QUOTA = 0.25
 """No more of max_vms than this is kept free."""
@@ -34,7 +38,8 @@ TOGETHER_SECONDS = 5.0
 between would count twice, or not at all."""
 
 DEAREST = 1.2
-"""What is kept free may make all VMs cost so many times as much as launching them for waiting jobs alone would..."""
+"""What is kept free may make all VMs cost so many times as much as launching them for waiting jobs alone would, even if
+nothing comes for as long as rises are remembered..."""
 
 PERIODS_OF_COST = 288
 """...reckoned over about so many periods: a day."""
@@ -130,8 +135,7 @@ def _with_look(memory: Memory, pool: Pool, seen: Load, policy: Policy) -> Memory
     while seen.seen_at - load.since >= period:
         end = load.since + period
         load = _until(load, end)
-        tail = boot_seconds(pool, memory, policy) + policy.idle_seconds_of(pool.name)
-        rises = _with_period(rises, load, cores_of_vm(pool, memory, policy), tail)
+        rises = _with_period(rises, load, pool, memory, policy)
         load = Load(end, load.cores, load.cores, 0.0, end, load.busy_vms, load.vms)
     load = _until(load, seen.seen_at)
     load = replace(
@@ -155,16 +159,17 @@ def _until(load: Load, now: float) -> Load:
     return replace(load, seen_at=now, busy_vm_seconds=busy, vm_seconds=all_)
 
 
-def _with_period(rises: Rises, load: Load, cores: int, unused_seconds: float) -> Rises:
+def _with_period(rises: Rises, load: Load, pool: Pool, memory: Memory, policy: Policy) -> Rises:
     """Return `rises` with a period that is over.
 
-    Without spare room its rise would have cost VMs that hold it, as far as those of the period before had no room left,
-    for as long as a VM is of no use (`unused_seconds`): it boots, and is idle at its end.
+    Without spare room its rise would have cost the boots of VMs that hold it, as far as those of the period before had
+    no room left and there may be so many, and their idle time at the end.
     """
-    vms = math.ceil(max(0.0, load.risen - rises.left_over_cores) / cores)
+    cores, boot = cores_of_vm(pool, memory, policy), boot_seconds(pool, memory, policy)
+    vms = min(math.ceil(max(0.0, load.risen - rises.left_over_cores) / cores), _most_vms(pool, policy))
     left_over = max(0.0, vms * cores + rises.left_over_cores - load.risen) if load.risen else 0.0
     kept = 1.0 - 1.0 / PERIODS_OF_COST
-    needed = load.busy_vm_seconds + vms * unused_seconds
+    needed = load.busy_vm_seconds + vms * (boot + policy.idle_seconds_of(pool.name))
     risen = (*rises.cores, round(load.risen, 2))[-PERIODS:]
     return Rises(
         risen if any(risen) else (),
@@ -187,13 +192,24 @@ def spare_of(pool: Pool, memory: Memory, policy: Policy) -> Spare:
     """Return how many cores of `pool` are to be free: the quantile `eagerness` of the last rises, within the limits
     above. Periods that nobody has seen count as quiet."""
     rises = memory.rises.get(pool.name, Rises())
-    if not policy.is_adaptive or not rises.cores or rises.vm_seconds > DEAREST * rises.needed_vm_seconds:
+    if not policy.is_adaptive or not _is_rising(rises, memory.loads.get(pool.name)):
         return Spare()
+    a_vm, period = cores_of_vm(pool, memory, policy), period_seconds(pool, memory, policy)
     cores = quantile((*[0.0] * (PERIODS - len(rises.cores)), *rises.cores), policy.eagerness)
-    limits = [limit for limit in (pool.max_vms, policy.max_vms) if limit is not None]
-    if limits:
-        cores = min(cores, LARGEST_PART_OF_QUOTA * min(limits) * cores_of_vm(pool, memory, policy))
-    return Spare(math.floor(cores), max(rises.cores), period_seconds(pool, memory, policy))
+    cores = min(cores, LARGEST_PART_OF_QUOTA * _most_vms(pool, policy) * a_vm)
+    allowed_vm_seconds = DEAREST * rises.needed_vm_seconds - rises.vm_seconds
+    cores = min(cores, math.floor(max(0.0, allowed_vm_seconds) / (PERIODS * period)) * a_vm)
+    return Spare(math.floor(cores), max(rises.cores), period) if cores >= 1 else Spare()
+
+
+def _most_vms(pool: Pool, policy: Policy) -> float:
+    """Return how many VMs of `pool` there may be; infinity where nothing limits them."""
+    return min((limit for limit in (pool.max_vms, policy.max_vms) if limit is not None), default=math.inf)
+
+
+def _is_rising(rises: Rises, load: Load | None) -> bool:
+    """Return whether the load has risen lately."""
+    return any(rises.cores[-QUIET_PERIODS:]) or (bool(rises.cores) and load is not None and load.risen > 0)
 
 
 def lacking(fleet: Fleet, pool: Pool, rooms: Iterable[Room], wanted: Wanted, most: int) -> Lacking:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from elastiq.decisions import Kind, Plan, Token
-from elastiq.memory import Memory, Rises, VmRecord
+from elastiq.memory import Load, Memory, Rises, VmRecord
 from elastiq.model import Demand, Instance, InstanceState, Observation, Policy, Pool, Shape, Worker
 from elastiq.planning.adaptive import PERIODS, Spare, cores_of, period_seconds, spare_of
 from elastiq.planning.boots import quantile
@@ -72,14 +72,18 @@ def ended(made: Plan) -> int:
     [
         pytest.param(Memory(), 0.75, 0, id="nothing is known"),
         pytest.param(with_rises(*[8.0] * PERIODS), 0.75, 8, id="it always rose by 8"),
-        pytest.param(with_rises(*[0.0] * 12, *[8.0] * 12), 0.75, 8, id="every second time"),
-        pytest.param(with_rises(*[0.0] * 20, *[8.0] * 4), 0.75, 0, id="too rarely"),
-        pytest.param(with_rises(*[0.0] * 20, *[8.0] * 4), 1.0, 8, id="too rarely but for the most eager"),
+        pytest.param(with_rises(*[0.0] * 6, *[8.0] * 6), 0.75, 8, id="every second time"),
+        pytest.param(with_rises(*[0.0] * 10, *[8.0] * 2), 0.75, 0, id="too rarely"),
+        pytest.param(with_rises(*[0.0] * 10, *[8.0] * 2), 1.0, 8, id="too rarely but for the most eager"),
         pytest.param(with_rises(*[8.0] * PERIODS), 0.0, 8, id="even the least rise is 8"),
         pytest.param(with_rises(8.0, 8.0), 0.75, 0, id="periods that nobody has seen were quiet"),
         pytest.param(with_rises(*[900.0] * PERIODS), 0.75, 40, id="no more than a quarter of the quota"),
         pytest.param(with_rises(*[8.0] * PERIODS, needed=1e6, spent=1.3e6), 0.75, 0, id="it has cost too much"),
         pytest.param(with_rises(*[8.0] * PERIODS, needed=1e6, spent=1.1e6), 0.75, 8, id="it has not"),
+        pytest.param(with_rises(*[8.0] * PERIODS, needed=2e4, spent=2e4), 0.75, 4, id="a VM would not cost too much"),
+        pytest.param(with_rises(*[8.0] * PERIODS, needed=1e4, spent=1e4), 0.75, 0, id="any would, if nothing came"),
+        pytest.param(with_rises(*[8.0] * 10, *[0.0] * 2), 0.75, 8, id="two quiet periods are a pause"),
+        pytest.param(with_rises(*[8.0] * 9, *[0.0] * 3), 0.75, 0, id="three are the end"),
         pytest.param(with_rises(*[2.7] * PERIODS), 0.75, 2, id="whole cores"),
     ],
 )
@@ -108,7 +112,13 @@ def test_vms_are_launched_for_jobs_to_come(jobs: tuple[int, ...], waiting: int, 
     (reason,) = [one.reason for one in made.decisions if one.kind is Kind.LAUNCH] or [None]
     if reason is not None:
         assert reason.token is (Token.NO_ROOM if waiting else Token.SPARE) or (jobs and waiting and launches)
-        assert "spare 8 cores, for in the last 96 min the load rose by up to 8 within 240 s" in reason.text
+        assert "spare 8 cores, for in the last 48 min the load rose by up to 8 within 240 s" in reason.text
+
+
+def test_a_load_that_rises_again_ends_the_quiet() -> None:
+    memory = with_rises(*[8.0] * 9, *[0.0] * 3)
+    assert spare_of(POOL, replace(memory, loads={"default": Load(T0, 4.0, 4.0, 0.0, T0)}), POLICY).cores == 0
+    assert spare_of(POOL, replace(memory, loads={"default": Load(T0, 5.0, 4.0, 1.0, T0)}), POLICY).cores == 8
 
 
 def test_jobs_that_wait_get_vms_at_once() -> None:
@@ -241,6 +251,20 @@ def test_what_room_to_keep_free_may_cost_is_bounded() -> None:
     assert quantile((*memory.rises["default"].cores,), policy.eagerness) == 1
     assert memory.rises["default"].vm_seconds > memory.rises["default"].needed_vm_seconds
     assert spare_of(POOL, memory, policy) == Spare()
+
+
+@pytest.mark.parametrize(("max_vms", "vms"), [(40, 10), (2, 2), (None, 10)])
+def test_a_rise_would_have_cost_no_more_vms_than_there_may_be(max_vms: int | None, vms: int) -> None:
+    """Jobs that pile up behind the quota had let a few VMs cost as much as many that never were."""
+    policy = replace(POLICY, cluster="c", max_vms=max_vms, pools=(Pool(max_vms=max_vms),))
+    memory = Memory(capacities={"default": FOUR})
+    for seconds, waiting in ((0.0, 0), (30.0, 40), (PERIOD, 40)):
+        memory = plan(
+            cluster(T0 + seconds, memory_of((4,), memory), (4,), waiting), memory_of((4,), memory), policy
+        ).memory
+    rises = memory.rises["default"]
+    assert rises.cores == (40.0,)
+    assert rises.needed_vm_seconds == pytest.approx(PERIOD + vms * (180 + 60))
 
 
 @pytest.mark.parametrize(("idle", "ends"), [(660.0, 0), (661.0, 2)])
