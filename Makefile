@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Of the tests; most of them wait most of the time.
 PROCESSES ?= 3
 
-.PHONY: demo test quick packages lint format bench sim fuzz race clean
+.PHONY: demo test quick packages lint format bench policy sim fuzz race clean
 
 demo: $(VENV)/.sandbox
 	$(BIN)/python -m elastiq.sandbox demo
@@ -35,6 +35,11 @@ format: $(VENV)/.ready
 # A table of the daemon's cost beside the original's; takes about five minutes.
 bench: $(VENV)/.ready
 	$(BIN)/python -m tests.bench
+
+# Policies and rivals beside one another on recorded jobs (those in ../shared/traces, or make policy TRACES="a.swf b.swf.gz"),
+# and loads that were made to fool ours.
+policy: $(VENV)/.ready
+	$(BIN)/python -m tests.policy $(TRACES)
 
 # 200 cluster-years of faults, and whether deliberate breaks of the daemon are noticed, in under 20 minutes on 2 cores;
 # "make test" runs a slice of the years, and all of the breaks.
