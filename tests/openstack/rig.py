@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -22,7 +23,7 @@ from elastiq.state import read_report
 from tests.testbed.openstack.cloud import REGION, OpenStack
 
 CHECKOUT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 1500.0
+PATIENCE_SECONDS = float(os.environ.get("ELASTIQ_OPENSTACK_PATIENCE_SECONDS", "1500"))
 """A bound against hangs."""
 CPUS_PER_VM = 2
 
