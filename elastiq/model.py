@@ -202,7 +202,7 @@ class Policy:
     estimated_vm_deploy_time_s: float = 600.0
     is_adaptive: bool = False
     """True if room is kept free for jobs that have not come yet, as far as the load rose lately."""
-    eagerness: float = 0.75
+    eagerness: float = 0.65
     """How much: for this part of the rises of the load there would have been room."""
     lost_worker_time_s: float = 3600.0
     """A worker that vanished from the batch system is given this long to come back before its VM goes."""

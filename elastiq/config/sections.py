@@ -45,7 +45,7 @@ class ElastiqOptions:
         default_text="classic",
     )
     eagerness: float = option(
-        0.75,
+        0.65,
         "How much room the policy adaptive keeps free for jobs to come, from 0 (none) to 1: for this part of the last "
         "rises of the load there would have been room at once. More costs more and lets jobs wait for less long.",
         kind=ValueKind.FRACTION,

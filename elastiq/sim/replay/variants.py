@@ -52,7 +52,7 @@ def compared(sets: Iterable[str]) -> list[Variant]:
     return [
         _classic("classic, as the original by default", 40, 3600),
         _classic("classic, at once and for a minute", 0, 60),
-        *(_adaptive(eagerness) for eagerness in ((0.25, 0.5, 0.75, 0.9) if "eagerness" in _KNOWN else ())),
+        *(_adaptive(eagerness) for eagerness in ((0.25, 0.5, 0.65, 0.8, 0.95) if "eagerness" in _KNOWN else ())),
         *(Variant(text, tuple(changes_of(text))) for text in sets),
     ]
 
@@ -64,7 +64,7 @@ def searched() -> list[Variant]:
         for wait in (0, 40)
         for idle in (60, 300, 1200, 3600)
     ]
-    eager = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0) if "eagerness" in _KNOWN else ()
+    eager = (0.0, 0.25, 0.5, 0.65, 0.8, 0.95, 1.0) if "eagerness" in _KNOWN else ()
     return [*(_adaptive(eagerness) for eagerness in eager), *classic]
 
 
