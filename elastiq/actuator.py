@@ -333,13 +333,10 @@ class DryRunActuator(Actuator):
 
 def _explained(decision: Decision, console: str | CloudError | None) -> Decision:
     """Log the console of a VM that never became a worker; return the decision with the end of it as a reason."""
-    if console is None:
+    if not console:
         return decision
     if isinstance(console, CloudError):
         log.warning("VM %s never became a worker; its console cannot be read: %s", decision.instance_id, console)
-        return decision
-    if not console:
-        log.warning("VM %s never became a worker; its console is empty", decision.instance_id)
         return decision
     log.warning("VM %s never became a worker; the end of its console:\n%s", decision.instance_id, console)
     end = _last_lines(console)

@@ -300,6 +300,17 @@ def test_the_console_of_a_failed_boot_is_read_once_and_kept_even_if_its_close_fa
     assert rig.core.memory.breakers["default"].boot_reason.endswith("its console ends with: no such command")
 
 
+def test_an_empty_console_is_not_announced(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rig.cloud, "console_tail", lambda _: "")
+    caplog.set_level(logging.INFO)
+    rig.wait_for_jobs(4)
+    rig.run(rig.settings.elastiq.estimated_vm_deploy_time_s + 600)
+    assert "it has not joined the batch system" in caplog.text
+    assert "console" not in caplog.text
+
+
 def test_a_dry_run_asks_for_no_console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(tmp_path)
     rig.wait_for_jobs(4)
