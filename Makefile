@@ -41,7 +41,7 @@ bench: $(VENV)/.ready
 policy: $(VENV)/.ready
 	$(BIN)/python -m tests.policy $(TRACES)
 
-# 200 cluster-years of faults, and whether deliberate breaks of the daemon are noticed, in under 20 minutes on 2 cores;
+# 200 cluster-years of faults, and whether deliberate breaks of the daemon are noticed: more than an hour on 2 cores;
 # "make test" runs a slice of the years, and all of the breaks.
 sim: $(VENV)/.ready
 	$(BIN)/python -m elastiq.sim --years 200
