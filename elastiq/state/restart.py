@@ -22,22 +22,22 @@ class Absence:
 
     def counted_from(self, since: float) -> float:
         """Return from when on patience is counted that began at `since`, so that the absence does not count."""
-        if self.present_at is None or self.present_at > self.now:
-            return self.now
-        away_seconds = self.now - self.present_at
-        return self.now - self._used_seconds(since, max(0.0, away_seconds - SHORT_ABSENCE_SECONDS))
+        return self._counted_from(since, max(0.0, self._away_seconds - SHORT_ABSENCE_SECONDS))
 
     def watched_from(self, since: float) -> float:
         """Return the same of jobs that wait beside room: a batch system that was away as well needs a cycle to start
         them, however long it was. To give back more would be never to tell, where a daemon is away again and again."""
+        is_long = self._away_seconds > SHORT_ABSENCE_SECONDS
+        return self._counted_from(since, patience.SHORTEST_FUTILE_SECONDS if is_long else 0.0)
+
+    @property
+    def _away_seconds(self) -> float:
+        return 0.0 if self.present_at is None else self.now - self.present_at
+
+    def _counted_from(self, since: float, given_back_seconds: float) -> float:
         if self.present_at is None or self.present_at > self.now:
             return self.now
-        is_long = self.now - self.present_at > SHORT_ABSENCE_SECONDS
-        return self.now - self._used_seconds(since, patience.SHORTEST_FUTILE_SECONDS if is_long else 0.0)
-
-    def _used_seconds(self, since: float, given_back_seconds: float) -> float:
-        assert self.present_at is not None
-        return max(0.0, self.present_at - since - given_back_seconds)
+        return self.now - max(0.0, self.present_at - since - given_back_seconds)
 
 
 def after_restart(memory: Memory, now: float, present_at: float | None) -> Memory:

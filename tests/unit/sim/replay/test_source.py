@@ -13,6 +13,12 @@ from elastiq.state.archive import Archive, Life, Piece
 from elastiq.state.looks import Kind, Pen, Queued, Use
 from tests.unit.sim.replay.test_command import simulate
 
+DOCUMENTED = """
+elastiqctl simulate --history 30d
+elastiqctl simulate --history 30d --compare
+"""
+"""The commands of docs/simulate.md."""
+
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
@@ -45,6 +51,12 @@ def test_the_history_is_run_again_with_boot_times_as_learnt(kept: Path, capsys: 
     assert (history["vms"], history["elsewhere"], history["cut"], history["damage"]) == (2, 0, 0, None)
     assert history["vm_hours"] == pytest.approx(2 * 2030 / 3600)
     assert len(history["gaps"]) == 1, "between the days nothing was seen"
+
+
+@pytest.mark.parametrize("command", DOCUMENTED.split("\n")[1:-1])
+def test_the_documented_commands(command: str, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate(kept, *command.split()[2:]) == 0
+    assert "2 jobs" in capsys.readouterr().out
 
 
 def test_lines_for_people_and_a_shorter_time(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
