@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from elastiq.errors import StateError
-from elastiq.state.database import is_damage, malformed
+from elastiq.state.database import is_damage, malformed, move_aside
 from elastiq.state.looks import Glass, Look
 from elastiq.state.records import from_dict, to_json
 
@@ -142,15 +142,11 @@ class Archive:
             self.close()
             text = f"{self._path}: {error}"
             if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
-                text += f"; it is moved to {self._move_aside(now)}, and another one is begun"
+                try:
+                    text += f"; it is moved to {move_aside(self._path, now)}, and another one is begun"
+                except OSError as reason:
+                    text += f"; it cannot be moved aside: {reason}"
             raise StateError(text) from error
-
-    def _move_aside(self, now: float) -> Path:
-        target = self._path.with_name(f"{ARCHIVE}.damaged-{now:.0f}")
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(OSError):
-                Path(f"{self._path}{suffix}").replace(f"{target}{suffix}")
-        return target
 
     def close(self) -> None:
         """Close it; nothing is lost without."""

@@ -55,7 +55,7 @@ class Database:
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise self._trouble(error) from error
-            self.damaged = str(self._move_aside(now))
+            self.damaged = str(move_aside(self._path, now))
             log.error(
                 "%s is damaged (%s): moved to %s; starting from an empty one, VMs are found again by their tags",
                 path,
@@ -92,13 +92,6 @@ class Database:
             connection.close()
             raise
         return connection
-
-    def _move_aside(self, now: float) -> Path:
-        target = self._path.with_name(f"{DATABASE}.damaged-{now:.0f}")
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                Path(f"{self._path}{suffix}").replace(f"{target}{suffix}")
-        return target
 
     def _trouble(self, error: sqlite3.Error) -> StateError:
         return StateError(f"{self._path}: {error}; see whether the disk is full and who may write there")
@@ -142,6 +135,15 @@ class Database:
         """Close it; nothing is lost without."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
+
+
+def move_aside(path: Path, now: float) -> Path:
+    """Give the database at `path`, and the files that belong to it, another name; return that. Raise OSError."""
+    target = path.with_name(f"{path.name}.damaged-{now:.0f}")
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").replace(f"{target}{suffix}")
+    return target
 
 
 @contextlib.contextmanager
