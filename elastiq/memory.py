@@ -243,16 +243,6 @@ class Watch:
     """Whether any of its jobs was seen to start since then."""
     witnesses: tuple[str, ...] = ()
     """VMs, also such that are gone, whose workers had room for long enough since then; a few of them."""
-    work: int = 0
-    """How many of its jobs ran at the last look. Where that is not known: the fewest jobs that all workers together
-    have had since a start was last believed."""
-    fell: bool = False
-    """Whether it became smaller than ever since then, where it is not known how many of its jobs run."""
-
-    @property
-    def is_worth_keeping(self) -> bool:
-        """True if its jobs have waited beside room, so that time is counted until they are in vain."""
-        return bool(self.rooms or self.witnesses)
 
 
 @dataclass(frozen=True)
@@ -262,7 +252,7 @@ class Futility:
     jobs: int
     """So many of the group, as far as some of it have started since; otherwise all of it."""
     has_started: bool = False
-    """Whether others of the group start, or may."""
+    """Whether others of the group start."""
     trials: int = 0
     """How often a VM was launched to try since."""
     try_at: float = 0.0
@@ -275,10 +265,6 @@ class Futility:
     bar: int = 0
     """If fewer than so many wait, some of those start that did not for long, unless they were removed; 0: so many that
     it cannot be told."""
-    is_start_likely: bool = False
-    """Whether that is likely: not only fewer waited, more or fewer of them ran, too. Others may have been removed."""
-    ran_at_trial: int | None = None
-    """How many of the group ran when that was done last; None: not known."""
     is_trusted: bool = False
     """Whether a trial has shown that they start: until `try_at` it is only remembered how often that was tried."""
 
@@ -364,7 +350,7 @@ class Memory:
     doubted_by: Mapping[str, str] = field(default_factory=dict)
     """The VM that holds less than `capacities` says, if one alone does, by `Pool.capacity_key`."""
     watched: Mapping[str, Watch] = field(default_factory=dict)
-    """Groups of jobs that wait, by `Demand.key`. Across restarts those are kept beside which there was room."""
+    """Groups of jobs that wait, by `Demand.key`. Not kept across restarts."""
     futile: Mapping[str, Futility] = field(default_factory=dict)
     """Groups of jobs, or parts of them, that do not start whatever room there is, by `Demand.key`."""
     templates: Mapping[str, Template] = field(default_factory=dict)
@@ -387,8 +373,7 @@ class Memory:
     def is_patient(self) -> bool:
         """True while it is waited for something, and time is counted until that is given up."""
         launches = any(not intent.needs_people or intent.unseen_since is not None for intent in self.intents)
-        is_watching = any(seen.is_worth_keeping for seen in self.watched.values())
-        return launches or is_watching or any(record.is_awaited for record in self.vms.values())
+        return launches or any(record.is_awaited for record in self.vms.values())
 
     def found(self, intent: Intent) -> frozenset[str]:
         """Return the ids of the VMs of a launch that have turned up, whatever became of them since."""

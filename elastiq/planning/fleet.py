@@ -189,9 +189,9 @@ class Fleet:
         return {worker.capacity for worker in (*self.own_workers.values(), *self.foreign_workers)}
 
     @cached_property
-    def jobs_at_work(self) -> int:
-        """How many jobs all workers that are there have, elastiq's or not."""
-        return sum(worker.jobs for worker in (*self.own_workers.values(), *self.foreign_workers))
+    def is_any_at_work(self) -> bool:
+        """Whether any worker that is there, elastiq's or not, has a job."""
+        return any(worker.jobs for worker in (*self.own_workers.values(), *self.foreign_workers))
 
     def is_any_on_its_way(self, pool: Pool) -> bool:
         """Return whether VMs of `pool` are expected to join yet."""

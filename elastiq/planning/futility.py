@@ -116,9 +116,7 @@ def tried(memory: Memory, group: Demand, now: float) -> Memory:
     # Room that was there already shows it without a VM, and the next look says what of it.
     has_room = key in memory.watched and memory.watched[key].rooms
     bar = futile.bar if has_room else futile.bar or _bar(futile, now)
-    again = replace(
-        futile, trials=futile.trials + 1, try_at=now + pause, tried_at=now, bar=bar, ran_at_trial=group.running
-    )
+    again = replace(futile, trials=futile.trials + 1, try_at=now + pause, tried_at=now, bar=bar)
     return replace(memory, futile={**memory.futile, key: again})
 
 
@@ -145,11 +143,11 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
     for group in demand:
         key = group.key
         before = memory.watched.get(key)
-        start = _start(before, group, fleet)
-        known = _after_look(futile.pop(key, None), group, fleet, start)
+        has_started = before is not None and group.jobs < before.waiting and _runs(group, fleet)
+        known = _after_look(futile.pop(key, None), group, fleet, has_started=has_started)
         barred = barred_from(fleet.chances(group))
         rest = Rest(0, group.shape, 1, group.vms_per_job, group.takes_whole_vms, barred)
-        seen = _watch(before, group, rest, rooms, looked_at, start)
+        seen = _watch(before, group, rest, rooms, looked_at, has_started=has_started)
         unused = _unused(seen, looked_at, fleet.policy)
         seen = _with_witnesses(seen, unused)
         watched[key] = seen
@@ -164,7 +162,7 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
     futile = {
         key: known
         for key, known in futile.items()
-        if key in waiting or not (known.is_start_likely or fleet.now > known.try_at + FUTILE_KEPT_SECONDS)
+        if key in waiting or not (known.has_started or fleet.now > known.try_at + FUTILE_KEPT_SECONDS)
     }
     if watched == memory.watched and futile == memory.futile:
         return memory
@@ -198,60 +196,29 @@ def _unused(seen: Watch, looked_at: float, policy: Policy) -> list[str]:
     return [id_ for id_, since in seen.rooms.items() if looked_at - max(since, seen.since) >= seconds]
 
 
-@dataclass(frozen=True)
-class _Start:
-    """Whether jobs of a group have started since the last look. If it became smaller, they may as well have been
-    removed by their owners: what tells is that more work is done."""
-
-    work: int
-    """`Watch.work` from now on."""
-    fell: bool = False
-    """`Watch.fell` from now on."""
-    is_sure: bool = False
-    """More work is done than before."""
-    is_likely: bool = False
-    """More or less work is done than before; where that is not known of the group, any."""
-    may_be: bool = False
-    """Work is done: as much may have been begun as was ended, unless jobs were removed."""
-    begins_anew: bool = False
-    """Whether those that are left are watched anew."""
-
-
-def _start(before: Watch | None, group: Demand, fleet: Fleet) -> _Start:
-    work = fleet.jobs_at_work if group.running is None else group.running
-    if before is None:
-        return _Start(work)
-    is_fewer, fell = group.jobs < before.waiting, group.jobs < before.least
-    may_be = is_fewer and work > 0
+def _runs(group: Demand, fleet: Fleet) -> bool:
+    """Return whether jobs of `group` may run: if it became smaller, they may have started, not only been removed."""
     if group.running is not None:
-        is_sure, is_likely = is_fewer and work > before.work, may_be and work != before.work
-        return _Start(work, False, is_sure, is_likely, may_be, is_likely and fell)
-    # Queue and workers are not looked at in the same moment: either may show first what both will.
-    falls, fell = fell, before.fell or fell
-    is_sure = (is_fewer or fell) and work > before.work
-    begins_anew = (may_be and falls) or (is_sure and fell)
-    return _Start(
-        work if is_sure else min(work, before.work), fell and not is_sure, is_sure, may_be, may_be, begins_anew
-    )
+        return group.running > 0
+    return fleet.is_any_at_work
 
 
-def _after_look(futile: Futility | None, group: Demand, fleet: Fleet, start: _Start) -> Futility | None:
+def _after_look(futile: Futility | None, group: Demand, fleet: Fleet, *, has_started: bool) -> Futility | None:
     now = fleet.now
     if futile is None or (futile.is_trusted and now > futile.try_at):
         return None
     if futile.is_trusted:
         return futile
-    if start.is_sure and futile.trials and not futile.has_started and group.jobs < futile.jobs:
+    if has_started and futile.trials and not futile.has_started and group.jobs < futile.jobs:
         return replace(futile, is_trusted=True, try_at=now + TRUSTED_SECONDS)
-    futile = _after_fewer(futile, group, now, has_started=start.may_be)
-    if group.jobs < futile.bar and _is_trial_at_work(futile, group, fleet):
+    futile = _after_fewer(futile, group, now, has_started=has_started)
+    if group.jobs < futile.bar and _is_trial_at_work(futile, fleet):
         return replace(futile, is_trusted=True, try_at=now + TRUSTED_SECONDS)
-    if group.jobs < futile.jobs and start.is_likely:
+    if group.jobs < futile.jobs and (has_started or futile.has_started):
         # Either all can start by now, which a trial shows, or some that start were counted.
         try_at = futile.try_at if futile.has_started or futile.trials else now
-        return replace(futile, jobs=group.jobs, has_started=True, is_start_likely=True, try_at=try_at)
-    is_likely = futile.is_start_likely or start.is_likely
-    return replace(futile, has_started=futile.has_started or start.may_be, is_start_likely=is_likely)
+        return replace(futile, jobs=group.jobs, has_started=True, try_at=try_at)
+    return replace(futile, has_started=True) if has_started else futile
 
 
 def _after_fewer(futile: Futility, group: Demand, now: float, *, has_started: bool) -> Futility:
@@ -268,10 +235,8 @@ def _bar(futile: Futility, now: float) -> int:
     return futile.fewest if now - futile.fewest_since >= SETTLED_SECONDS else 0
 
 
-def _is_trial_at_work(futile: Futility, group: Demand, fleet: Fleet) -> bool:
-    """Return whether a VM that was launched to try has a job, for all that is known one of `group`."""
-    if group.running is not None and group.running <= (futile.ran_at_trial or 0):
-        return False
+def _is_trial_at_work(futile: Futility, fleet: Fleet) -> bool:
+    """Return whether a VM that was launched to try has a job."""
     return any(record.at_work and record.launched_at >= futile.tried_at for record in fleet.records)
 
 
@@ -281,15 +246,16 @@ def _watch(
     rest: Rest,
     rooms: _OpenRooms,
     looked_at: float,
-    start: _Start,
+    *,
+    has_started: bool,
 ) -> Watch:
     if before is None:
         before = Watch(group.jobs, group.jobs, looked_at)
-    elif group.jobs < before.least or start.begins_anew:
+    elif group.jobs < before.least:
         # Jobs that were merely removed say nothing of the others.
-        since = looked_at if start.begins_anew else before.since
-        witnesses = () if start.begins_anew else before.witnesses
-        before = replace(before, least=group.jobs, since=since, has_started=False, witnesses=witnesses)
+        since = looked_at if has_started else before.since
+        witnesses = () if has_started else before.witnesses
+        before = replace(before, least=group.jobs, since=since, has_started=has_started, witnesses=witnesses)
     kept = {id_: since for id_, since in before.rooms.items() if rooms.holds(id_, rest)}
     lacking = max(ROOMS_WATCHED, group.vms_per_job) - len(kept)
     if lacking > 0:
@@ -300,9 +266,10 @@ def _watch(
     if not kept and before.least != group.jobs:
         # Without room nothing is learnt: what counts is what waits from this look on, of a VM that joins after it, too.
         before = replace(before, least=group.jobs, since=looked_at)
-    has_started = before.has_started or start.is_likely
-    seen = replace(before, waiting=group.jobs, rooms=kept, has_started=has_started, work=start.work, fell=start.fell)
-    return before if seen == before else seen
+    has_started = before.has_started or has_started
+    if before.waiting == group.jobs and before.has_started == has_started and before.rooms == kept:
+        return before
+    return replace(before, waiting=group.jobs, rooms=kept, has_started=has_started)
 
 
 def _with_witnesses(seen: Watch, unused: Sequence[str]) -> Watch:
@@ -324,8 +291,7 @@ def _in_vain(known: Futility | None, seen: Watch, now: float) -> Futility:
     if known is None or known.is_trusted:
         trials = 0 if known is None else known.trials
         try_at = now + patience.pause_seconds(patience.TRIAL_PAUSES_SECONDS, trials)
-        started = seen.has_started
-        return Futility(seen.least, started, trials, try_at, now, seen.least, now, is_start_likely=started)
+        return Futility(seen.least, seen.has_started, trials, try_at, now, seen.least, now)
     if seen.least >= 2 * known.fewest:
         known = replace(known, fewest=seen.least, fewest_since=now)  # those that wait now are others
-    return replace(known, jobs=seen.least if known.is_start_likely else max(known.jobs, seen.least), bar=0)
+    return replace(known, jobs=seen.least if known.has_started else max(known.jobs, seen.least), bar=0)

@@ -25,7 +25,6 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "tuple[str, ...]": (tuple,),
     "tuple[float, ...]": (tuple,),
     "list[str]": (list,),
-    "Mapping[str, float]": (dict,),
 }
 """What values a field may have, by its annotation."""
 

@@ -59,7 +59,7 @@ FOUND = (
 """Seeds that once ended in a violation, of the daemon or of the simulator itself."""
 
 
-FOUND_IN_VAIN = (196, 258, 279, 507, 545, 993, 5006, 5014, 5029, 5035, 6001, 6007)
+FOUND_IN_VAIN = (196, 279, 507, 545, 993, 5006, 5014, 5029, 5035, 6001, 6007)
 """Lives in which jobs never start, workers are of no use, or the cloud gives nothing."""
 
 
