@@ -55,6 +55,8 @@ class VmRecord:
     """What the batch system called its worker when it was last seen."""
     at_work: bool = False
     """True if its worker had jobs when it was last seen."""
+    work_from: float | None = None
+    """When its worker was first seen with jobs after it had none; None: it has none."""
     idle_from: float | None = None
     """When its worker was first seen without jobs after it had some: it has not been idle for longer than since then,
     whatever the batch system says. None: it has jobs, or has never had any."""
@@ -229,10 +231,10 @@ class Breaker:
 
 @dataclass(frozen=True)
 class Watch:
-    """A group of jobs that waits, from look to look."""
+    """A group of jobs that waits, from look to look; or has waited in vain until its owners removed it."""
 
     waiting: int
-    """How many of it waited at the last look."""
+    """How many of it waited at the last look; 0: all were removed, and what is known is kept for when it comes back."""
     least: int
     """The fewest that waited at any look since `since`."""
     since: float
@@ -243,6 +245,9 @@ class Watch:
     """Whether any of its jobs was seen to start since then."""
     witnesses: tuple[str, ...] = ()
     """VMs, also such that are gone, whose workers had room for long enough since then; a few of them."""
+    fell_at: float | None = None
+    """When fewer waited than `waiting` says, if it is not known yet whether the others have started: workers that show
+    it were not looked at since."""
 
 
 @dataclass(frozen=True)

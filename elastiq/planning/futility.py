@@ -143,13 +143,20 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
     for group in demand:
         key = group.key
         before = memory.watched.get(key)
-        has_started = before is not None and group.jobs < before.waiting and _runs(group, fleet)
-        known = _after_look(futile.pop(key, None), group, fleet, has_started=has_started)
+        if before is not None and not before.waiting:
+            before = replace(before, waiting=group.jobs, least=group.jobs, since=looked_at)
+        has_started = _has_started(before, group.jobs, group.running, fleet, looked_at)
+        known = _after_look(futile.pop(key, None), group, fleet, has_started=bool(has_started))
+        if before is not None and has_started is None:
+            watched[key] = _undecided(before, fleet)
+            if known is not None:
+                futile[key] = known
+            continue
         barred = barred_from(fleet.chances(group))
         rest = Rest(0, group.shape, 1, group.vms_per_job, group.takes_whole_vms, barred)
-        seen = _watch(before, group, rest, rooms, looked_at, has_started=has_started)
+        seen = _watch(before, group, rest, rooms, looked_at, has_started=bool(has_started))
         unused = _unused(seen, looked_at, fleet.policy)
-        seen = _with_witnesses(seen, unused)
+        seen = _with_witnesses(seen, unused, fleet)
         watched[key] = seen
         if _is_in_vain(seen, unused, group, fleet):
             known = _in_vain(known, seen, fleet.now)
@@ -158,7 +165,10 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
                 watched[key] = replace(seen, least=group.jobs, since=looked_at, has_started=False, witnesses=())
         if known is not None:
             futile[key] = known
-    waiting = watched.keys()
+    waiting = set(watched)
+    for key, before in memory.watched.items():
+        if key not in waiting and (left := _of_one_that_went(before, fleet, looked_at)) is not None:
+            watched[key] = left
     futile = {
         key: known
         for key, known in futile.items()
@@ -196,11 +206,48 @@ def _unused(seen: Watch, looked_at: float, policy: Policy) -> list[str]:
     return [id_ for id_, since in seen.rooms.items() if looked_at - max(since, seen.since) >= seconds]
 
 
-def _runs(group: Demand, fleet: Fleet) -> bool:
-    """Return whether jobs of `group` may run: if it became smaller, they may have started, not only been removed."""
-    if group.running is not None:
-        return group.running > 0
-    return fleet.is_any_at_work
+def _has_started(
+    before: Watch | None, jobs: int, running: int | None, fleet: Fleet, looked_at: float
+) -> bool | None:
+    """Return whether of a group of which so many wait by now some have started, and were not only removed; None: the
+    next look at workers tells.
+
+    Where the batch system does not say how many of it run, a worker that has stood idle beside it for long would have
+    had the first ones: if no other began to work since either, they were removed.
+    """
+    if before is None or jobs >= before.waiting:
+        return False
+    if running is not None:
+        return running > 0
+    if not fleet.is_any_at_work:
+        return False
+    idle = [id_ for id_ in _unused(before, looked_at, fleet.policy) if _is_idle(id_, fleet)]
+    if not idle:
+        return True
+    idle_since = min(before.rooms[id_] for id_ in idle)
+    if any((record.work_from or 0.0) > idle_since for record in fleet.records):
+        return True
+    return False if fleet.seen_at >= (before.fell_at or fleet.now) else None
+
+
+def _is_idle(id_: str, fleet: Fleet) -> bool:
+    """Return whether a VM has no job, or went without one."""
+    worker = fleet.own_workers.get(id_)
+    return id_ not in fleet.memory.vms if worker is None else not worker.jobs
+
+
+def _undecided(before: Watch, fleet: Fleet) -> Watch:
+    return before if before.fell_at is not None else replace(before, fell_at=fleet.now)
+
+
+def _of_one_that_went(before: Watch, fleet: Fleet, looked_at: float) -> Watch | None:
+    """Return what is kept of a group of which none waits any more; None: nothing has been learnt of it."""
+    if not before.waiting:
+        return before if fleet.now <= before.since + FUTILE_KEPT_SECONDS else None
+    has_started = _has_started(before, 0, None, fleet, looked_at)
+    if has_started is None:
+        return _undecided(before, fleet)
+    return Watch(0, 0, fleet.now, witnesses=before.witnesses) if before.witnesses and not has_started else None
 
 
 def _after_look(futile: Futility | None, group: Demand, fleet: Fleet, *, has_started: bool) -> Futility | None:
@@ -267,16 +314,19 @@ def _watch(
         # Without room nothing is learnt: what counts is what waits from this look on, of a VM that joins after it, too.
         before = replace(before, least=group.jobs, since=looked_at)
     has_started = before.has_started or has_started
-    if before.waiting == group.jobs and before.has_started == has_started and before.rooms == kept:
-        return before
-    return replace(before, waiting=group.jobs, rooms=kept, has_started=has_started)
+    known = replace(before, waiting=group.jobs, rooms=kept, has_started=has_started, fell_at=None)
+    return before if known == before else known
 
 
-def _with_witnesses(seen: Watch, unused: Sequence[str]) -> Watch:
-    if not unused:
+def _with_witnesses(seen: Watch, unused: Sequence[str], fleet: Fleet) -> Watch:
+    """Return `seen` with the VMs that have stood unused, and without those that began to work since."""
+    if not (unused or seen.witnesses):
         return seen
-    found = tuple(dict.fromkeys((*seen.witnesses, *unused)))[:ROOMS_WATCHED]
-    return seen if found == seen.witnesses else replace(seen, witnesses=found)
+    vms = fleet.memory.vms
+    found = dict.fromkeys((*seen.witnesses, *unused))
+    unused = [id_ for id_ in found if id_ not in vms or (vms[id_].work_from or 0.0) <= seen.since]
+    witnesses = tuple(unused[:ROOMS_WATCHED])
+    return seen if witnesses == seen.witnesses else replace(seen, witnesses=witnesses)
 
 
 def _is_in_vain(seen: Watch, unused: Sequence[str], group: Demand, fleet: Fleet) -> bool:

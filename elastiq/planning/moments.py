@@ -10,7 +10,7 @@ from elastiq.model import Observation, Policy
 from elastiq.planning import patience
 from elastiq.planning.adaptive import held_seconds, period_seconds
 from elastiq.planning.capacities import BELIEVED_SECONDS, LASTS_SECONDS
-from elastiq.planning.futility import futile_seconds
+from elastiq.planning.futility import FUTILE_KEPT_SECONDS, futile_seconds
 from elastiq.planning.intents import settle_seconds
 
 
@@ -85,6 +85,8 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
                 yield record.joined_at + patience.CLOSED_AT_BIRTH_SECONDS
     seconds = futile_seconds(policy)
     for seen in memory.watched.values():
+        if not seen.waiting:
+            yield seen.since + FUTILE_KEPT_SECONDS
         for since in {max(since, seen.since) for since in seen.rooms.values()}:
             yield since + seconds
     demand_at = observation.now - observation.demand_age_seconds

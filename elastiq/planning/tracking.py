@@ -313,6 +313,7 @@ def _was_closed_at_birth(record: VmRecord, worker: Worker, seen_at: float) -> bo
 def _seen(record: VmRecord, worker: Worker, seen_at: float) -> VmRecord:
     """Return the record of a VM as its worker shows it: itself if that is nothing new, as with most of them."""
     at_work = worker.jobs > 0
+    work_from = None if not at_work else record.work_from if record.at_work else seen_at
     idle_from = None if at_work else seen_at if record.at_work else record.idle_from
     was_closing = record.closing_at is not None and not record.doomed
     if was_closing and not worker.closed and seen_at > (record.closing_at or 0.0) + patience.CLOSE_AGAIN_SECONDS:
@@ -320,6 +321,7 @@ def _seen(record: VmRecord, worker: Worker, seen_at: float) -> VmRecord:
         record = replace(record, closing_at=None, closed=False, terminate_tries=0)
     if (
         record.at_work is at_work
+        and record.work_from == work_from
         and record.idle_from == idle_from
         and record.joined_at is not None
         and record.worker_name == worker.name
@@ -329,6 +331,7 @@ def _seen(record: VmRecord, worker: Worker, seen_at: float) -> VmRecord:
     return replace(
         record,
         at_work=at_work,
+        work_from=work_from,
         idle_from=idle_from,
         joined_at=seen_at if record.joined_at is None else record.joined_at,
         worker_name=worker.name,

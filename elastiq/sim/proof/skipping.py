@@ -60,7 +60,9 @@ class Skipping:
     def _is_settled(self) -> bool:
         """Whether the daemon has learnt all that the last looks could teach."""
         core = self._life.core
-        is_watched = {group.key for group in core.reading.demand or ()} == set(core.memory.watched)
+        watched = core.memory.watched
+        is_watched = {group.key for group in core.reading.demand or ()} <= watched.keys()
+        is_watched = is_watched and all(seen.fell_at is None for seen in watched.values())
         has_joined = any(record.joined_at is not None for record in core.memory.vms.values())
         return is_watched and bool(core.memory.templates or not has_joined)
 

@@ -14,7 +14,8 @@ from elastiq.sim.replay.cluster import Machine
 
 def is_quiet(memory: Memory) -> bool:
     """Return whether nothing is remembered that depends on which workers are at work, but for their own records."""
-    unsettled = memory.watched or memory.futile or memory.intents or memory.to_forget
+    is_watching = any(seen.waiting for seen in memory.watched.values())
+    unsettled = is_watching or memory.futile or memory.intents or memory.to_forget
     return not unsettled and all(breaker == Breaker() for breaker in memory.breakers.values())
 
 
@@ -30,5 +31,5 @@ def remembered(memory: Memory, changed: Iterable[Machine], seen_at: float) -> Me
 
 def _seen(record: VmRecord, machine: Machine, seen_at: float) -> VmRecord:
     if machine.jobs:
-        return replace(record, at_work=True, idle_from=None)
-    return replace(record, at_work=False, idle_from=seen_at) if record.at_work else record
+        return replace(record, at_work=True, work_from=record.work_from if record.at_work else seen_at, idle_from=None)
+    return replace(record, at_work=False, work_from=None, idle_from=seen_at) if record.at_work else record

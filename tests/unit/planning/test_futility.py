@@ -9,7 +9,7 @@ import pytest
 
 from elastiq.decisions import End, Kind, Outcome, Token
 from elastiq.memory import Futility, Intent, Memory, Watch
-from elastiq.model import Demand, Policy, Shape
+from elastiq.model import Demand, Policy, Shape, Worker
 from elastiq.planning.futility import share_of, tried
 from elastiq.planning.learning import learn
 from elastiq.planning.plan import plan
@@ -47,6 +47,60 @@ def test_jobs_that_come_and_go_without_ever_starting_are_known_again() -> None:
         return [Demand(SMALL, 200)] if int(day.now // 3600) % 2 else []
 
     assert Day(POLICY, HOLDS, memory=KNOWN).run(24, comes_and_goes).vm_hours < 4
+
+
+def comes_beside_a_long_job(day: Day) -> Sequence[Demand]:
+    """20 jobs that never start come each hour and go 20 minutes later; a batch system that does not say what runs."""
+    day.busy = dict.fromkeys(day.joined()[:1], 1)
+    return [Demand(SMALL, 20)] if (day.now - START) % 3600 < 1200 else []
+
+
+@pytest.mark.parametrize("max_vms", [2, 4])
+@pytest.mark.parametrize("idle_for_time_s", [300, 900])
+def test_jobs_that_are_removed_while_another_runs_have_not_started(max_vms: int, idle_for_time_s: int) -> None:
+    """Found by the simulator: one VM after the other came, for each had stood idle alone, and work was done elsewhere."""
+    policy = replace(POLICY, max_vms=max_vms, idle_for_time_s=idle_for_time_s)
+    day = Day(policy, SMALL, memory=Memory(capacities={"default": SMALL})).run(24, comes_beside_a_long_job)
+    assert (day.vm_hours - 24) / (max_vms - 1) < 3
+
+
+def test_jobs_that_begin_elsewhere_are_no_removed_ones() -> None:
+    """A worker of no use stands idle beside them, while others start them."""
+    before = Watch(20, 20, NOW - 1000, {"i-00000001": NOW - 1000}, witnesses=("i-00000001",))
+    group = Demand(SMALL, 20)
+    seen = (worker(1, idle_seconds=1000), worker(2, running=1))
+    for began_at, is_kept in ((NOW - 30, False), (NOW - 5000, True)):
+        records = [joined(1), replace(joined(2), at_work=True, work_from=began_at)]
+        made = plan(see(records, workers=seen), remember(records, watched={group.key: before}), POLICY)
+        assert bool(made.memory.watched) is is_kept
+    (kept,) = made.memory.watched.values()
+    assert (kept.waiting, kept.witnesses) == (0, ("i-00000001",))
+    back = plan(see(records, demand=(group,), workers=seen), made.memory, POLICY).memory.watched[group.key]
+    assert (back.waiting, back.least, back.since, back.witnesses) == (20, 20, NOW, ("i-00000001",))
+    used = replace(records[0], at_work=True, work_from=NOW + 60)
+    seen = (worker(1, running=1), worker(2, running=1))
+    later = see([used, records[1]], demand=(group,), workers=seen, now=NOW + 60)
+    known = remember([used, records[1]], watched={group.key: back})
+    assert not plan(later, known, POLICY).memory.watched[group.key].witnesses
+
+
+def test_whether_jobs_started_or_were_removed_is_told_by_the_next_look_at_workers() -> None:
+    group = Demand(SMALL, 20)
+    before = Watch(20, 20, NOW - 1000, {"i-00000001": NOW - 1000}, witnesses=("i-00000001",))
+    records = [joined(1), replace(joined(2), at_work=True, work_from=NOW - 5000)]
+    seen = (worker(1, idle_seconds=1000), worker(2, running=1))
+    fewer = replace(group, jobs=3)
+
+    def watched(demand: tuple[Demand, ...], at: float, age: float, known: Watch, workers: tuple[Worker, ...]) -> Watch:
+        look = see(records, demand=demand, workers=workers, now=at, workers_age_seconds=age)
+        return plan(look, remember(records, watched={group.key: known}), POLICY).memory.watched[group.key]
+
+    for demand in ((fewer,), ()):
+        pending = watched(demand, NOW, 30.0, before, seen)
+        assert (pending.waiting, pending.fell_at) == (20, NOW)
+        assert watched(demand, NOW + 60, 90.0, pending, seen) == pending
+        told = watched(demand, NOW + 90, 0.0, pending, seen)
+        assert (told.fell_at, told.has_started, told.witnesses) == (None, False, ("i-00000001",))
 
 
 def test_twenty_such_groups_cost_no_more_than_one_hour_each() -> None:
