@@ -245,6 +245,8 @@ class Watch:
     """Whether any of its jobs was seen to start since then."""
     witnesses: tuple[str, ...] = ()
     """VMs, also such that are gone, whose workers had room for long enough since then; a few of them."""
+    running: int | None = None
+    """How many of it ran at the last look; None: not known."""
     fell_at: float | None = None
     """When fewer waited than `waiting` says, if it is not known yet whether the others have started: workers that show
     it were not looked at since."""

@@ -308,7 +308,8 @@ def _bars(record: VmRecord, rest: Rest, wanted: Pool, fleet: Fleet) -> bool:
         return False
     holds = rest.shape.fits(worker.capacity) and rest.shape.fits(worker.free) and record.pool not in rest.barred_from
     if holds or record.pool == wanted.name:
-        return not holds and capacity_of(fleet.memory, wanted) is not None
+        # One that says that it is hurt does not tell what a whole one holds.
+        return not holds and (worker.hurt or capacity_of(fleet.memory, wanted) is not None)
     pool = fleet.policy.pool(record.pool)
     of_both = fleet.counted
     is_kept = pool is not None and of_both[record.pool] <= pool.min_vms

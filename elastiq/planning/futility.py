@@ -7,6 +7,7 @@ VMs for it. A group of which some start and some do not is in vain as far as its
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -212,28 +213,26 @@ def _has_started(
     """Return whether of a group of which so many wait by now some have started, and were not only removed; None: the
     next look at workers tells.
 
-    Where the batch system does not say how many of it run, a worker that has stood idle beside it for long would have
-    had the first ones: if no other began to work since either, they were removed.
+    That some run does not tell it: they may have run for long. A worker that has stood idle beside those that wait
+    would have had the first ones: if no other of elastiq's began to work since either, they were removed.
     """
     if before is None or jobs >= before.waiting:
         return False
-    if running is not None:
-        return running > 0
-    if not fleet.is_any_at_work:
+    if not (fleet.is_any_at_work if running is None else running):
         return False
-    idle = [id_ for id_ in _unused(before, looked_at, fleet.policy) if _is_idle(id_, fleet)]
-    if not idle:
+    if running is not None and running > (before.running or 0):
         return True
-    idle_since = min(before.rooms[id_] for id_ in idle)
-    if any((record.work_from or 0.0) > idle_since for record in fleet.records):
+    unused = {*before.witnesses, *_unused(before, looked_at, fleet.policy)}
+    idle_since = min((before.rooms.get(id_, before.since) for id_ in unused if _is_idle(id_, fleet)), default=math.inf)
+    if idle_since == math.inf or any((record.work_from or 0.0) > idle_since for record in fleet.records):
         return True
     return False if fleet.seen_at >= (before.fell_at or fleet.now) else None
 
 
 def _is_idle(id_: str, fleet: Fleet) -> bool:
-    """Return whether a VM has no job, or went without one."""
-    worker = fleet.own_workers.get(id_)
-    return id_ not in fleet.memory.vms if worker is None else not worker.jobs
+    """Return whether a VM has no job, or goes without one."""
+    worker, record = fleet.own_workers.get(id_), fleet.memory.vms.get(id_)
+    return (record is None or record.leaving) if worker is None else not worker.jobs
 
 
 def _undecided(before: Watch, fleet: Fleet) -> Watch:
@@ -314,7 +313,9 @@ def _watch(
         # Without room nothing is learnt: what counts is what waits from this look on, of a VM that joins after it, too.
         before = replace(before, least=group.jobs, since=looked_at)
     has_started = before.has_started or has_started
-    known = replace(before, waiting=group.jobs, rooms=kept, has_started=has_started, fell_at=None)
+    known = replace(
+        before, waiting=group.jobs, running=group.running, rooms=kept, has_started=has_started, fell_at=None
+    )
     return before if known == before else known
 
 

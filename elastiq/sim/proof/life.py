@@ -174,7 +174,11 @@ class Life:
         self.calm = True
         self.run_until(engine.time + 3 * HOUR)
         self._heed_reports()
-        self.run_until(engine.time + self.reckoning.recovery_seconds() + work_seconds)
+        seconds = self.reckoning.recovery_seconds() + work_seconds
+        self.run_until(engine.time + seconds)
+        # What was in vain up to then has as long from the trial on that shows that it is so no more.
+        while (until := self.vain.shown_at() + seconds) > engine.time:
+            self.run_until(until)
         self.reckoning.reckon()
         self.vain.watch()
 

@@ -6,8 +6,10 @@ from itertools import accumulate
 from random import Random
 from typing import TYPE_CHECKING
 
+from elastiq.memory import Futility
 from elastiq.model import Demand, Shape
 from elastiq.planning import patience
+from elastiq.planning.futility import TRUSTED_SECONDS
 from elastiq.sim.batch import NOT_OFFERED, UNREADABLE
 from elastiq.sim.engine import HOUR
 from elastiq.sim.proof.faults import IN_VAIN
@@ -138,10 +140,23 @@ class Vain:
     def waits_for_a_trial(self, job: Job) -> bool:
         """Return whether `job` never starts, or is alike, for all that the batch system tells, with jobs that did not
         start beside room for them: nobody can tell then that it would, until a trial is due."""
-        futile = self._life.core.memory.futile.get(Demand(job.shape, 1, wants=job.wants).key)
+        futile = self._futility(job)
         if job.is_hopeless:
             return True
         return futile is not None and not futile.is_trusted and self._life.clock.now() <= futile.try_at
+
+    def shown_at(self) -> float:
+        """Return when a trial has shown last that jobs start of which some still wait; 0: none has."""
+        life = self._life
+        ages = [
+            life.clock.now() - (futile.try_at - TRUSTED_SECONDS)
+            for job in life.world.waiting
+            if (futile := self._futility(job)) is not None and futile.is_trusted and not job.is_hopeless
+        ]
+        return life.engine.time - min(ages) if ages else 0.0
+
+    def _futility(self, job: Job) -> Futility | None:
+        return self._life.core.memory.futile.get(Demand(job.shape, 1, wants=job.wants).key)
 
 
 def _most_trials(seconds: float) -> int:

@@ -261,6 +261,19 @@ def test_an_idle_vm_that_is_hurt_gives_its_place_to_jobs_that_it_does_not_hold(
     assert ended(by_number) == expected, "found by the simulator: with n_jobs_per_vm it still did"
 
 
+@pytest.mark.parametrize(("is_hurt", "expected"), [(True, ["i-00000001"]), (False, [])])
+def test_a_vm_that_says_it_is_hurt_gives_its_place_though_nobody_knows_what_a_whole_one_holds(
+    is_hurt: bool, expected: list[str]
+) -> None:
+    """Found by the simulator: the first one after a change of type was hurt, and kept for the minimum."""
+    records = [joined(1)]
+    policy = replace(BY_SHAPE, min_vms=1, max_vms=1)
+    hurt = replace(worker(1, idle_seconds=9999, cpus=2), hurt=is_hurt)
+    seen = see(records, demand=(jobs(1, cpus=4),), workers=(hurt,))
+    memory = remember(records, waiting_since=NOW - 100)
+    assert ended(plan(seen, memory, policy)) == expected
+
+
 @pytest.mark.parametrize(("own_minimum", "most", "expected"), [(0, None, ["i-00000001"]), (1, None, []), (0, 0, [])])
 def test_an_idle_vm_of_another_pool_gives_its_place_where_only_the_cluster_has_a_minimum(
     own_minimum: int, most: int | None, expected: list[str]
