@@ -27,7 +27,7 @@ from elastiq.config.sections import (
 from elastiq.errors import ConfigError
 from elastiq.model import DEFAULT_POOL, Policy
 
-__all__ = ["DOCUMENTED", "SECTIONS", "Section", "Settings", "ValueKind", "load", "option"]
+__all__ = ["ADAPTIVE", "DOCUMENTED", "SECTIONS", "Section", "Settings", "ValueKind", "load", "option"]
 
 DOCUMENTED = (*SECTIONS[:3], POOL, *SECTIONS[3:])
 """Elastiq's own sections, as the documents show them."""

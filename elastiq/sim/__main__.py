@@ -27,12 +27,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count(), help="default: all processors")
     parser.add_argument("--dialect", choices=("aws", "openstack"), default="", help="default: both")
     parser.add_argument("--replay", type=int, metavar="SEED", help="live through one seed and say all that happens")
+    parser.add_argument("--adaptive", type=float, default=0.5, help="share of clusters with that policy (default 0.5)")
     parser.add_argument("--every-step", action="store_true", help="pass over no time in which nothing can change")
     parser.add_argument(
         "--trace", metavar="FILE", default="", help="take the jobs from a Standard Workload Format file"
     )
     chosen = parser.parse_args(arguments)
-    options = Options(dialect=chosen.dialect, skip=not chosen.every_step, workload=chosen.trace)
+    options = Options(
+        dialect=chosen.dialect, skip=not chosen.every_step, adaptive=chosen.adaptive, workload=chosen.trace
+    )
     if chosen.replay is not None:
         return _replay(chosen.replay, options)
     return _many(chosen.seed, chosen.years, max(1, chosen.processes), options)

@@ -107,7 +107,7 @@ def test_lives_in_a_cloud_that_shows_no_client_tokens() -> None:
 def test_a_slice_of_many_lives_keeps_every_promise_and_meets_every_fault() -> None:
     book = Book()
     for seed in range(10_000, 10_080):
-        result = live(seed, Options(life_seconds=20 * DAY))
+        result = live(seed, Options(life_seconds=20 * DAY, adaptive=0.5))
         assert not result.violation, f"seed {seed}"
         book.add(result.book)
     assert [name for name in INVARIANTS if not book.tested[name]] == []
@@ -117,7 +117,7 @@ def test_a_slice_of_many_lives_keeps_every_promise_and_meets_every_fault() -> No
 
 @pytest.mark.parametrize("seed", range(20_000, 20_006))
 def test_nothing_happens_in_the_time_that_is_passed_over(seed: int) -> None:
-    result = live(seed, Options(life_seconds=4 * DAY, prove_skips=True))
+    result = live(seed, Options(life_seconds=4 * DAY, prove_skips=True, adaptive=0.5))
     assert not result.violation
     assert result.book.tested["time passed over is quiet"]
 

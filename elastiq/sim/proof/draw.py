@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
-from elastiq.config import Settings
+from elastiq.config import ADAPTIVE, Settings
 from elastiq.config.sections import Ec2Options, ElastiqOptions, QuotaOptions
 from elastiq.model import Shape
 from elastiq.sim.things import CLUSTER, IMAGE, Traits
@@ -50,3 +51,17 @@ def draw_settings(random: Random, traits: Traits) -> Settings:
     )
     quota = QuotaOptions(min_vms=random.choice((0, 0, 0, 1, min(2, maximum))), max_vms=maximum)
     return Settings(options, quota, Ec2Options(flavour=random.choice(("", "sim.small")), image_id=IMAGE))
+
+
+def made_adaptive(settings: Settings, random: Random) -> Settings:
+    """Return `settings` with the policy adaptive, mostly as it is by itself, and sometimes bounded by other options."""
+    options = replace(
+        settings.elastiq,
+        policy=ADAPTIVE,
+        eagerness=random.choice((0.0, 0.25, 0.5, 0.65, 0.65, 0.9, 1.0)),
+        waiting_jobs_threshold=random.choice((0, 0, 0, settings.elastiq.waiting_jobs_threshold)),
+        waiting_jobs_time_s=random.choice((0.0, 0.0, 0.0, settings.elastiq.waiting_jobs_time_s)),
+        n_jobs_per_vm=random.choice((None, None, settings.elastiq.n_jobs_per_vm)),
+        idle_for_time_s=random.choice((60.0, 60.0, settings.elastiq.idle_for_time_s)),
+    )
+    return replace(settings, elastiq=options)

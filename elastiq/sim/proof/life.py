@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 from elastiq.config import Settings
 from elastiq.core import Core
@@ -17,7 +18,7 @@ from elastiq.sim.engine import DAY, HOUR, Engine, SimClock
 from elastiq.sim.proof.arrivals import Arrivals
 from elastiq.sim.proof.book import Book, Killed, Violation
 from elastiq.sim.proof.disks import Disk, QuickState, WatchedState
-from elastiq.sim.proof.draw import draw_settings, draw_traits
+from elastiq.sim.proof.draw import draw_settings, draw_traits, made_adaptive
 from elastiq.sim.proof.faults import Faults
 from elastiq.sim.proof.gate import Gate
 from elastiq.sim.proof.reckoning import Reckoning
@@ -49,6 +50,8 @@ class Options:
     """Faults to choose from; empty: all."""
     in_vain: float = 0.25
     """Share of the lives in which jobs never start, workers are of no use, or the cloud gives nothing."""
+    adaptive: float = 0.0
+    """Share of the lives with the policy adaptive."""
     workload: str = ""
     """File in the Standard Workload Format from which bursts of jobs are taken; empty: jobs are made up."""
 
@@ -94,6 +97,9 @@ class Life:
         random = self.engine.random
         self.traits = draw_traits(random, options.dialect)
         self.settings = draw_settings(random, self.traits)
+        of_policy = Random(f"policy {seed}")  # noqa: S311 (a simulation must be repeatable)
+        if of_policy.random() < options.adaptive:
+            self.settings = made_adaptive(self.settings, of_policy)
         self.faults = Faults(self.engine, self.book)
         self.world = World(self.engine, self.book, self.faults, self.traits, self.settings)
         self.disk: Disk | None = None if random.random() < options.real_state else Disk()
