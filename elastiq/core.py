@@ -182,11 +182,11 @@ class Core:
         self._ports.state.save(self._memory)
 
     def _check_what_is_due(self) -> None:
-        # The load is only known of the queue and the workers of the same moment.
-        both = self._policy.is_adaptive and self._clock.now() >= self._vms_due_at
-        if self._clock.now() >= self._vms_due_at:
+        are_vms_due = self._clock.now() >= self._vms_due_at
+        if are_vms_due:
             self._check_vms()
-        if both or self._clock.now() >= self._queue_due_at:
+        # Beside which room jobs wait, and how high the load is, is only known of both at the same moment.
+        if are_vms_due or self._clock.now() >= self._queue_due_at:
             self._check_queue()
 
     def _check_queue(self) -> None:

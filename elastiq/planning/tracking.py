@@ -68,6 +68,10 @@ def _track_instances(
     tokens_shown = memory.tokens_shown or any(instance.client_token for instance in listed.values())
     nobodys = [] if tokens_shown else [one for one in listed.values() if one.id not in vms and is_unmarked(one)]
     intents, given_up = track_intents(memory, listed, nobodys, listed_at, policy)
+    for intent in memory.intents:
+        if intent.token in given_up:
+            reason = f"nothing turned up of {intent.count} VMs that were asked for and not answered"
+            breakers[intent.pool] = boot_failed(breakers.get(intent.pool), now, reason)
     once_own = tuple(name for name in memory.once_own if name not in vms)
     once_own = (*once_own, *(record.id for record in vanished), *given_up)[-ONCE_OWN_KEPT:]
     departed = [record for record in ended if record.terminated_at is None] + vanished

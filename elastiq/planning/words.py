@@ -439,7 +439,7 @@ def _without_room(count: int) -> str:
 
 
 def _never_joined(breaker: Breaker) -> str:
-    return f"the last {breaker.failed_boots} VMs never became workers"
+    return f"the last {breaker.failed_boots} boots failed"
 
 
 def _describe(shape: Shape) -> str:

@@ -68,6 +68,18 @@ def test_one_worker_check_that_fails_just_before_a_launch_delays_it_by_one_poll(
     assert rig.cloud.launches == [2]
 
 
+def test_a_slow_poll_of_the_queue_shows_too_beside_which_room_jobs_wait(tmp_path: Path) -> None:
+    """Found by the simulator: idle for long at the first look, a VM went before the queue was read again, and nobody
+    knew that it had stood beside jobs that do not start: the next one came."""
+    rig = Rig(tmp_path, settings_with(SETTINGS, check_queue_every_s=300, check_vms_every_s=600, n_jobs_per_vm=None))
+    rig.wait_for_jobs(1)
+    for _ in range(24):
+        rig.run(600)
+        rig.batch.joined = {}
+        rig.join_all(idle_seconds=400)
+    assert len(rig.cloud.launches) <= 4
+
+
 def test_jobs_that_start_between_two_looks_count_once(tmp_path: Path) -> None:
     """As waiting when the queue was read, and on a worker that was read later: twice as many VMs were launched."""
     rig = Rig(tmp_path, settings_with(SETTINGS, check_queue_every_s=600, check_vms_every_s=10, waiting_jobs_time_s=0))

@@ -57,6 +57,21 @@ def test_an_unclear_launch_is_settled_by_its_vms_or_by_time() -> None:
     assert stale.intents == (intent,), "a listing from before settles nothing"
 
 
+def test_launches_of_which_nothing_turns_up_make_the_next_ones_pause() -> None:
+    """Found by the simulator: no answer came and listings showed nothing, and three VMs were asked for again and again,
+    each of which the cloud might have made."""
+    memory = Memory()
+    for number in range(patience.BOOT_FAILURES_TO_TRIP):
+        assert all(breaker.paused_until <= NOW for breaker in memory.breakers.values())
+        at = NOW + number * 1000
+        memory = replace(memory, intents=(Intent(f"t{number}", "default", 3, at),))
+        for seconds in (200, 501):
+            memory = track(listing(now=at + seconds), memory, POLICY).memory
+    breaker = memory.breakers["default"]
+    assert breaker.paused_until > at + 501
+    assert breaker.reason == "nothing turned up of 3 VMs that were asked for and not answered"
+
+
 @pytest.mark.parametrize(
     ("made_at", "counted_from"), [(NOW - 20, NOW - 20), (NOW + 900, NOW), (NOW - 9000, NOW - 500), (None, NOW - 500)]
 )
