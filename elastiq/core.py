@@ -29,6 +29,9 @@ longer than LONGEST_LISTING_PAUSE_SECONDS: it may have been an outage."""
 
 LONGEST_LISTING_PAUSE_SECONDS = 60.0
 
+QUEUE_LASTS_SECONDS = 60.0
+"""A look at the queue that is older than this is not taken together with one at the workers."""
+
 JUST_AFTER_SECONDS = 0.01
 """A limit is over when it is passed, not when it is reached."""
 
@@ -182,11 +185,12 @@ class Core:
         self._ports.state.save(self._memory)
 
     def _check_what_is_due(self) -> None:
-        are_vms_due = self._clock.now() >= self._vms_due_at
+        are_vms_due, queue_seconds = self._clock.now() >= self._vms_due_at, self._clock.now() - self.reading.demand_at
         if are_vms_due:
             self._check_vms()
-        # Beside which room jobs wait, and how high the load is, is only known of both at the same moment.
-        if are_vms_due or self._clock.now() >= self._queue_due_at:
+        # How high the load is, and beside which room jobs wait, is only known of both at about the same moment.
+        both = are_vms_due and (self._policy.is_adaptive or queue_seconds > QUEUE_LASTS_SECONDS)
+        if both or self._clock.now() >= self._queue_due_at:
             self._check_queue()
 
     def _check_queue(self) -> None:

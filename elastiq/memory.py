@@ -37,6 +37,7 @@ class VmRecord:
     token: str = ""
     """Client token of its launch; empty if it came from the original's state file."""
     launched_at: float = 0.0
+    """When the cloud said that it had made it, as far as that is known."""
     state: InstanceState = InstanceState.PENDING
     address: str | None = None
     name: str = ""
@@ -44,6 +45,8 @@ class VmRecord:
     detail: str = ""
     tagged: bool = False
     """True once the cloud has shown elastiq's own tag on it."""
+    asked_at: float = 0.0
+    """When its launch was asked for, which may have been answered minutes later; 0: not known."""
     counted_from: float = 0.0
     """If it has not joined, and the daemon was restarted since its launch: from when on patience with it is counted, so
     that the time in which nobody looked is left out."""

@@ -75,7 +75,8 @@ def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
         type_ = asked.instance_type if asked else ""
         # Listings may have shown them before, all of them if there is no intent: those that are not there have ended.
         new = [id_ for id_ in outcome.instance_ids if asked and id_ not in memory.vms and id_ not in asked.found]
-        made = {id_: VmRecord(id_, pool, outcome.token, launched_at=now, type=type_) for id_ in new}
+        asked_at = asked.requested_at if asked else 0.0
+        made = {id_: VmRecord(id_, pool, outcome.token, now, type=type_, asked_at=asked_at) for id_ in new}
         memory = replace(memory, vms={**memory.vms, **made})
         if asked and outcome.instance_ids and outcome.decision.reason.token is not Token.ASKED_AGAIN:
             memory = with_answer(memory, len(outcome.instance_ids), now - asked.requested_at)

@@ -49,11 +49,7 @@ def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], seen_a
             record, several = found_by.address_or_name(worker)
             if several:
                 shared[worker.name] = tuple(one.id for one in several)
-            if (
-                record is not None
-                and record.joined_at is None
-                and (worker.idle_seconds or 0.0) > seen_at - record.launched_at + patience.STALE_WORKER_SLACK_SECONDS
-            ):
+            if record is not None and record.joined_at is None and _is_older(worker, record, seen_at):
                 record = None
         if record is None:
             continue
@@ -65,6 +61,12 @@ def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], seen_a
         # Two workers claim one VM: one ad is stale. Neither is known to be idle.
         matched[id_] = replace(matched[id_], idle_seconds=None)
     return Matches(matched, rivals, shared)
+
+
+def _is_older(worker: Worker, record: VmRecord, seen_at: float) -> bool:
+    """Return whether a worker has been idle for longer than its VM can exist."""
+    age_seconds = seen_at - (record.asked_at or record.launched_at)
+    return (worker.idle_seconds or 0.0) > age_seconds + patience.STALE_WORKER_SLACK_SECONDS
 
 
 class _Search:

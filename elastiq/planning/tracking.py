@@ -179,7 +179,8 @@ def _adopt(instance: Instance, now: float, intent: Intent | None, policy: Policy
     if intent is not None:
         # The last VM of a large launch may be made long after the request.
         made_at = max(intent.waiting_since, min(now, instance.launched_at or 0.0))
-        return VmRecord(instance.id, intent.pool, intent.token, launched_at=made_at, type=intent.instance_type)
+        record = VmRecord(instance.id, intent.pool, intent.token, made_at, type=intent.instance_type)
+        return replace(record, asked_at=intent.requested_at)
     launched_at = now if instance.launched_at is None else min(now, instance.launched_at)
     age_seconds = None if instance.launched_at is None else now - instance.launched_at
     is_young = (

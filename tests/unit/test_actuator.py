@@ -421,7 +421,7 @@ def test_a_late_launch_is_said_learnt_and_recorded_as_one_in_time(rig: Rig, capl
     rig.wait_for_jobs(12)
     rig.run(120)
     assert rig.cloud.launches == []
-    assert "3 VMs were asked for 65 s ago, no answer from the cloud yet" in rig.core.last_plan.summary  # type: ignore[union-attr]
+    assert "3 VMs were asked for 75 s ago, no answer from the cloud yet" in rig.core.last_plan.summary  # type: ignore[union-attr]
     assert "3 asked for of 0..5" in rig.core.last_plan.summary  # type: ignore[union-attr]
     assert [intent.in_hand for intent in rig.core.memory.intents] == [True]
     rig.cloud.is_late = False

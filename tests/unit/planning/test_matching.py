@@ -49,3 +49,12 @@ def test_a_vm_that_has_joined_keeps_its_worker_when_the_wall_clock_went_back() -
     """Found by the simulator: times in the future become now, so that the VM seemed younger than its worker."""
     idle = Worker("any", address="10.0.0.5", idle_seconds=9000.0)
     assert match_workers([idle], [replace(RECORD, launched_at=NOW, joined_at=NOW)], NOW).workers
+
+
+def test_a_worker_is_as_old_as_the_request_for_its_vm_may_be() -> None:
+    """Found by the simulator: answers came three minutes late, and the worker had been idle for longer than its VM was
+    known: it was no worker of elastiq's, and its VM ended as one that had never joined."""
+    idle = Worker("any", address="10.0.0.5", idle_seconds=1300.0)
+    answered = replace(RECORD, launched_at=NOW - 1100)
+    assert not match_workers([idle], [answered], NOW).workers
+    assert match_workers([idle], [replace(answered, asked_at=NOW - 1200)], NOW).workers
