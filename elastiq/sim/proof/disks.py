@@ -32,7 +32,8 @@ class QuickState:
 
     def load(self, now: float) -> Memory:
         self._present_at = now
-        return after_restart(replace(self.disk.memory, waiting_since=None), now, self.disk.present_at)
+        kept = replace(self.disk.memory, waiting_since=None, watched={}, loads={})
+        return after_restart(kept, now, self.disk.present_at)
 
     def close(self) -> None:
         pass
