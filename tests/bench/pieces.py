@@ -88,7 +88,8 @@ def queue_check(repetitions: int, jobs: str) -> dict[str, Any]:
 
 def vm_check(repetitions: int, vms: str, slots: str, state: str) -> dict[str, Any]:
     with commands(vms=int(vms), slots=int(slots)) as directory, ReplayedCloud(int(vms), state) as cloud:
-        rig = CoreRig(directory, cloud, check_vms_every_s=20.0, check_queue_every_s=NEVER, max_vms=None)
+        options = {"check_vms_every_s": 20.0, "check_queue_every_s": NEVER, "estimated_vm_deploy_time_s": NEVER}
+        rig = CoreRig(directory, cloud, **options, max_vms=None)
         rig.core.step()
         for _ in range(PATIENCE):  # the first listing of thousands is answered later than the loop waits for it
             if rig.owned() == int(vms) and rig.core.reading.workers:
