@@ -34,11 +34,11 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
-def commands(jobs: int = 0, vms: int = 1, slots: int = 0) -> Iterator[Path]:
-    """Put HTCondor's commands on PATH; yield a directory for the state."""
+def commands(jobs: int = 0, vms: int = 1, slots: int = 0, wants: str = "wants") -> Iterator[Path]:
+    """Put HTCondor's commands on PATH; yield a directory for the state. Jobs have Requirements if `wants` is anything."""
     with tempfile.TemporaryDirectory(prefix="elastiq-bench-") as name:
         # In another process: what it takes to write them is none of elastiq's memory.
-        words = [sys.executable, "-m", "tests.bench.rig", name, str(jobs), str(vms), str(slots)]
+        words = [sys.executable, "-m", "tests.bench.rig", name, str(jobs), str(vms), str(slots), wants]
         subprocess.run(words, check=True)
         os.environ["PATH"] = f"{name}/bin:{os.environ['PATH']}"
         yield Path(name) / "state"
@@ -110,7 +110,8 @@ def launch(repetitions: int, latency_seconds: str) -> dict[str, Any]:
     """Measure the pass that launches 100 VMs, from the decision to the record of the last one."""
     measured, requests = [], []
     for _ in range(repetitions):
-        with commands(jobs=400) as directory, ReplayedCloud(0, "running", float(latency_seconds)) as cloud:
+        with commands(400, wants="") as directory, ReplayedCloud(0, "running", float(latency_seconds)) as cloud:
+            # Without Requirements: of others one VM is launched first, to learn whether it runs them.
             rig = CoreRig(directory, cloud, n_jobs_per_vm=4, max_vms=100)
             rig.core.step()
             before = total(cloud.requests())

@@ -50,10 +50,13 @@ class ReplayedCloud:
         self._process.communicate()
 
 
-def write_commands(directory: Path, jobs: int, vms: int, slots: int) -> Path:
-    """Write condor_q and condor_status for so many waiting jobs and static slots; return the directory for PATH."""
+def write_commands(directory: Path, jobs: int, vms: int, slots: int, *, wants: bool = True) -> Path:
+    """Write condor_q and condor_status for so many waiting jobs and static slots; return the directory for PATH.
+
+    Without `wants` the jobs have no Requirements, so that no VM is launched first to learn what it offers.
+    """
     counts = [len(range(cpus, jobs, 4)) for cpus in range(4)]
-    groups = [_group(cpus, count) for cpus, count in enumerate(counts, 1) if count]
+    groups = [_group(cpus, count, wants=wants) for cpus, count in enumerate(counts, 1) if count]
     (directory / "jobs").write_text(json.dumps(groups, indent=1) if groups else "")
     shapes = [f"{number} {number} {1024 * number} 20 undefined undefined\n" for number in range(1, len(groups) + 1)]
     (directory / "evaluated").write_text("".join(shapes))
@@ -81,11 +84,11 @@ def write_commands(directory: Path, jobs: int, vms: int, slots: int) -> Path:
     return commands
 
 
-def _group(cpus: int, jobs: int) -> dict[str, Any]:
+def _group(cpus: int, jobs: int, *, wants: bool) -> dict[str, Any]:
     """Return jobs that are alike as `condor_q -group-by -json` does."""
     requirements = '/Expr((TARGET.Arch == "X86_64") && (TARGET.OpSys == "LINUX") && (TARGET.Cpus >= RequestCpus))/'
     sizes = {"RequestCpus": cpus, "RequestMemory": 1024 * cpus, "RequestDisk": 20480}
-    return {"JobCount": jobs, "JobStatus": 1, "Requirements": requirements, **sizes}
+    return {"JobCount": jobs, "JobStatus": 1, **({"Requirements": requirements} if wants else {}), **sizes}
 
 
 def _slot(number: int, vms: int, slots: int) -> dict[str, Any]:
@@ -155,4 +158,4 @@ def memory_mib(pid: int | str = "self") -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    write_commands(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    write_commands(Path(sys.argv[1]), *map(int, sys.argv[2:5]), wants=bool(sys.argv[5]))
