@@ -207,9 +207,7 @@ def _unused(seen: Watch, looked_at: float, policy: Policy) -> list[str]:
     return [id_ for id_, since in seen.rooms.items() if looked_at - max(since, seen.since) >= seconds]
 
 
-def _has_started(
-    before: Watch | None, jobs: int, running: int | None, fleet: Fleet, looked_at: float
-) -> bool | None:
+def _has_started(before: Watch | None, jobs: int, running: int | None, fleet: Fleet, looked_at: float) -> bool | None:
     """Return whether of a group of which so many wait by now some have started, and were not only removed; None: the
     next look at workers tells.
 

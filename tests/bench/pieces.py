@@ -35,7 +35,7 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 @contextlib.contextmanager
 def commands(jobs: int = 0, vms: int = 1, slots: int = 0, wants: str = "wants") -> Iterator[Path]:
-    """Put HTCondor's commands on PATH; yield a directory for the state. Jobs have Requirements if `wants` is anything."""
+    """Put HTCondor's commands on PATH; yield a directory for the state. Without `wants` jobs have no Requirements."""
     with tempfile.TemporaryDirectory(prefix="elastiq-bench-") as name:
         # In another process: what it takes to write them is none of elastiq's memory.
         words = [sys.executable, "-m", "tests.bench.rig", name, str(jobs), str(vms), str(slots), wants]

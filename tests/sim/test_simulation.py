@@ -59,7 +59,7 @@ FOUND = (
 """Seeds that once ended in a violation, of the daemon or of the simulator itself."""
 
 
-FOUND_IN_VAIN = (196, 279, 507, 545, 993, 5006, 5014, 5029, 5035, 6001, 6007)
+FOUND_IN_VAIN = (196, 258, 279, 507, 545, 993, 1153, 5006, 5014, 5029, 5035, 6001, 6007)
 """Lives in which jobs never start, workers are of no use, or the cloud gives nothing."""
 
 
@@ -71,6 +71,23 @@ def test_seeds_that_once_broke_a_promise(seed: int) -> None:
 @pytest.mark.parametrize("seed", FOUND_IN_VAIN)
 def test_seeds_that_once_broke_a_promise_where_jobs_never_start(seed: int) -> None:
     assert not live(seed).violation
+
+
+FOUND_BY_MORE_OF_THEM = (
+    (30047, 0.0),
+    (30108, 0.0),
+    (30155, 0.0),
+    (30163, 0.0),
+    (31087, 0.0),
+    (31137, 0.0),
+    (32143, 0.5),
+)
+"""The same, where all lives are such and some of them adaptive: seeds and the share of the latter."""
+
+
+@pytest.mark.parametrize(("seed", "adaptive"), FOUND_BY_MORE_OF_THEM)
+def test_seeds_that_once_broke_a_promise_where_jobs_never_start_in_every_life(seed: int, adaptive: float) -> None:
+    assert not live(seed, Options(in_vain=1.0, adaptive=adaptive)).violation
 
 
 UNCLEAR_LAUNCHES = (

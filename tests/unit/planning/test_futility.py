@@ -58,7 +58,7 @@ def comes_beside_a_long_job(day: Day) -> Sequence[Demand]:
 @pytest.mark.parametrize("max_vms", [2, 4])
 @pytest.mark.parametrize("idle_for_time_s", [300, 900])
 def test_jobs_that_are_removed_while_another_runs_have_not_started(max_vms: int, idle_for_time_s: int) -> None:
-    """Found by the simulator: one VM after the other came, for each had stood idle alone, and work was done elsewhere."""
+    """Found by the simulator: one VM after the other came, for each stood idle alone, and work was done elsewhere."""
     policy = replace(POLICY, max_vms=max_vms, idle_for_time_s=idle_for_time_s)
     day = Day(policy, SMALL, memory=Memory(capacities={"default": SMALL})).run(24, comes_beside_a_long_job)
     assert (day.vm_hours - 24) / (max_vms - 1) < 3
