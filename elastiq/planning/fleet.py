@@ -193,6 +193,11 @@ class Fleet:
         """Whether any worker that is there, elastiq's or not, has a job."""
         return any(worker.jobs for worker in (*self.own_workers.values(), *self.foreign_workers))
 
+    @cached_property
+    def last_work_from(self) -> float:
+        """When a worker of elastiq's was last first seen with jobs after it had none, of those that still have some."""
+        return max((record.work_from or 0.0 for record in self.records), default=0.0)
+
     def is_any_on_its_way(self, pool: Pool) -> bool:
         """Return whether VMs of `pool` are expected to join yet."""
         return pool.name in self._on_their_way or self.awaited(pool.name) > 0

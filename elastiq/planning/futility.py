@@ -222,7 +222,7 @@ def _has_started(before: Watch | None, jobs: int, running: int | None, fleet: Fl
         return True
     unused = {*before.witnesses, *_unused(before, looked_at, fleet.policy)}
     idle_since = min((before.rooms.get(id_, before.since) for id_ in unused if _is_idle(id_, fleet)), default=math.inf)
-    if idle_since == math.inf or any((record.work_from or 0.0) > idle_since for record in fleet.records):
+    if idle_since == math.inf or fleet.last_work_from > idle_since:
         return True
     return False if fleet.seen_at >= (before.fell_at or fleet.now) else None
 
@@ -311,10 +311,10 @@ def _watch(
         # Without room nothing is learnt: what counts is what waits from this look on, of a VM that joins after it, too.
         before = replace(before, least=group.jobs, since=looked_at)
     has_started = before.has_started or has_started
-    known = replace(
-        before, waiting=group.jobs, running=group.running, rooms=kept, has_started=has_started, fell_at=None
-    )
-    return before if known == before else known
+    numbers = (group.jobs, group.running, has_started, None)
+    if (before.waiting, before.running, before.has_started, before.fell_at) == numbers and before.rooms == kept:
+        return before
+    return replace(before, waiting=group.jobs, running=group.running, rooms=kept, has_started=has_started, fell_at=None)
 
 
 def _with_witnesses(seen: Watch, unused: Sequence[str], fleet: Fleet) -> Watch:
