@@ -70,7 +70,10 @@ def _track_instances(
     intents, given_up = track_intents(memory, listed, nobodys, listed_at, policy)
     for intent in memory.intents:
         if intent.token in given_up:
-            reason = f"nothing turned up of {intent.count} VMs that were asked for and not answered"
+            missing = intent.count - len(
+                {*intent.found, *(one.id for one in vms.values() if one.token == intent.token)}
+            )
+            reason = f"{missing} of {intent.count} VMs of a launch without an answer never turned up"
             breakers[intent.pool] = boot_failed(breakers.get(intent.pool), now, reason)
     once_own = tuple(name for name in memory.once_own if name not in vms)
     once_own = (*once_own, *(record.id for record in vanished), *given_up)[-ONCE_OWN_KEPT:]
@@ -179,8 +182,8 @@ def _adopt(instance: Instance, now: float, intent: Intent | None, policy: Policy
     if intent is not None:
         # The last VM of a large launch may be made long after the request.
         made_at = max(intent.waiting_since, min(now, instance.launched_at or 0.0))
-        record = VmRecord(instance.id, intent.pool, intent.token, made_at, type=intent.instance_type)
-        return replace(record, asked_at=intent.requested_at)
+        asked_at, type_ = intent.requested_at, intent.instance_type
+        return VmRecord(instance.id, intent.pool, intent.token, made_at, type=type_, asked_at=asked_at)
     launched_at = now if instance.launched_at is None else min(now, instance.launched_at)
     age_seconds = None if instance.launched_at is None else now - instance.launched_at
     is_young = (
