@@ -255,6 +255,15 @@ class Fleet:
         """Return how many more VMs of `pool` may be launched."""
         return max(0, self.quota_left(pool))
 
+    @cached_property
+    def most_to_come(self) -> int:
+        """How many workers may come at most beside those that have room now: VMs to launch or to reopen, and such that
+        are not elastiq's."""
+        of_pools = sum(map(self.quota_room, self.policy.pools))
+        new = of_pools if self.policy.max_vms is None else min(of_pools, max(0, self.policy.max_vms - self._of_cluster))
+        reopened = sum(record.leaving and record.may_reopen for record in self.records)
+        return new + reopened + sum(not worker.closed for worker in self.foreign_workers)
+
     def limit(self, pool: Pool) -> str:
         """Return by what name the limit goes that leaves the least to `pool`."""
         own, of_all = pool.max_vms, self.policy.max_vms

@@ -251,15 +251,20 @@ class Rooms:
             self._fruitless.add(rest.kind)
 
 
-def place(rests: Iterable[Rest], rooms: Rooms, placed: Counter[tuple[int, Token]]) -> list[Rest]:
+def place(
+    rests: Iterable[Rest], rooms: Rooms, placed: Counter[tuple[int, Token]], to_come: float = math.inf
+) -> list[Rest]:
     """Return what is left of `rests` after putting them into `rooms`; `placed` is told how many jobs went where.
 
     A job that needs several machines at once keeps what room there is; what is left of it are the machines it lacks.
+    But if those are more than the VMs that are `to_come` at most, it cannot start by now, and others get the room.
     """
     left = []
     for rest in rests:
         if rest.machines > 1:
-            left += _place_wide(rest, rooms, placed)
+            wide = _place_wide(rest, rooms, placed, to_come)
+            to_come -= sum(one.machines for one in wide if one.machines < rest.machines)
+            left += wide
             continue
         jobs = rest.jobs
         for _, room in rooms.holding(rest) if jobs else ():
@@ -273,13 +278,15 @@ def place(rests: Iterable[Rest], rooms: Rooms, placed: Counter[tuple[int, Token]
     return left
 
 
-def _place_wide(rest: Rest, rooms: Rooms, placed: Counter[tuple[int, Token]]) -> list[Rest]:
+def _place_wide(rest: Rest, rooms: Rooms, placed: Counter[tuple[int, Token]], to_come: float) -> list[Rest]:
     machines = rest.machines
     further = rooms.holding(rest)
     able: list[Room] = []
     for number in range(rest.jobs):
         able += [room for _, room in islice(further, machines - len(able))]
         if len(able) < machines:
+            if machines - len(able) > to_come:
+                return [rest.of(rest.jobs - number)]
             take_one_each(able, rest)
             partly = [replace(rest, jobs=1, machines=machines - len(able))] if able else []
             others = rest.jobs - number - len(partly)

@@ -127,7 +127,7 @@ def plan_up(groups: Sequence[Demand], fleet: Fleet, demand_at: float) -> Up:
     if policy.is_adaptive:
         up.fleet = fleet = fleet.after(follow(fleet, up.by_pool(rests), demand_at))
     up.rooms = fleet.rooms()
-    without_room = place(largest_first(rests), Rooms(up.rooms, least_cpus(rests)), placed)
+    without_room = place(largest_first(rests), Rooms(up.rooms, least_cpus(rests)), placed, fleet.most_to_come)
     threshold = max(1, policy.waiting_jobs_threshold)
     up.is_lacking = count(without_room) >= threshold
     if up.is_lacking and up.waiting_since is None:

@@ -28,13 +28,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dialect", choices=("aws", "openstack"), default="", help="default: both")
     parser.add_argument("--replay", type=int, metavar="SEED", help="live through one seed and say all that happens")
     parser.add_argument("--adaptive", type=float, default=0.5, help="share of clusters with that policy (default 0.5)")
+    parser.add_argument("--wide", type=float, default=0.2, help="share with jobs of several VMs, too (default 0.2)")
     parser.add_argument("--every-step", action="store_true", help="pass over no time in which nothing can change")
     parser.add_argument(
         "--trace", metavar="FILE", default="", help="take the jobs from a Standard Workload Format file"
     )
     chosen = parser.parse_args(arguments)
     options = Options(
-        dialect=chosen.dialect, skip=not chosen.every_step, adaptive=chosen.adaptive, workload=chosen.trace
+        dialect=chosen.dialect,
+        skip=not chosen.every_step,
+        adaptive=chosen.adaptive,
+        wide=chosen.wide,
+        workload=chosen.trace,
     )
     if chosen.replay is not None:
         return _replay(chosen.replay, options)

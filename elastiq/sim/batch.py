@@ -111,14 +111,20 @@ class SimBatch:
         world = self._world
         if world.faults.strikes("plugin has a defect"):
             raise self._defect()
-        groups = Counter((job.shape, job.wants) for job in world.waiting if not job.held)
+        groups = Counter((job.shape, job.wants, len(job.mates)) for job in world.waiting if not job.held)
         world.witness.note_demand(job for job in world.waiting if not job.held)
-        running = Counter((job.shape, job.wants) for job in world.running.values())
+        running = Counter((job.shape, job.wants, len(job.mates)) for job in world.running.values())
         self.demand_version = world.engine.version
         tells = world.traits.tells_running
         return tuple(
-            Demand(shape, count, wants=wants, running=running[shape, wants] if tells else None)
-            for (shape, wants), count in groups.items()
+            Demand(
+                shape,
+                parts // machines,
+                vms_per_job=machines,
+                wants=wants,
+                running=running[shape, wants, machines] // machines if tells else None,
+            )
+            for (shape, wants, machines), parts in groups.items()
         )
 
     def _workers(self) -> tuple[Worker, ...]:

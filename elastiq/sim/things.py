@@ -62,6 +62,7 @@ class Job:
         "done",
         "held",
         "is_hopeless",
+        "mates",
         "number",
         "seconds",
         "shape",
@@ -78,6 +79,8 @@ class Job:
         """What decides where it runs but its shape, as the plugin says it: see `SimBatch.judge`."""
         self.is_hopeless = False
         """The batch system never starts it, whatever room there is."""
+        self.mates: tuple[Job, ...] = (self,)
+        """Those that start at the same moment, each on a VM of its own: the parts of a job of several VMs."""
         self.started_at: float | None = None
         """When it was first started."""
         self.vm: Vm | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from itertools import count
+from itertools import count, islice
 
 from elastiq.config import Settings
 from elastiq.model import InstanceState, Shape
@@ -40,6 +41,8 @@ class World:
         """So many VMs the cloud gives, and nothing of a request that goes beyond; None: as many as are asked for."""
         self.trace: Callable[[str], None] | None = None
         self._vm_number = self._job_number = 0
+        self.last_left_at = 0.0
+        """When a job last left a VM, done or not."""
         self.negotiating = False
         """Whether the batch system is about to look for matches."""
 
@@ -59,7 +62,8 @@ class World:
 
     def is_feasible(self, job: Job) -> bool:
         """Return whether a VM as they are launched now can run `job`."""
-        return not job.held and job.shape.fits(self.capacity_of(self.settings.ec2.flavour))
+        is_within_quota = len(job.mates) <= (self.settings.quota.max_vms or math.inf)
+        return not job.held and is_within_quota and job.shape.fits(self.capacity_of(self.settings.ec2.flavour))
 
     def create(self, *, own: bool, token: str, type_: str = SMALL) -> Vm:
         """Make a VM in the cloud and settle its fate."""
@@ -176,6 +180,12 @@ class World:
         self.negotiate_soon()
         return job
 
+    def submit_wide(self, shape: Shape, seconds: float, machines: int) -> None:
+        """Put a job into the queue that runs on so many VMs at once; a part whose VM dies waits on its own again."""
+        mates = tuple(self.submit(shape, seconds) for _ in range(machines))
+        for job in mates:
+            job.mates = mates
+
     def negotiate_soon(self) -> None:
         """Let the batch system look for matches after its pause."""
         if self.waiting and not self.negotiating:
@@ -194,14 +204,17 @@ class World:
         left = []
         without_room: set[Shape] = set()  # room only shrinks here, so one job of a shape tells of all the others
         for job in self.waiting:
+            if job.number in self.running:
+                continue
             may_start = not (job.held or job.is_hopeless) and job.shape not in without_room
-            vm = next((vm for vm in open_vms if self._fits(job, vm)), None) if may_start else None
-            if vm is None:
+            vms = tuple(islice((vm for vm in open_vms if self._fits(job, vm)), len(job.mates))) if may_start else ()
+            if len(vms) < len(job.mates):
                 left.append(job)
-                if not (job.held or job.is_hopeless):
+                if may_start and not vms:
                     without_room.add(job.shape)
             else:
-                self._begin(job, vm)
+                for mate, vm in zip(job.mates, vms):
+                    self._begin(mate, vm)
         self.waiting = left
 
     @staticmethod
@@ -241,6 +254,7 @@ class World:
     def _leave(self, job: Job, vm: Vm) -> None:
         if vm.jobs.pop(job.number, None) is None:
             return
+        self.last_left_at = self.engine.time
         vm.free_cpus += job.shape.cpus
         vm.free_memory_mb += job.shape.memory_mb or 0
         if not vm.jobs:
@@ -272,7 +286,7 @@ class World:
         if job.done or job.tries != tries or job.vm is None or job.vm.joined:
             return
         self._leave(job, job.vm)
-        job.vm = None
+        job.vm, job.mates = None, (job,)
         self.running.pop(job.number, None)
         self.waiting.append(job)
         self.negotiate_soon()

@@ -264,6 +264,10 @@ def calls_nothing_in_vain(patch: Patch) -> None:
     patch.setattr(futility, "_is_in_vain", lambda seen, group, fleet, looked_at: False)
 
 
+def ends_idle_workers_that_jobs_of_several_vms_wait_for(patch: Patch) -> None:
+    patch.setattr(down, "held_seconds", lambda *_: -1.0)
+
+
 def tries_again_without_a_pause(patch: Patch) -> None:
     patch.setattr(planner, "tried", lambda memory, group, now: memory)
 
@@ -278,6 +282,7 @@ TWO_LIES = ("listing: another account's", "workers: empty answer")
 CRASHES = ("restart", "VM crashes")
 DEFECTS = ("plugin has a defect", "VM in error while jobs run")
 HARMLESS = ("console fails",)
+WIDE = ("console fails", "restart")
 """So that jobs which never start, and the like, are all that is the matter."""
 BROKEN_IMAGE = ("image broken, no boot ends well",)
 
@@ -315,6 +320,7 @@ MUTANTS: tuple[tuple[int, Callable[[Patch], None], str, tuple[str, ...]], ...] =
     (8, gives_no_reasons, "reason recorded", ()),
     (9, calls_nothing_in_vain, "no VM in vain", HARMLESS),
     (9, tries_again_without_a_pause, "no VM in vain", HARMLESS),
+    (9, ends_idle_workers_that_jobs_of_several_vms_wait_for, "no job stuck", WIDE),
 )
 """Number of the promise, the break, and the invariants that may notice it, and faults (empty: all)."""
 
@@ -326,7 +332,9 @@ def test_every_promise_is_broken_in_two_ways_at_least() -> None:
 
 def first_violation(mutant: Callable[[Patch], None], kinds: tuple[str, ...]) -> tuple[int, str]:
     """Return in which life a break is noticed, and how; LIVES and nothing if it is not."""
-    options = Options(life_seconds=LIFE_DAYS * DAY, kinds=kinds, in_vain=1.0 if kinds is HARMLESS else 0.0)
+    wide = 1.0 if kinds is WIDE else 0.0
+    in_vain = 1.0 if kinds is HARMLESS else 0.0
+    options = Options(life_seconds=LIFE_DAYS * DAY, kinds=kinds, in_vain=in_vain, wide=wide, adaptive=wide)
     with Patch.context() as patch:
         mutant(patch)
         for seed in range(LIVES):

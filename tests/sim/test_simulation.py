@@ -90,6 +90,11 @@ def test_seeds_that_once_broke_a_promise_where_jobs_never_start_in_every_life(se
     assert not live(seed, Options(in_vain=1.0, adaptive=adaptive)).violation
 
 
+@pytest.mark.parametrize("seed", [41103, 41120, 42002])
+def test_seeds_that_once_broke_a_promise_where_jobs_need_several_vms(seed: int) -> None:
+    assert not live(seed, Options(in_vain=0.0, adaptive=0.5, wide=1.0)).violation
+
+
 UNCLEAR_LAUNCHES = (
     "launch: answer lost, nothing made",
     "launch: answer lost, VMs made later",
@@ -124,7 +129,7 @@ def test_lives_in_a_cloud_that_shows_no_client_tokens() -> None:
 def test_a_slice_of_many_lives_keeps_every_promise_and_meets_every_fault() -> None:
     book = Book()
     for seed in range(10_000, 10_080):
-        result = live(seed, Options(life_seconds=20 * DAY, adaptive=0.5))
+        result = live(seed, Options(life_seconds=20 * DAY, adaptive=0.5, wide=0.2))
         assert not result.violation, f"seed {seed}"
         book.add(result.book)
     assert [name for name in INVARIANTS if not book.tested[name]] == []
@@ -134,7 +139,7 @@ def test_a_slice_of_many_lives_keeps_every_promise_and_meets_every_fault() -> No
 
 @pytest.mark.parametrize("seed", range(20_000, 20_006))
 def test_nothing_happens_in_the_time_that_is_passed_over(seed: int) -> None:
-    result = live(seed, Options(life_seconds=4 * DAY, prove_skips=True, adaptive=0.5))
+    result = live(seed, Options(life_seconds=4 * DAY, prove_skips=True, adaptive=0.5, wide=0.5))
     assert not result.violation
     assert result.book.tested["time passed over is quiet"]
 

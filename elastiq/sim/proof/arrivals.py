@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING
 
 from elastiq.model import Shape
@@ -17,8 +18,11 @@ MOST_JOBS_OF_TRACE = 40
 class Arrivals:
     """Lets jobs come to a cluster."""
 
-    def __init__(self, life: Life) -> None:
+    def __init__(self, life: Life, seed: int) -> None:
         self._life = life
+        # A chance of its own, so that the other clusters' lives are what they are without it.
+        self._random = Random(f"wide {seed}")  # noqa: S311 (a simulation must be repeatable)
+        self._has_wide = self._random.random() < life.options.wide
 
     def come(self, seconds: float) -> float:
         """Let jobs come in the next `seconds`; return how long one VM would work on them."""
@@ -47,6 +51,21 @@ class Arrivals:
                     lambda shape=shape, one=one, held=held: world.submit(shape, one, held=held),  # type: ignore[misc]
                 )
                 total += 0.0 if long else one
+        return total + (self._wide(seconds) if self._has_wide else 0.0)
+
+    def _wide(self, seconds: float) -> float:
+        """Let jobs of several VMs come, too."""
+        life, random = self._life, self._random
+        most = life.settings.quota.max_vms or 0
+        total = 0.0
+        for _ in range(random.randint(0, 2) if most > 1 else 0):
+            machines, shape = random.randint(2, most), Shape(random.randint(1, life.traits.capacity.cpus), 0)
+            one = random.uniform(60, 1500)
+            life.engine.after(
+                random.uniform(0, seconds),
+                lambda shape=shape, one=one, machines=machines: life.world.submit_wide(shape, one, machines),  # type: ignore[misc]
+            )
+            total += machines * one
         return total
 
     def _come_as_in_trace(self, seconds: float) -> float:

@@ -52,6 +52,8 @@ class Options:
     """Share of the lives in which jobs never start, workers are of no use, or the cloud gives nothing."""
     adaptive: float = 0.0
     """Share of the lives with the policy adaptive."""
+    wide: float = 0.0
+    """Share of the lives in which jobs of several VMs come, too."""
     workload: str = ""
     """File in the Standard Workload Format from which bursts of jobs are taken; empty: jobs are made up."""
 
@@ -106,7 +108,7 @@ class Life:
         self.offset_seconds = 0.0
         """How wrong the daemon's clock is."""
         self._tokens = 0
-        self.arrivals, self.trouble = Arrivals(self), Trouble(self)
+        self.arrivals, self.trouble = Arrivals(self, seed), Trouble(self)
         self.reckoning, self.skipping, self.vain = Reckoning(self), Skipping(self), Vain(self, seed)
         self.restart_wanted = False
         self.reload_wanted: Settings | None = None
@@ -182,11 +184,16 @@ class Life:
         self._heed_reports()
         seconds = self.reckoning.recovery_seconds() + work_seconds
         self.run_until(engine.time + seconds)
-        # What was in vain up to then has as long from the trial on that shows that it is so no more.
-        while (until := self.vain.shown_at() + seconds) > engine.time:
+        while (until := self._last_change_at() + seconds) > engine.time:
             self.run_until(until)
         self.reckoning.reckon()
         self.vain.watch()
+
+    def _last_change_at(self) -> float:
+        """Return when jobs that wait may last have become such that can start: a trial has shown it, or, of jobs of
+        several VMs, another job has left a VM."""
+        is_wide = any(len(job.mates) > 1 for job in self.world.waiting)
+        return max(self.vain.shown_at(), self.world.last_left_at if is_wide else 0.0)
 
     def _heed_reports(self) -> None:
         """Tag, as the administrator is told to, VMs that may be of a launch whose answer was lost."""

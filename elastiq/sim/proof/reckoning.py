@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from elastiq.planning import patience
 from elastiq.sim.engine import HOUR
+from elastiq.sim.things import Job, Vm
 
 if TYPE_CHECKING:
     from elastiq.sim.proof.life import Life
+    from elastiq.sim.world import World
 
 
 class Reckoning:
@@ -43,13 +47,16 @@ class Reckoning:
         minimum = min(quota.min_vms, (quota.max_vms or 0) - len(kept))
         check("minimum reached", len(own) >= minimum, f"{len(own)} of {minimum} VMs")
         waiting = [job for job in world.waiting if world.is_feasible(job) and not life.vain.waits_for_a_trial(job)]
-        if len(waiting) < options.waiting_jobs_threshold:
+        if sum(job is job.mates[0] for job in waiting) < options.waiting_jobs_threshold:
             waiting = []
         # One that has idled for long is in the way of jobs that it does not hold.
         in_use = [vm for vm in working if vm not in idle]
-        full = quota.max_vms is not None and len(in_use) + len(kept) >= quota.max_vms
+        new = (math.inf if quota.max_vms is None else quota.max_vms) - len(in_use) - len(kept)
         roomy = [] if world.negotiating else working
-        stuck = [job for job in waiting if not full or any(world.has_room(job, vm) for vm in roomy)]
+        # After the cloud has given less than all it is asked for that many again after a day.
+        limits = [one.most or 1 for one in memory.breakers.values() if life.clock.now() < one.most_until]
+        waiting = [job for job in waiting if len(job.mates) <= max(limits, default=len(job.mates))]
+        stuck = [job for job in waiting if _places(job, roomy, in_use, new, world) >= len(job.mates)]
         check("no job stuck", not stuck, f"{len(stuck)} of {len(world.waiting)} jobs wait")
         # Those that cannot run any more are taken out by their owners.
         world.waiting = [job for job in world.waiting if world.is_feasible(job)]
@@ -71,3 +78,12 @@ class Reckoning:
         life = 2 * options.estimated_vm_deploy_time_s + options.lost_worker_time_s + options.idle_for_time_s
         batch = traits.lease_seconds + traits.ad_lifetime_seconds + traits.advertise_seconds
         return pauses + life + batch + options.waiting_jobs_time_s + 8 * checks + HOUR
+
+
+def _places(job: Job, roomy: Sequence[Vm], in_use: Sequence[Vm], new: float, world: World) -> float:
+    """Return on how many VMs a part of `job` could be: those that have room, and `new` ones in place of others that
+    idle."""
+    jobs_per_vm = world.settings.elastiq.n_jobs_per_vm if len(job.mates) > 1 else None
+    taken = math.inf if jobs_per_vm is None else jobs_per_vm
+    room = [vm for vm in roomy if world.has_room(job, vm) and len(vm.jobs) < taken]
+    return len(room) if new <= 0 else new + sum(vm in in_use for vm in room)

@@ -156,7 +156,8 @@ class Vain:
         return life.engine.time - min(ages) if ages else 0.0
 
     def _futility(self, job: Job) -> Futility | None:
-        return self._life.core.memory.futile.get(Demand(job.shape, 1, wants=job.wants).key)
+        group = Demand(job.shape, 1, vms_per_job=len(job.mates), wants=job.wants)
+        return self._life.core.memory.futile.get(group.key)
 
 
 def _most_trials(seconds: float) -> int:

@@ -245,6 +245,22 @@ def test_a_job_that_would_get_only_some_of_its_machines_is_reported() -> None:
     assert "1 job lacks 3 VMs at once, but max_vms 5 leaves 2, so none is launched for that" in made.summary
 
 
+@pytest.mark.parametrize(("others", "expected"), [((wide(1, 2, cpus=4),), 1), ((jobs(1),), 0)])
+def test_a_job_of_several_machines_that_cannot_start_by_now_leaves_the_room_to_others(
+    others: tuple[Demand, ...], expected: int
+) -> None:
+    """Found by the simulator: it kept an idle VM, and another that lacked no more than that waited for as long."""
+    records = [joined(1), joined(2)]
+    workers = (worker(1, running=4), worker(2))
+    policy = replace(BY_SHAPE, max_vms=3)
+    memory = remember(records, waiting_since=NOW - 100, capacities=HOLDS_4)
+    made = plan(see(records, demand=(wide(1, 3, cpus=4), *others), workers=workers), memory, policy)
+    assert launched(made) == expected
+    foreign = replace(worker(9), instance_id=None, name="foreign")
+    with_foreign = see(records, demand=(wide(1, 3, cpus=4), *others), workers=(*workers, foreign))
+    assert launched(plan(with_foreign, memory, policy)) == 1, "by now it can"
+
+
 def test_many_jobs_of_several_machines_are_planned_quickly() -> None:
     records = [joined(number) for number in range(500)]
     workers = tuple(worker(number, cpus=64) for number in range(500))
