@@ -15,6 +15,7 @@ from itertools import islice
 from elastiq.memory import Futility, Memory, VmRecord, Watch
 from elastiq.model import Demand, Policy, Worker
 from elastiq.planning import patience
+from elastiq.planning.adaptive import held_seconds
 from elastiq.planning.eligibility import barred_from
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.packing import Rest, Room, Rooms
@@ -132,7 +133,8 @@ def trial_failed(memory: Memory, key: str, now: float) -> Memory:
 
 def futile_seconds(policy: Policy) -> float:
     """Return for how long jobs must wait beside room until that is in vain."""
-    return max(patience.SHORTEST_FUTILE_SECONDS, min(patience.FUTILE_SECONDS, policy.idle_for_time_s))
+    stays = held_seconds("", policy) if policy.is_adaptive else policy.idle_for_time_s
+    return max(patience.SHORTEST_FUTILE_SECONDS, min(patience.FUTILE_SECONDS, stays))
 
 
 def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:

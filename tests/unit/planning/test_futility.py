@@ -394,6 +394,23 @@ def test_a_verdict_that_counted_jobs_which_start_keeps_the_others_in_vain() -> N
     assert share_of(fewer, made.memory, NOW).may_try or launched(made) == 1
 
 
+@pytest.mark.parametrize(
+    ("is_adaptive", "seconds", "is_in_vain"), [(True, 200, False), (True, 300, True), (False, 200, True)]
+)
+def test_a_slow_cycle_of_the_batch_system_is_waited_for_as_long_as_workers_stay(
+    is_adaptive: bool, seconds: int, is_in_vain: bool
+) -> None:
+    """With the policy adaptive idle_for_time_s is 60, but a worker on which waiting jobs are to start stays for longer."""
+    group = Demand(SMALL, 4)
+    records = [joined(1), joined(2)]
+    workers = tuple(worker(number, idle_seconds=seconds) for number in (1, 2))
+    since = NOW - seconds
+    before = Watch(4, 4, since, {"i-00000001": since, "i-00000002": since})
+    policy = replace(POLICY, is_adaptive=is_adaptive, idle_for_time_s=60.0)
+    made = plan(see(records, demand=(group,), workers=workers), remember(records, watched={group.key: before}), policy)
+    assert bool(made.memory.futile) is is_in_vain
+
+
 def test_two_workers_one_after_the_other_tell_as_much_as_two_at_a_time() -> None:
     """Found by the simulator: one VM after the other came for a single job, beside a worker that was busy."""
     group = Demand(SMALL, 1)
