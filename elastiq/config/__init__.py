@@ -38,6 +38,11 @@ BATCH_PLUGIN, CLUSTER_NAME = "[elastiq] batch_plugin", "[elastiq] cluster_name"
 
 POLICY, ADAPTIVE, CLASSIC = "[elastiq] policy", "adaptive", "classic"
 
+CLASSIC_OPTIONS = tuple(
+    f"[elastiq] {name}"
+    for name in ("waiting_jobs_threshold", "waiting_jobs_time_s", "idle_for_time_s", "n_jobs_per_vm")
+)
+
 ADAPTIVE_DEFAULTS = {"[elastiq] waiting_jobs_time_s": 0.0, "[elastiq] idle_for_time_s": 60.0}
 """What these options are with the policy adaptive if the file does not set them."""
 
@@ -158,9 +163,12 @@ def _another(
 
 
 def _choose_policy(reading: Reading) -> None:
-    """Settle the policy, and what follows from it for the options that the file leaves out."""
+    """Settle the policy, and what follows from it for the options that the file leaves out.
+
+    A file that sets any option of the original's rules means them, as it always has.
+    """
     if not reading.given(POLICY):
-        reading.values[POLICY] = CLASSIC
+        reading.values[POLICY] = CLASSIC if any(map(reading.given, CLASSIC_OPTIONS)) else ADAPTIVE
     if reading.values.get(POLICY) == ADAPTIVE:
         for title, value in ADAPTIVE_DEFAULTS.items():
             reading.values.setdefault(title, value)

@@ -42,7 +42,7 @@ class ElastiqOptions:
         "alone, as the original did.",
         choices=("adaptive", "classic"),
         new=True,
-        default_text="classic",
+        default_text="adaptive if none of these four is set, otherwise classic",
     )
     eagerness: float = option(
         0.65,
@@ -77,7 +77,7 @@ class ElastiqOptions:
         3600.0,
         "A VM that has had no job for longer than this is terminated, once the batch system has closed it for new "
         "jobs. With the policy adaptive it stays for longer than that if jobs to come may need it.",
-        sample="3600",
+        example="3600",
         maximum=365 * DAY,
         default_text="3600; with the policy adaptive 60",
     )

@@ -38,7 +38,7 @@ def test_example_lacks_nothing_but_the_image(tmp_path: Path) -> None:
     )
     made = loaded(tmp_path, filled)
     assert made.warnings == ()
-    assert (made.elastiq.policy, made.elastiq.waiting_jobs_time_s) == ("classic", 40.0)
+    assert (made.elastiq.policy, made.elastiq.waiting_jobs_time_s) == ("adaptive", 0.0)
 
 
 def test_example_names_every_option_and_all_may_be_uncommented(tmp_path: Path) -> None:

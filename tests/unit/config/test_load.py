@@ -135,7 +135,8 @@ def test_original_with_every_option_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("field", sorted(DEFAULTS_OF_THE_ORIGINAL))
 def test_default_of_the_original(field: str, tmp_path: Path) -> None:
-    assert value_of(loaded(tmp_path, IMAGE), field) == DEFAULTS_OF_THE_ORIGINAL[field]
+    classic = "[elastiq]\npolicy = classic\n" + IMAGE
+    assert value_of(loaded(tmp_path, classic), field) == DEFAULTS_OF_THE_ORIGINAL[field]
 
 
 def test_jobs_per_vm_of_the_original_applies_where_nothing_is_known(tmp_path: Path) -> None:
@@ -216,7 +217,8 @@ ADAPTIVE = ("adaptive", 0.0, 60.0)
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        ("", ("classic", 40.0, 3600.0)),
+        ("", ADAPTIVE),
+        ("eagerness = 0.5", ADAPTIVE),
         ("policy = adaptive", ADAPTIVE),
         ("policy = classic", ("classic", 40.0, 3600.0)),
         ("waiting_jobs_threshold = 0", ("classic", 40.0, 3600.0)),

@@ -133,12 +133,13 @@ def test_other_commands_take_no_further_words(tmp_path: Path, capsys: pytest.Cap
 
 def test_compare_and_advise(tmp_path: Path, trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (trace, "--compare", "--advise", "--set", "idle_for_time_s=90,min_vms=1")
-    assert simulate(tmp_path, *words) == 0
+    classic = "[elastiq]\npolicy = classic\n" + IMAGE
+    assert simulate(tmp_path, *words, text=classic) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("this file  ") for line in lines)
     assert any(line.startswith("idle_for_time_s=90,min_vms=1  ") for line in lines)
     assert lines[-1].startswith("Set ")
-    assert simulate(tmp_path, *words, "--json") == 0
+    assert simulate(tmp_path, *words, "--json", text=classic) == 0
     found = told(capsys)
     assert found["compared"][0]["name"] == "this file"
     assert found["compared"][0]["vm_hours"] == found["vm_hours"]
