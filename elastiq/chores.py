@@ -11,9 +11,10 @@ from elastiq.clock import Budget
 from elastiq.config import Settings
 from elastiq.errors import BatchError, CloudError, CloudFault, PendingError
 from elastiq.memory import Departed, Memory, Template
-from elastiq.model import Instance, Pool, Worker
+from elastiq.model import Instance, Policy, Pool, Worker
 from elastiq.observer import Reading
 from elastiq.planning import patience
+from elastiq.planning.boots import too_brief_idle_times
 from elastiq.planning.matching import match_workers
 from elastiq.ports import Ports
 from elastiq.report.reporter import Reporter
@@ -140,12 +141,13 @@ class Chores:
                 memory = replace(memory, templates={**memory.templates, pool.capacity_key: template})
         return memory
 
-    def take_advice(self, reading: Reading) -> None:
-        """Have it said what of the batch system's configuration costs VM-hours, as soon as there are workers that it
-        matters to. That it cannot be told is no fault: nothing depends on it."""
+    def take_advice(self, reading: Reading, memory: Memory, policy: Policy) -> None:
+        """Have it said what of the configuration, the batch system's or elastiq's, costs VM-hours, as soon as there are
+        workers that it matters to. That it cannot be told is no fault: nothing depends on it."""
         now = self._ports.clock.now()
         if not reading.workers or now < self._advice_due_at:
             return
+        own = too_brief_idle_times(memory, policy)
         try:
             advice = self._ports.batch.advice()
         except BatchError as error:
@@ -153,10 +155,10 @@ class Chores:
             self._advice_failures += 1
             log.debug("no advice: %s", error)
             if self._advice_failures == ADVICE_TRIES:
-                self._reporter.advise(())
+                self._reporter.advise(own)
         else:
             self._advice_due_at, self._advice_failures = now + ADVICE_SECONDS, 0
-            self._reporter.advise(advice)
+            self._reporter.advise((*advice, *own))
 
     def keep_features(self) -> None:
         """Remember across restarts what the cloud was found to refuse. Raise StateError."""

@@ -219,7 +219,7 @@ class Core:
         self._chores.tag_untagged(self._memory, self.reading)
         self._memory = self._chores.learn_capacity(self._memory)
         self._memory = self._chores.learn_templates(self._memory, self.reading)
-        self._chores.take_advice(self.reading)
+        self._chores.take_advice(self.reading, self._memory, self._policy)
 
     def _look_again(self, pass_began_at: float) -> bool:
         """Make sure that what is about to cost money is decided on fresh facts; return whether anything was asked.

@@ -423,6 +423,16 @@ def test_advice_is_shown_as_long_as_it_is_given_and_logged_once(rig: Rig, caplog
     assert advice_of(rig) == []
 
 
+def test_an_idle_time_that_is_shorter_than_a_boot_is_advised_against(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, settings_with(SETTINGS, idle_for_time_s=60.0))
+    rig.wait_for_jobs(4)
+    rig.run(200)
+    rig.join_all(jobs=4)
+    rig.run(3700)
+    (advice,) = advice_of(rig)
+    assert advice.startswith("idle_for_time_s 60 is less than VMs lately took to boot (")
+
+
 def test_advice_that_fails_is_no_fault_and_is_not_believed_for_ever(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     rig.wait_for_jobs(4)
     rig.run(60)

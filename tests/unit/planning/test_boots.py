@@ -6,7 +6,14 @@ import pytest
 
 from elastiq.memory import Memory
 from elastiq.model import Policy, Pool
-from elastiq.planning.boots import BOOTS_REMEMBERED, USUAL_BOOT_SECONDS, boot_seconds, quantile, with_boot
+from elastiq.planning.boots import (
+    BOOTS_REMEMBERED,
+    USUAL_BOOT_SECONDS,
+    boot_seconds,
+    quantile,
+    too_brief_idle_times,
+    with_boot,
+)
 
 POOL = Pool(instance_type="m1.small")
 
@@ -38,3 +45,14 @@ def test_only_the_last_are_remembered() -> None:
     for number in range(2 * BOOTS_REMEMBERED):
         memory = with_boot(memory, POOL, float(number))
     assert memory.boots["m1.small"] == tuple(float(number) for number in range(BOOTS_REMEMBERED, 2 * BOOTS_REMEMBERED))
+
+
+def test_it_is_said_which_idle_times_are_shorter_than_a_boot() -> None:
+    pools = (Pool("small", 0, None, "s"), Pool("large", 0, None, "l", idle_for_time_s=100.0))
+    policy = Policy(pools=pools, idle_for_time_s=60.0)
+    assert too_brief_idle_times(Memory(), policy) == (), "nobody knows it yet"
+    memory = with_boot(with_boot(Memory(), pools[0], 90.0), pools[1], 90.0)
+    (advice,) = too_brief_idle_times(memory, policy)
+    assert advice.startswith("idle_for_time_s 60 of pool small is less than VMs lately took to boot (2 min): ")
+    assert too_brief_idle_times(memory, Policy(pools=pools, idle_for_time_s=60.0, is_adaptive=True)) == ()
+    assert too_brief_idle_times(memory, Policy(pools=pools, idle_for_time_s=90.0)) == ()

@@ -400,7 +400,7 @@ def test_a_verdict_that_counted_jobs_which_start_keeps_the_others_in_vain() -> N
 def test_a_slow_cycle_of_the_batch_system_is_waited_for_as_long_as_workers_stay(
     is_adaptive: bool, seconds: int, is_in_vain: bool
 ) -> None:
-    """With the policy adaptive idle_for_time_s is 60, but a worker on which waiting jobs are to start stays for longer."""
+    """With the policy adaptive idle_for_time_s is 60, but a worker on which waiting jobs are to start stays longer."""
     group = Demand(SMALL, 4)
     records = [joined(1), joined(2)]
     workers = tuple(worker(number, idle_seconds=seconds) for number in (1, 2))
