@@ -204,6 +204,8 @@ class Policy:
     """True if room is kept free for jobs that have not come yet, as far as the load rose lately."""
     eagerness: float = 0.65
     """How much: for this part of the rises of the load there would have been room."""
+    is_paced: bool = False
+    """True if the cloud lets only so many VMs a second be launched, as AWS does."""
     lost_worker_time_s: float = 3600.0
     """A worker that vanished from the batch system is given this long to come back before its VM goes."""
     cluster: str = ""

@@ -101,6 +101,7 @@ class Settings:
             is_adaptive=options.policy == ADAPTIVE,
             eagerness=options.eagerness,
             estimated_vm_deploy_time_s=options.estimated_vm_deploy_time_s,
+            is_paced=self.ec2.is_aws,
             lost_worker_time_s=options.lost_worker_time_s,
             cluster=options.cluster_name,
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from elastiq.config.options import DAY, Section, ValueKind, option
 
@@ -270,6 +271,12 @@ class VmOptions:
 @dataclass(frozen=True)
 class Ec2Options(VmOptions, CloudOptions):
     """The cloud, and what is launched there."""
+
+    @property
+    def is_aws(self) -> bool:
+        """Whether the endpoint is AWS itself, which takes every parameter that boto3 knows."""
+        host = urlsplit(self.api_url).hostname or ""
+        return not self.api_url or host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
 
 
 @dataclass(frozen=True)

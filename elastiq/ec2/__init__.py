@@ -17,7 +17,6 @@ from typing import Any
 
 from elastiq.config import Settings
 from elastiq.ec2 import answers
-from elastiq.ec2.client import is_aws
 from elastiq.ec2.errors import RequestError
 from elastiq.ec2.features import API_VERSION, INSTANCE_TYPES, Features, Offered, Search, named, parameters
 from elastiq.ec2.sending import Deadline, Limits, Repeat, Send, Sender, Sleeper
@@ -71,13 +70,13 @@ class Ec2:
     ) -> None:
         self._settings = settings
         self._user_data = user_data or {}
-        self._features = Features(refused_features, takes_all=is_aws(settings.ec2))
+        self._features = Features(refused_features, takes_all=settings.ec2.is_aws)
         self._redactor = redactor or Redactor()
         self._redactor.add(
             (settings.ec2.aws_secret_access_key, settings.ec2.aws_access_key_id), self._user_data.values()
         )
         quick = Limits(read_seconds=AWS_SECONDS, terminate_seconds=AWS_SECONDS, launch_seconds=AWS_SECONDS)
-        usual = quick if is_aws(settings.ec2) else Limits()
+        usual = quick if settings.ec2.is_aws else Limits()
         self._sender = Sender(settings, limits or usual, self._redactor, clock, uniform)
         self._shapes: dict[str, Shape] = {}
 
@@ -93,7 +92,7 @@ class Ec2:
     @property
     def token_is_lock(self) -> bool:
         """See Cloud. Only AWS is known to hold to it."""
-        return is_aws(self._settings.ec2)
+        return self._settings.ec2.is_aws
 
     def list_instances(self, *, everything: bool) -> tuple[Instance, ...]:
         """See Cloud. Without the filter, refused or not wanted, the whole account is returned."""
@@ -102,7 +101,7 @@ class Ec2:
         cluster = self._settings.elastiq.cluster_name
         if everything or not cluster:
             return self._list()
-        if is_aws(self._settings.ec2):
+        if self._settings.ec2.is_aws:
             return self._list(f"tag:{answers.CLUSTER_TAG}", cluster)
         # OpenStack reads `tag:elastiq:cluster` to its second colon only, and finds nothing.
         return tuple(i for i in self._list("tag-key", answers.CLUSTER_TAG) if i.cluster in (cluster, ""))

@@ -225,7 +225,7 @@ class ClientMaker:
         if not self._options.api_url:
             return None  # botocore's own chain, which raises NoRegionError at its end
         host = urlsplit(self._options.api_url).hostname or ""
-        if is_aws(self._options):
+        if self._options.is_aws:
             named = re.search(r"(?<![a-z])[a-z]{2,3}(?:-[a-z]+)+-\d+(?!\w)", host)
             return named.group() if named else DEFAULT_REGION
         region = self._session.get_config_variable("region")
@@ -240,15 +240,9 @@ def _usable_api_version(options: Ec2Options) -> tuple[str | None, str]:
     known = _loader().list_api_versions("ec2", "service-2")
     if wanted not in known:
         why = "not known to boto3"
-    elif is_aws(options) and wanted != known[-1]:
+    elif options.is_aws and wanted != known[-1]:
         # botocore itself would refuse every launch: older models have no tags there.
         why = "older than what elastiq needs at AWS"
     else:
         return wanted, ""
     return None, f"api_version {wanted[:20]} is {why} and is ignored; leave it out of the section [ec2]"
-
-
-def is_aws(options: Ec2Options) -> bool:
-    """Return whether the endpoint is AWS itself, which takes every parameter that boto3 knows."""
-    host = urlsplit(options.api_url).hostname or ""
-    return not options.api_url or host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))

@@ -27,6 +27,7 @@ from elastiq.planning.capacities import capacity_of
 from elastiq.planning.eligibility import Chance, chances
 from elastiq.planning.intents import given_up_at
 from elastiq.planning.matching import Matches
+from elastiq.planning.pace import launches_left
 from elastiq.planning.packing import UNLIMITED, Room
 from elastiq.planning.tracking import Situation
 
@@ -254,6 +255,11 @@ class Fleet:
     def quota_room(self, pool: Pool) -> int:
         """Return how many more VMs of `pool` may be launched."""
         return max(0, self.quota_left(pool))
+
+    @cached_property
+    def launches_left(self) -> int:
+        """How many VMs the cloud lets be launched by now."""
+        return launches_left(self.memory, self.now) if self.policy.is_paced else UNLIMITED
 
     @cached_property
     def most_to_come(self) -> int:

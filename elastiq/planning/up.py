@@ -15,10 +15,11 @@ from elastiq.memory import Breaker
 from elastiq.model import Demand, Policy, Pool
 from elastiq.planning import patience, words
 from elastiq.planning.adaptive import Lacking, follow, lacking
-from elastiq.planning.capacities import capacity_of, is_larger
-from elastiq.planning.eligibility import Chance, barred_from
+from elastiq.planning.capacities import is_larger
+from elastiq.planning.eligibility import Chance
+from elastiq.planning.feasible import feasible
 from elastiq.planning.fleet import Fleet
-from elastiq.planning.futility import share_of
+from elastiq.planning.pace import LIMIT
 from elastiq.planning.packing import Rest, Room, Rooms, count, largest_first, least_cpus, place
 from elastiq.planning.wanted import Wanted, vms_for
 
@@ -122,7 +123,7 @@ def plan_up(groups: Sequence[Demand], fleet: Fleet, demand_at: float) -> Up:
     now, policy = fleet.now, fleet.policy
     up = Up(groups, fleet, fleet.memory.waiting_since)
     up.chances = [fleet.chances(group) for group in groups]
-    rests = _feasible(up)
+    rests = feasible(up)
     placed: Counter[tuple[int, Token]] = Counter()
     if policy.is_adaptive:
         up.fleet = fleet = fleet.after(follow(fleet, up.by_pool(rests), demand_at))
@@ -145,69 +146,6 @@ def plan_up(groups: Sequence[Demand], fleet: Fleet, demand_at: float) -> Up:
     up.lacking = [(rest, pool) for rest in left if (pool := up.pool_to_try(rest)) is not None]
     _launch(up, left, reopened, may_spare=may_spare)
     return up
-
-
-def _feasible(up: Up) -> list[Rest]:
-    """Return the jobs that VMs could serve, and say a word on the others: launching would not help them."""
-    fleet, policy = up.fleet, up.fleet.policy
-    rests = [
-        Rest(number, one.shape, one.jobs, one.vms_per_job, one.takes_whole_vms, barred_from(up.chances[number]))
-        for number, one in enumerate(up.groups)
-    ]
-    rests = _not_too_wide(up, rests)
-    not_eligible = [rest for rest in rests if len(rest.barred_from) == len(policy.pools)]
-    eligible = [rest for rest in rests if len(rest.barred_from) < len(policy.pools)]
-    if not_eligible:
-        up.hold(words.not_eligible([up.groups[rest.number] for rest in not_eligible]), not_eligible)
-    hopeless = [rest for rest in eligible if up.is_too_large(rest) and not fleet.fits_a_worker(rest.shape)]
-    if hopeless:
-        known = [capacity for capacity in (capacity_of(fleet.memory, pool) for pool in policy.pools) if capacity]
-        largest = max(known, key=lambda capacity: (capacity.cpus, capacity.memory_mb or 0))
-        up.hold(words.larger_than_vm([up.groups[rest.number] for rest in hopeless], largest), hopeless)
-    no_demand = {rest.number for rest in hopeless}
-    return _not_in_vain(up, [rest for rest in eligible if rest.number not in no_demand])
-
-
-def _not_too_wide(up: Up, rests: list[Rest]) -> list[Rest]:
-    """Return the jobs that do not need more machines at once than there may be."""
-    fleet, policy = up.fleet, up.fleet.policy
-    if policy.max_vms is not None:
-        machines = policy.max_vms + len(fleet.foreign_workers)
-        wide = [rest for rest in rests if rest.machines > machines]
-        if wide:
-            up.hold(words.wider_than_quota([up.groups[rest.number] for rest in wide], policy), wide)
-            rests = [rest for rest in rests if rest.machines <= machines]
-    limits = [fleet.cloud_limit(pool) for pool in policy.pools]
-    if None not in limits:
-        most = sum(limit for limit in limits if limit is not None) + len(fleet.foreign_workers)
-        wide = [rest for rest in rests if rest.machines > max(1, most)]
-        if wide:
-            up.hold(words.cloud_limit([up.groups[rest.number] for rest in wide], most), wide)
-            rests = [rest for rest in rests if rest.machines <= max(1, most)]
-    return rests
-
-
-def _not_in_vain(up: Up, rests: Iterable[Rest]) -> list[Rest]:
-    """Return the jobs without those that do not start whatever room there is; of such a group one VM may be due."""
-    if not up.fleet.memory.futile:
-        return list(rests)
-    left, vain = [], []
-    for rest in rests:
-        share = share_of(up.groups[rest.number], up.fleet.memory, up.fleet.now)
-        if share.jobs:
-            left.append(rest.of(share.jobs))
-        if share.in_vain:
-            vain.append(rest.of(share.in_vain))
-        if share.may_try:
-            up.due.append(rest.of(share.in_vain))
-    if vain:
-        groups = [(up.groups[rest.number], rest.jobs) for rest in vain]
-        up.hold(words.in_vain(groups, up.fleet.memory, up.fleet.now))
-        due = {rest.number for rest in up.due}
-        up.settle(
-            [rest for rest in vain if rest.number not in due], words.in_vain(groups, up.fleet.memory, up.fleet.now)
-        )
-    return left
 
 
 def _place_on_foreign(up: Up, rests: Sequence[Rest], waited: float, placed: Counter[tuple[int, Token]]) -> list[Rest]:
@@ -287,7 +225,7 @@ def _launch(up: Up, left: list[Rest], reopened: int, *, may_spare: bool) -> None
     cluster_missing -= sum(fleet.awaited(pool.name) for pool in policy.pools)
     last = None
     for number, pool in enumerate(policy.pools, 1):
-        room = max(0, min(MOST_VMS_AT_ONCE, fleet.quota_room(pool) - up.launched))
+        room = _room(up, pool)
         suited = [rest for rest in left if up.chances[rest.number][pool.name] is Chance.YES]
         others = [rest for rest in left if up.chances[rest.number][pool.name] is not Chance.YES]
         wanted = _wanted(suited, room, pool, fleet)
@@ -309,6 +247,12 @@ def _launch(up: Up, left: list[Rest], reopened: int, *, may_spare: bool) -> None
         last = _settle_launch(up, decision, wanted)
     _settle_beyond(up, _launch_to_learn(up, left), last)
     _launch_to_try(up)
+
+
+def _room(up: Up, pool: Pool) -> int:
+    """Return how many VMs of `pool` one launch may be for now."""
+    fleet = up.fleet
+    return max(0, min(MOST_VMS_AT_ONCE, min(fleet.quota_room(pool), fleet.launches_left) - up.launched))
 
 
 def _why(waiting: int, spare: Lacking, pool: Pool, policy: Policy) -> Reason:
@@ -348,7 +292,7 @@ def _launch_to_learn(up: Up, left: list[Rest]) -> list[Rest]:
         if pool.name in held:
             up.settle([rest], held[pool.name])
             continue
-        room = max(0, fleet.quota_room(pool) - up.launched)
+        room = _room(up, pool)
         decision = _within_limits(fleet, pool, 1, room, words.to_learn(up.groups[rest.number], rest.jobs, pool))
         up.decisions.append(replace(decision, trial_of=pool.capacity_key if larger else ""))
         up.settle([rest], decision.reason)
@@ -371,7 +315,7 @@ def _launch_to_try(up: Up) -> None:
             up.tried.append(group)
             up.settle([rest], words.in_vain([(group, rest.jobs)], fleet.memory, fleet.now))
             continue
-        room = max(0, fleet.quota_room(pool) - up.launched)
+        room = _room(up, pool)
         decision = _within_limits(
             fleet, pool, rest.machines, room, words.in_vain_trial(group, rest.jobs), rest.machines
         )
@@ -386,8 +330,10 @@ def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason, a
     breaker = fleet.memory.breakers.get(pool.name, Breaker())
     if fleet.now < breaker.paused_until:
         return Decision(Kind.HOLD, words.paused(why, breaker, fleet.now))
+    is_paced = fleet.launches_left < fleet.quota_room(pool)
     if room < at_least:
-        return Decision(Kind.HOLD, words.quota_full(why, fleet.limit(pool)))
+        paced = replace(words.quota_leaves(why, room, LIMIT), token=Token.QUOTA_FULL)
+        return Decision(Kind.HOLD, paced if is_paced else words.quota_full(why, fleet.limit(pool)))
     if fleet.is_any_in_hand:
         return Decision(Kind.HOLD, words.not_beside_another(why))
     if breaker.failed_boots >= patience.BOOT_FAILURES_TO_TRIP:
@@ -401,8 +347,10 @@ def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason, a
     if ask is not None and at_least == 1 and min(vms, room) > ask:
         return Decision(Kind.LAUNCH, words.fewer_at_once(why, ask), pool.name, ask)
     if vms > room:
-        most = room == MOST_VMS_AT_ONCE
-        why = words.request_takes(why, room) if most else words.quota_leaves(why, room, fleet.limit(pool))
+        if room == MOST_VMS_AT_ONCE:
+            why = words.request_takes(why, room)
+        else:
+            why = words.quota_leaves(why, room, LIMIT if is_paced else fleet.limit(pool))
     return Decision(Kind.LAUNCH, why, pool.name, min(vms, room), at_least=min(vms, room, at_least))
 
 

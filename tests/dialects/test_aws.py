@@ -132,7 +132,7 @@ def test_a_busy_cloud_is_asked_again_but_not_before_a_look_where_that_could_laun
     either: Ec2Endpoint, monkeypatch: pytest.MonkeyPatch, what: dict[str, str], launched: bool
 ) -> None:
     is_aws = either.dialect == "aws"
-    monkeypatch.setattr("elastiq.ec2.is_aws", lambda _: is_aws)
+    monkeypatch.setattr("elastiq.config.sections.Ec2Options.is_aws", is_aws)
     either.inject("RunInstances", status=503, after_effect=launched, **what)
     ec2 = cloud(either, frozenset(REFUSED))
     if launched and not is_aws:

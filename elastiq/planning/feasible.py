@@ -1,0 +1,78 @@
+"""Which of the waiting jobs VMs could serve at all: launching would not help the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from elastiq.planning import words
+from elastiq.planning.capacities import capacity_of
+from elastiq.planning.eligibility import barred_from
+from elastiq.planning.futility import share_of
+from elastiq.planning.packing import Rest
+
+if TYPE_CHECKING:
+    from elastiq.planning.up import Up
+
+
+def feasible(up: Up) -> list[Rest]:
+    """Return the jobs that VMs could serve, and say a word on the others: launching would not help them."""
+    fleet, policy = up.fleet, up.fleet.policy
+    rests = [
+        Rest(number, one.shape, one.jobs, one.vms_per_job, one.takes_whole_vms, barred_from(up.chances[number]))
+        for number, one in enumerate(up.groups)
+    ]
+    rests = _not_too_wide(up, rests)
+    not_eligible = [rest for rest in rests if len(rest.barred_from) == len(policy.pools)]
+    eligible = [rest for rest in rests if len(rest.barred_from) < len(policy.pools)]
+    if not_eligible:
+        up.hold(words.not_eligible([up.groups[rest.number] for rest in not_eligible]), not_eligible)
+    hopeless = [rest for rest in eligible if up.is_too_large(rest) and not fleet.fits_a_worker(rest.shape)]
+    if hopeless:
+        known = [capacity for capacity in (capacity_of(fleet.memory, pool) for pool in policy.pools) if capacity]
+        largest = max(known, key=lambda capacity: (capacity.cpus, capacity.memory_mb or 0))
+        up.hold(words.larger_than_vm([up.groups[rest.number] for rest in hopeless], largest), hopeless)
+    no_demand = {rest.number for rest in hopeless}
+    return _not_in_vain(up, [rest for rest in eligible if rest.number not in no_demand])
+
+
+def _not_too_wide(up: Up, rests: list[Rest]) -> list[Rest]:
+    """Return the jobs that do not need more machines at once than there may be."""
+    fleet, policy = up.fleet, up.fleet.policy
+    if policy.max_vms is not None:
+        machines = policy.max_vms + len(fleet.foreign_workers)
+        wide = [rest for rest in rests if rest.machines > machines]
+        if wide:
+            up.hold(words.wider_than_quota([up.groups[rest.number] for rest in wide], policy), wide)
+            rests = [rest for rest in rests if rest.machines <= machines]
+    limits = [fleet.cloud_limit(pool) for pool in policy.pools]
+    if None not in limits:
+        most = sum(limit for limit in limits if limit is not None) + len(fleet.foreign_workers)
+        wide = [rest for rest in rests if rest.machines > max(1, most)]
+        if wide:
+            up.hold(words.cloud_limit([up.groups[rest.number] for rest in wide], most), wide)
+            rests = [rest for rest in rests if rest.machines <= max(1, most)]
+    return rests
+
+
+def _not_in_vain(up: Up, rests: Iterable[Rest]) -> list[Rest]:
+    """Return the jobs without those that do not start whatever room there is; of such a group one VM may be due."""
+    if not up.fleet.memory.futile:
+        return list(rests)
+    left, vain = [], []
+    for rest in rests:
+        share = share_of(up.groups[rest.number], up.fleet.memory, up.fleet.now)
+        if share.jobs:
+            left.append(rest.of(share.jobs))
+        if share.in_vain:
+            vain.append(rest.of(share.in_vain))
+        if share.may_try:
+            up.due.append(rest.of(share.in_vain))
+    if vain:
+        groups = [(up.groups[rest.number], rest.jobs) for rest in vain]
+        up.hold(words.in_vain(groups, up.fleet.memory, up.fleet.now))
+        due = {rest.number for rest in up.due}
+        up.settle(
+            [rest for rest in vain if rest.number not in due], words.in_vain(groups, up.fleet.memory, up.fleet.now)
+        )
+    return left
