@@ -17,8 +17,8 @@ LIMIT = f"AWS's bucket for launches ({REFILL_PER_SECOND:g} VMs a second)"
 
 
 def launches_left(memory: Memory, now: float) -> int:
-    """Return what is left in the bucket, by when the VMs that are remembered were asked for. Those that have ended since
-    are not: if too many are asked for after that, AWS refuses them, and launches pause."""
+    """Return what is left in the bucket, by when the VMs that are remembered were asked for. Those that have ended
+    since are not: if too many are asked for then, AWS refuses them, and launches pause."""
     asked = Counter[float]()
     for record in memory.vms.values():
         asked[min(now, record.asked_at or record.launched_at)] += 1
