@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -121,6 +122,20 @@ def launch(repetitions: int, latency_seconds: str) -> dict[str, Any]:
             requests.append(total(cloud.requests()) - before)
             assert rig.owned() == 100, rig.owned()
     return {name: median(one[name] for one in measured) for name in measured[0]} | {"requests": max(requests)}
+
+
+def paced_launch(_repetitions: int, vms: str) -> dict[str, Any]:
+    """Launch thousands of VMs where they come out of AWS's bucket, in jumps of a poll."""
+    with commands(4 * int(vms), wants="") as directory, ReplayedCloud(0, "running", 0.0, "--bucket") as cloud:
+        options = {"n_jobs_per_vm": 4, "max_vms": int(vms), "estimated_vm_deploy_time_s": NEVER}
+        rig = CoreRig(directory, cloud, **options, check_vms_every_s=600.0)
+        rig.core._policy = replace(rig.core._policy, is_paced=True)
+        began_at = rig.clock.now()
+        while (counts := cloud.requests(rig.clock.ahead_seconds))["launched"] < int(vms):
+            rig.core.step()
+            rig.clock.ahead_seconds += 15.0
+            assert rig.clock.now() - began_at < 2 * int(vms), counts
+        return {**counts, "seconds": rig.clock.now() - began_at}
 
 
 def plans(repetitions: int, kind: str, vms: str, groups: str, max_vms: str) -> dict[str, Any]:
@@ -244,6 +259,7 @@ PIECES: dict[str, Callable[..., dict[str, Any]]] = {
     "queue_check": queue_check,
     "vm_check": vm_check,
     "launch": launch,
+    "paced_launch": paced_launch,
     "daemon": daemon,
     "plans": plans,
     "slurm_queue": slurm_queue,

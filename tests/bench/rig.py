@@ -31,15 +31,15 @@ MIB_PER_KIB = 1 / 1024
 class ReplayedCloud:
     """The process that replays EC2's answers."""
 
-    def __init__(self, vms: int, state: str = "running", latency_seconds: float = 0.0) -> None:
-        command = [sys.executable, "-m", "tests.bench.replay", str(vms), state, str(latency_seconds)]
+    def __init__(self, vms: int, state: str = "running", latency_seconds: float = 0.0, *options: str) -> None:
+        command = [sys.executable, "-m", "tests.bench.replay", str(vms), state, str(latency_seconds), *options]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
 
-    def requests(self) -> dict[str, int]:
-        """Return how often each action has been asked for."""
-        with urllib.request.urlopen(self.url) as answer:
+    def requests(self, ahead_seconds: float = 0.0) -> dict[str, int]:
+        """Return how often each action has been asked for; with a bucket what it counts, after it was told the time."""
+        with urllib.request.urlopen(f"{self.url}/{ahead_seconds}") as answer:
             counts: dict[str, int] = json.load(answer)
         return counts
 
