@@ -259,7 +259,7 @@ def _track_workers(
         if worker is not None:
             vms[id_] = _seen(record, worker, seen_at)
             before = breakers.get(record.pool, _UNTROUBLED)
-            vms[id_], breaker = _as_born(record, vms[id_], worker, before, seen_at)
+            vms[id_], breaker = _as_born(record, vms[id_], worker, before, seen_at, policy)
             if breaker is not before and breaker != before:
                 breakers[record.pool] = breaker
         elif record.joined_at is not None and not record.doomed and record.lost_since is None:
@@ -293,11 +293,14 @@ def _not_idle_for_longer(worker: Worker, record: VmRecord, seen_at: float) -> Wo
 
 
 def _as_born(
-    before: VmRecord, record: VmRecord, worker: Worker, breaker: Breaker, seen_at: float
+    before: VmRecord, record: VmRecord, worker: Worker, breaker: Breaker, seen_at: float, policy: Policy
 ) -> tuple[VmRecord, Breaker]:
     """Return a VM and the breaker of its pool after a look at its worker: whether it has become one that is of use."""
     seconds = seen_at - (seen_at if record.joined_at is None else record.joined_at)
-    lately = patience.CLOSED_AT_BIRTH_SECONDS < seconds <= 3 * patience.CLOSED_AT_BIRTH_SECONDS
+    # With a short idle_for_time_s none gets older if it has to wait for others that a job needs at the same time.
+    stays_idle = policy.idle_seconds_of(record.pool) + policy.estimated_vm_deploy_time_s * policy.is_adaptive
+    is_old = seconds > patience.CLOSED_AT_BIRTH_SECONDS or (worker.idle_seconds or 0.0) > stays_idle
+    lately = is_old and seconds <= 3 * patience.CLOSED_AT_BIRTH_SECONDS
     # That an earlier VM is at work, or open, tells nothing of those that do not boot now.
     if (worker.jobs and not before.has_worked) or (breaker.closed_births and lately and not worker.closed):
         breaker = replace(breaker, failed_boots=0, trips=0, closed_births=0)

@@ -279,3 +279,17 @@ def test_joining_does_not_end_a_series_of_workers_closed_at_birth_but_a_job_does
     assert memory.breakers["default"] == breaker
     _, memory = seen(Worker("w", RECORD.id, jobs=1), RECORD, breaker=breaker)
     assert memory.breakers["default"] == Breaker()
+
+
+@pytest.mark.parametrize(
+    ("idle_for_time_s", "is_adaptive", "expected"), [(300, False, 0), (3600, False, 3), (60, True, 3)]
+)
+def test_nor_does_one_that_stays_open_as_long_as_it_may_idle(
+    idle_for_time_s: int, is_adaptive: bool, expected: int
+) -> None:
+    """Found by the simulator: for a job of two VMs one was launched to try, idled out, and was launched again."""
+    record = replace(RECORD, joined_at=NOW - 310, launched_at=NOW - 400)
+    memory = Memory(vms={record.id: record}, breakers={"default": Breaker(failed_boots=3, trips=1, closed_births=3)})
+    policy = replace(POLICY, idle_for_time_s=idle_for_time_s, is_adaptive=is_adaptive)
+    after = track(Observation(NOW, workers=(Worker("w", RECORD.id, idle_seconds=305.0),)), memory, policy).memory
+    assert after.breakers["default"].closed_births == expected
