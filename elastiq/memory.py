@@ -254,6 +254,11 @@ class Watch:
     """When fewer waited than `waiting` says, if it is not known yet whether the others have started: workers that show
     it were not looked at since."""
 
+    @property
+    def is_worth_keeping(self) -> bool:
+        """True if its jobs have waited beside room, so that time is counted until they are in vain."""
+        return bool(self.rooms or self.witnesses)
+
 
 @dataclass(frozen=True)
 class Futility:
@@ -360,7 +365,7 @@ class Memory:
     doubted_by: Mapping[str, str] = field(default_factory=dict)
     """The VM that holds less than `capacities` says, if one alone does, by `Pool.capacity_key`."""
     watched: Mapping[str, Watch] = field(default_factory=dict)
-    """Groups of jobs that wait, by `Demand.key`. Not kept across restarts."""
+    """Groups of jobs that wait, by `Demand.key`. Across restarts those are kept beside which there was room."""
     futile: Mapping[str, Futility] = field(default_factory=dict)
     """Groups of jobs, or parts of them, that do not start whatever room there is, by `Demand.key`."""
     templates: Mapping[str, Template] = field(default_factory=dict)
@@ -383,7 +388,8 @@ class Memory:
     def is_patient(self) -> bool:
         """True while it is waited for something, and time is counted until that is given up."""
         launches = any(not intent.needs_people or intent.unseen_since is not None for intent in self.intents)
-        return launches or any(record.is_awaited for record in self.vms.values())
+        is_watching = any(seen.is_worth_keeping for seen in self.watched.values())
+        return launches or is_watching or any(record.is_awaited for record in self.vms.values())
 
     def found(self, intent: Intent) -> frozenset[str]:
         """Return the ids of the VMs of a launch that have turned up, whatever became of them since."""

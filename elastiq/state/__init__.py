@@ -11,6 +11,7 @@ from elastiq.memory import Memory
 from elastiq.state import history, journal, legacy
 from elastiq.state.database import DATABASE, Database
 from elastiq.state.history import read_decisions, read_memory, read_report
+from elastiq.state.journal import kept_watches
 from elastiq.state.restart import after_restart
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PRESENT_EVERY_SECONDS",
     "State",
     "after_restart",
+    "kept_watches",
     "read_decisions",
     "read_memory",
     "read_report",

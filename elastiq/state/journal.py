@@ -8,7 +8,19 @@ from collections.abc import Mapping
 from dataclasses import is_dataclass, replace
 from typing import Any
 
-from elastiq.memory import Breaker, Departed, Futility, Intent, LaunchTook, Memory, Rises, Showing, Template, VmRecord
+from elastiq.memory import (
+    Breaker,
+    Departed,
+    Futility,
+    Intent,
+    LaunchTook,
+    Memory,
+    Rises,
+    Showing,
+    Template,
+    VmRecord,
+    Watch,
+)
 from elastiq.model import InstanceState, Shape
 from elastiq.state.database import Database, malformed
 from elastiq.state.records import LARGEST_NUMBER, from_dict, to_json
@@ -43,6 +55,7 @@ def read(database: sqlite3.Connection) -> Memory:
             rises={name: from_dict(Rises, value, cores=_numbers) for name, value in facts.get("rises", {}).items()},
             taught_by={name: _texts(value) for name, value in facts.get("taught_by", {}).items()},
             templates={name: from_dict(Template, value) for name, value in facts.get("templates", {}).items()},
+            watched={name: _watch(value) for name, value in facts.get("watched", {}).items()},
             once_own=tuple(once_own),
             to_forget={name: from_dict(Departed, value) for name, value in facts.get("to_forget", {}).items()},
             tokens_shown=bool(facts.get("tokens_shown", False)),
@@ -74,6 +87,8 @@ def write(database: Database, memory: Memory, old: Memory, present_at: float | N
     changed = [record for id_, record in memory.vms.items() if old.vms.get(id_) != record]
     gone = [id_ for id_ in old.vms if id_ not in memory.vms]
     facts = {name: getattr(memory, name) for name in _FACTS if getattr(memory, name) != getattr(old, name)}
+    if memory.watched is not old.watched and kept_watches(memory) != kept_watches(old):
+        facts["watched"] = kept_watches(memory)
     if not (changed or gone or facts or memory.intents != old.intents):
         return
     with database.transaction() as execute:
@@ -95,6 +110,23 @@ def _capacity(saved: Mapping[str, Any]) -> Shape:
     """Return what a VM holds, as saved. Until 2.0 what was not known was 0."""
     shape = from_dict(Shape, saved)
     return replace(shape, memory_mb=shape.memory_mb or None, disk_mb=shape.disk_mb or None)
+
+
+def kept_watches(memory: Memory) -> dict[str, Watch]:
+    """Return what is kept across restarts of the groups that are watched: without room nothing has been learnt yet, and
+    how many wait and run is another number at every look."""
+    return {
+        name: replace(seen, waiting=min(seen.waiting, seen.least), running=None, fell_at=None)
+        for name, seen in memory.watched.items()
+        if seen.is_worth_keeping
+    }
+
+
+def _watch(saved: Mapping[str, Any]) -> Watch:
+    """Return a group that was watched, as saved. Raise TypeError or ValueError if it cannot be that."""
+    seen = from_dict(Watch, saved, witnesses=_texts)
+    _numbers(list(seen.rooms.values()))
+    return seen
 
 
 def _numbers(saved: Any) -> tuple[float, ...]:

@@ -25,6 +25,7 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "tuple[str, ...]": (tuple,),
     "tuple[float, ...]": (tuple,),
     "list[str]": (list,),
+    "Mapping[str, float]": (dict,),
 }
 """What values a field may have, by its annotation."""
 

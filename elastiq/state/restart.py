@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from elastiq.memory import Intent, Memory, VmRecord
+from elastiq.memory import Intent, Memory, VmRecord, Watch
 from elastiq.planning import patience
 
 SHORT_ABSENCE_SECONDS = 60.0
@@ -25,8 +25,19 @@ class Absence:
         if self.present_at is None or self.present_at > self.now:
             return self.now
         away_seconds = self.now - self.present_at
-        used_seconds = self.present_at - since - max(0.0, away_seconds - SHORT_ABSENCE_SECONDS)
-        return self.now - max(0.0, used_seconds)
+        return self.now - self._used_seconds(since, max(0.0, away_seconds - SHORT_ABSENCE_SECONDS))
+
+    def watched_from(self, since: float) -> float:
+        """Return the same of jobs that wait beside room: a batch system that was away as well needs a cycle to start
+        them, however long it was. To give back more would be never to tell, where a daemon is away again and again."""
+        if self.present_at is None or self.present_at > self.now:
+            return self.now
+        is_long = self.now - self.present_at > SHORT_ABSENCE_SECONDS
+        return self.now - self._used_seconds(since, patience.SHORTEST_FUTILE_SECONDS if is_long else 0.0)
+
+    def _used_seconds(self, since: float, given_back_seconds: float) -> float:
+        assert self.present_at is not None
+        return max(0.0, self.present_at - since - given_back_seconds)
 
 
 def after_restart(memory: Memory, now: float, present_at: float | None) -> Memory:
@@ -47,7 +58,8 @@ def after_restart(memory: Memory, now: float, present_at: float | None) -> Memor
     to_forget = {
         id_: replace(gone, gone_at=min(gone.gone_at, now), retry_at=0.0) for id_, gone in memory.to_forget.items()
     }
-    memory = replace(memory, vms=vms, intents=intents, breakers=breakers, to_forget=to_forget)
+    watched = {key: _watch(seen, absence) for key, seen in memory.watched.items()}
+    memory = replace(memory, vms=vms, intents=intents, breakers=breakers, to_forget=to_forget, watched=watched)
     return _with_trials_in_sight(memory, now)
 
 
@@ -92,6 +104,11 @@ def _vm(record: VmRecord, absence: Absence) -> VmRecord:
         lost_since=None if record.lost_since is None else absence.counted_from(record.lost_since),
         missing_since=None if record.missing_since is None else absence.counted_from(record.missing_since),
     )
+
+
+def _watch(seen: Watch, absence: Absence) -> Watch:
+    rooms = {id_: absence.watched_from(since) for id_, since in seen.rooms.items()}
+    return replace(seen, since=absence.watched_from(seen.since), rooms=rooms)
 
 
 def _intent(intent: Intent, absence: Absence) -> Intent:

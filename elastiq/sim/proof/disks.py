@@ -10,7 +10,7 @@ from elastiq.errors import StateError
 from elastiq.memory import Memory
 from elastiq.sim.proof.gate import Gate
 from elastiq.sim.world import World
-from elastiq.state import PRESENT_EVERY_SECONDS, State, after_restart
+from elastiq.state import PRESENT_EVERY_SECONDS, State, after_restart, kept_watches
 
 
 class Disk:
@@ -32,7 +32,7 @@ class QuickState:
 
     def load(self, now: float) -> Memory:
         self._present_at = now
-        kept = replace(self.disk.memory, waiting_since=None, watched={}, loads={})
+        kept = replace(self.disk.memory, waiting_since=None, watched=kept_watches(self.disk.memory), loads={})
         return after_restart(kept, now, self.disk.present_at)
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -421,3 +421,40 @@ def test_two_workers_one_after_the_other_tell_as_much_as_two_at_a_time() -> None
     assert plan(seen, remember(records, watched={group.key: before}), POLICY).memory.futile
     alone = replace(before, witnesses=())
     assert not plan(seen, remember(records, watched={group.key: alone}), POLICY).memory.futile
+
+
+def _hopeless_beside_a_long_job(
+    removed: Callable[[int], int], running: int | None
+) -> Callable[[Day], Sequence[Demand]]:
+    """200 jobs that never start, of which so many have been removed at a step; one of the same group runs for days."""
+
+    def demand(day: Day) -> Sequence[Demand]:
+        day.busy = dict.fromkeys(day.joined()[:1], 1)
+        waiting = 200 - removed(int((day.now - START) / STEP_SECONDS))
+        started = len(day.busy) if running is not None else None
+        return [Demand(SMALL, waiting, running=started)] if waiting else []
+
+    return demand
+
+
+@pytest.mark.parametrize(
+    "removed",
+    [
+        pytest.param(lambda step: step // 60 * 5, id="five every hour"),
+        pytest.param(lambda step: 200 if step % 120 >= 90 else 0, id="all come and go"),
+    ],
+)
+def test_jobs_that_are_removed_have_not_started(removed: Callable[[int], int]) -> None:
+    """Each removal had all of max_vms launched again for those that were left, or came instead."""
+    day = Day(POLICY, HOLDS, memory=KNOWN)
+    day.run(24, _hopeless_beside_a_long_job(removed, running=1))
+    assert not any(futile.is_trusted for futile in day.memory.futile.values())
+    assert day.launched < 2 * POLICY.max_vms  # type: ignore[operator]
+    assert day.vm_hours < 24 + 6
+
+
+def test_nor_have_they_where_only_the_workers_tell_that_no_more_runs() -> None:
+    """A trial was taken for a success: it comes once, for when the long one started the others did not become fewer."""
+    day = Day(POLICY, HOLDS, memory=KNOWN)
+    day.run(24, _hopeless_beside_a_long_job(lambda step: step // 60 * 5, running=None))
+    assert day.launched < 3 * POLICY.max_vms  # type: ignore[operator]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from elastiq.memory import Breaker, Departed, Futility, Intent, Memory, Showing, Template, VmRecord
-from elastiq.state import after_restart
+from elastiq.memory import Breaker, Departed, Futility, Intent, Memory, Showing, Template, VmRecord, Watch
+from elastiq.model import Demand, Policy, Shape
+from elastiq.state import State, after_restart
+from tests.unit.planning.day import STEP_SECONDS, Day
 
 NOW = 1_000_000.0
 USED = 300.0
@@ -104,3 +108,40 @@ def test_no_trial_is_further_away_than_if_it_were_planned_now() -> None:
     assert found.showings["default"] == Showing(NOW, 1, NOW + 86400)
     assert found.templates["default"].taken_at == NOW
     assert found.breakers["default"].most_until == NOW + 86400
+
+
+@pytest.mark.parametrize(
+    ("away_seconds", "used_seconds"),
+    [(0, USED), (60, USED), (61, USED - 60), (36_000, USED - 60), (-1, 0), (-36_000, 0), (None, 0)],
+)
+def test_what_was_seen_of_jobs_beside_room_is_not_lost(away_seconds: float | None, used_seconds: float) -> None:
+    present_at = NOW - (away_seconds or 0)
+    since = present_at - USED
+    memory = Memory(watched={"a": Watch(5, 5, since - 100, {"i-1": since}, witnesses=("i-2",))})
+    seen = after_restart(memory, NOW, None if away_seconds is None else present_at).watched["a"]
+    assert seen.rooms == {"i-1": NOW - used_seconds}
+    assert seen.since <= NOW - used_seconds
+    assert seen.witnesses == ("i-2",)
+
+
+@pytest.mark.parametrize(("up_seconds", "away_seconds"), [(300, 5), (300, 55), (300, 600), (180, 300), (3600, 86400)])
+def test_a_daemon_that_is_killed_again_and_again_finds_out_all_the_same_what_never_starts(
+    up_seconds: float, away_seconds: float, tmp_path: Path
+) -> None:
+    """By cron, in a crash loop, by whoever likes to restart things: it kept ten VMs all day for one such group."""
+    policy = Policy(max_vms=10, cluster="c")
+    day = Day(policy, Shape(8, 16000), memory=Memory(capacities={"default": Shape(8, 16000)}))
+    seconds_up = 0.0
+    while seconds_up < 8 * 3600:
+        state = State(tmp_path, day.now, is_durable=False)
+        day.memory = state.load(day.now) if seconds_up else day.memory
+        until = day.now + up_seconds
+        while day.now < until:
+            day.run(STEP_SECONDS / 3600, lambda _: [Demand(Shape(1, 1000), 200, running=0)])
+            state.save(day.memory)
+            state.present(day.now)
+        state.close()
+        seconds_up += up_seconds
+        day.now += away_seconds
+    assert day.memory.futile
+    assert day.vm_hours < 8
