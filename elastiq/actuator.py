@@ -131,7 +131,7 @@ class Actuator:
         budget = Budget(self._ports.clock, REOPENING_BUDGET_SECONDS)
         for decision in plan.decisions:
             if decision.kind is Kind.REOPEN and self._may_begin() and budget.is_left:
-                self._note([self.reopen(decision)])
+                self._reopen(decision)
         if plan.ask_again and self._ports.cloud.token_is_lock:
             self._ask_again(plan.ask_again)
         for decision in plan.decisions:
@@ -166,6 +166,14 @@ class Actuator:
 
     def _record(self, decision: Decision) -> VmRecord:
         return self.memory.vms[decision.instance_id]
+
+    def _reopen(self, decision: Decision) -> None:
+        # Whoever does not read the answer finds a worker that may be open.
+        unclear = learn(self.memory, Outcome(decision, End.UNCLEAR), self._ports.clock.now())
+        if self._save(unclear):
+            self._note([self.reopen(decision)])
+        else:
+            self._not_begun([decision])
 
     def reopen(self, decision: Decision) -> Outcome:
         """Open the worker of a VM again that was closed but not terminated."""

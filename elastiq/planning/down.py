@@ -180,9 +180,11 @@ def _shares_worker(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Ans
     return None if name is None else Answer(words.shared_address(name, fleet.matches.shared[name]))
 
 
-def _unfinished(_fleet: Fleet, record: VmRecord, _worker: Worker | None) -> Answer | None:
+def _unfinished(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
     if record.stage is not Stage.LEAVING:
         return None
+    if worker is None and record.reopen_failed and not _is_given_up(fleet, record):
+        return _stays(Token.WORKER_OUT_OF_SIGHT, record, worker)
     return Answer(words.unfinished(record), goes=True, is_failed_boot=record.joined_at is None)
 
 
@@ -239,11 +241,14 @@ def _never_joined(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answ
 
 
 def _worker_lost(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
-    if worker is not None or record.lost_since is None:
-        return None
-    if fleet.seen_at - record.lost_since <= fleet.policy.lost_worker_time_s:
+    if worker is not None or not _is_given_up(fleet, record):
         return None
     return Answer(words.worker_lost(record, fleet.policy), goes=True)
+
+
+def _is_given_up(fleet: Fleet, record: VmRecord) -> bool:
+    seen_at, lost_since = fleet.seen_at, record.lost_since
+    return lost_since is not None and seen_at - lost_since > fleet.policy.lost_worker_time_s
 
 
 def _awaited(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
@@ -304,7 +309,7 @@ def _is_of_earlier_type(record: VmRecord, fleet: Fleet) -> bool:
 def _bars(record: VmRecord, rest: Rest, wanted: Pool, fleet: Fleet) -> bool:
     """Return whether jobs that this idle VM does not hold could have one of the pool `wanted` in its place."""
     worker = fleet.worker(record)
-    if worker is None or fleet.quota_room(wanted):
+    if worker is None or fleet.quota_room(wanted) >= fleet.lacks(rest.shape, rest.machines):
         return False
     holds = rest.shape.fits(worker.capacity) and rest.shape.fits(worker.free) and record.pool not in rest.barred_from
     if holds or record.pool == wanted.name:

@@ -185,6 +185,23 @@ class Fleet:
         """Return whether a worker that is there, elastiq's or not, would hold a job of `shape` if it were idle."""
         return any(shape.fits(capacity) for capacity in self._worker_capacities)
 
+    def lacks(self, shape: Shape, machines: int) -> int:
+        """Return how many more workers must come for a job on so many machines, once all that would hold its part are
+        free; one at least."""
+        if machines == 1:
+            return 1
+        if shape not in self._able:
+            coming = sum(self.is_on_its_way(record) for record in self.records) + sum(self._unseen.values())
+            workers = [worker for id_, worker in self.own_workers.items() if self.is_open(self.memory.vms[id_])]
+            workers += [worker for worker in self.foreign_workers if not worker.closed]
+            able = (one for one in workers if shape.fits(one.capacity) and (one.jobs or shape.fits(one.free)))
+            self._able[shape] = coming + sum(1 for _ in able)
+        return max(1, machines - self._able[shape])
+
+    @cached_property
+    def _able(self) -> dict[Shape, int]:
+        return {}
+
     @cached_property
     def _worker_capacities(self) -> Collection[Shape]:
         return {worker.capacity for worker in (*self.own_workers.values(), *self.foreign_workers)}

@@ -37,10 +37,14 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
         # If the close took effect, that may be why the worker is out of sight: then patience with it starts over.
         lost_since = None if record.closed else record.lost_since
         record = replace(record, closing_at=None, closed=False, terminate_tries=0, lost_since=lost_since)
+        record = replace(record, reopen_retry_at=0.0)
         if end is End.REFUSED:
             record = replace(record, doomed=False, terminate_retry_at=now + patience.CLOSE_AGAIN_SECONDS)
     elif decision.kind is Kind.REOPEN:
-        record = replace(record, reopen_retry_at=now + patience.REOPEN_AGAIN_SECONDS)
+        # It may be open all the same, and jobs on their way: patience with a worker out of sight starts over, too.
+        lost_since = None if record.closed else record.lost_since
+        again_at = now + patience.REOPEN_AGAIN_SECONDS
+        record = replace(record, closed=False, lost_since=lost_since, reopen_retry_at=again_at)
     else:
         pause = patience.pause_seconds(patience.RETRY_SECONDS, record.terminate_tries)
         record = replace(record, terminate_tries=record.terminate_tries + 1, terminate_retry_at=now + pause)

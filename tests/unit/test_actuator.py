@@ -109,6 +109,32 @@ def test_a_refused_termination_is_retried_and_jobs_that_come_meanwhile_reopen_th
     assert rig.cloud.launches == [1]
 
 
+def test_that_a_worker_may_be_open_is_on_disk_before_it_is_reopened(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before it could read the answer, the daemon would take it for closed."""
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+    rig.cloud.refuse_terminate = True
+    rig.run(100)
+    seen: list[tuple[bool, bool]] = []
+    reopen = rig.batch.reopen
+
+    def look(worker: Worker) -> None:
+        (record,) = rig.state.load(rig.clock.now()).vms.values()
+        seen.append((record.closed, record.reopen_failed))
+        reopen(worker)
+
+    monkeypatch.setattr(rig.batch, "reopen", look)
+    rig.wait_for_jobs(2)
+    rig.run(30)
+    assert seen == [(False, True)]
+    (record,) = rig.state.load(rig.clock.now()).vms.values()
+    assert not record.leaving
+
+
 def test_a_worker_that_can_not_be_reopened_keeps_no_job_waiting(tmp_path: Path) -> None:
     """Its machine hangs; the first request to terminate it was refused for a moment."""
     rig = Rig(tmp_path, settings_with(SETTINGS, max_vms=1))

@@ -23,6 +23,7 @@ from tests.unit.planning.table import (
     remember,
     see,
     vm,
+    wide,
     worker,
 )
 
@@ -272,6 +273,20 @@ def test_a_vm_that_says_it_is_hurt_gives_its_place_though_nobody_knows_what_a_wh
     seen = see(records, demand=(jobs(1, cpus=4),), workers=(hurt,))
     memory = remember(records, waiting_since=NOW - 100)
     assert ended(plan(seen, memory, policy)) == expected
+
+
+@pytest.mark.parametrize(("hurt", "machines", "expected"), [(True, 4, ["i-00000001"]), (True, 3, []), (False, 4, [])])
+def test_an_idle_vm_that_is_hurt_gives_its_place_to_a_job_of_more_vms_than_may_be_launched_beside_it(
+    hurt: bool, machines: int, expected: list[str]
+) -> None:
+    """Found by the simulator: a hurt one kept for the minimum, and a job on as many VMs as there may be."""
+    records = [joined(1), joined(2)]
+    policy = replace(BY_SHAPE, min_vms=2, max_vms=4)
+    memory = remember(records, capacities=HOLDS_4, taught_by={"default": ("a", "b", "c", "d")}, waiting_since=NOW - 100)
+    memory = replace(memory, showings={"default": Showing(NOW)})
+    workers = (worker(1, idle_seconds=9999, cpus=2 if hurt else 4), worker(2, running=4, idle_seconds=None, cpus=4))
+    made = plan(see(records, demand=(wide(1, machines, cpus=4),), workers=workers), memory, policy)
+    assert ended(made) == expected
 
 
 @pytest.mark.parametrize(("own_minimum", "most", "expected"), [(0, None, ["i-00000001"]), (1, None, []), (0, 0, [])])

@@ -122,6 +122,18 @@ def test_after_a_reopening_that_failed_the_termination_has_its_turn() -> None:
     assert not learn(failed, Outcome(reopen, End.DONE), NOW + 1).vms[RECORD.id].reopen_failed
 
 
+@pytest.mark.parametrize("result", [End.FAILED, End.UNCLEAR])
+def test_a_worker_whose_reopening_had_no_answer_may_be_open_and_patience_starts_over(result: End) -> None:
+    closed = replace(RECORD, closing_at=NOW - 600, closed=True, joined_at=NOW - 900, lost_since=NOW - 500)
+    reopen = Decision(Kind.REOPEN, JOBS_WAIT, instance_id=RECORD.id)
+    (failed,) = learn(vms(closed), Outcome(reopen, result), NOW).vms.values()
+    assert (failed.leaving, failed.closed, failed.lost_since) == (True, False, None)
+    (again,) = learn(vms(replace(failed, lost_since=NOW + 1)), Outcome(reopen, result), NOW + 9).vms.values()
+    assert again.lost_since == NOW + 1
+    (opened,) = learn(vms(failed), Outcome(reopen, End.DONE), NOW + 1).vms.values()
+    assert (opened.leaving, opened.reopen_retry_at) == (False, 0.0)
+
+
 def test_a_vm_that_was_found_before_the_answer_came_and_has_ended_since_is_gone() -> None:
     memory = Memory(intents=(Intent("t", "default", 2, NOW - 60, found=("i-1",)),))
     answer = Outcome(Decision(Kind.LAUNCH, JOBS_WAIT, count=2), End.DONE, instance_ids=("i-1", "i-2"), token="t")
