@@ -45,6 +45,10 @@ OUTAGE_CODES = frozenset(
 
 BUSY_CODES = frozenset({"ServiceUnavailable", "Unavailable"})
 
+OF_WHAT_A_LAUNCH_MAKES = ("InvalidInstanceID.", "InvalidNetworkInterfaceID.", "InvalidVolume.")
+"""How codes begin with which a cloud refuses a launch after it has made VMs: one of them, or what belongs to it, has
+gone again before the answer was made (seen at OpenStack, as a launch took minutes); the others are there."""
+
 _WHAT_TO_DO = {
     CloudFault.UNREACHABLE: "will be tried again",
     CloudFault.UNSENT: "will be tried again; check api_url if it stays so",
@@ -173,6 +177,8 @@ def remedy_of(operation: str, code: str, status: int, message: str, fault: Cloud
         return _NO_ROOM_NOW
     if operation == "RunInstances" and "multiple possible networks" in message.lower():
         return _NO_SUBNET
+    if operation == "RunInstances" and code.startswith(OF_WHAT_A_LAUNCH_MAKES):
+        return "VMs of it may be there, and are looked for"
     by_code = _REMEDY_BY_CODE.get(code)
     if by_code and not (by_code is _PROTECTED and operation == "RunInstances"):
         return by_code

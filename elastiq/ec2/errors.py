@@ -129,6 +129,8 @@ def explain(
     elif isinstance(error, ResponseParserError):
         cloud_message = "the answer is no XML of EC2"
     fault = _fault(error, code, status, cloud_message)
+    if operation == "RunInstances" and code.startswith(codes.OF_WHAT_A_LAUNCH_MAKES):
+        fault = CloudFault.UNREACHABLE
     shown = redactor.brief(cloud_message, MAX_MESSAGE_CHARACTERS)
     what_to_do = codes.remedy_of(operation, code, status, shown, fault)
     if isinstance(error, exceptions.SSLError):

@@ -88,14 +88,7 @@ def plan_down(
             down.answer(record, answer)
         elif worker is not None:
             idle.append((worker.idle_seconds or 0.0, record))
-    ready = [
-        entry for entry in idle if entry[0] > fleet.policy.idle_seconds_of(entry[1].pool) or entry[1].id in needless
-    ]
-    ready_ids = {record.id for _, record in ready}
-    for _, record in idle:
-        if record.id not in ready_ids:
-            down.answer(record, _stays(Token.IDLE_YET_SHORT, record, fleet.worker(record)))
-    idle = ready
+    idle = _idle_for_long(down, idle, needless, fleet)
     in_the_way = _in_the_way(idle, down.going, fleet, lacking) if is_lacking else None
     if in_the_way is not None:
         is_earlier = _is_of_earlier_type(in_the_way, fleet)
@@ -103,6 +96,23 @@ def plan_down(
         idle = [entry for entry in idle if entry[1] is not in_the_way]
     _end_idle(down, _not_needed(down, idle, fleet, rooms), fleet)
     return down
+
+
+def _idle_for_long(
+    down: Down, idle: Iterable[tuple[float, VmRecord]], needless: Collection[str], fleet: Fleet
+) -> list[tuple[float, VmRecord]]:
+    """Return those of `idle` that may go. None does of a launch that the cloud has not answered yet: OpenStack calls a
+    launch failed of which a VM has gone before."""
+    unanswered = {intent.token for intent in fleet.memory.intents if intent.in_hand}
+    left = []
+    for seconds, record in idle:
+        if record.token in unanswered:
+            down.answer(record, _stays(Token.ANSWER_TO_COME, record, fleet.worker(record)))
+        elif seconds > fleet.policy.idle_seconds_of(record.pool) or record.id in needless:
+            left.append((seconds, record))
+        else:
+            down.answer(record, _stays(Token.IDLE_YET_SHORT, record, fleet.worker(record)))
+    return left
 
 
 def _first_answer(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:

@@ -74,6 +74,9 @@ def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
     pool = outcome.decision.pool
     breaker = memory.breakers.get(pool, Breaker())
     asked = next((intent for intent in memory.intents if intent.token == outcome.token), None)
+    if outcome.end is End.FAILED and asked and memory.found(asked):
+        # OpenStack calls a launch failed of which one VM has gone before the answer is made: the others are there.
+        outcome = replace(outcome, end=End.UNCLEAR)
     if outcome.end is End.DONE:
         breaker = _given(breaker, outcome, memory, now)
         type_ = asked.instance_type if asked else ""

@@ -528,9 +528,10 @@ def test_vms_that_listings_show_before_the_answer_are_not_made_twice_by_it(rig: 
     rig.wait_for_jobs(0)
     rig.join_all(idle_seconds=4000)
     rig.run(60)
-    assert rig.cloud.alive == []
+    assert len(rig.cloud.alive) == 2, "none is ended before the cloud has answered"
     rig.cloud.vms.clear()
-    rig.run(120)
+    rig.batch.joined = {}
+    rig.run(1500)
     assert not rig.core.memory.vms
     answers.append(())
     rig.run(20)

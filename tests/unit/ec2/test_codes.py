@@ -34,6 +34,8 @@ def options(*names: str) -> str:
 OF_A_LAUNCH = [
     # AWS: options
     ("InvalidAMIID.NotFound", 400, "The image id '[ami-1]' does not exist", CONFIGURATION, options("image_id")),
+    ("InvalidInstanceID.NotFound", 400, "The instance ID 'i-1' does not exist", UNREACHABLE, "VMs of it may be there"),
+    ("InvalidNetworkInterfaceID.NotFound", 400, "", UNREACHABLE, "VMs of it may be there"),
     ("InvalidAMIID.Malformed", 400, "Invalid id", CONFIGURATION, options("image_id")),
     ("InvalidAMIID.Unavailable", 400, "", CONFIGURATION, options("image_id")),
     ("InvalidAMIAttributeItemValue", 400, "", CONFIGURATION, options("image_id")),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from elastiq.decisions import Kind, Token
-from elastiq.memory import Showing, VmRecord
+from elastiq.memory import Intent, Showing, VmRecord
 from elastiq.model import Demand, InstanceState, Pool, Shape, Worker
 from elastiq.planning.plan import plan
 from tests.unit.planning.table import (
@@ -277,6 +277,16 @@ def test_a_vm_that_says_it_is_hurt_gives_its_place_though_nobody_knows_what_a_wh
     seen = see(records, demand=(jobs(1, cpus=4),), workers=(hurt,))
     memory = remember(records, waiting_since=NOW - 100)
     assert ended(plan(seen, memory, policy)) == expected
+
+
+@pytest.mark.parametrize(("in_hand", "expected"), [(True, []), (False, ["i-00000001"])])
+def test_no_idle_vm_goes_before_the_cloud_has_answered_its_launch(in_hand: bool, expected: list[str]) -> None:
+    """Seen at OpenStack: the launch took minutes, and failed since one of its VMs was gone by then."""
+    records = [joined(1, token="slow")]
+    memory = remember(records, intents=(Intent("slow", "default", 2, NOW - 94, in_hand=in_hand),))
+    made = plan(see(records, workers=(worker(1, idle_seconds=9999),)), memory, PLAIN)
+    assert ended(made) == expected
+    assert (made.verdicts[0].reason.token is Token.ANSWER_TO_COME) == in_hand
 
 
 @pytest.mark.parametrize(("hurt", "machines", "expected"), [(True, 4, ["i-00000001"]), (True, 3, []), (False, 4, [])])

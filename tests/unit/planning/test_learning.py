@@ -69,6 +69,17 @@ def test_a_failed_launch_stays_open_only_if_it_may_have_worked(end: End, left: i
     )
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_launch_of_which_vms_are_there_is_not_over_when_it_is_called_failed(shown: bool) -> None:
+    """Seen at OpenStack: a launch of six took 94 s, two of them had done their jobs and were gone before the answer
+    was made, which then was an error; two that no listing had shown by then were never found."""
+    intent = Intent("t", "default", 6, NOW - 94, in_hand=True, found=("i-1",) if shown else ())
+    failed = Outcome(Decision(Kind.LAUNCH, JOBS_WAIT, count=6), End.FAILED, "no such VM", token="t")
+    after = learn(Memory(intents=(intent,)), failed, NOW)
+    assert after.intents == ((replace(intent, in_hand=False),) if shown else ())
+    assert after.breakers["default"].refusals == (0 if shown else 1)
+
+
 @pytest.mark.parametrize("end", [End.DONE, End.FAILED, End.UNCLEAR])
 def test_a_failed_boot_counts_once_however_often_its_termination_is_asked_for(end: End) -> None:
     decision = Decision(Kind.TERMINATE, DID_NOT_JOIN, instance_id=RECORD.id, failed_boot=True)
