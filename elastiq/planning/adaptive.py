@@ -265,8 +265,9 @@ def _difference(whole: int | None, part: int | None) -> int | None:
 
 def free_cores(rooms: Iterable[Room], pool: Pool, fleet: Fleet) -> float:
     """Return how many cores are free in those of `rooms` that are of `pool`, where jobs can use them."""
-    capacity = _capacity(pool, fleet)
-    return sum(_free(room, capacity) for room in rooms if room.pool == pool.name)
+    of_types = (fleet.policy.pool(pool.name) or pool).variants
+    capacities = {one.key: _capacity(one, fleet) for one in of_types}
+    return sum(_free(room, capacities[room.pool]) for room in rooms if room.pool in capacities)
 
 
 def _free(room: Room, capacity: Shape | None) -> float:
