@@ -7,7 +7,8 @@ start of the daemon, moved on by the monotonic clock, so that a step of the wall
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
@@ -191,6 +192,14 @@ class Offer:
     def family(self) -> str:
         """Return of which family of types it is: m5 of m5.large. AWS's quotas are for families, not for types."""
         return self.type.partition(".")[0]
+
+
+def worthwhile(offers: Sequence[Offer]) -> tuple[Offer, ...]:
+    """Return the offers without those of the spot market that are known to cost no less than the cheapest on demand:
+    they may be taken back at any time, and nothing is saved."""
+    on_demand = [offer.price for offer in offers if not offer.is_spot and offer.price is not None]
+    cheapest = min(on_demand, default=math.inf)
+    return tuple(offer for offer in offers if not offer.is_spot or offer.price is None or offer.price < cheapest)
 
 
 DEFAULT_POOL = "default"

@@ -223,7 +223,7 @@ def _check_choice(option: Option, name: str) -> None:
         hint = f", did you mean {close[0]}?" if close else f"; {_wanted(option)}"
         raise ValueError(f"'{shown(name)}' is not known{hint}")
     if option.pattern and not re.fullmatch(option.pattern, name):
-        raise ValueError(f"'{shown(name)}' is none; {_wanted(option)}")
+        raise ValueError(f"'{shown(name)}' is none; {_wanted(option)}, such as {option.example}")
 
 
 def _check_twice(names: Sequence[str]) -> None:

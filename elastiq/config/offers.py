@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from elastiq.config.convert import type_and_price
 from elastiq.config.reading import Reading
 from elastiq.config.sections import VmOptions
-from elastiq.model import ON_DEMAND, Offer
+from elastiq.model import ON_DEMAND, Offer, worthwhile
 from elastiq.text import shown
 
 _IN_PLACE_OF: Mapping[str, tuple[str, ...]] = {
@@ -33,12 +33,13 @@ def of(options: VmOptions) -> tuple[Offer, ...]:
     if not options.instance_types and options.market == (ON_DEMAND,) and not (options.subnets or options.zones):
         return ()
     priced.sort(key=lambda entry: math.inf if entry[1] is None else entry[1])
-    return tuple(
+    offers = [
         Offer(market, type_, zone, price if market == ON_DEMAND else None)
         for market in options.market
         for type_, price in priced
         for zone in zones
-    )
+    ]
+    return worthwhile(offers)
 
 
 def not_inherited(own: Collection[str]) -> dict[str, object]:

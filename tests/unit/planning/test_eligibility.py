@@ -29,7 +29,10 @@ def test_chances() -> None:
     )
     assert chances(group(plain=NO), memory, TWO.pools, NOW) == {"plain": Chance.NO, "gpu": Chance.TOO_LARGE}
     assert chances(group(plain=UNKNOWN, gpu=NO), memory, TWO.pools, NOW) == {"plain": Chance.TRY, "gpu": Chance.NO}
-    assert chances(group(plain=UNKNOWN, running=1), Memory(), TWO.pools, NOW) == {"plain": Chance.YES, "gpu": Chance.YES}
+    assert chances(group(plain=UNKNOWN, running=1), Memory(), TWO.pools, NOW) == {
+        "plain": Chance.YES,
+        "gpu": Chance.YES,
+    }
     assert barred_from(chances(group(plain=NO), memory, TWO.pools, NOW)) == {"plain"}
 
 
