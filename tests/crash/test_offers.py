@@ -36,7 +36,10 @@ CODES = (
     "Unsupported",
 )
 
-HASTY = {**QUICK, "elastiq.planning.patience": {**QUICK["elastiq.planning.patience"], "AWAY_PAUSES_SECONDS": (0.5, 1.0)}}
+HASTY = {
+    **QUICK,
+    "elastiq.planning.patience": {**QUICK["elastiq.planning.patience"], "AWAY_PAUSES_SECONDS": (0.5, 1.0)},
+}
 
 
 class Crowd:
