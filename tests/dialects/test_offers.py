@@ -97,10 +97,7 @@ def test_a_refusal_tells_what_there_is_no_room_for(either: Ec2Endpoint, code: st
 
     features = frozenset() if either.dialect == "aws" else frozenset({"TagSpecifications", "MetadataOptions"})
     ec2 = cloud(either, features)
-    if either.dialect == "openstack":
-        offer = Offer(type="m5.large")
-    else:
-        offer = Offer(SPOT, "m5.large", "subnet-1")
+    offer = Offer(type="m5.large") if either.dialect == "openstack" else Offer(SPOT, "m5.large", "subnet-1")
     either.full = full
     with pytest.raises(CloudError, match=code) as failed:
         ec2.launch(at(offer), 1, "token-1")
