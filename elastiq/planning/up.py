@@ -378,7 +378,9 @@ def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason, a
         return Decision(Kind.HOLD, words.paused(why, breaker, fleet.now))
     reason = all_away(pool, fleet.memory, fleet.now, at_least)
     if reason is not None:
-        return Decision(Kind.HOLD, offer_words.put_away(why, pool, reason, fleet.now))
+        whole = fleet.policy.pool(pool.name)
+        is_whole = whole is not None and all_away(whole, fleet.memory, fleet.now, at_least) is not None
+        return Decision(Kind.HOLD, offer_words.put_away(why, whole if is_whole and whole else pool, reason, fleet.now))
     is_paced = fleet.launches_left < fleet.quota_room(pool)
     if room < at_least:
         paced = replace(words.quota_leaves(why, room, LIMIT), token=Token.QUOTA_FULL)

@@ -235,7 +235,7 @@ def test_a_pool_all_of_whose_offers_are_refused_says_so_and_leaves_its_jobs_to_t
     rig.run(60)
     assert len(rig.cloud.asked) == 3
     assert rig.core.last_plan is not None
-    assert "but all offers of a5.large were refused, and none is asked for" in rig.core.last_plan.summary
+    assert "but all offers were refused, and none is asked for" in rig.core.last_plan.summary
     assert "RunInstances: InsufficientInstanceCapacity" in rig.core.last_plan.summary
     rig.cloud.answers = lambda _: None
     rig.run(180)
