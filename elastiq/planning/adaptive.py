@@ -265,8 +265,7 @@ def _difference(whole: int | None, part: int | None) -> int | None:
 
 def free_cores(rooms: Iterable[Room], pool: Pool, fleet: Fleet) -> float:
     """Return how many cores are free in those of `rooms` that are of `pool`, where jobs can use them."""
-    of_types = (fleet.policy.pool(pool.name) or pool).variants
-    capacities = {one.key: _capacity(one, fleet) for one in of_types}
+    capacities = {one.key: _capacity(one, fleet) for one in fleet.policy.variants if one.name == pool.name}
     return sum(_free(room, capacities[room.pool]) for room in rooms if room.pool in capacities)
 
 

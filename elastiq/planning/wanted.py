@@ -58,15 +58,16 @@ def of_other_types(decision: Decision, pool: Pool, wanted: Wanted, fleet: Fleet)
     rests = {rest.number: rest for _, rest in wanted.takers}
     launched_for = [rests[number].of(each) for number, each in jobs.items()]
     own, spare = fleet.new_room(pool), max(0, decision.count - wanted.vms)
-    found = []
+    found, known = [], {(own.free, own.jobs): decision.count}
     for other in fleet.variants:
         if other.name != pool.name or other is pool or any(other.key in rest.barred_from for rest in launched_for):
             continue
         fresh = fleet.new_room(other)
-        if (fresh.free, fresh.jobs) == (own.free, own.jobs):
-            found.append((other, decision.count))
-        elif all(fresh.holds(rest) for rest in launched_for):
-            found.append((other, max(1, vms_for(launched_for, decision.count, other, fleet).vms + spare)))
+        size = (fresh.free, fresh.jobs)
+        if size not in known and all(fresh.holds(rest) for rest in launched_for):
+            known[size] = max(1, vms_for(launched_for, decision.count, other, fleet).vms + spare)
+        if size in known:
+            found.append((other, known[size]))
     return found
 
 
