@@ -12,9 +12,10 @@ from elastiq.config import Settings
 from elastiq.decisions import Decision, End, Kind, Outcome, Plan, Reason, Token
 from elastiq.errors import BatchError, CloudError, CloudFault, PendingError, StateError
 from elastiq.memory import Intent, Memory, VmRecord
-from elastiq.model import Instance, Policy, Worker
+from elastiq.model import ON_DEMAND, Instance, Offer, Policy, Pool, Worker
 from elastiq.planning.intents import usual_seconds
 from elastiq.planning.learning import learn
+from elastiq.planning.offers import next_request, of_request, what_is_left
 from elastiq.plugins import Closing
 from elastiq.ports import Ports
 
@@ -184,14 +185,31 @@ class Actuator:
         return Outcome(decision, End.DONE, "reopened")
 
     def _launch(self, decision: Decision) -> None:
+        """Ask for VMs: of one offer of the pool after the other, until there are all or an answer is missing."""
+        left: Decision | None = decision
+        while left is not None and self._may_begin() and not self._awaits(Kind.LAUNCH):
+            request = next_request(left, self.memory, self._ports.clock.now())
+            if request is None:
+                return
+            outcome = self._request(of_request(request))
+            left = None if outcome is None else what_is_left(replace(request, reason=decision.reason), outcome)
+
+    def _request(self, decision: Decision) -> Outcome | None:
+        """Ask for VMs, in one request that is on disk before; return what became of it, None if it was not begun."""
         now, pool, token = self._ports.clock.now(), self._pools[decision.pool], self._new_token()
-        of_pool = (pool.instance_type, pool.image_id)
-        intent = Intent(token, pool.name, decision.count, now, *of_pool, at_least=decision.at_least)
-        intent = replace(intent, usual_seconds=usual_seconds(self.memory, intent.count))
-        if self._save(replace(self.memory, intents=(*self.memory.intents, intent))):
-            self._note([self.launch(decision, intent.token)])
-        else:
+        if decision.walk:
+            pool = pool.at(decision.walk[0].offer)
+        intent = Intent(token, pool.name, decision.count, now, pool.instance_type, pool.image_id)
+        if pool.offers:
+            intent = replace(intent, market=pool.offers[0].market, zone=pool.offers[0].zone)
+        usual = usual_seconds(self.memory, intent.count)
+        intent = replace(intent, at_least=decision.at_least, usual_seconds=usual)
+        if not self._save(replace(self.memory, intents=(*self.memory.intents, intent))):
             self._not_begun([decision])
+            return None
+        outcome = self.launch(decision, intent.token, pool)
+        self._note([outcome])
+        return outcome
 
     def _ask_again(self, tokens: Sequence[str]) -> None:
         """Settle launches whose answer was lost, where the same token never launches twice. Only a good answer does."""
@@ -204,17 +222,17 @@ class Actuator:
             text = "the answer to this launch was lost, so it is asked for again with the same client token"
             reason = Reason(Token.ASKED_AGAIN, text, intent.pool)
             again = Decision(Kind.LAUNCH, reason, intent.pool, intent.count, at_least=intent.at_least)
-            outcome = self.launch(again, intent.token)
+            outcome = self.launch(again, intent.token, _asked_pool(self._pools[intent.pool], intent))
             if outcome.end is End.REFUSED:
                 self.outcomes.append(outcome)  # a dry run: nothing was learnt
             else:
                 settled = outcome.end in (End.DONE, End.PENDING)
                 self._note([outcome if settled else replace(outcome, end=End.UNCLEAR)])
 
-    def launch(self, decision: Decision, token: str) -> Outcome:
-        """Ask the cloud for VMs, in one request."""
+    def launch(self, decision: Decision, token: str, pool: Pool) -> Outcome:
+        """Ask the cloud for VMs of `pool`, which leaves it no choice, in one request."""
         try:
-            instances = self._ports.cloud.launch(self._pools[decision.pool], decision.count, token, decision.at_least)
+            instances = self._ports.cloud.launch(pool, decision.count, token, decision.at_least)
         except PendingError as pending:
             (outcome,) = self._wait_for([decision], pending, token)
             return outcome
@@ -330,10 +348,10 @@ class DryRunActuator(Actuator):
         super().__init__(policy, ports, new_token, in_hand)
         self._boot, self._shutdown = boot, shutdown
 
-    def launch(self, decision: Decision, token: str) -> Outcome:
+    def launch(self, decision: Decision, token: str, pool: Pool) -> Outcome:
         """Launch nothing if dry_run_boot_vms is set."""
         if not self._boot:
-            return super().launch(decision, token)
+            return super().launch(decision, token, pool)
         return Outcome(
             decision, End.REFUSED, "dry run: not launched (dry_run_boot_vms)", token=token, cause=Token.DRY_RUN
         )
@@ -374,6 +392,13 @@ def _last_lines(text: str) -> str:
     return end
 
 
+def _asked_pool(pool: Pool, intent: Intent) -> Pool:
+    """Return of which offer VMs were asked for, whatever the configuration says since."""
+    if not (intent.market or intent.zone):
+        return pool
+    return pool.at(Offer(intent.market or ON_DEMAND, intent.instance_type, intent.zone))
+
+
 def _terminated(decisions: Iterable[Decision], accepted: Iterable[str]) -> list[Outcome]:
     ids = set(accepted)
     return [
@@ -394,7 +419,7 @@ def _failed(decision: Decision, error: CloudError, token: str) -> Outcome:
         return Outcome(decision, End.REFUSED, f"not asked for yet: {error}", token=token, cause=cause)
     end = End.UNCLEAR if error.uncertain else End.FAILED
     what = "" if decision.kind is Kind.LAUNCH else "could not be terminated: "
-    return Outcome(decision, end, f"{what}{error}", token=token, cause=cause)
+    return Outcome(decision, end, f"{what}{error}", token=token, cause=cause, scope=error.scope)
 
 
 def _worker(record: VmRecord) -> Worker:

@@ -56,15 +56,16 @@ class Chores:
 
     def __init__(self, settings: Settings, ports: Ports, reporter: Reporter) -> None:
         self._settings, self._ports, self._reporter = settings, ports, reporter
-        self._pools = {pool.name: pool for pool in settings.policy().pools}
+        policy = settings.policy()
+        self._pools, self._variants = {pool.name: pool for pool in policy.pools}, policy.variants
         self._features = ports.cloud.refused_features
         self._capacity_due_at = 0.0
         self._unsized: set[str] = set()
         """Types of which it was said that the cloud does not tell what they hold."""
         self._templates_due_at: dict[str, float] = {}
-        """When the plugin is next asked for a template, by the name of the pool."""
+        """When the plugin is next asked for a template, by the key of the pool."""
         self._templates_of: dict[str, tuple[str, float]] = {}
-        """Of which worker the last one was, and when it was given, by the name of the pool."""
+        """Of which worker the last one was, and when it was given, by the key of the pool."""
         self._advice_due_at = 0.0
         self._advice_failures = 0
         self._stopping = False
@@ -96,7 +97,7 @@ class Chores:
         now = self._ports.clock.now()
         if self._settings.elastiq.n_jobs_per_vm is not None or now < self._capacity_due_at:
             return memory  # with n_jobs_per_vm, what a VM holds decides nothing
-        for pool in self._pools.values():
+        for pool in self._variants:
             if not pool.instance_type or pool.capacity_key in memory.described:
                 continue
             self._capacity_due_at = now + CAPACITY_RETRY_SECONDS
@@ -119,23 +120,23 @@ class Chores:
         and whole, again and again, for the next VMs may be made of another image."""
         now = self._ports.clock.now()
         workers = match_workers(reading.workers or (), memory.vms.values(), reading.workers_at).workers
-        for pool in self._pools.values():
+        for pool in self._variants:
             known = memory.templates.get(pool.capacity_key)
             newest = _newest(memory, workers, pool)
             if newest is None:
                 continue
             name = newest.instance_id or newest.name
-            last_name, last_at = self._templates_of.get(pool.name, ("", 0.0))
-            if now < self._templates_due_at.get(pool.name, 0.0) or (
+            last_name, last_at = self._templates_of.get(pool.key, ("", 0.0))
+            if now < self._templates_due_at.get(pool.key, 0.0) or (
                 name == last_name and now < last_at + TEMPLATE_SECONDS
             ):
                 continue
             worker = newest
-            self._templates_due_at[pool.name] = now + TEMPLATE_PAUSE_SECONDS
+            self._templates_due_at[pool.key] = now + TEMPLATE_PAUSE_SECONDS
             text, fault = self._reporter.attempt("template", lambda: self._ports.batch.template(worker))  # noqa: B023
             if fault or not text:
                 continue
-            self._templates_of[pool.name] = name, now
+            self._templates_of[pool.key] = name, now
             if known is None or text != known.text or now - known.taken_at >= TEMPLATE_NOTED_SECONDS:
                 template = Template(text, name, now)
                 memory = replace(memory, templates={**memory.templates, pool.capacity_key: template})

@@ -76,7 +76,7 @@ class Core:
         """Begin anew with what was given up: jobs that did not start, that workers could not run or did not hold,
         launches that pause."""
         self._end_pauses()
-        self._memory = replace(self._memory, futile={}, watched={}, templates={}, showings={})
+        self._memory = replace(self._memory, futile={}, watched={}, templates={}, showings={}, offers_away={})
         self._queue_due_at = 0.0
 
     def _end_pauses(self) -> None:
@@ -196,7 +196,7 @@ class Core:
     def _check_queue(self) -> None:
         options = self._settings.elastiq
         self._queue_due_at = self._clock.now() + max(options.check_queue_every_s, options.sleep_s)
-        self._observer.check_queue(self._memory, self._policy.pools)
+        self._observer.check_queue(self._memory, self._policy.variants)
 
     def _check_vms(self) -> None:
         now, options = self._clock.now(), self._settings.elastiq

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from elastiq.memory import Memory, VmRecord
-from elastiq.model import Demand
+from elastiq.model import Demand, Offer, Scope
 
 
 class Token(Enum):
@@ -123,6 +123,15 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
+class Step:
+    """One offer that is asked for VMs."""
+
+    offer: Offer
+    count: int
+    """How many VMs of its type hold all that the launch is for."""
+
+
+@dataclass(frozen=True)
 class Decision:
     """One thing to do, or deliberately not to do, and the reason."""
 
@@ -140,6 +149,9 @@ class Decision:
     trial_of: str = ""
     """The group of jobs, by its key, or the type of VMs, by `Pool.capacity_key`, that the launch is to show something
     of."""
+    walk: tuple[Step, ...] = ()
+    """The offers of a pool that may be asked, one after the other until there are VMs for all; `count` is that of the
+    first. Empty where a pool has one offer."""
 
 
 @dataclass(frozen=True)
@@ -227,3 +239,5 @@ class Outcome:
     """Client token of the launch."""
     cause: Token = Token.DONE
     """Why it ended so."""
+    scope: Scope = Scope.ACCOUNT
+    """Of a launch that was refused for lack of room: what that is about."""

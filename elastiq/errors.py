@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
+from elastiq.model import Scope
+
 
 class ElastiqError(Exception):
     """Base of every error that elastiq raises on purpose."""
@@ -62,9 +64,11 @@ class CloudFault(Enum):
 class CloudError(ElastiqError):
     """A cloud request failed. Its text carries neither keys nor user data."""
 
-    def __init__(self, message: str, fault: CloudFault = CloudFault.UNREACHABLE) -> None:
+    def __init__(self, message: str, fault: CloudFault = CloudFault.UNREACHABLE, scope: Scope = Scope.OFFER) -> None:
         super().__init__(message)
         self.fault = fault
+        self.scope = scope
+        """If the fault is CAPACITY: what there is no room for."""
 
     @property
     def retryable(self) -> bool:

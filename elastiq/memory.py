@@ -43,6 +43,10 @@ class VmRecord:
     address: str | None = None
     name: str = ""
     type: str = ""
+    market: str = ""
+    """Of which market it is: as it was asked for, or as the cloud says; empty if nobody has said it."""
+    zone: str = ""
+    """Subnet or zone that it was asked for in; empty if nobody has chosen."""
     detail: str = ""
     tagged: bool = False
     """True once the cloud has shown elastiq's own tag on it."""
@@ -172,6 +176,10 @@ class Intent:
     """What was asked for; empty if any. The configuration may be another one since."""
     image_id: str = ""
     """Empty if it is not known."""
+    market: str = ""
+    """Empty if none was chosen."""
+    zone: str = ""
+    """The same of the subnet or zone."""
     unseen_since: float | None = None
     """Since when listings have left out VMs of it that should have turned up by then."""
     counted_from: float = 0.0
@@ -231,6 +239,21 @@ class Breaker:
     """How many VMs there were when the cloud gave fewer than a job needs at once; None: that has not happened."""
     most_until: float = 0.0
     """Until when it is not tried again whether the cloud gives more than `most`."""
+
+
+@dataclass(frozen=True)
+class Away:
+    """Offers of the cloud that are not asked for a while, since it has refused one for lack of room."""
+
+    until: float = 0.0
+    times: int = 1
+    """How often in a row."""
+    at_least: int = 1
+    """So many VMs at once were refused; of fewer nothing is known."""
+    reason: str = ""
+    """The token of the cause, as in elastiq.decisions."""
+    detail: str = ""
+    """What the cloud said, in words."""
 
 
 @dataclass(frozen=True)
@@ -352,6 +375,8 @@ class Memory:
     launches_took: tuple[LaunchTook, ...] = ()
     """Of the last launches that were answered, newest last."""
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
+    offers_away: Mapping[str, Away] = field(default_factory=dict)
+    """By what is put away, as `elastiq.planning.offers` names it. They are of the cloud, not of a pool."""
     capacities: Mapping[str, Shape] = field(default_factory=dict)
     """What a VM of each pool holds, by `Pool.capacity_key`, learnt from its workers."""
     described: Mapping[str, Shape] = field(default_factory=dict)

@@ -7,8 +7,9 @@ start of the daemon, moved on by the monotonic clock, so that a step of the wall
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 
@@ -148,6 +149,57 @@ class Instance:
     detail: str = ""
     """Why the cloud says it is in this state (StateReason), if it says so."""
     image_id: str = ""
+    market: str = ""
+    """SPOT if the cloud says so, otherwise empty."""
+
+
+SPOT, ON_DEMAND = "spot", "on-demand"
+"""The markets: spare capacity, which the cloud takes back when it likes, and the usual one."""
+
+
+class Scope(Enum):
+    """What a refusal for lack of room is about: what else would be refused for the same reason."""
+
+    OFFER = "offer"
+    """This type in this zone on this market."""
+    FAMILY = "family"
+    """This market, of all types of the family."""
+    SPOT = "spot"
+    """All of the spot market."""
+    ZONE = "zone"
+    """All that would be in this subnet or zone."""
+    ACCOUNT = "account"
+    """Whatever is asked for."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One way to get a VM of a pool."""
+
+    market: str = ON_DEMAND
+    type: str = ""
+    """Empty: the cloud's choice."""
+    zone: str = ""
+    """Subnet (subnet-...) or availability zone; empty: as [ec2] says, or the cloud's choice."""
+    price: float | None = None
+    """An hour; None: not known."""
+
+    @property
+    def is_spot(self) -> bool:
+        return self.market == SPOT
+
+    @property
+    def family(self) -> str:
+        """Return of which family of types it is: m5 of m5.large. AWS's quotas are for families, not for types."""
+        return self.type.partition(".")[0]
+
+
+def worthwhile(offers: Sequence[Offer]) -> tuple[Offer, ...]:
+    """Return the offers without those of the spot market that are known to cost no less than the cheapest on demand:
+    they may be taken back at any time, and nothing is saved."""
+    on_demand = [offer.price for offer in offers if not offer.is_spot and offer.price is not None]
+    cheapest = min(on_demand, default=math.inf)
+    return tuple(offer for offer in offers if not offer.is_spot or offer.price is None or offer.price < cheapest)
 
 
 DEFAULT_POOL = "default"
@@ -167,6 +219,37 @@ class Pool:
     """Of which image its VMs are made."""
     idle_for_time_s: float | None = None
     """How long its VMs may be idle; None: as long as all others."""
+    offers: tuple[Offer, ...] = ()
+    """In the order in which they are asked. Empty: there is one, which instance_type and [ec2] tell of. Where they are
+    of several types, `instance_type` is the first."""
+    is_variant: bool = False
+    """True if it stands for those VMs of a pool of several types that are of `instance_type`."""
+
+    @property
+    def key(self) -> str:
+        """Return what tells it from all others, also from those VMs of its pool that are of another type."""
+        return f"{self.name} {self.instance_type}" if self.is_variant else self.name
+
+    @property
+    def has_choice(self) -> bool:
+        """Return whether another offer can be asked where one is refused."""
+        return len(self.offers) > 1
+
+    @property
+    def variants(self) -> tuple[Pool, ...]:
+        """Return it once for each type, in the order of the offers: what jobs a VM takes depends on that. Itself if all
+        are of one type."""
+        types = tuple(dict.fromkeys(offer.type for offer in self.offers))
+        return tuple(map(self.of_type, types)) if len(types) > 1 else (self,)
+
+    def of_type(self, type_: str) -> Pool:
+        """Return what it is for VMs of one of its types."""
+        offers = tuple(offer for offer in self.offers if offer.type == type_)
+        return replace(self, instance_type=type_, offers=offers, is_variant=True)
+
+    def at(self, offer: Offer) -> Pool:
+        """Return it with nothing to choose, as a cloud is asked for VMs of it."""
+        return replace(self, instance_type=offer.type, offers=(offer,))
 
     @property
     def capacity_key(self) -> str:
@@ -178,7 +261,9 @@ class Pool:
 
     def takes(self, type_: str) -> bool:
         """Return whether a VM of `type_` may be one that it launches now; either may not say its type."""
-        return not (type_ and self.instance_type) or type_ == self.instance_type
+        if not (type_ and self.instance_type) or type_ == self.instance_type:
+            return True
+        return any(offer.type == type_ for offer in self.offers)
 
 
 def of_pool(name: str) -> str:
@@ -210,6 +295,11 @@ class Policy:
     """A worker that vanished from the batch system is given this long to come back before its VM goes."""
     cluster: str = ""
     """Value of the tag elastiq:cluster of every VM of this cluster."""
+
+    @cached_property
+    def variants(self) -> tuple[Pool, ...]:
+        """The pools, those of several types once for each type."""
+        return tuple(variant for pool in self.pools for variant in pool.variants)
 
     def pool(self, name: str) -> Pool | None:
         """Return the pool of that name, or None if there is none any more."""

@@ -98,14 +98,14 @@ class Judge:
         self._known: dict[tuple[str, str], tuple[Judgement, float]] = {}
         """By wants and template: what was judged, and until when that is believed."""
         self._texts: dict[str, str] = {}
-        """The templates of the last time, by the names of the pools."""
+        """The templates of the last time, by the keys of the pools."""
 
     def judged(self, demand: Sequence[Demand], memory: Memory, pools: Sequence[Pool]) -> tuple[Demand, ...]:
         """Return `demand` with what is judged of it for each pool."""
         by_size = sorted({group.wants for group in demand if group.wants}, key=_jobs_by_wants(demand), reverse=True)
         wants = by_size[:JUDGED_WANTS]
         now = self._ports.clock.now()
-        texts = {pool.name: _text_of(memory, pool, now) for pool in pools}
+        texts = {pool.key: _text_of(memory, pool, now) for pool in pools}
         earlier = {text: self._texts.get(name, text) for name, text in texts.items()}
         for text, before in earlier.items():
             self._ask([one for one in wants if self._known.get((one, text), _NEVER)[1] <= now], text, before, now)

@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Sequence
 
+from elastiq.config import offers
 from elastiq.config.convert import MAX_USER_DATA_AWS, duration_text
 from elastiq.config.options import Section, ValueKind
 from elastiq.config.reading import Reading
@@ -27,6 +28,7 @@ def check(reading: Reading, pools: Sequence[Section] = ()) -> None:
     _check_cloud(reading)
     for section in ("ec2", *(pool.name for pool in pools)):
         _check_names(reading, section)
+        offers.check(reading, section)
         _check_user_data(reading, section)
     _check_times(reading)
     _check_substitutes(reading)
@@ -71,7 +73,7 @@ def _check_names(reading: Reading, section: str) -> None:
     title, groups = f"[{section}] flavour", f"[{section}] security_groups"
     flavour = reading.value(title)
     if isinstance(flavour, str) and "," in flavour:
-        text = "has a comma in it; give one type, since all VMs of a pool are of the same"
+        text = "has a comma in it; give several types in instance_types"
         reading.fault(title, f"'{shown(flavour)}' {text}")
     for group in reading.values.get(groups) or ():  # type: ignore[union-attr]
         if isinstance(group, str) and group.startswith("sg-") and " " in group:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import difflib
 import math
 import os
 import re
@@ -21,6 +22,8 @@ MAX_CA_BUNDLE = 16 * 1024 * 1024
 
 MAX_USER_DATA = 65535 // 4 * 3
 """Longest user data that OpenStack stores, decoded: its database column takes 65535 characters of base64."""
+
+MOST_PRICE = 1e9
 
 MAX_USER_DATA_AWS = 16384
 """Longest user data that AWS takes, decoded."""
@@ -123,8 +126,10 @@ def _wanted(option: Option) -> str:
         return "give yes or no (or 1 or 0, true or false, on or off)"
     if option.kind is ValueKind.FRACTION:
         return f"give {low:g} to {high:g}"
-    if option.choices:
+    if option.choices and option.kind is not ValueKind.LIST:
         return f"give {', '.join(option.choices[:-1])} or {option.choices[-1]}"
+    if option.choices:
+        return f"give {' and '.join(option.choices)}, in the order in which they are asked, or one of them"
     if option.kind is ValueKind.COUNT:
         return f"give {low:.0f} to {high:.0f}"
     return f"give {option.kind.value}"
@@ -199,11 +204,56 @@ def _word(option: Option, text: str, _directory: Path) -> str:
     return text
 
 
-def _list(_option: Option, text: str, _directory: Path) -> tuple[str, ...]:
+def _list(option: Option, text: str, _directory: Path) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
         raise ValueError("has a comma without a name before or after it")
+    if option.is_choice:
+        for name in names:
+            _check_choice(option, name)
+        _check_twice(names)
     return names
+
+
+def _check_choice(option: Option, name: str) -> None:
+    if re.search(r"\s", name):
+        raise ValueError(f"'{shown(name)}' has a space in it; put a comma between two names")
+    if option.choices and name not in option.choices:
+        close = difflib.get_close_matches(name.lower(), option.choices, n=1)
+        hint = f", did you mean {close[0]}?" if close else f"; {_wanted(option)}"
+        raise ValueError(f"'{shown(name)}' is not known{hint}")
+    if option.pattern and not re.fullmatch(option.pattern, name):
+        raise ValueError(f"'{shown(name)}' is none; {_wanted(option)}, such as {option.example}")
+
+
+def _check_twice(names: Sequence[str]) -> None:
+    twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+    if twice is not None:
+        raise ValueError(f"has {shown(twice)} twice; leave one of them out")
+
+
+def _types(option: Option, text: str, directory: Path) -> tuple[str, ...]:
+    entries = tuple(" ".join(entry.split()) for entry in text.split(","))
+    if not all(entries):
+        raise ValueError("has a comma without a type before or after it")
+    _check_twice([type_and_price(entry)[0] for entry in entries])
+    return entries
+
+
+def type_and_price(entry: str) -> tuple[str, float | None]:
+    """Return the type of VMs that `entry` names, such as "m5.large 0.107", and its price an hour; None if it has none.
+    Raise ValueError if it is something else."""
+    type_, _, price = entry.partition(" ")
+    if not price:
+        return type_, None
+    if _PLAIN_NUMBER.fullmatch(price) is None:
+        raise ValueError(
+            f"'{shown(price)}' is not a price of {shown(type_)}; give a number such as 0.192, or put a comma between "
+            "two types"
+        )
+    if not 0 < float(price) < MOST_PRICE:
+        raise ValueError(f"'{shown(price)}' is no price an hour of {shown(type_)}; give a number above 0")
+    return type_, float(price)
 
 
 def _url(_option: Option, text: str, _directory: Path) -> str:
@@ -285,7 +335,7 @@ def _user_data(pieces: Sequence[Line]) -> bytes | None:
     return content
 
 
-_VISIBLE = (ValueKind.WORD, ValueKind.TEXT, ValueKind.LIST, ValueKind.URL)
+_VISIBLE = (ValueKind.WORD, ValueKind.TEXT, ValueKind.LIST, ValueKind.TYPES, ValueKind.URL)
 """Kinds of values that name things: no name has a character that cannot be seen."""
 
 
@@ -322,6 +372,7 @@ _CONVERTERS: Mapping[ValueKind, Callable[[Option, str, Path], Value | FileConten
     ValueKind.TEXT: lambda _option, text, _directory: text,
     ValueKind.SECRET: lambda _option, text, _directory: text,
     ValueKind.LIST: _list,
+    ValueKind.TYPES: _types,
     ValueKind.URL: _url,
     ValueKind.DIRECTORY: _directory_path,
     ValueKind.FILE: _file,

@@ -33,6 +33,7 @@ class ValueKind(Enum):
     TEXT = "text"
     SECRET = "a secret"  # noqa: S105
     LIST = "names with commas between them"
+    TYPES = "types with commas between them, each with its price an hour behind it if you know it"
     URL = "an address that begins with http:// or https://"
     DIRECTORY = "a directory"
     FILE = "a file"
@@ -78,11 +79,13 @@ class Option:
     """True if the original did not have it."""
     default_text: str
     """The default in words, where the value itself does not say it."""
+    is_choice: bool
+    """True if an empty list is no answer, and none of it may be given twice."""
 
     @property
     def can_be_empty(self) -> bool:
         """Return whether an empty value means the same as none."""
-        return self.required or self.default in (None, "", b"", ())
+        return self.required or (self.default in (None, "", b"", ()) and not self.is_choice)
 
     @property
     def title(self) -> str:
@@ -106,6 +109,7 @@ def option(
     secret: bool = False,
     new: bool = False,
     default_text: str = "",
+    is_choice: bool = False,
 ) -> T:
     """Declare an option, as the default of a dataclass field that has its name. `Option` says what the arguments mean.
 

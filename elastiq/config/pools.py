@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from elastiq.config import offers
 from elastiq.config.options import DAY, Section, Value, ValueKind, option
 from elastiq.config.reading import Reading
 from elastiq.config.sections import Ec2Options, VmOptions
@@ -24,10 +25,10 @@ MOST_PRIORITY = 1000
 @dataclass(frozen=True)
 class PoolLimits:
     """A kind of VMs: there may be any number of these sections, each with a name of its own, such as [pool large].
-    Beside the options below it takes those of [ec2] that say what is launched (image_id, flavour, key_name,
-    user_data_b64, user_data_file, security_groups, subnet_id, instance_profile, require_imdsv2, imdsv2_hop_limit); what
-    it leaves out is as in [ec2]. Jobs get VMs of the first pool whose VMs can run them. Without any such section
-    there is one pool, called default, of what [ec2] says."""
+    Beside the options below it takes those of [ec2] that say what is launched (image_id, flavour, instance_types,
+    market, key_name, user_data_b64, user_data_file, security_groups, subnet_id, subnets, zones, instance_profile,
+    require_imdsv2, imdsv2_hop_limit); what it leaves out is as in [ec2]. Jobs get VMs of the first pool whose VMs can
+    run them. Without any such section there is one pool, called default, of what [ec2] says."""
 
     priority: int = option(
         0,
@@ -79,8 +80,10 @@ class PoolSettings:
 
     def pool(self) -> Pool:
         """Return the part that decisions depend on."""
-        limits, vm = self.limits, self.vm
-        return Pool(self.name, limits.min_vms, limits.max_vms, vm.flavour, vm.image_id, limits.idle_for_time_s)
+        limits, vm, found = self.limits, self.vm, offers.of(self.vm)
+        type_ = found[0].type if found else vm.flavour
+        own = (limits.min_vms, limits.max_vms, type_, vm.image_id, limits.idle_for_time_s)
+        return Pool(self.name, *own, offers=found)
 
 
 def take(reading: Reading) -> tuple[Section, ...]:
@@ -111,6 +114,7 @@ def _settled(given: Mapping[str, Value], name: str, ec2: Ec2Options) -> PoolSett
     inherited = {name: getattr(ec2, name) for name in of_vm}
     if own.keys() & {"user_data_b64", "user_data_file"}:
         inherited.update(user_data_b64=b"", user_data_file=b"")
+    inherited.update(offers.not_inherited(own))
     limits = PoolLimits(**{name: value for name, value in given.items() if name not in of_vm})  # type: ignore[arg-type]
     return PoolSettings(name, limits, VmOptions(**{**inherited, **own}))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from elastiq.config.options import DAY, Section, ValueKind, option
+from elastiq.model import ON_DEMAND, SPOT
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,28 @@ class VmOptions:
         kind=ValueKind.TEXT,
         default_text="the cloud's choice",
     )
+    instance_types: tuple[str, ...] = option(
+        (),
+        "Types of the VMs in place of flavour, with commas between them, each with its price an hour on demand if you "
+        "like. The cheapest is asked for first, those without a price last and in this order; where the cloud has no "
+        "room for one, the next is asked for at once.",
+        kind=ValueKind.TYPES,
+        example="m5.xlarge 0.192, m5a.xlarge 0.172",
+        new=True,
+        default_text="flavour alone",
+        is_choice=True,
+    )
+    market: tuple[str, ...] = option(
+        (ON_DEMAND,),
+        "Markets on which VMs are asked for, in this order: spot, which costs less and is taken back by the cloud when "
+        "it likes, and on-demand. A cloud that has no spot market is served on demand.",
+        kind=ValueKind.LIST,
+        example="spot, on-demand",
+        choices=(SPOT, ON_DEMAND),
+        new=True,
+        default_text=ON_DEMAND,
+        is_choice=True,
+    )
     key_name: str = option(
         "",
         "Name of the ssh key pair that is put on the VMs.",
@@ -242,6 +265,27 @@ class VmOptions:
         "Subnet of the VMs, such as subnet-1a2b3c4d.",
         new=True,
         default_text="the cloud's choice",
+    )
+    subnets: tuple[str, ...] = option(
+        (),
+        "Several subnets in place of subnet_id, by id (subnet-...) with commas between them. They are asked in this "
+        "order; the VMs that one job needs at the same time are all in one.",
+        kind=ValueKind.LIST,
+        example="subnet-1a2b3c4d, subnet-5e6f7a8b",
+        pattern=r"subnet-[A-Za-z0-9-]+",
+        new=True,
+        default_text="subnet_id alone",
+        is_choice=True,
+    )
+    zones: tuple[str, ...] = option(
+        (),
+        "The same of availability zones, for clouds that choose a subnet themselves.",
+        kind=ValueKind.LIST,
+        example="nova-1, nova-2",
+        pattern=r"(?!subnet-)[A-Za-z0-9][A-Za-z0-9._:-]*",
+        new=True,
+        default_text="the cloud's choice",
+        is_choice=True,
     )
     instance_profile: str = option("", "Name or ARN of the instance profile (role) of the VMs.", new=True)
     require_imdsv2: bool = option(

@@ -18,10 +18,10 @@ from typing import Any
 from elastiq.config import Settings
 from elastiq.ec2 import answers
 from elastiq.ec2.errors import RequestError
-from elastiq.ec2.features import API_VERSION, INSTANCE_TYPES, Features, Offered, Search, named, parameters
+from elastiq.ec2.features import API_VERSION, INSTANCE_TYPES, MARKET, Features, Offered, Search, named, parameters
 from elastiq.ec2.sending import Deadline, Limits, Repeat, Send, Sender, Sleeper
 from elastiq.errors import CloudError, CloudFault
-from elastiq.model import Instance, Pool, Shape
+from elastiq.model import SPOT, Instance, Pool, Shape
 from elastiq.redaction import Redactor
 
 __all__ = ["Ec2", "Limits"]
@@ -48,6 +48,13 @@ AWS_SECONDS = 30.0
 
 MAX_LAUNCH_REQUESTS = 32
 """So many requests of RunInstances may be sent for one launch, if its deadline leaves time for them."""
+
+
+_SPOT = {
+    "MarketType": SPOT,
+    "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
+}
+"""No MaxPrice: one below the price on demand makes interruptions more frequent, says AWS."""
 
 
 class Ec2:
@@ -112,6 +119,8 @@ class Ec2:
         tags = [{"ResourceType": "instance", "Tags": self._tags(pool, token)}]
         offered: Offered = {"TagSpecifications": {"TagSpecifications": tags}}
         # In the order in which they are refused most often: what is refused is found out soonest so.
+        if any(offer.is_spot for offer in pool.offers):
+            offered[MARKET] = {MARKET: _SPOT}
         options = self._settings.vm_options(pool.name)
         metadata = {"HttpTokens": "required", "HttpEndpoint": "enabled"} if options.require_imdsv2 else {}
         hops = {} if options.imdsv2_hop_limit is None else {"HttpPutResponseHopLimit": options.imdsv2_hop_limit}
@@ -214,11 +223,14 @@ class Ec2:
 
     def _launch_parameters(self, pool: Pool, count: int, token: str) -> dict[str, Any]:
         options = self._settings.vm_options(pool.name)
+        place = next((offer.zone for offer in pool.offers if offer.zone), "")
+        subnet = place if place.startswith("subnet-") else "" if place else options.subnet_id
         groups = [group for group in options.security_groups if group.startswith("sg-")]
         group_names = [group for group in options.security_groups if not group.startswith("sg-")]
-        if options.subnet_id and group_names:
+        if subnet and group_names:
+            given = "subnets" if place else "subnet_id"
             raise CloudError(
-                f"launch: security group {group_names[0]}: with subnet_id, give security_groups by id (sg-...)",
+                f"launch: security group {group_names[0]}: with {given}, give security_groups by id (sg-...)",
                 CloudFault.CONFIGURATION,
             )
         profile = options.instance_profile
@@ -231,7 +243,8 @@ class Ec2:
             "UserData": self._user_data.get(pool.name, b""),
             "SecurityGroupIds": groups,
             "SecurityGroups": group_names,
-            "SubnetId": options.subnet_id,
+            "SubnetId": subnet,
+            "Placement": place and not subnet and {"AvailabilityZone": place},
             "IamInstanceProfile": profile and {"Arn" if profile.startswith("arn:") else "Name": profile},
         }
         return {name: value for name, value in wanted.items() if value}
@@ -382,6 +395,8 @@ def _asked(launch: Mapping[str, Any]) -> str:
         "flavour": launch.get("InstanceType"),
         "key_name": launch.get("KeyName"),
         "subnet_id": launch.get("SubnetId"),
+        "zone": (launch.get("Placement") or {}).get("AvailabilityZone"),
+        "market": (launch.get(MARKET) or {}).get("MarketType"),
         "security_groups": ", ".join([*launch.get("SecurityGroupIds", ()), *launch.get("SecurityGroups", ())]),
         "instance_profile": profile.get("Arn") or profile.get("Name"),
     }

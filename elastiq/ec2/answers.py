@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from elastiq.errors import CloudError
-from elastiq.model import Instance, InstanceState, Shape
+from elastiq.model import SPOT, Instance, InstanceState, Shape
 from elastiq.redaction import Redactor
 from elastiq.text import printable
 
@@ -67,6 +67,7 @@ def instance_of(item: Mapping[str, Any], redactor: Redactor) -> Instance:
         pool=tags.get(POOL_TAG, ""),
         detail=detail and printable(redactor.clean(detail, foreign=True), " ")[:LINE_CHARACTERS],
         image_id=item.get("ImageId") or "",
+        market=SPOT if item.get("InstanceLifecycle") == SPOT else "",
     )
 
 

@@ -46,6 +46,7 @@ _WANTED_MEMBERS = {
             "PrivateIpAddress",
             "PrivateDnsName",
             "InstanceType",
+            "InstanceLifecycle",
             "ImageId",
             "LaunchTime",
             "ClientToken",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from elastiq.errors import CloudFault
+from elastiq.model import Scope
 
 _FAULTS: dict[CloudFault, str] = {
     CloudFault.THROTTLED: """
@@ -18,7 +19,8 @@ _FAULTS: dict[CloudFault, str] = {
     CloudFault.CAPACITY: """
         InsufficientInstanceCapacity InsufficientHostCapacity InsufficientReservedInstanceCapacity
         InsufficientCapacity InsufficientCapacityOnHost InsufficientAddressCapacity InsufficientVolumeCapacity
-        InsufficientFreeAddressesInSubnet ReservationCapacityExceeded InstanceLimitExceeded VcpuLimitExceeded
+        InsufficientFreeAddressesInSubnet MaxFleetCountExceeded ReservationCapacityExceeded
+        InstanceLimitExceeded VcpuLimitExceeded
         MaxSpotInstanceCountExceeded SpotMaxPriceTooLow Unsupported NotEnoughResourcesAvailable NotEnoughResources
         UnfulfillableCapacity QuotaExceeded TooManyInstances InstanceQuotaExceeded OverLimit OverQuota
         OverQuotaClient IpAddressGenerationFailureClient""",
@@ -37,6 +39,18 @@ _FAULTS: dict[CloudFault, str] = {
     CloudFault.NOT_FOUND: "InvalidInstanceID.NotFound",
 }
 _FAULT_BY_CODE = {code: fault for fault, codes in _FAULTS.items() for code in codes.split()}
+
+_SCOPES: dict[Scope, str] = {
+    Scope.FAMILY: "VcpuLimitExceeded InstanceLimitExceeded",
+    Scope.SPOT: "MaxSpotInstanceCountExceeded",
+    Scope.ZONE: "InsufficientFreeAddressesInSubnet InsufficientVolumeCapacity IpAddressGenerationFailureClient",
+    Scope.ACCOUNT: """
+        QuotaExceeded TooManyInstances InstanceQuotaExceeded OverLimit OverQuota OverQuotaClient
+        InsufficientAddressCapacity""",
+}
+"""What refusals for lack of room are about, if it is more than the type and zone asked for. AWS counts the vCPUs of a
+market by families of types (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-quotas.html)."""
+_SCOPE_BY_CODE = {code: scope for scope, codes in _SCOPES.items() for code in codes.split()}
 
 OUTAGE_CODES = frozenset(
     {"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "ConnectFailure", "ConnectTimeout"}
@@ -167,6 +181,15 @@ def fault_of(code: str, status: int, message: str) -> CloudFault:
     if status >= 500 or status in (0, 408):
         return CloudFault.UNREACHABLE
     return CloudFault.CREDENTIALS if status == 403 else CloudFault.CONFIGURATION
+
+
+def scope_of(code: str, message: str) -> Scope:
+    """Return what a refusal for lack of room is about."""
+    known = _SCOPE_BY_CODE.get(code)
+    if known is not None:
+        return known
+    is_listed = _FAULT_BY_CODE.get(code) is CloudFault.CAPACITY or "no valid host" in message.lower()
+    return Scope.OFFER if is_listed else Scope.ACCOUNT
 
 
 def remedy_of(operation: str, code: str, status: int, message: str, fault: CloudFault) -> str:

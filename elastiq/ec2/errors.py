@@ -74,7 +74,7 @@ class RequestError(CloudError):
         *,
         is_foreign: bool = False,
     ) -> None:
-        super().__init__(message, fault)
+        super().__init__(message, fault, codes.scope_of(code, cloud_message))
         self.code = code
         self.status = status
         self.is_foreign = is_foreign

@@ -18,12 +18,18 @@ INSTANCE_TYPES = "DescribeInstanceTypes"
 API_VERSION = "api_version"
 """Kept among what the cloud refuses, so that a user is told once, and not at every start, that it is ignored."""
 
+MARKET = "InstanceMarketOptions"
+
+_SERVED = {MARKET: "VMs that were to be of the spot market are launched on demand from now on"}
+"""What is done about features whose lack costs something."""
+
 Offered = dict[str, dict[str, Any]]
 """What a request has beside what it needs: the parameters of each feature, by its name."""
 
 # Names of features, as `refused` gives them, and the words that a complaint about one has.
 _WORDS = {
     "TagSpecifications": ("tagspecification",),
+    MARKET: ("instancemarketoption", "markettype"),
     "MetadataOptions": ("metadataoption", "httptokens"),
     "InstanceInitiatedShutdownBehavior": ("shutdownbehavior",),
     "MaxResults": ("maxresult",),
@@ -99,7 +105,8 @@ class Features:
         """Remember what the cloud was seen to refuse."""
         for name in sorted(set(refused) - self._refused):
             self._refuse(name)
-            logger.info("this cloud refuses %s: it is served without from now on", name)
+            level = logging.WARNING if name in _SERVED else logging.INFO
+            logger.log(level, "this cloud refuses %s: %s", name, _SERVED.get(name, "it is served without from now on"))
 
     def learn_from_launch(self, taken: Iterable[str], refused: dict[str, bool], unclear: Iterable[str]) -> None:
         """Remember how a launch went: with what it succeeded, without which single feature (and whether that is sure),

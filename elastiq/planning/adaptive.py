@@ -265,8 +265,8 @@ def _difference(whole: int | None, part: int | None) -> int | None:
 
 def free_cores(rooms: Iterable[Room], pool: Pool, fleet: Fleet) -> float:
     """Return how many cores are free in those of `rooms` that are of `pool`, where jobs can use them."""
-    capacity = _capacity(pool, fleet)
-    return sum(_free(room, capacity) for room in rooms if room.pool == pool.name)
+    capacities = {one.key: _capacity(one, fleet) for one in fleet.policy.variants if one.name == pool.name}
+    return sum(_free(room, capacities[room.pool]) for room in rooms if room.pool in capacities)
 
 
 def _free(room: Room, capacity: Shape | None) -> float:

@@ -35,7 +35,7 @@ def learn_capacities(memory: Memory, own: Mapping[str, Worker], policy: Policy, 
     Closed workers, and those that have lost part of what they had, teach nothing. What most of the others offer counts;
     if that is less than what others have shown before, only once two VMs say so: one alone may be hurt.
     """
-    for pool in policy.pools:
+    for pool in policy.variants:
         offers = dict(_offers(memory.vms.values(), own, pool))
         if offers:
             memory = _learn(memory, pool.capacity_key, offers, own, seen_at)

@@ -15,6 +15,7 @@ from elastiq.planning import words
 from elastiq.planning.adaptive import free_cores, held_seconds, spare_of
 from elastiq.planning.capacities import capacity_of
 from elastiq.planning.fleet import Fleet
+from elastiq.planning.offers import is_fallback, price_of
 from elastiq.planning.packing import Rest, Room
 
 
@@ -302,14 +303,26 @@ def _in_the_way(
     if going or any(record.leaving for record in fleet.records):
         return None
     # Of thousands of groups few differ in what decides here.
-    kinds = {(rest.kind, wanted.name): (rest, wanted) for rest, wanted in lacking}.values()
-    for _, record in sorted(idle, key=lambda entry: -entry[0]):
+    kinds = {(rest.kind, wanted.key): (rest, wanted) for rest, wanted in lacking}.values()
+    for _, record in _in_turn(idle, fleet):
         pool = fleet.policy.pool(record.pool)
         if pool is not None and not fleet.quota_room(pool) and _is_of_earlier_type(record, fleet):
             return record
         if any(_bars(record, rest, wanted, fleet) for rest, wanted in kinds):
             return record
     return None
+
+
+def _in_turn(idle: Iterable[tuple[float, VmRecord]], fleet: Fleet) -> list[tuple[float, VmRecord]]:
+    """Return idle VMs in the order in which they go: the dearest first, those on demand before spot where that would be
+    rather, then those that have idled for longest."""
+
+    def turn(entry: tuple[float, VmRecord]) -> tuple[float, bool, float]:
+        seconds, record = entry
+        pool = fleet.policy.pool(record.pool)
+        return -price_of(record, pool), not is_fallback(record, pool), -seconds
+
+    return sorted(idle, key=turn)
 
 
 def _is_of_earlier_type(record: VmRecord, fleet: Fleet) -> bool:
@@ -322,7 +335,8 @@ def _bars(record: VmRecord, rest: Rest, wanted: Pool, fleet: Fleet) -> bool:
     worker = fleet.worker(record)
     if worker is None or fleet.quota_room(wanted) >= fleet.lacks(rest.shape, rest.machines):
         return False
-    holds = rest.shape.fits(worker.capacity) and rest.shape.fits(worker.free) and record.pool not in rest.barred_from
+    is_barred = fleet.key_of(record) in rest.barred_from
+    holds = rest.shape.fits(worker.capacity) and rest.shape.fits(worker.free) and not is_barred
     if holds or record.pool == wanted.name:
         # One that says that it is hurt does not tell what a whole one holds.
         return not holds and (worker.hurt or capacity_of(fleet.memory, wanted) is not None)
@@ -342,7 +356,7 @@ def _not_needed(
     spare = {pool.name: spare_of(pool, fleet.memory, fleet.policy) for pool in fleet.policy.pools}
     left: list[tuple[float, VmRecord]] = []
     kept: dict[str, int] = {}
-    for seconds, record in sorted(idle, key=lambda entry: -entry[0]):
+    for seconds, record in _in_turn(idle, fleet):
         pool = fleet.pool_of(record)
         room = room_of.get(record.id)
         cores = 0.0 if room is None else free_cores([room], pool, fleet)
@@ -361,7 +375,7 @@ def _not_needed(
 
 
 def _end_idle(down: Down, idle: Iterable[tuple[float, VmRecord]], fleet: Fleet) -> None:
-    """Let the longest idle VMs go, down to the minimum.
+    """Let idle VMs go in their turn, down to the minimum.
 
     VMs that are still booting, or whose worker somebody else closed, keep nobody alive.
     """
@@ -371,7 +385,7 @@ def _end_idle(down: Down, idle: Iterable[tuple[float, VmRecord]], fleet: Fleet) 
     spare = len(joined) - policy.min_vms
     pool_spare = {pool.name: sum(one.pool == pool.name for one in joined) - pool.min_vms for pool in policy.pools}
     kept = []
-    for seconds, record in sorted(idle, key=lambda entry: -entry[0]):
+    for seconds, record in _in_turn(idle, fleet):
         if spare > 0 and pool_spare.get(record.pool, 1) > 0:
             spare -= 1
             pool_spare[record.pool] = pool_spare.get(record.pool, 1) - 1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 
 from elastiq.memory import Memory
-from elastiq.model import Demand, Eligibility, Judgement, Policy, Pool
+from elastiq.model import Demand, Eligibility, Judgement, Pool
 from elastiq.planning.capacities import holds_perhaps, is_larger
 
 
@@ -22,15 +22,23 @@ class Chance(Enum):
     """VMs do not offer what it wants."""
 
 
-def chances(group: Demand, memory: Memory, policy: Policy, now: float) -> Mapping[str, Chance]:
-    """Return for each pool, by its name, whether VMs of it are worth launching for `group`."""
-    return {pool.name: _chance(group, pool, memory, now) for pool in policy.pools}
+def chances(group: Demand, memory: Memory, pools: Iterable[Pool], now: float) -> Mapping[str, Chance]:
+    """Return for each of `pools`, by its key, whether VMs of it are worth launching for `group`."""
+    pools = tuple(pools)
+    return {pool.key: _chance(group, pool, memory, now, _siblings(pool, pools)) for pool in pools}
 
 
-def _chance(group: Demand, pool: Pool, memory: Memory, now: float) -> Chance:
-    answer = group.judgements.get(pool.name, Judgement()).answer
+def _siblings(pool: Pool, pools: Iterable[Pool]) -> Iterable[Pool]:
+    return [one for one in pools if one.name == pool.name and one is not pool] if pool.is_variant else ()
+
+
+def _chance(group: Demand, pool: Pool, memory: Memory, now: float, siblings: Iterable[Pool]) -> Chance:
+    answer = group.judgements.get(pool.key, Judgement()).answer
     if answer is Eligibility.NO:
         return Chance.NO
+    if answer is Eligibility.UNKNOWN and any(_is_able(group, sibling) for sibling in siblings):
+        # Made of the same image: what else a worker offers than its size is the same.
+        answer = Eligibility.YES
     # If such jobs run, more of them can.
     may_try = answer is Eligibility.UNKNOWN and not group.running
     if is_larger(memory, pool, group.shape):
@@ -40,8 +48,12 @@ def _chance(group: Demand, pool: Pool, memory: Memory, now: float) -> Chance:
     return Chance.TRY if may_try else Chance.YES
 
 
+def _is_able(group: Demand, pool: Pool) -> bool:
+    return group.judgements.get(pool.key, Judgement(Eligibility.UNKNOWN)).answer is Eligibility.YES
+
+
 def barred_from(found: Mapping[str, Chance]) -> frozenset[str]:
-    """Return the pools whose workers could never run such jobs, whatever room they have."""
+    """Return the pools, by their keys, whose workers could never run such jobs, whatever room they have."""
     if Chance.NO not in found.values():
         return frozenset()
     return frozenset(name for name, chance in found.items() if chance is Chance.NO)

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 def feasible(up: Up) -> list[Rest]:
     """Return the jobs that VMs could serve, and say a word on the others: launching would not help them."""
-    fleet, policy = up.fleet, up.fleet.policy
+    fleet, variants = up.fleet, up.fleet.variants
     rests = [
         Rest(number, one.shape, one.jobs, one.vms_per_job, one.takes_whole_vms, barred_from(up.chances[number]))
         for number, one in enumerate(up.groups)
     ]
     rests = _not_too_wide(up, rests)
-    not_eligible = [rest for rest in rests if len(rest.barred_from) == len(policy.pools)]
-    eligible = [rest for rest in rests if len(rest.barred_from) < len(policy.pools)]
+    not_eligible = [rest for rest in rests if len(rest.barred_from) == len(variants)]
+    eligible = [rest for rest in rests if len(rest.barred_from) < len(variants)]
     if not_eligible:
         up.hold(words.not_eligible([up.groups[rest.number] for rest in not_eligible]), not_eligible)
     hopeless = [rest for rest in eligible if up.is_too_large(rest) and not fleet.fits_a_worker(rest.shape)]
     if hopeless:
-        known = [capacity for capacity in (capacity_of(fleet.memory, pool) for pool in policy.pools) if capacity]
+        known = [capacity for capacity in (capacity_of(fleet.memory, one) for one in variants) if capacity]
         largest = max(known, key=lambda capacity: (capacity.cpus, capacity.memory_mb or 0))
         up.hold(words.larger_than_vm([up.groups[rest.number] for rest in hopeless], largest), hopeless)
     no_demand = {rest.number for rest in hopeless}

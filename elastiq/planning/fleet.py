@@ -27,6 +27,7 @@ from elastiq.planning.capacities import capacity_of
 from elastiq.planning.eligibility import Chance, chances
 from elastiq.planning.intents import given_up_at
 from elastiq.planning.matching import Matches
+from elastiq.planning.offers import variants
 from elastiq.planning.pace import launches_left
 from elastiq.planning.packing import UNLIMITED, Room
 from elastiq.planning.tracking import Situation
@@ -100,13 +101,35 @@ class Fleet:
         """Return the pool of a VM; the first one if its own is not configured any more."""
         return self.policy.pool(record.pool) or self.policy.pools[0]
 
+    @cached_property
+    def variants(self) -> tuple[Pool, ...]:
+        """The pools in the order in which VMs are launched of them, those of several types once for each type."""
+        return variants(self.policy, self.memory, self.now)
+
+    @cached_property
+    def _variants(self) -> Mapping[tuple[str, str], Pool]:
+        return {
+            (variant.name, variant.instance_type): variant for variant in self.policy.variants if variant.is_variant
+        }
+
+    def variant(self, pool: Pool, type_: str) -> Pool:
+        """Return what of `pool` VMs of `type_` are; those of a type that it has not, or that is not known, are like
+        those of its first one."""
+        if pool.is_variant or not self._variants:
+            return pool
+        return self._variants.get((pool.name, type_)) or self._variants.get((pool.name, pool.instance_type)) or pool
+
+    def key_of(self, record: VmRecord) -> str:
+        """Return by what jobs are known that can never run on a VM: the key of its pool."""
+        return self.variant(self.pool_of(record), record.type).key
+
     def chances(self, group: Demand) -> Mapping[str, Chance]:
-        """Return for each pool, by its name, whether VMs of it are worth launching for `group`."""
+        """Return for each of the `variants`, by its key, whether VMs of it are worth launching for `group`."""
         answers = tuple((name, judgement.answer) for name, judgement in group.judgements.items())
         kind = (group.shape, bool(group.running), answers)
         found = self._chances.get(kind)
         if found is None:
-            found = self._chances[kind] = chances(group, self.memory, self.policy, self.now)
+            found = self._chances[kind] = chances(group, self.memory, self.variants, self.now)
         return found
 
     @cached_property
@@ -116,12 +139,12 @@ class Fleet:
     def new_room(self, pool: Pool, type_: str = "") -> Room:
         """Return what one VM of `pool` takes: a new one, or one of an earlier `type_`."""
         free, jobs = self._holds(pool, type_)
-        return Room(free, jobs, Token.ROOM_BOOTING, pool.name)
+        return Room(free, jobs, Token.ROOM_BOOTING, self.variant(pool, type_).key)
 
     def _holds(self, pool: Pool, type_: str) -> tuple[Shape | None, int]:
         if self.policy.n_jobs_per_vm is not None:
             return None, self.policy.n_jobs_per_vm
-        kind = (pool.name, type_)
+        kind = (pool.key, type_)
         if kind not in self._capacities:
             of_type = replace(pool, instance_type=type_) if type_ and pool.instance_type else pool
             self._capacities[kind] = capacity_of(self.memory, of_type)
@@ -167,7 +190,7 @@ class Fleet:
         if worker is None or worker.closed or not record.works:
             return None
         jobs = UNLIMITED if jobs_per_vm is None else max(0, jobs_per_vm - worker.jobs)
-        return Room(worker.free, jobs, Token.HAS_ROOM, self.pool_of(record).name, not worker.jobs, record.id)
+        return Room(worker.free, jobs, Token.HAS_ROOM, self.key_of(record), not worker.jobs, record.id)
 
     def foreign_rooms(self) -> list[Room]:
         """Return the room on workers that are not elastiq's."""
@@ -214,11 +237,13 @@ class Fleet:
 
     def is_any_on_its_way(self, pool: Pool) -> bool:
         """Return whether VMs of `pool` are expected to join yet."""
-        return pool.name in self._on_their_way or self.awaited(pool.name) > 0
+        awaited = self.awaited(pool.name, pool.instance_type if pool.is_variant else None)
+        return _name(pool) in self._on_their_way or awaited > 0
 
     @cached_property
-    def _on_their_way(self) -> Collection[str]:
-        return {record.pool for record in self.records if record.joined_at is None and self.is_on_its_way(record)}
+    def _on_their_way(self) -> Collection[tuple[str, str]]:
+        coming = [one for one in self.records if one.joined_at is None and self.is_on_its_way(one)]
+        return {(one.pool, type_) for one in coming for type_ in ("", one.type)}
 
     @cached_property
     def working(self) -> Counter[str]:
@@ -246,10 +271,10 @@ class Fleet:
             len(intent.lookalikes) for intent in self.memory.intents if intent.pool == pool and intent.needs_people
         )
 
-    def awaited(self, pool: str) -> int:
-        """Return how many VMs may still turn up as elastiq's own."""
+    def awaited(self, pool: str, type_: str | None = None) -> int:
+        """Return how many VMs of the pool of that name, or of one type of it, may still turn up as elastiq's own."""
         intents = (intent for intent in self.memory.intents if intent.pool == pool and not intent.needs_people)
-        return sum(self._unseen[intent] for intent in intents)
+        return sum(self._unseen[intent] for intent in intents if type_ in (None, intent.instance_type))
 
     @cached_property
     def _of_cluster(self) -> int:
@@ -293,11 +318,12 @@ class Fleet:
 
     def is_any_unused(self, pool: Pool) -> bool:
         """Return whether a worker of `pool` is there and open that has never had a job."""
-        return pool.name in self._unused
+        return _name(pool) in self._unused
 
     @cached_property
-    def _unused(self) -> Collection[str]:
-        return {record.pool for record in self.records if not record.has_worked and self.is_open(record)}
+    def _unused(self) -> Collection[tuple[str, str]]:
+        unused = [record for record in self.records if not record.has_worked and self.is_open(record)]
+        return {(record.pool, type_) for record in unused for type_ in ("", record.type)}
 
     def is_to_prove_itself(self, record: VmRecord) -> bool:
         """Return whether it is not known yet how its boot ends: after workers that others closed before they ran
@@ -343,6 +369,10 @@ class Fleet:
     def _of_named_pools(self) -> Mapping[str, int]:
         names = [pool.name for pool in self.policy.pools]
         return {} if names == [DEFAULT_POOL] else {name: self.counted[name] + self.possible(name) for name in names}
+
+
+def _name(pool: Pool) -> tuple[str, str]:
+    return pool.name, pool.instance_type if pool.is_variant else ""
 
 
 def _state(record: VmRecord) -> InstanceState:

@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from elastiq.memory import Intent, LaunchTook, Memory
+from elastiq.memory import Intent, LaunchTook, Memory, VmRecord
 from elastiq.model import Instance, Policy, Pool
 from elastiq.planning import patience
+
+
+def made_of(intent: Intent, id_: str, made_at: float) -> VmRecord:
+    """Return the record of a VM of a launch."""
+    return VmRecord(
+        id_,
+        intent.pool,
+        intent.token,
+        made_at,
+        type=intent.instance_type,
+        market=intent.market,
+        zone=intent.zone,
+        asked_at=intent.requested_at,
+    )
 
 
 def track_intents(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from elastiq.decisions import End, Kind, Outcome, Token
-from elastiq.memory import Breaker, Memory, VmRecord
+from elastiq.memory import Breaker, Memory
+from elastiq.model import Scope
 from elastiq.planning import patience
 from elastiq.planning.breaker import boot_failed, launch_refused
 from elastiq.planning.capacities import size_trial_failed
 from elastiq.planning.futility import trial_failed
-from elastiq.planning.intents import with_answer
+from elastiq.planning.intents import made_of, with_answer
+from elastiq.planning.offers import away, given, put_away
 
 
 def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
@@ -70,6 +72,18 @@ def _given(breaker: Breaker, outcome: Outcome, memory: Memory, now: float) -> Br
     return breaker
 
 
+def _is_of_one_offer(outcome: Outcome) -> bool:
+    """Return whether a refusal leaves a pool with other offers that may be had."""
+    is_full = outcome.cause is Token.CLOUD_CAPACITY and outcome.scope is not Scope.ACCOUNT
+    return bool(outcome.decision.walk) and outcome.end is End.FAILED and is_full
+
+
+def _may_go_on(outcome: Outcome, memory: Memory, now: float) -> bool:
+    """Return whether another offer is asked for the same now."""
+    others, at_least = outcome.decision.walk[1:], outcome.decision.at_least
+    return _is_of_one_offer(outcome) and any(away(step.offer, memory, now, at_least) is None for step in others)
+
+
 def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
     pool = outcome.decision.pool
     breaker = memory.breakers.get(pool, Breaker())
@@ -79,19 +93,20 @@ def _learn_launch(memory: Memory, outcome: Outcome, now: float) -> Memory:
         outcome = replace(outcome, end=End.UNCLEAR)
     if outcome.end is End.DONE:
         breaker = _given(breaker, outcome, memory, now)
-        type_ = asked.instance_type if asked else ""
         # Listings may have shown them before, all of them if there is no intent: those that are not there have ended.
         new = [id_ for id_ in outcome.instance_ids if asked and id_ not in memory.vms and id_ not in asked.found]
-        asked_at = asked.requested_at if asked else 0.0
-        made = {id_: VmRecord(id_, pool, outcome.token, now, type=type_, asked_at=asked_at) for id_ in new}
-        memory = replace(memory, vms={**memory.vms, **made})
+        memory = replace(memory, vms={**memory.vms, **{id_: made_of(asked, id_, now) for id_ in new if asked}})
+        if outcome.decision.walk and outcome.instance_ids:
+            memory = given(memory, outcome.decision.walk[0].offer)
         if asked and outcome.instance_ids and outcome.decision.reason.token is not Token.ASKED_AGAIN:
             memory = with_answer(memory, len(outcome.instance_ids), now - asked.requested_at)
+    elif _is_of_one_offer(outcome):
+        memory = put_away(memory, outcome.decision, outcome, now)
     elif outcome.end is End.FAILED:
         breaker = launch_refused(breaker, now, outcome.detail)
         if outcome.cause not in _NOT_FOR_THE_NUMBER:
             breaker = replace(breaker, ask=max(1, outcome.decision.count // 2))
-    if outcome.end is End.FAILED:
+    if outcome.end is End.FAILED and not _may_go_on(outcome, memory, now):
         memory = trial_failed(memory, outcome.decision.trial_of, now)
         if outcome.decision.trial_of in memory.showings:
             memory = size_trial_failed(memory, outcome.decision.trial_of)

@@ -47,6 +47,8 @@ def _of_the_plan(observation: Observation, memory: Memory, policy: Policy) -> It
         yield breaker.paused_until
         if breaker.most is not None:
             yield breaker.most_until
+    for away in memory.offers_away.values():
+        yield away.until
     for ids in memory.taught_by.values():
         teacher = memory.vms.get(ids[0]) if len(ids) == 1 else None
         if teacher is not None and teacher.joined_at is not None:

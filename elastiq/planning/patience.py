@@ -39,6 +39,12 @@ BOOT_PAUSES_SECONDS = (300.0, 600.0, 1200.0, 1800.0)
 REFUSAL_PAUSES_SECONDS = (15.0, 30.0, 60.0, 120.0, 300.0)
 """Pauses after launch requests in a row that the cloud refused; short, since quota comes back at any time."""
 
+AWAY_PAUSES_SECONDS = (180.0, 360.0, 720.0, 1440.0, 1800.0)
+"""An offer that a cloud has no room for is put away for 3, 6, 12, 24, then 30 minutes: Karpenter takes 3."""
+
+AWAY_REMEMBERED_SECONDS = 3600.0
+"""So long after that is over it is remembered how often it was so."""
+
 CLOSE_AGAIN_SECONDS = 30.0
 
 RETRY_SECONDS = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0)

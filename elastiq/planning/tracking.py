@@ -14,7 +14,7 @@ from elastiq.planning import patience
 from elastiq.planning.boots import with_boot
 from elastiq.planning.breaker import boot_failed
 from elastiq.planning.capacities import learn_capacities
-from elastiq.planning.intents import is_unmarked, track_intents
+from elastiq.planning.intents import is_unmarked, made_of, track_intents
 from elastiq.planning.matching import Matches, match_workers
 
 ONCE_OWN_KEPT = 1000
@@ -182,8 +182,7 @@ def _adopt(instance: Instance, now: float, intent: Intent | None, policy: Policy
     if intent is not None:
         # The last VM of a large launch may be made long after the request.
         made_at = max(intent.waiting_since, min(now, instance.launched_at or 0.0))
-        asked_at, type_ = intent.requested_at, intent.instance_type
-        return VmRecord(instance.id, intent.pool, intent.token, made_at, type=type_, asked_at=asked_at)
+        return made_of(intent, instance.id, made_at)
     launched_at = now if instance.launched_at is None else min(now, instance.launched_at)
     age_seconds = None if instance.launched_at is None else now - instance.launched_at
     is_young = (
@@ -209,12 +208,14 @@ def _refresh(record: VmRecord, instance: Instance, cluster: str) -> VmRecord:
         instance.name or record.name,
         instance.type or record.type,
     )
+    market = instance.market or record.market
     tagged = bool(cluster) and instance.cluster == cluster
     if (
         record.state is instance.state
         and record.address == address
         and record.name == name
         and record.type == type_
+        and record.market == market
         and record.detail == instance.detail
         and record.tagged is tagged
         and record.missing_since is None
@@ -226,6 +227,7 @@ def _refresh(record: VmRecord, instance: Instance, cluster: str) -> VmRecord:
         address=address,
         name=name,
         type=type_,
+        market=market,
         detail=instance.detail,
         tagged=tagged,
         missing_since=None,

@@ -13,15 +13,16 @@ from itertools import compress
 from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
 from elastiq.memory import Breaker
 from elastiq.model import Demand, Policy, Pool
-from elastiq.planning import patience, words
+from elastiq.planning import offer_words, patience, words
 from elastiq.planning.adaptive import Lacking, follow, lacking
 from elastiq.planning.capacities import is_larger
 from elastiq.planning.eligibility import Chance
 from elastiq.planning.feasible import feasible
 from elastiq.planning.fleet import Fleet
+from elastiq.planning.offers import all_away, walk_of
 from elastiq.planning.pace import LIMIT
 from elastiq.planning.packing import Rest, Room, Rooms, count, largest_first, least_cpus, place
-from elastiq.planning.wanted import Wanted, vms_for
+from elastiq.planning.wanted import Wanted, of_other_types, vms_for
 
 MOST_VMS_AT_ONCE = 1000
 """Of one launch; EC2's RunInstances takes no more."""
@@ -40,7 +41,7 @@ class Up:
     decisions: list[Decision] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     chances: list[Mapping[str, Chance]] = field(default_factory=list)
-    """Of each group, by the names of the pools."""
+    """Of each group, by the keys of the pools."""
     due: list[Rest] = field(default_factory=list)
     """Jobs in vain for which one VM may be launched to try again."""
     tried: list[Demand] = field(default_factory=list)
@@ -67,6 +68,10 @@ class Up:
         found = self.chances[rest.number].values()
         return Chance.TOO_LARGE in found and all(chance in (Chance.TOO_LARGE, Chance.NO) for chance in found)
 
+    def is_suited(self, rest: Rest, pool: Pool) -> bool:
+        """Return whether it is sure that VMs of `pool` run such jobs."""
+        return self.chances[rest.number][pool.key] is Chance.YES
+
     def is_to_learn(self, rest: Rest) -> bool:
         """Return whether a VM would show whether such jobs run."""
         return Chance.TRY in self.chances[rest.number].values()
@@ -74,22 +79,24 @@ class Up:
     def will_come(self, pool: Pool, *, is_larger: bool = False) -> bool:
         """Return whether there will be VMs of `pool` to learn from: on their way, about to be launched, or there and
         without a job so far. What these hold they have shown, so that is nothing if a job is larger (`is_larger`)."""
-        launched = any(one.kind is Kind.LAUNCH and one.pool == pool.name for one in self.decisions)
-        if launched or self.fleet.is_any_on_its_way(pool):
+        launched = (one for one in self.decisions if one.kind is Kind.LAUNCH and one.pool == pool.name)
+        if any(not pool.is_variant or one.walk[0].offer.type == pool.instance_type for one in launched):
+            return True
+        if self.fleet.is_any_on_its_way(pool):
             return True
         return not is_larger and self.fleet.is_any_unused(pool)
 
     def pool_to_try(self, rest: Rest) -> Pool | None:
         """Return the first pool of which a VM may teach something about such jobs."""
         found = self.chances[rest.number]
-        return next((pool for pool in self.fleet.policy.pools if found[pool.name] in (Chance.TRY, Chance.YES)), None)
+        return next((pool for pool in self.fleet.variants if found[pool.key] in (Chance.TRY, Chance.YES)), None)
 
     def by_pool(self, rests: Iterable[Rest]) -> dict[str, list[Rest]]:
-        """Return the jobs of which it is sure that VMs of a pool run them, by the first such pool."""
+        """Return the jobs of which it is sure that VMs of a pool run them, by the name of the first such pool."""
         found: dict[str, list[Rest]] = {}
         for rest in rests:
-            able = (name for name, chance in self.chances[rest.number].items() if chance is Chance.YES)
-            name = next(able, None)
+            chances = self.chances[rest.number]
+            name = next((pool.name for pool in self.fleet.variants if chances[pool.key] is Chance.YES), None)
             if name is not None:
                 found.setdefault(name, []).append(rest)
         return found
@@ -224,29 +231,67 @@ def _launch(up: Up, left: list[Rest], reopened: int, *, may_spare: bool) -> None
     cluster_missing = policy.min_vms - reopened - sum(fleet.working.values())
     cluster_missing -= sum(fleet.awaited(pool.name) for pool in policy.pools)
     last = None
-    for number, pool in enumerate(policy.pools, 1):
-        room = _room(up, pool)
-        suited = [rest for rest in left if up.chances[rest.number][pool.name] is Chance.YES]
-        others = [rest for rest in left if up.chances[rest.number][pool.name] is not Chance.YES]
-        wanted = _wanted(suited, room, pool, fleet)
-        waiting = count(suited)
-        own_missing = pool.min_vms - fleet.awaited(pool.name) - reopened
-        own_missing -= fleet.working[pool.name]
-        missing = max(0, own_missing, cluster_missing - up.launched)
-        spare = lacking(fleet, pool, up.rooms, wanted, room) if may_spare else Lacking()
-        vms = max(wanted.vms + spare.vms, missing)
-        left = others + wanted.beyond
-        if not vms:
-            continue
-        is_for_jobs = wanted.vms + spare.vms >= missing
-        why = _why(waiting, spare, pool, policy) if is_for_jobs else words.below_minimum(pool, policy)
-        at_least = wanted.at_least if is_for_jobs and not missing else 1
-        decision = _within_limits(fleet, pool, vms, room, why, at_least)
-        up.decisions.append(decision)
-        left += _not_launched_for(up, decision, wanted, policy.pools[number:])
-        last = _settle_launch(up, decision, wanted)
+    begun: set[str] = set()
+    seen: set[tuple[str, int]] = set()
+    for number, pool in enumerate(fleet.variants, 1):
+        # What one type of a pool holds and does not get, for want of quota, it does not get of another type either.
+        suited = [rest for rest in left if up.is_suited(rest, pool) and (pool.name, rest.number) not in seen]
+        taken = {rest.number for rest in suited}
+        seen |= {(pool.name, number) for number in taken}
+        left = [rest for rest in left if rest.number not in taken]
+        own_missing = pool.min_vms - fleet.awaited(pool.name) - reopened - fleet.working[pool.name]
+        next_pools = [one for one in fleet.variants[number:] if one.name != pool.name]
+        parts, launched_before = _apart(suited, pool, fleet), up.launched
+        for part in parts:
+            room, is_last = _room(up, pool), pool.name not in begun and part is parts[-1]
+            wanted = _wanted(part, room, pool, fleet)
+            own_missing_yet = own_missing - (up.launched - launched_before)
+            missing = max(0, own_missing_yet, cluster_missing - up.launched) if is_last else 0
+            spare = lacking(fleet, pool, up.rooms, wanted, room) if may_spare and is_last else Lacking()
+            left += wanted.beyond
+            if not wanted.vms + spare.vms + missing:
+                continue
+            decision = _launch_of(up, pool, wanted, spare, missing, count(part))
+            left += _not_launched_for(up, decision, wanted, next_pools)
+            last = _settle_launch(up, decision, wanted)
+        begun.add(pool.name)
     _settle_beyond(up, _launch_to_learn(up, left), last)
     _launch_to_try(up)
+
+
+def _apart(suited: list[Rest], pool: Pool, fleet: Fleet) -> list[list[Rest]]:
+    """Return jobs of several VMs, which get them of one offer, and thereby in one zone, and then the others; where
+    there is one offer, all together."""
+    wide = [rest for rest in suited if rest.machines > 1]
+    breaker = fleet.memory.breakers.get(pool.name, Breaker())
+    if not wide or len(wide) == len(suited) or not pool.has_choice or breaker.failed_boots or breaker.ask:
+        return [suited]
+    return [wide, [rest for rest in suited if rest.machines == 1]]
+
+
+def _launch_of(up: Up, pool: Pool, wanted: Wanted, spare: Lacking, missing: int, waiting: int) -> Decision:
+    """Decide on the launch of VMs of `pool`, for jobs, for those to come or for the minimum."""
+    fleet, policy = up.fleet, up.fleet.policy
+    vms, room = max(wanted.vms + spare.vms, missing), _room(up, pool)
+    is_for_jobs = wanted.vms + spare.vms >= missing
+    why = _why(waiting, spare, pool, policy) if is_for_jobs else words.below_minimum(pool, policy)
+    at_least = wanted.at_least if is_for_jobs and not missing else 1
+    decision = _within_limits(fleet, pool, vms, room, why, at_least)
+    if decision.kind is Kind.LAUNCH:
+        others = of_other_types(decision, pool, wanted, fleet) if pool.is_variant else []
+        if not is_for_jobs:
+            others = [(other, decision.count) for other, _ in others]
+        decision = _with_walk(up, decision, pool, others)
+    up.decisions.append(decision)
+    return decision
+
+
+def _with_walk(up: Up, decision: Decision, pool: Pool, others: Iterable[tuple[Pool, int]] = ()) -> Decision:
+    """Return a launch with the offers that may be asked, where there are several."""
+    whole = up.fleet.policy.pool(pool.name)
+    if decision.kind is not Kind.LAUNCH or whole is None or not whole.has_choice:
+        return decision
+    return replace(decision, walk=tuple(walk_of(pool, others, whole, decision.count)))
 
 
 def _room(up: Up, pool: Pool) -> int:
@@ -289,15 +334,16 @@ def _launch_to_learn(up: Up, left: list[Rest]) -> list[Rest]:
         if up.will_come(pool, is_larger=larger):
             waiting.append(rest)
             continue
-        if pool.name in held:
-            up.settle([rest], held[pool.name])
+        if pool.key in held:
+            up.settle([rest], held[pool.key])
             continue
         room = _room(up, pool)
         decision = _within_limits(fleet, pool, 1, room, words.to_learn(up.groups[rest.number], rest.jobs, pool))
+        decision = _with_walk(up, decision, pool)
         up.decisions.append(replace(decision, trial_of=pool.capacity_key if larger else ""))
         up.settle([rest], decision.reason)
         if decision.kind is Kind.HOLD:
-            held[pool.name] = decision.reason
+            held[pool.key] = decision.reason
         elif larger:
             up.sized.append(pool)
     if waiting:
@@ -319,7 +365,7 @@ def _launch_to_try(up: Up) -> None:
         decision = _within_limits(
             fleet, pool, rest.machines, room, words.in_vain_trial(group, rest.jobs), rest.machines
         )
-        up.decisions.append(replace(decision, trial_of=group.key))
+        up.decisions.append(replace(_with_walk(up, decision, pool), trial_of=group.key))
         up.settle([rest], decision.reason)
         if decision.kind is Kind.LAUNCH:
             up.tried.append(group)
@@ -330,6 +376,11 @@ def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason, a
     breaker = fleet.memory.breakers.get(pool.name, Breaker())
     if fleet.now < breaker.paused_until:
         return Decision(Kind.HOLD, words.paused(why, breaker, fleet.now))
+    reason = all_away(pool, fleet.memory, fleet.now, at_least)
+    if reason is not None:
+        whole = fleet.policy.pool(pool.name)
+        is_whole = whole is not None and all_away(whole, fleet.memory, fleet.now, at_least) is not None
+        return Decision(Kind.HOLD, offer_words.put_away(why, whole if is_whole and whole else pool, reason, fleet.now))
     is_paced = fleet.launches_left < fleet.quota_room(pool)
     if room < at_least:
         paced = replace(words.quota_leaves(why, room, LIMIT), token=Token.QUOTA_FULL)
@@ -359,7 +410,7 @@ def _not_launched_for(up: Up, decision: Decision, wanted: Wanted, next_pools: Se
     staying, going = [], Counter[int]()
     for vm, rest in wanted.takers:
         found = up.chances[rest.number]
-        if vm >= decision.count and any(found[pool.name] is Chance.YES for pool in next_pools):
+        if vm >= decision.count and any(found[pool.key] is Chance.YES for pool in next_pools):
             going[rest.number] += rest.jobs
         else:
             staying.append((vm, rest))

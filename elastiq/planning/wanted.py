@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
+from elastiq.decisions import Decision
 from elastiq.model import Pool
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.packing import Rest, Room, Rooms, largest_first, least_cpus, take_one_each
@@ -46,6 +47,28 @@ def vms_for(left: Sequence[Rest], room: int, pool: Pool, fleet: Fleet) -> Wanted
             wanted.beyond.append(rest.of(jobs))
     wanted.vms = len(rooms.all)
     return wanted
+
+
+def of_other_types(decision: Decision, pool: Pool, wanted: Wanted, fleet: Fleet) -> list[tuple[Pool, int]]:
+    """Return the other types of `pool` whose VMs hold all the jobs that a launch is for, and how many of them do."""
+    jobs = Counter[int]()
+    for vm, rest in wanted.takers:
+        if vm < decision.count:
+            jobs[rest.number] += rest.jobs
+    rests = {rest.number: rest for _, rest in wanted.takers}
+    launched_for = [rests[number].of(each) for number, each in jobs.items()]
+    own, spare = fleet.new_room(pool), max(0, decision.count - wanted.vms)
+    found, known = [], {(own.free, own.jobs): decision.count}
+    for other in fleet.variants:
+        if other.name != pool.name or other is pool or any(other.key in rest.barred_from for rest in launched_for):
+            continue
+        fresh = fleet.new_room(other)
+        size = (fresh.free, fresh.jobs)
+        if size not in known and all(fresh.holds(rest) for rest in launched_for):
+            known[size] = max(1, vms_for(launched_for, decision.count, other, fleet).vms + spare)
+        if size in known:
+            found.append((other, known[size]))
+    return found
 
 
 def _take_single(rest: Rest, rooms: Rooms, room: int, fresh: Room, wanted: Wanted) -> int:

@@ -218,7 +218,7 @@ def learning(groups: Sequence[Demand], jobs: int) -> Reason:
 
 
 def _unknown(group: Demand, pool: Pool) -> str:
-    reason = group.judgements[pool.name].reason if pool.name in group.judgements else ""
+    reason = group.judgements[pool.key].reason if pool.key in group.judgements else ""
     return reason or f"a job is of {_describe(group.shape)}, more than the VMs seen last had"
 
 

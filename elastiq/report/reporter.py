@@ -205,19 +205,22 @@ class Reporter:
         topic = _topic(decision)
         is_pending = outcome.end is End.PENDING
         # Of its own, or the refusal of each try would be news again.
-        news = self._is_news(f"asked {topic}" if is_pending else topic, text) or outcome.end is End.DONE
+        news = self._is_news(f"asked {topic}" if is_pending else _offered(decision), text) or outcome.end is End.DONE
         self._totals.count(outcome)
         is_told = False
         if outcome.end is End.DONE:
             is_told = self._said.pop(f"asked {topic}", None) is not None and decision.kind is Kind.TERMINATE
             self._last_action = {"at": self._clock.now(), "text": text}
+            for refused in [one for one in self._said if one.startswith(f"{topic} at ")]:
+                del self._said[refused]
         if outcome.end in (End.DONE, End.REFUSED):
             self._end_error(topic)  # but what was said of it stays said: a dry run comes to the same in every pass
         elif not is_pending:
             self._keep_error(topic, text)
         if news:
             if not is_told:
-                log.log(LEVELS[outcome.end], "%s", text)
+                is_gone_on = outcome.end is End.FAILED and len(decision.walk) > 1
+                log.log(logging.WARNING if is_gone_on else LEVELS[outcome.end], "%s", text)
             self._record(decision, outcome)
 
     def _record(self, decision: Decision, outcome: Outcome | None) -> None:
@@ -304,6 +307,12 @@ def _topic(decision: Decision) -> str:
     if decision.reason.token is Token.LAUNCHES_PAUSED:
         return f"{Kind.LAUNCH.value} {decision.reason.subject}"
     return f"{decision.kind.value} {decision.instance_id or decision.pool}"
+
+
+def _offered(decision: Decision) -> str:
+    """Return the same, with the offer that was asked."""
+    offer = decision.walk[0].offer if decision.walk else None
+    return _topic(decision) if offer is None else f"{_topic(decision)} at {offer.market} {offer.type} {offer.zone}"
 
 
 def _deed(decision: Decision) -> str:

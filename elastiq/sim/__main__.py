@@ -12,6 +12,7 @@ from functools import partial
 from elastiq.clock import Clock
 from elastiq.sim.engine import DAY, YEAR
 from elastiq.sim.proof.book import INVARIANTS, Book
+from elastiq.sim.proof.crowd import NO_ROOM
 from elastiq.sim.proof.faults import AT_RESTART, IN_VAIN, ONE_OFF, PROBABILITIES
 from elastiq.sim.proof.life import LIFE_SECONDS, Options, Result, live
 
@@ -29,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--replay", type=int, metavar="SEED", help="live through one seed and say all that happens")
     parser.add_argument("--adaptive", type=float, default=0.5, help="share of clusters with that policy (default 0.5)")
     parser.add_argument("--wide", type=float, default=0.2, help="share with jobs of several VMs, too (default 0.2)")
+    parser.add_argument("--offers", type=float, default=0.0, help="share with several types and zones (default 0)")
     parser.add_argument("--every-step", action="store_true", help="pass over no time in which nothing can change")
     parser.add_argument(
         "--trace", metavar="FILE", default="", help="take the jobs from a Standard Workload Format file"
@@ -39,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         skip=not chosen.every_step,
         adaptive=chosen.adaptive,
         wide=chosen.wide,
+        offers=chosen.offers,
         workload=chosen.trace,
     )
     if chosen.replay is not None:
@@ -90,7 +93,7 @@ def _lives(seeds: range, processes: int, options: Options) -> Iterator[Result]:
 
 def _print_table(book: Book, seconds: float, wall_seconds: float, processes: int) -> None:
     print("\nfaults injected")
-    for kind in (*PROBABILITIES, *ONE_OFF, *IN_VAIN, *AT_RESTART):
+    for kind in (*PROBABILITIES, *ONE_OFF, *IN_VAIN, *AT_RESTART, NO_ROOM):
         print(f"  {book.faults[kind]:>12,}  {kind}")
     print("\ninvariants tested")
     for name, meaning in INVARIANTS.items():

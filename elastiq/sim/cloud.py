@@ -178,6 +178,8 @@ class SimCloud:
             return self._launch_again(pool, token)
         self._check_quota(count)
         self._trouble()
+        if self._world.crowd is not None and pool.offers:
+            self._world.crowd.check(pool.offers[0])
         if faults.strikes("launch: no capacity"):
             raise CloudError("InsufficientInstanceCapacity", CloudFault.CAPACITY)
         if faults.strikes("launch: credentials refused"):

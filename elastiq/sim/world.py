@@ -10,6 +10,7 @@ from elastiq.config import Settings
 from elastiq.model import InstanceState, Shape
 from elastiq.sim.engine import Engine
 from elastiq.sim.proof.book import Book
+from elastiq.sim.proof.crowd import Crowd
 from elastiq.sim.proof.faults import Faults
 from elastiq.sim.proof.witness import Witness
 from elastiq.sim.things import LARGE, SMALL, START, Ad, Fate, Job, Picture, Traits, Vm
@@ -39,6 +40,8 @@ class World:
         """Told of each worker that joins."""
         self.gives_at_most: int | None = None
         """So many VMs the cloud gives, and nothing of a request that goes beyond; None: as many as are asked for."""
+        self.crowd: Crowd | None = None
+        """Which offers have no room; None: there is one offer."""
         self.trace: Callable[[str], None] | None = None
         self._vm_number = self._job_number = 0
         self.last_left_at = 0.0
@@ -63,7 +66,8 @@ class World:
     def is_feasible(self, job: Job) -> bool:
         """Return whether a VM as they are launched now can run `job`."""
         is_within_quota = len(job.mates) <= (self.settings.quota.max_vms or math.inf)
-        return not job.held and is_within_quota and job.shape.fits(self.capacity_of(self.settings.ec2.flavour))
+        types = [pool.instance_type for pool in self.settings.policy().variants]
+        return not job.held and is_within_quota and any(job.shape.fits(self.capacity_of(type_)) for type_ in types)
 
     def create(self, *, own: bool, token: str, type_: str = SMALL) -> Vm:
         """Make a VM in the cloud and settle its fate."""

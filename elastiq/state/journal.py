@@ -9,6 +9,7 @@ from dataclasses import is_dataclass, replace
 from typing import Any
 
 from elastiq.memory import (
+    Away,
     Breaker,
     Departed,
     Futility,
@@ -46,6 +47,7 @@ def read(database: sqlite3.Connection) -> Memory:
             launches_took=tuple(_took(value) for value in facts.get("launches_took", ())),
             breakers={name: from_dict(Breaker, value) for name, value in facts.get("breakers", {}).items()},
             boots={name: _numbers(value) for name, value in facts.get("boots", {}).items()},
+            offers_away={name: from_dict(Away, value) for name, value in facts.get("offers_away", {}).items()},
             capacities={name: _capacity(value) for name, value in facts.get("capacities", {}).items()},
             described={name: from_dict(Shape, value) for name, value in facts.get("described", {}).items()},
             doubted_by={name: _texts([value])[0] for name, value in facts.get("doubted_by", {}).items()},
@@ -70,6 +72,7 @@ _FACTS = (
     "doubted_by",
     "futile",
     "launches_took",
+    "offers_away",
     "once_held",
     "once_own",
     "rises",

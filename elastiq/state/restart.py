@@ -60,7 +60,17 @@ def after_restart(memory: Memory, now: float, present_at: float | None) -> Memor
     }
     watched = {key: _watch(seen, absence) for key, seen in memory.watched.items()}
     memory = replace(memory, vms=vms, intents=intents, breakers=breakers, to_forget=to_forget, watched=watched)
-    return _with_trials_in_sight(memory, now)
+    return _with_trials_in_sight(_with_offers_in_sight(memory, now), now)
+
+
+def _with_offers_in_sight(memory: Memory, now: float) -> Memory:
+    """Return `memory` with no offer put away for longer than if it were refused now: the wall clock may have gone
+    back. A cloud has no more room than before for that a daemon was restarted."""
+    latest = now + patience.AWAY_PAUSES_SECONDS[-1]
+    return replace(
+        memory,
+        offers_away={key: replace(one, until=min(one.until, latest)) for key, one in memory.offers_away.items()},
+    )
 
 
 def _with_trials_in_sight(memory: Memory, now: float) -> Memory:

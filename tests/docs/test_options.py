@@ -57,7 +57,8 @@ def in_the_example(*options: Option) -> str:
 
 
 def test_check_takes_the_example_with_all_its_options(tmp_path: Path) -> None:
-    done = check(tmp_path / "elastiq.conf", in_the_example(*OPTIONS))
+    """But zones, which say the same as subnets in another way."""
+    done = check(tmp_path / "elastiq.conf", in_the_example(*(one for one in OPTIONS if one.name != "zones")))
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("the configuration is good\n")
 

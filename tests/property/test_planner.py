@@ -9,13 +9,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elastiq.decisions import Kind, Plan, Token, Verdict
-from elastiq.memory import Breaker, Intent, Memory, VmRecord
-from elastiq.model import Demand, Instance, InstanceState, Observation, Policy, Pool, Shape, Worker
+from elastiq.memory import Away, Breaker, Intent, Memory, VmRecord
+from elastiq.model import (
+    ON_DEMAND,
+    SPOT,
+    Demand,
+    Instance,
+    InstanceState,
+    Observation,
+    Offer,
+    Policy,
+    Pool,
+    Shape,
+    Worker,
+)
 from elastiq.planning.plan import plan
 
 NOW = 1_000_000.0
 IDS = [f"i-{number:08x}" for number in range(8)]
 TIMES = st.sampled_from([NOW - age for age in (0, 1, 30, 59, 130, 599, 601, 3599, 3601, 90_000)])
+OFFERS = tuple(
+    Offer(market, type_, zone, price)
+    for market in (SPOT, ON_DEMAND)
+    for type_, price in (("a", 0.1), ("b", 0.2), ("c", None))
+    for zone in ("z1", "z2")
+)
+TYPES = st.sampled_from(["", "a", "b", "old"])
 SHAPES = st.builds(
     Shape,
     st.integers(1, 8),
@@ -73,6 +92,8 @@ records = st.dictionaries(
         terminated_at=st.none() | TIMES,
         terminate_retry_at=st.sampled_from([0.0, NOW + 5]),
         worker_name=st.sampled_from(["", "w1"]),
+        type=TYPES,
+        market=st.sampled_from(["", SPOT, ON_DEMAND]),
     ),
 ).map(lambda found: {id_: replace(record, id=id_) for id_, record in found.items()})
 memories = st.builds(
@@ -81,20 +102,34 @@ memories = st.builds(
     vms=records,
     intents=st.lists(
         st.builds(
-            Intent, st.sampled_from(["t1", "t2"]), st.just("default"), st.integers(1, 4), TIMES, st.none() | TIMES
+            lambda intent, type_: replace(intent, instance_type=type_),
+            st.builds(
+                Intent, st.sampled_from(["t1", "t2"]), st.just("default"), st.integers(1, 4), TIMES, st.none() | TIMES
+            ),
+            TYPES,
         ),
         max_size=2,
     ).map(tuple),
     breakers=st.sampled_from([{}, {"default": Breaker(3, 1, 0, NOW + 60, "broken")}, {"default": Breaker(3)}]),
-    capacities=st.sampled_from([{}, {"default": Shape(4, 4000)}]),
+    capacities=st.sampled_from([{}, {"default": Shape(4, 4000)}, {"a": Shape(4, 4000), "b": Shape(8, 8000)}]),
+    offers_away=st.dictionaries(
+        st.sampled_from([SPOT, "z1", "spot a.*", *(f"{one.market} {one.type} {one.zone}" for one in OFFERS)]),
+        st.builds(Away, st.sampled_from([NOW - 1, NOW + 60, NOW + 180]), at_least=st.sampled_from([1, 1, 2])),
+        max_size=6,
+    ),
 )
 policies = st.builds(
-    lambda low, high, per_vm: Policy(
-        (Pool("default", 0, high, image_id="ami-1"),), min(low, high or low), high, per_vm, cluster="test"
+    lambda low, high, per_vm, offers: Policy(
+        (Pool("default", 0, high, offers[0].type if offers else "", image_id="ami-1", offers=offers),),
+        min(low, high or low),
+        high,
+        per_vm,
+        cluster="test",
     ),
     st.integers(0, 3),
     st.none() | st.integers(1, 6),
     st.none() | st.integers(1, 8),
+    st.sampled_from([(), (), OFFERS[:1], OFFERS[:2], OFFERS, OFFERS[4:]]),
 )
 observations = st.builds(
     Observation,
@@ -143,6 +178,10 @@ def test_every_plan_keeps_the_promises(seen: Observation, memory: Memory, policy
         assert not launched, "nothing is launched in doubt"
     if seen.workers is None or seen.instances is None:
         assert not ending, "nothing is terminated in doubt"
+    for decision in made.decisions:
+        counts = [step.count for step in decision.walk]
+        assert not counts or (counts[0] == decision.count == max(counts) and min(counts) > 0), "none asks for more"
+        assert bool(counts) is (decision.kind is Kind.LAUNCH and policy.pools[0].has_choice)
     assert set(ending) <= own, "only its own"
     assert len(ending) == len(set(ending))
     assert not set(ending) & set(of(made, Kind.REOPEN)), "nothing is reopened and ended at once"

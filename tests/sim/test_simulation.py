@@ -10,6 +10,7 @@ from elastiq.model import Shape
 from elastiq.sim.__main__ import main
 from elastiq.sim.engine import DAY, HOUR
 from elastiq.sim.proof.book import INVARIANTS, Book, Violation
+from elastiq.sim.proof.crowd import NO_ROOM
 from elastiq.sim.proof.faults import AT_RESTART, IN_VAIN, ONE_OFF, PROBABILITIES
 from elastiq.sim.proof.life import Life, Options, live
 from elastiq.sim.proof.reckoning import Reckoning
@@ -71,6 +72,13 @@ def test_seeds_that_once_broke_a_promise(seed: int) -> None:
 @pytest.mark.parametrize("seed", FOUND_IN_VAIN)
 def test_seeds_that_once_broke_a_promise_where_jobs_never_start(seed: int) -> None:
     assert not live(seed).violation
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_several_offers_whose_room_comes_and_goes(seed: int) -> None:
+    result = live(seed, Options(life_seconds=15 * DAY, adaptive=0.5, wide=0.3, offers=1.0))
+    assert not result.violation
+    assert result.book.faults[NO_ROOM]
 
 
 FOUND_BY_MORE_OF_THEM = (

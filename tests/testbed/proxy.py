@@ -213,6 +213,7 @@ class Ec2Endpoint:
     page_size: listings are never longer than this, whatever was asked.
     refused_parameters: prefixes of parameters -> (HTTP status, code, message) with which any request is refused.
     failing_launches: so many of the next VMs go into error.
+    full: called with the parameters of a launch; returns the code with which it is refused, "" for none.
     """
 
     def __init__(
@@ -250,6 +251,7 @@ class Ec2Endpoint:
         self.known = {name: set(values) for name, values in (known or {}).items()}
         self.page_size = page_size
         self.refused_parameters: dict[str, tuple[int, str, str]] = {}
+        self.full: Callable[[Mapping[str, str]], str] = lambda _: ""
         self.failing_launches = 0
         self.requests: list[Request] = []
         self.vms: dict[str, Vm] = {}
@@ -458,6 +460,9 @@ class Ec2Endpoint:
         )
 
     def _check_launch(self, parameters: Mapping[str, str]) -> None:
+        code = self.full(parameters)
+        if code:
+            raise RefusalError(code, "There is no room for that now.", 500)
         for name, values in self.known.items():
             if name in parameters and parameters[name] not in values:
                 if self.dialect == "openstack":
@@ -478,6 +483,7 @@ class Ec2Endpoint:
         if not count:
             return []
         names = ("ImageId", "InstanceType", "KeyName", "UserData")
+        names += ("InstanceMarketOptions.MarketType", "Placement.AvailabilityZone")
         asked = {"Action": "RunInstances", "Version": "2016-11-15", "MinCount": str(count), "MaxCount": str(count)}
         asked.update({name: parameters[name] for name in names if name in parameters})
         status, text = self._moto_request("POST", "/", urlencode(asked))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from elastiq.model import InstanceState, Policy, Pool, Shape
+from elastiq.model import ON_DEMAND, SPOT, InstanceState, Offer, Policy, Pool, Shape, worthwhile
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,54 @@ def test_a_pool_that_is_no_more() -> None:
     policy = Policy(pools=(Pool("a"), Pool("b")))
     assert policy.pool("b") is policy.pools[1]
     assert policy.pool("c") is None
+
+
+CHEAP, DEAR, UNKNOWN = Offer(ON_DEMAND, "a", "", 0.1), Offer(ON_DEMAND, "b", "", 0.2), Offer(ON_DEMAND, "c")
+
+
+@pytest.mark.parametrize(
+    ("spot", "others", "is_worthwhile"),
+    [
+        (None, (CHEAP, DEAR), True),
+        (0.09, (CHEAP, DEAR), True),
+        (0.1, (CHEAP, DEAR), False),
+        (0.15, (CHEAP, DEAR), False),
+        (0.15, (DEAR, UNKNOWN), True),
+        (9.9, (UNKNOWN,), True),
+        (9.9, (), True),
+    ],
+)
+def test_spot_is_never_dearer_than_the_cheapest_on_demand(
+    spot: float | None, others: tuple[Offer, ...], is_worthwhile: bool
+) -> None:
+    offers = (Offer(SPOT, "b", "", spot), *others)
+    assert worthwhile(offers) == (offers if is_worthwhile else others)
+
+
+def test_a_pool_of_several_types_is_one_pool_for_each_but_by_name() -> None:
+    offers = (Offer(SPOT, "a", "1"), Offer(SPOT, "b", "1"), Offer(ON_DEMAND, "a", "1"), Offer(ON_DEMAND, "b", "1"))
+    pool = Pool("p", 1, 9, "a", offers=offers)
+    first, second = pool.variants
+    assert (first.name, first.key, first.capacity_key, first.max_vms) == ("p", "p a", "p a", 9)
+    assert (second.key, second.offers) == ("p b", (offers[1], offers[3]))
+    assert first.variants == (first,)
+    assert Policy(pools=(pool, Pool("q"))).variants == (first, second, Pool("q"))
+    assert pool.takes("b")
+    assert not pool.takes("c")
+    assert not first.takes("b")
+    of_one = replace(pool, offers=offers[::2])
+    assert of_one.variants == (of_one,)
+    assert of_one.key == "p"
+
+
+def test_the_cloud_is_asked_for_a_pool_that_leaves_it_no_choice() -> None:
+    pool = Pool("p", instance_type="a", offers=(Offer(type="a"), Offer(SPOT, "b", "z")))
+    asked = pool.at(pool.offers[1])
+    assert (asked.name, asked.instance_type, asked.offers) == ("p", "b", pool.offers[1:])
+    assert pool.has_choice
+    assert not asked.has_choice
+
+
+@pytest.mark.parametrize(("type_", "family"), [("m5.large", "m5"), ("m1", "m1"), ("", "")])
+def test_a_type_is_of_a_family(type_: str, family: str) -> None:
+    assert Offer(type=type_).family == family

@@ -17,6 +17,7 @@ from elastiq.sim.cloud import SimCloud
 from elastiq.sim.engine import DAY, HOUR, Engine, SimClock
 from elastiq.sim.proof.arrivals import Arrivals
 from elastiq.sim.proof.book import Book, Killed, Violation
+from elastiq.sim.proof.crowd import Crowd, made_of_offers
 from elastiq.sim.proof.disks import Disk, QuickState, WatchedState
 from elastiq.sim.proof.draw import draw_settings, draw_traits, made_adaptive
 from elastiq.sim.proof.faults import Faults
@@ -54,6 +55,8 @@ class Options:
     """Share of the lives with the policy adaptive."""
     wide: float = 0.0
     """Share of the lives in which jobs of several VMs come, too."""
+    offers: float = 0.0
+    """Share of the lives with several types, zones and markets, whose room comes and goes."""
     workload: str = ""
     """File in the Standard Workload Format from which bursts of jobs are taken; empty: jobs are made up."""
 
@@ -102,8 +105,13 @@ class Life:
         of_policy = Random(f"policy {seed}")  # noqa: S311 (a simulation must be repeatable)
         if of_policy.random() < options.adaptive:
             self.settings = made_adaptive(self.settings, of_policy)
+        of_offers = Random(f"offers {seed}")  # noqa: S311
+        has_offers = of_offers.random() < options.offers
+        if has_offers:
+            self.settings = made_of_offers(self.settings, of_offers)
         self.faults = Faults(self.engine, self.book)
         self.world = World(self.engine, self.book, self.faults, self.traits, self.settings)
+        self.world.crowd = Crowd(self.engine, self.book, seed) if has_offers else None
         self.disk: Disk | None = None if random.random() < options.real_state else Disk()
         self.offset_seconds = 0.0
         """How wrong the daemon's clock is."""
@@ -174,6 +182,8 @@ class Life:
         chaos_seconds = engine.between(0.3, 2.0) * HOUR
         work_seconds = self.arrivals.come(chaos_seconds)
         self.trouble.plan(chaos_seconds)
+        if self.world.crowd is not None:
+            self.world.crowd.come(chaos_seconds)
         self.vain.plan(chaos_seconds)
         self.run_until(engine.time + chaos_seconds)
         while self.faults.any:

@@ -55,7 +55,7 @@ class Replay:
     ) -> None:
         """With `every_poll` a plan is made at every look: the same, but slow."""
         self._cluster, self._policy, self._rhythm, self._every_poll = cluster, policy, rhythm, every_poll
-        self._memory = Memory(described={pool.capacity_key: Shape(cores) for pool in policy.pools})
+        self._memory = Memory(described={pool.capacity_key: Shape(cores) for pool in policy.variants})
         self._queue_due_at = self._vms_due_at = cluster.now
         self._view = Observation(cluster.now)
         self._demand_at = self._workers_at = self._shown_at = self._instances_at = -math.inf
@@ -254,7 +254,7 @@ class Replay:
     def _launch(self, decision: Decision, now: float) -> None:
         token = f"elastiq-{self._cluster.launched}-{decision.pool}"
         pool = self._policy.pool(decision.pool)
-        type_ = pool.instance_type if pool else ""
+        type_ = decision.walk[0].offer.type if decision.walk else pool.instance_type if pool else ""
         intent = Intent(token, decision.pool, decision.count, now, type_, at_least=decision.at_least)
         self._memory = replace(self._memory, intents=(*self._memory.intents, intent))
         made = self._cluster.launch(decision.count, token)

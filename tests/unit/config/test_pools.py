@@ -97,8 +97,7 @@ def test_an_image_of_each_pool_is_as_good_as_one_for_all(tmp_path: Path) -> None
         ),
         (
             "[pool a]\nflavour = m5.large, c5.large\n",
-            ":5: [pool a] flavour: 'm5.large, c5.large' has a comma in it; give one type, since all VMs of a pool are "
-            "of the same",
+            ":5: [pool a] flavour: 'm5.large, c5.large' has a comma in it; give several types in instance_types",
         ),
         (
             "[pool a]\nsecurity_groups = sg-1 sg-2\n",

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from elastiq.ec2.codes import without_template
+from elastiq.ec2.codes import scope_of, without_template
 from elastiq.ec2.errors import MAX_MESSAGE_CHARACTERS, RequestError, explain
 from elastiq.errors import CloudFault
+from elastiq.model import Scope
 from elastiq.redaction import Redactor
 
 UNREACHABLE, THROTTLED, CAPACITY = CloudFault.UNREACHABLE, CloudFault.THROTTLED, CloudFault.CAPACITY
@@ -216,3 +217,24 @@ def test_words_in_an_echo_name_no_option() -> None:
     """OpenStack sends the user data back."""
     message = "Invalid input for field/attribute user_data. Value: " + "key_name image flavor " * 200
     assert str(explained("BadRequest", 400, message)).endswith("check user_data_file in the section [ec2]")
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "scope"),
+    [
+        ("InsufficientInstanceCapacity", "", Scope.OFFER),
+        ("Unsupported", "", Scope.OFFER),
+        ("", "No valid host was found", Scope.OFFER),
+        ("VcpuLimitExceeded", "", Scope.FAMILY),
+        ("MaxSpotInstanceCountExceeded", "", Scope.SPOT),
+        ("InsufficientFreeAddressesInSubnet", "", Scope.ZONE),
+        ("InsufficientVolumeCapacity", "", Scope.ZONE),
+        ("QuotaExceeded", "", Scope.ACCOUNT),
+        ("Forbidden", "Quota exceeded for instances: Requested 1, but already used 10 of 10", Scope.ACCOUNT),
+        ("SomethingLimitExceeded", "", Scope.ACCOUNT),
+    ],
+)
+def test_what_there_is_no_room_for(code: str, message: str, scope: Scope) -> None:
+    """What nobody has heard of is taken for a quota of the account: it pauses the pool, as it always has."""
+    assert scope_of(code, message) is scope
+    assert explained(code, 400, message).scope is scope

@@ -27,10 +27,13 @@ def test_chances() -> None:
     memory = Memory(
         capacities={"gpu": Shape(4, 500)}, taught_by={"gpu": ("a", "b", "c", "d")}, showings={"gpu": Showing(NOW)}
     )
-    assert chances(group(plain=NO), memory, TWO, NOW) == {"plain": Chance.NO, "gpu": Chance.TOO_LARGE}
-    assert chances(group(plain=UNKNOWN, gpu=NO), memory, TWO, NOW) == {"plain": Chance.TRY, "gpu": Chance.NO}
-    assert chances(group(plain=UNKNOWN, running=1), Memory(), TWO, NOW) == {"plain": Chance.YES, "gpu": Chance.YES}
-    assert barred_from(chances(group(plain=NO), memory, TWO, NOW)) == {"plain"}
+    assert chances(group(plain=NO), memory, TWO.pools, NOW) == {"plain": Chance.NO, "gpu": Chance.TOO_LARGE}
+    assert chances(group(plain=UNKNOWN, gpu=NO), memory, TWO.pools, NOW) == {"plain": Chance.TRY, "gpu": Chance.NO}
+    assert chances(group(plain=UNKNOWN, running=1), Memory(), TWO.pools, NOW) == {
+        "plain": Chance.YES,
+        "gpu": Chance.YES,
+    }
+    assert barred_from(chances(group(plain=NO), memory, TWO.pools, NOW)) == {"plain"}
 
 
 def test_what_no_pool_offers_is_no_demand_and_says_why() -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from elastiq.decisions import Decision, End, Kind, Outcome, Reason, Token
-from elastiq.memory import Intent, LaunchTook, Memory, VmRecord
-from elastiq.model import Instance, InstanceState, Observation, Policy
+from elastiq.decisions import Decision, End, Kind, Outcome, Reason, Step, Token
+from elastiq.memory import Away, Breaker, Intent, LaunchTook, Memory, Showing, VmRecord
+from elastiq.model import ON_DEMAND, SPOT, Instance, InstanceState, Observation, Offer, Policy, Scope
 from elastiq.planning.breaker import boot_failed
 from elastiq.planning.learning import learn
 from elastiq.planning.tracking import track
@@ -198,3 +198,52 @@ def test_a_cloud_that_gives_a_part_of_what_a_job_needs_at_once_is_remembered_for
     assert (after.most, after.most_until) == (3, NOW + 86400)
     some = replace(launch, at_least=1)
     assert learn(memory, Outcome(some, End.DONE, "", ("i-1", "i-2"), "t"), NOW).breakers["default"].most is None
+
+
+FIRST, SECOND = Offer(SPOT, "a", "z"), Offer(ON_DEMAND, "a", "z")
+WALK = (Step(FIRST, 2), Step(SECOND, 2))
+
+
+def of_walk(end: End, cause: Token, scope: Scope = Scope.OFFER, steps: int = 2, trial_of: str = "") -> Memory:
+    launch = Decision(Kind.LAUNCH, JOBS_WAIT, count=2, walk=WALK[2 - steps :], trial_of=trial_of)
+    intent = Intent("t", "default", 2, NOW, "a", market=SPOT, zone="z")
+    memory = Memory(intents=(intent,), showings={"a": Showing(trials=1, try_at=NOW + 3600)})
+    return learn(memory, Outcome(launch, end, "no room", token="t", cause=cause, scope=scope), NOW)
+
+
+def test_an_offer_without_room_is_put_away_and_its_pool_goes_on() -> None:
+    memory = of_walk(End.FAILED, Token.CLOUD_CAPACITY)
+    assert list(memory.offers_away) == ["spot a z"]
+    assert memory.breakers["default"] == Breaker()
+    assert not memory.intents
+
+
+@pytest.mark.parametrize(
+    ("cause", "scope"),
+    [
+        (Token.CLOUD_CAPACITY, Scope.ACCOUNT),
+        (Token.CLOUD_CONFIGURATION, Scope.OFFER),
+        (Token.CLOUD_CREDENTIALS, Scope.OFFER),
+        (Token.CLOUD_THROTTLED, Scope.OFFER),
+    ],
+)
+def test_what_holds_for_all_offers_pauses_the_pool(cause: Token, scope: Scope) -> None:
+    memory = of_walk(End.FAILED, cause, scope)
+    assert not memory.offers_away
+    assert memory.breakers["default"].paused_until == NOW + 15
+
+
+def test_a_trial_is_over_when_no_offer_is_left_for_it() -> None:
+    assert of_walk(End.FAILED, Token.CLOUD_CAPACITY, trial_of="a").showings["a"].trials == 1
+    assert of_walk(End.FAILED, Token.CLOUD_CAPACITY, steps=1, trial_of="a").showings["a"].trials == 0
+    assert of_walk(End.FAILED, Token.CLOUD_CAPACITY, Scope.ZONE, trial_of="a").showings["a"].trials == 0
+    assert of_walk(End.FAILED, Token.CLOUD_CONFIGURATION, trial_of="a").showings["a"].trials == 0
+
+
+def test_a_vm_is_known_by_the_offer_that_it_was_asked_of() -> None:
+    intent = Intent("t", "default", 2, NOW, "a", market=SPOT, zone="z")
+    memory = Memory(intents=(intent,), offers_away={"spot a z": Away(NOW - 1), "spot": Away(NOW), "x": Away(NOW)})
+    launch = Decision(Kind.LAUNCH, JOBS_WAIT, count=2, walk=WALK)
+    memory = learn(memory, Outcome(launch, End.DONE, "", ("i-1", "i-2"), "t"), NOW)
+    assert {(one.type, one.market, one.zone) for one in memory.vms.values()} == {("a", SPOT, "z")}
+    assert list(memory.offers_away) == ["x"], "what was put away of it is forgotten"

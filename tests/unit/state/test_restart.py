@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from elastiq.memory import Breaker, Departed, Futility, Intent, Memory, Showing, Template, VmRecord, Watch
+from elastiq.memory import Away, Breaker, Departed, Futility, Intent, Memory, Showing, Template, VmRecord, Watch
 from elastiq.model import Demand, Policy, Shape
 from elastiq.state import State, after_restart
 from tests.unit.planning.day import STEP_SECONDS, Day
@@ -92,6 +92,13 @@ def test_no_pause_of_launches_outlives_a_restart() -> None:
     breaker = Breaker(failed_boots=3, trips=1, paused_until=NOW + 500)
     found = after_restart(Memory(breakers={"default": breaker}), NOW, NOW - 5).breakers["default"]
     assert (found.failed_boots, found.trips, found.paused_until) == (3, 1, 0.0)
+
+
+def test_what_was_put_away_stays_so_but_for_no_longer_than_if_it_were_refused_now() -> None:
+    """The cloud has no more room than before. The wall clock may have gone back."""
+    later, much_later = Away(1100.0, 2), Away(90_000.0, 5)
+    memory = after_restart(Memory(offers_away={"a": later, "b": much_later}), 1000.0, 990.0)
+    assert memory.offers_away == {"a": later, "b": Away(1000.0 + 1800.0, 5)}
 
 
 def test_no_trial_is_further_away_than_if_it_were_planned_now() -> None:

@@ -1,0 +1,83 @@
+"""The worked examples of docs/pools.md: the file of the page, the planner and a cloud that says what the page says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from elastiq.decisions import Decision, End, Kind, Outcome, Token
+from elastiq.ec2.codes import fault_of, scope_of
+from elastiq.memory import Memory
+from elastiq.model import Demand, Observation, Offer, Shape
+from elastiq.planning.learning import learn
+from elastiq.planning.offer_words import described
+from elastiq.planning.offers import next_request, what_is_left
+from elastiq.planning.plan import plan
+from elastiq.plugins.loading import read_without_plugin
+from tests.docs.blocks import TOP
+
+PAGE = (TOP / "docs/pools.md").read_text(encoding="utf-8")
+ROWS = {row[0]: row[1:] for row in re.findall(r"^\| (\w+) \| (.+?) \| (.+) \|$", PAGE, re.MULTILINE)}
+POOL = re.findall(r"```ini\n(\[pool cpu\]\n.*?)```", PAGE, re.DOTALL)[0]
+NOW = 100_000.0
+HOLDS = {"cpu m5.xlarge": Shape(4), "cpu m5a.xlarge": Shape(4), "cpu c5.2xlarge": Shape(8)}
+FIRST = "spot m5a.xlarge in subnet-aaa"
+NO_ROOM = "InsufficientInstanceCapacity"
+Answers = Callable[[Offer], "str | int"]
+"""The code of a refusal, or how many VMs there are at most."""
+ANSWERS: dict[str, tuple[str, Answers]] = {
+    "O1": ("all is well", lambda _: 9),
+    "O2": ("no room for the first offer", lambda offer: NO_ROOM if described(offer) == FIRST else 9),
+    "O3": ("the first offer gives one VM", lambda offer: 1 if described(offer) == FIRST else 9),
+    "O4": ("`MaxSpotInstanceCountExceeded`", lambda offer: "MaxSpotInstanceCountExceeded" if offer.is_spot else 9),
+    "O5": (
+        "`VcpuLimitExceeded` for `m5a` and `m5` on the spot market",
+        lambda offer: "VcpuLimitExceeded" if offer.is_spot and offer.family in ("m5a", "m5") else 9,
+    ),
+    "O6": (
+        "`InsufficientFreeAddressesInSubnet` for `subnet-aaa`",
+        lambda offer: "InsufficientFreeAddressesInSubnet" if offer.zone == "subnet-aaa" else 9,
+    ),
+    "O7": ("the first answer is lost", lambda _: ""),
+    "O8": ("not enough rights", lambda _: "UnauthorizedOperation"),
+}
+
+
+def outcome_of(request: Decision, answer: str | int) -> Outcome:
+    if isinstance(answer, int):
+        ids = tuple(f"i-{number}" for number in range(min(answer, request.count)))
+        return Outcome(request, End.DONE, instance_ids=ids, token="t")
+    if not answer:
+        return Outcome(request, End.UNCLEAR, token="t", cause=Token.CLOUD_UNREACHABLE)
+    cause = Token[f"CLOUD_{fault_of(answer, 400, '').name}"]
+    return Outcome(request, End.FAILED, token="t", cause=cause, scope=scope_of(answer, ""))
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_the_planner_and_a_walk_come_to_what_the_page_says(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "elastiq.conf"
+    file.write_text(f"[ec2]\nimage_id = ami-1\napi_url = https://cloud.example.org\n[quota]\nmax_vms = 200\n{POOL}")
+    policy = replace(read_without_plugin(file).policy(), is_adaptive=False)
+    memory = Memory(waiting_since=NOW - 100, capacities=HOLDS)
+    made = plan(Observation(NOW, (Demand(Shape(1), 8),), workers=(), instances=()), memory, policy)
+    (decision,) = [one for one in made.decisions if one.kind is Kind.LAUNCH]
+    says, answers = ANSWERS[name]
+    asked = []
+    left: Decision | None = decision
+    while left is not None and (request := next_request(left, memory, NOW)) is not None:
+        offer = request.walk[0].offer
+        asked.append(f"{request.count} {described(offer)}")
+        outcome = outcome_of(request, answers(offer))
+        memory = learn(memory, outcome, NOW)
+        left = what_is_left(request, outcome)
+    known, told = ROWS[name]
+    assert known == says
+    assert re.findall(r"`(.+?)`", told) == asked
+
+
+def test_every_row_is_tried() -> None:
+    assert set(ROWS) == set(ANSWERS)
