@@ -1,8 +1,9 @@
 """The waiting jobs of HTCondor, counted in a child process: by what they ask for, and by what else they want.
 
 `python -m elastiq.plugins.htcondor_demand bindings|cli SECONDS` reads a JSON document with the attributes `asked` of
-jobs by workers, asks every schedd that the collector knows, and prints one JSON document. The schedds group the jobs,
-so that 100,000 alike cost no more than one; the rest of the work does not burden the daemon.
+jobs by workers and, if not all jobs are wanted, a constraint `only`, asks every schedd that the collector knows, and
+prints one JSON document. The schedds group the jobs, so that 100,000 alike cost no more than one; the rest of the work
+does not burden the daemon.
 """
 
 from __future__ import annotations
@@ -43,6 +44,12 @@ IS_DUE = "(DeferralTime - DeferralPrepTime > time() + ScheddInterval) =!= true"
 
 CONSTRAINT = f"({WAITING} && {IS_DUE} || {RUNNING}) && {ON_WORKERS}"
 """Jobs that a new worker could run, and those that run."""
+
+
+def constraint_of(only: str) -> str:
+    """Return which jobs are asked for: all, or those that meet `only`."""
+    return f"({CONSTRAINT}) && ({only})" if only else CONSTRAINT
+
 
 SHAPE_EXPRESSIONS = (
     "int(RequestCpus)",
@@ -146,8 +153,8 @@ def _document(waiting: Counter[tuple[Any, ...]], running: Counter[tuple[Any, ...
 class Bindings:
     """Asks through the Python bindings of HTCondor."""
 
-    def __init__(self, htcondor2: Any, classad2: Any) -> None:
-        self._htcondor2, self._classad2 = htcondor2, classad2
+    def __init__(self, htcondor2: Any, classad2: Any, only: str = "") -> None:
+        self._htcondor2, self._classad2, self._constraint = htcondor2, classad2, constraint_of(only)
 
     def rows(self, attributes: Sequence[str]) -> tuple[list[str], list[Row]]:
         """Return as Source says."""
@@ -158,7 +165,7 @@ class Bindings:
         rows = []
         for location in schedds:
             answer = api.Schedd(location).query(
-                constraint=CONSTRAINT, projection=list(attributes), opts=api.QueryOpt.GroupBy
+                constraint=self._constraint, projection=list(attributes), opts=api.QueryOpt.GroupBy
             )
             for ad in answer:
                 texts = {name.lower(): str(ad.lookup(name)) for name in ad.keys()}  # noqa: SIM118
@@ -184,8 +191,8 @@ def _number(value: Any) -> int | None:
 class Commands:
     """Asks by the commands of HTCondor."""
 
-    def __init__(self, deadline: Deadline) -> None:
-        self._deadline = deadline
+    def __init__(self, deadline: Deadline, only: str = "") -> None:
+        self._deadline, self._constraint = deadline, constraint_of(only)
 
     def rows(self, attributes: Sequence[str]) -> tuple[list[str], list[Row]]:
         """Return as Source says. Not `condor_q -global`: it leaves out the schedds of which the collector believes that
@@ -194,7 +201,7 @@ class Commands:
         return list(schedds), [row for schedd in schedds for row in self._rows_of(schedd, attributes)]
 
     def _rows_of(self, schedd: str, attributes: Sequence[str]) -> list[Row]:
-        question = ["condor_q", "-name", schedd, "-allusers", "-constraint", CONSTRAINT]
+        question = ["condor_q", "-name", schedd, "-allusers", "-constraint", self._constraint]
         text = run(
             [*question, "-group-by", "-attributes", ",".join(attributes), "-json"],
             self._deadline.remaining(),
@@ -249,15 +256,16 @@ def main(arguments: list[str]) -> int:
     how, seconds = arguments
     signal.alarm(int(float(seconds)) + 1)  # the end of this process, should the daemon die before it
     tell_errors_briefly()
-    asked = json.load(sys.stdin)["asked"]
+    question = json.load(sys.stdin)
+    asked, only = question["asked"], question.get("only", "")
     source: Source
     if how == "cli":
-        source = Commands(Deadline(Clock(), float(seconds), "HTCondor"))
+        source = Commands(Deadline(Clock(), float(seconds), "HTCondor"), only)
     else:
         import htcondor2  # type: ignore[import-not-found,unused-ignore]  # isort: skip
         import classad2  # type: ignore[import-not-found,unused-ignore]
 
-        source = Bindings(htcondor2, classad2)
+        source = Bindings(htcondor2, classad2, only)
     sys.stdout.write(json.dumps(counted(source, asked), separators=(",", ":")) + "\n")
     sys.stdout.flush()
     return 0

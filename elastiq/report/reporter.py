@@ -296,8 +296,11 @@ class Reporter:
         """Return what the last plan says of each group and VM; None if that was written within a minute, and nothing is
         another since but figures. It is as long as there are VMs and groups."""
         made = self._plan
-        gist = made and hash(tuple((one.group and one.group.key, one.jobs, one.instance_id, one.reason.token) for one in made.verdicts))
-        if made is None or (gist == self._accounted and now < self._account_due_at):
+        if made is None:
+            return None
+        verdicts = ((one.group and one.group.key, one.jobs, one.instance_id, one.reason.token) for one in made.verdicts)
+        gist = hash(tuple(verdicts))
+        if gist == self._accounted and now < self._account_due_at:
             return None
         told = account(made, settings.policy(), self._plan_at)
         self._accounted, self._account_due_at = gist, now + REPORT_EVERY_SECONDS

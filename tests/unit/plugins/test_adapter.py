@@ -257,5 +257,5 @@ def test_what_is_told_of_a_job_is_one_line() -> None:
 
 @pytest.mark.parametrize("told", [None, "held", Explanation(Standing.WAITS), ValueError("no such thing")])
 def test_what_is_no_explanation_is_refused(told: object) -> None:
-    with pytest.raises(BatchError, match="explain.*; mend the plugin"):
+    with pytest.raises(BatchError, match=r"explain.*; mend the plugin"):
         Adapter(Explaining(told)).explain("7")
