@@ -115,9 +115,14 @@ def no_demand(explanation: Explanation) -> Reason:
     return Reason(token, f"{token.meaning}{said}")
 
 
-def not_seen(text: str) -> Reason:
-    said = f" The batch system says: {text}" if text else ""
+def not_seen(explanation: Explanation) -> Reason:
+    """Return that a job is demand, but in no group that was planned for."""
+    said = f" The batch system says: {explanation.text}" if explanation.text else ""
     return Reason(Token.NOT_SEEN, f"{Token.NOT_SEEN.meaning}{said}")
+
+
+def no_plan_yet() -> Reason:
+    return Reason(Token.NOT_SEEN, "the daemon runs, but has not made a plan yet")
 
 
 def cannot_tell(plugin: str) -> Reason:
@@ -133,9 +138,12 @@ def ended_by_elastiq(instance_id: str, because: str) -> Reason:
     return Reason(Token.ENDED_BY_ELASTIQ, f"elastiq terminated it{why}", instance_id)
 
 
-def ended_by_others(instance_id: str, how: str) -> Reason:
-    said = f" The log said: {how}" if how else ""
-    return Reason(Token.ENDED_BY_OTHERS, f"{Token.ENDED_BY_OTHERS.meaning}{said}", instance_id)
+def ended_by_others(instance_id: str) -> Reason:
+    return Reason(Token.ENDED_BY_OTHERS, Token.ENDED_BY_OTHERS.meaning, instance_id)
+
+
+def no_such_vm(name: str) -> Reason:
+    return Reason(Token.NO_SUCH_VM, Token.NO_SUCH_VM.meaning, name)
 
 
 def just_launched(record: VmRecord) -> Reason:

@@ -6,10 +6,10 @@ Nothing is decided here: the verdicts are the plan's own, and times come from wh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from elastiq.decisions import Plan, Token, Verdict
+from elastiq.decisions import Kind, Plan, Token, Verdict
 from elastiq.memory import Breaker, Memory, Stage, VmRecord
 from elastiq.model import Demand, Policy, Pool
 from elastiq.planning import patience
@@ -117,12 +117,13 @@ class Account:
     """Of all pools together."""
     waiting_since: float | None = None
     """Since when as many jobs lack room as waiting_jobs_threshold says."""
-    holds: tuple[Told, ...] = field(default=())
+    holds: tuple[Told, ...] = ()
     """What is deliberately not done."""
 
 
-def account(made: Plan, policy: Policy, at: float, holds: Iterable[Told] = ()) -> Account:
+def account(made: Plan, policy: Policy, at: float) -> Account:
     """Return what `made`, a plan of the time `at`, says of each group and each VM."""
+    held = (decision.reason for decision in made.decisions if decision.kind is Kind.HOLD)
     groups: dict[str, list[Verdict]] = {}
     of_vms: dict[str, Verdict] = {}
     for verdict in made.verdicts:
@@ -139,7 +140,7 @@ def account(made: Plan, policy: Policy, at: float, holds: Iterable[Told] = ()) -
         tuple(_pool(pool, made.memory, policy, at) for pool in policy.pools),
         policy.max_vms,
         made.memory.waiting_since,
-        tuple(holds),
+        tuple(Told(reason.token.value, str(reason)) for reason in held),
     )
 
 

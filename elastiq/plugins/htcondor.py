@@ -93,9 +93,9 @@ class HTCondor:
         self._known_schedds |= set(schedds)
         return demand
 
-    def _demand(self, deadline: Deadline, only: str = "") -> tuple[tuple[Demand, ...], tuple[str, ...]]:
-        """Return the demand of all jobs, or of those that meet the constraint `only`, and the names of the schedds."""
-        question = json.dumps({"asked": sorted(self._asked_of_jobs), "only": only}).encode()
+    def _demand(self, deadline: Deadline, *one: str) -> tuple[tuple[Demand, ...], tuple[str, ...]]:
+        """Return the demand of all jobs, or of `one`, a schedd and a GlobalJobId, and the names of the schedds."""
+        question = json.dumps({"asked": sorted(self._asked_of_jobs), "one": one}).encode()
         arguments = [self._how(deadline), f"{deadline.remaining():.0f}"]
         text = run_module("elastiq.plugins.htcondor_demand", arguments, deadline.remaining(), input_bytes=question)
         return parse_demand(text)
@@ -117,13 +117,12 @@ class HTCondor:
         (one,) = jobs.values()
         if one.standing is not Standing.WAITS:
             return explained(one.standing, one.text)
-        only = f"GlobalJobId == {_quoted(one.global_id)}"
-        if one.has_limits:
-            # What runs takes its part of them.
-            only += " || (JobStatus != 1 && ConcurrencyLimits =!= undefined)"
-        demand, _ = self._demand(deadline, only)
+        demand, _ = self._demand(deadline, *jobs, one.global_id)
         if demand:
             return explained(Standing.WAITS, one.text, replace(demand[0], jobs=1, running=None))
+        again = self._job(*jobs, cluster, process, deadline)  # it may have started since
+        if again is not None and again.standing is not Standing.WAITS:
+            return explained(again.standing, again.text)
         return explained(one.standing_if_left_out, one.text)
 
     def _schedds_called(self, name: str | None, deadline: Deadline) -> tuple[str, ...]:

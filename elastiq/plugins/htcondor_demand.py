@@ -1,9 +1,9 @@
 """The waiting jobs of HTCondor, counted in a child process: by what they ask for, and by what else they want.
 
 `python -m elastiq.plugins.htcondor_demand bindings|cli SECONDS` reads a JSON document with the attributes `asked` of
-jobs by workers and, if not all jobs are wanted, a constraint `only`, asks every schedd that the collector knows, and
-prints one JSON document. The schedds group the jobs, so that 100,000 alike cost no more than one; the rest of the work
-does not burden the daemon.
+jobs by workers, asks every schedd that the collector knows, and prints one JSON document. The schedds group the jobs,
+so that 100,000 alike cost no more than one; the rest of the work does not burden the daemon. If `one` in the document
+has the name of a schedd and a GlobalJobId, that job alone is counted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from elastiq.clock import Clock
 from elastiq.command import run
 from elastiq.errors import BatchError
 from elastiq.plugins.htcondor_limits import Limits, limits_of
-from elastiq.plugins.htcondor_matching import Ad, new_classad, text_of, wants_of
+from elastiq.plugins.htcondor_matching import Ad, new_classad, quoted, text_of, wants_of
 from elastiq.plugins.htcondor_parse import parse_schedds, parse_total
 from elastiq.plugins.kit import LARGEST, Deadline, json_document, lines, tell_errors_briefly
 from elastiq.text import excerpt
@@ -46,10 +46,10 @@ CONSTRAINT = f"({WAITING} && {IS_DUE} || {RUNNING}) && {ON_WORKERS}"
 """Jobs that a new worker could run, and those that run."""
 
 
-def constraint_of(only: str) -> str:
-    """Return which jobs are asked for: all, or those that meet `only`."""
-    return f"({CONSTRAINT}) && ({only})" if only else CONSTRAINT
+TAKERS = f"{RUNNING} && {ON_WORKERS} && ConcurrencyLimits =!= undefined"
+"""Jobs that have taken their part of limits."""
 
+TAKER_ATTRIBUTES = ("JobStatus", "ConcurrencyLimits")
 
 SHAPE_EXPRESSIONS = (
     "int(RequestCpus)",
@@ -85,6 +85,13 @@ class Source(Protocol):
     def rows(self, attributes: Sequence[str]) -> tuple[list[str], list[Row]]:
         """Return the names of the schedds, and their jobs grouped by `attributes`. Raise BatchError."""
 
+    def one(self, schedd: str, global_id: str) -> list[Row]:
+        """Return the job with all that it has, if it waits for a worker: a schedd puts no single job into groups (none
+        met a constraint on its number, measured with 23.9.6). Raise BatchError."""
+
+    def takers(self) -> list[Row]:
+        """Return the jobs that run and have concurrency limits, with these alone. Raise BatchError."""
+
     def numbers(self, rows: Sequence[Row]) -> list[tuple[int | None, ...]]:
         """Return the values of SHAPE_EXPRESSIONS for each row, None for what is no number."""
 
@@ -102,10 +109,10 @@ class Row:
     origin: Any = field(default=None, repr=False)
 
 
-def counted(source: Source, asked: Sequence[str]) -> dict[str, Any]:
+def counted(source: Source, asked: Sequence[str], one: Sequence[str] = ()) -> dict[str, Any]:
     """Return what waits and runs as a JSON document: `schedds`, `wants`, and `groups` of counts, sizes and an index
-    into `wants`. Raise BatchError."""
-    schedds, rows = source.rows([*JOB_ATTRIBUTES, *sorted(asked)])
+    into `wants`. With a schedd and a GlobalJobId as `one`, of that job alone. Raise BatchError."""
+    schedds, rows = source.rows([*JOB_ATTRIBUTES, *sorted(asked)]) if not one else _alone(source, *one)
     known: dict[tuple[tuple[str, str], ...], str] = {}
     waiting: Counter[tuple[Any, ...]] = Counter()
     running: Counter[tuple[Any, ...]] = Counter()
@@ -131,6 +138,14 @@ def counted(source: Source, asked: Sequence[str]) -> dict[str, Any]:
     return {"schedds": sorted(schedds), **_document(waiting, running)}
 
 
+def _alone(source: Source, schedd: str, global_id: str) -> tuple[list[str], list[Row]]:
+    """Return a job that waits, and those that run and may take what it needs of a limit."""
+    rows = source.one(schedd, global_id)
+    if any("concurrencylimits" in row.ad for row in rows):
+        rows += source.takers()
+    return [schedd], rows
+
+
 def _takes_whole(ad: Ad) -> bool:
     return any(_WHOLE.fullmatch(ad.get(name, "")) for name in ("requestcpus", "requestmemory"))
 
@@ -153,8 +168,8 @@ def _document(waiting: Counter[tuple[Any, ...]], running: Counter[tuple[Any, ...
 class Bindings:
     """Asks through the Python bindings of HTCondor."""
 
-    def __init__(self, htcondor2: Any, classad2: Any, only: str = "") -> None:
-        self._htcondor2, self._classad2, self._constraint = htcondor2, classad2, constraint_of(only)
+    def __init__(self, htcondor2: Any, classad2: Any) -> None:
+        self._htcondor2, self._classad2 = htcondor2, classad2
 
     def rows(self, attributes: Sequence[str]) -> tuple[list[str], list[Row]]:
         """Return as Source says."""
@@ -165,12 +180,24 @@ class Bindings:
         rows = []
         for location in schedds:
             answer = api.Schedd(location).query(
-                constraint=self._constraint, projection=list(attributes), opts=api.QueryOpt.GroupBy
+                constraint=CONSTRAINT, projection=list(attributes), opts=api.QueryOpt.GroupBy
             )
             for ad in answer:
-                texts = {name.lower(): str(ad.lookup(name)) for name in ad.keys()}  # noqa: SIM118
-                rows.append(_row(texts, ad))
+                rows.append(_row(_texts(ad), ad))
         return [str(location["Name"]) for location in schedds], rows
+
+    def one(self, schedd: str, global_id: str) -> list[Row]:
+        """Return as Source says."""
+        api = self._htcondor2
+        location = api.Collector().locate(api.DaemonType.Schedd, schedd)
+        return [_row_alone(_texts(ad), ad) for ad in api.Schedd(location).query(constraint=_constraint_of(global_id))]
+
+    def takers(self) -> list[Row]:
+        """Return as Source says."""
+        api = self._htcondor2
+        asked = {"constraint": TAKERS, "projection": list(TAKER_ATTRIBUTES)}
+        ads = [ad for one in api.Collector().locateAll(api.DaemonType.Schedd) for ad in api.Schedd(one).query(**asked)]
+        return [_row_alone(_texts(ad), ad) for ad in ads]
 
     def numbers(self, rows: Sequence[Row]) -> list[tuple[int | None, ...]]:
         """Return as Source says."""
@@ -191,8 +218,8 @@ def _number(value: Any) -> int | None:
 class Commands:
     """Asks by the commands of HTCondor."""
 
-    def __init__(self, deadline: Deadline, only: str = "") -> None:
-        self._deadline, self._constraint = deadline, constraint_of(only)
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
 
     def rows(self, attributes: Sequence[str]) -> tuple[list[str], list[Row]]:
         """Return as Source says. Not `condor_q -global`: it leaves out the schedds of which the collector believes that
@@ -201,7 +228,7 @@ class Commands:
         return list(schedds), [row for schedd in schedds for row in self._rows_of(schedd, attributes)]
 
     def _rows_of(self, schedd: str, attributes: Sequence[str]) -> list[Row]:
-        question = ["condor_q", "-name", schedd, "-allusers", "-constraint", self._constraint]
+        question = ["condor_q", "-name", schedd, "-allusers", "-constraint", CONSTRAINT]
         text = run(
             [*question, "-group-by", "-attributes", ",".join(attributes), "-json"],
             self._deadline.remaining(),
@@ -210,11 +237,20 @@ class Commands:
             if parse_total(run([*question, "-totals"], self._deadline.remaining())):
                 raise BatchError(f"schedd {schedd} counts waiting jobs, but condor_q lists none")
             return []
-        ads = json_document(text, "condor_q")
-        if not isinstance(ads, list) or not all(isinstance(ad, dict) for ad in ads):
-            raise BatchError(f"condor_q answered what is no list of jobs: {excerpt(text)}")
-        texts = [{name.lower(): text_of(value) for name, value in ad.items()} for ad in ads]
-        return [_row({name: value for name, value in ad.items() if value is not None}, ad) for ad in texts]
+        return [_row(ad, ad) for ad in _texts_of(text)]
+
+    def one(self, schedd: str, global_id: str) -> list[Row]:
+        """Return as Source says."""
+        question = ["condor_q", "-name", schedd, "-allusers", "-constraint", _constraint_of(global_id), "-json"]
+        text = run(question, self._deadline.remaining())
+        return [_row_alone(ad, ad) for ad in _texts_of(text)]
+
+    def takers(self) -> list[Row]:
+        """Return as Source says."""
+        listed = parse_schedds(run(["condor_status", "-schedd", "-af", "Name"], self._deadline.remaining()))
+        asked = ["-allusers", "-constraint", TAKERS, "-json", "-attributes", ",".join(TAKER_ATTRIBUTES)]
+        texts = [run(["condor_q", "-name", schedd, *asked], self._deadline.remaining()) for schedd in listed]
+        return [_row_alone(ad, ad) for text in texts for ad in _texts_of(text)]
 
     def numbers(self, rows: Sequence[Row]) -> list[tuple[int | None, ...]]:
         """Return as Source says; what is more than a number is evaluated by one condor_q, which asks nobody."""
@@ -239,6 +275,32 @@ class Commands:
         return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
+def _row_alone(ad: Mapping[str, str], origin: Any) -> Row:
+    return _row({**ad, "jobcount": "1"}, origin)
+
+
+def _texts(ad: Any) -> dict[str, str]:
+    """Return the expressions of an ad of the bindings by their names in small letters."""
+    return {name.lower(): str(ad.lookup(name)) for name in ad.keys()}  # noqa: SIM118
+
+
+def _constraint_of(global_id: str) -> str:
+    """Return the constraint that a job alone meets, as long as it waits for a worker."""
+    return f"{WAITING} && {IS_DUE} && {ON_WORKERS} && GlobalJobId == {quoted(global_id)}"
+
+
+def _texts_of(text: str) -> list[dict[str, str]]:
+    """Given ads as condor_q prints them in JSON, return the expressions of each by their names in small letters. Of no
+    ads it prints nothing."""
+    if not text.strip():
+        return []
+    ads = json_document(text, "condor_q")
+    if not isinstance(ads, list) or not all(isinstance(ad, dict) for ad in ads):
+        raise BatchError(f"condor_q answered what is no list of jobs: {excerpt(text)}")
+    texts = ({name.lower(): text_of(value) for name, value in ad.items()} for ad in ads)
+    return [{name: value for name, value in ad.items() if value is not None} for ad in texts]
+
+
 def _printed_number(word: str) -> int | None:
     return int(word) if re.fullmatch(r"-?[0-9]{1,12}", word) else None
 
@@ -257,16 +319,16 @@ def main(arguments: list[str]) -> int:
     signal.alarm(int(float(seconds)) + 1)  # the end of this process, should the daemon die before it
     tell_errors_briefly()
     question = json.load(sys.stdin)
-    asked, only = question["asked"], question.get("only", "")
+    asked, one = question["asked"], question.get("one", ())
     source: Source
     if how == "cli":
-        source = Commands(Deadline(Clock(), float(seconds), "HTCondor"), only)
+        source = Commands(Deadline(Clock(), float(seconds), "HTCondor"))
     else:
         import htcondor2  # type: ignore[import-not-found,unused-ignore]  # isort: skip
         import classad2  # type: ignore[import-not-found,unused-ignore]
 
-        source = Bindings(htcondor2, classad2, only)
-    sys.stdout.write(json.dumps(counted(source, asked), separators=(",", ":")) + "\n")
+        source = Bindings(htcondor2, classad2)
+    sys.stdout.write(json.dumps(counted(source, asked, one), separators=(",", ":")) + "\n")
     sys.stdout.flush()
     return 0
 

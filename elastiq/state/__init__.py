@@ -10,7 +10,7 @@ from elastiq.decisions import Decision, Outcome
 from elastiq.memory import Memory
 from elastiq.state import history, journal, legacy
 from elastiq.state.database import DATABASE, Database
-from elastiq.state.history import read_account, read_decisions, read_memory, read_report
+from elastiq.state.history import read_account, read_decisions, read_decisions_on, read_memory, read_report
 from elastiq.state.journal import kept_watches
 from elastiq.state.restart import after_restart
 
@@ -22,6 +22,7 @@ __all__ = [
     "kept_watches",
     "read_account",
     "read_decisions",
+    "read_decisions_on",
     "read_memory",
     "read_report",
 ]

@@ -69,6 +69,8 @@ class Life:
     joined_at: float | None = None
     ended_at: float | None = None
     """When the cloud accepted its termination, or when it was seen to be gone; None: it is there."""
+    because: str = ""
+    """Why elastiq terminated it; empty if it did not, or is not known to have."""
 
 
 @dataclass
@@ -199,6 +201,19 @@ def read_past(directory: Path, seconds: float) -> Past | None:
     except (OSError, sqlite3.Error) as error:
         past.damage = f"{path}: {error}"
     return past
+
+
+def read_life(directory: Path, id_: str) -> Life | None:
+    """Return what was kept of a VM; None if nothing was, or it cannot be read. Change nothing."""
+    path = directory / ARCHIVE
+    try:
+        if not path.exists():
+            return None
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=READ_TIMEOUT_SECONDS)) as db:
+            row = db.execute("SELECT record FROM lives WHERE id = ?", (id_,)).fetchone()
+            return _life(row) if row else None
+    except (OSError, sqlite3.Error):
+        return None
 
 
 def _read_pieces(db: sqlite3.Connection, since: float, past: Past) -> None:

@@ -70,6 +70,15 @@ def read_decisions(directory: Path, after: int) -> list[dict[str, Any]]:
         return []
 
 
+def read_decisions_on(directory: Path, instance_id: str) -> list[dict[str, Any]]:
+    """Return those of the last decisions that are on a VM, or name it, oldest first; none if they cannot be read."""
+    query = f"SELECT {', '.join(COLUMNS)} FROM decisions WHERE subject = ? OR instr(reason, ?) ORDER BY number"  # noqa: S608
+    try:
+        return [dict(zip(COLUMNS, row)) for row in _rows(directory, query, (instance_id, instance_id))]
+    except (OSError, sqlite3.Error):
+        return []
+
+
 def _rows(directory: Path, query: str, values: tuple[object, ...]) -> list[Any]:
     path = directory / DATABASE
     if not path.exists():
