@@ -114,13 +114,13 @@ class HTCondor:
         if len(jobs) > 1:
             names = " and ".join(f"{name}#{cluster}" for name in jobs)
             raise BatchError(f"several schedds have a job {job}: ask for {names}")
-        (one,) = jobs.values()
+        ((schedd, one),) = jobs.items()
         if one.standing is not Standing.WAITS:
             return explained(one.standing, one.text)
-        demand, _ = self._demand(deadline, *jobs, one.global_id)
+        demand, _ = self._demand(deadline, schedd, one.global_id)
         if demand:
             return explained(Standing.WAITS, one.text, replace(demand[0], jobs=1, running=None))
-        again = self._job(*jobs, cluster, process, deadline)  # it may have started since
+        again = self._job(schedd, cluster, process, deadline)  # it may have started since
         if again is not None and again.standing is not Standing.WAITS:
             return explained(again.standing, again.text)
         return explained(one.standing_if_left_out, one.text)

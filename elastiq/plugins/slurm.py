@@ -25,7 +25,7 @@ from elastiq.plugins import Closing, kit
 from elastiq.plugins.kit import Deadline, explained, is_same, label
 from elastiq.plugins.placement import slurm_advice
 from elastiq.plugins.sections import SlurmOptions
-from elastiq.plugins.slurm_explain import JOB, NO_SUCH_JOB, explain_format, parse_job
+from elastiq.plugins.slurm_explain import JOB, NO_SUCH_JOB, Found, explain_format, parse_job
 from elastiq.plugins.slurm_limits import Cluster, Partition, parse_licenses, parse_partitions, parse_sharing
 from elastiq.plugins.slurm_match import judge
 from elastiq.plugins.slurm_parse import OWN_REASON, Node, parse_nodes, parse_server_time, with_addresses
@@ -103,11 +103,7 @@ class Slurm:
         reading = self._readable(deadline)
         now = self._server_time(deadline)
         only = f"--jobs={job.partition('+')[0]}"
-        question = [*reading, "squeue", "--all", "--states=all", only, f"--Format={explain_format()}"]
-        result = execute(question, deadline.remaining(), environment=_ENVIRONMENT)
-        if result.status and NO_SUCH_JOB not in result.error_output:
-            raise BatchError(f"squeue failed with exit status {result.status}: {result.excerpt}")
-        found = None if result.status else parse_job(result.output, now)
+        found = self._job(reading, only, now, deadline)
         if found is None:
             return explained(Standing.UNKNOWN)
         if found.standing is not Standing.WAITS:
@@ -118,7 +114,18 @@ class Slurm:
         if group is not None:
             return explained(Standing.WAITS, found.text, replace(group, jobs=1))
         is_elsewhere = bool(demand_of(waiting, counts, now, (), cluster))
+        again = self._job(reading, only, now, deadline)  # it may have started since
+        if again is not None and again.standing is not Standing.WAITS:
+            return explained(again.standing, again.text)
         return explained(Standing.ELSEWHERE if is_elsewhere else Standing.LIMITED, found.text)
+
+    def _job(self, reading: Sequence[str], only: str, now: float, deadline: Deadline) -> Found | None:
+        """Return the job that the option `only` names; None if Slurm does not know it."""
+        question = [*reading, "squeue", "--all", "--states=all", only, f"--Format={explain_format()}"]
+        result = execute(question, deadline.remaining(), environment=_ENVIRONMENT)
+        if result.status and NO_SUCH_JOB not in result.error_output:
+            raise BatchError(f"squeue failed with exit status {result.status}: {result.excerpt}")
+        return None if result.status else parse_job(result.output, now)
 
     def workers(self) -> tuple[Worker, ...]:
         nodes = self._nodes(self._deadline())
