@@ -262,7 +262,6 @@ def planned(known: Known, settings: Settings, batch: Batch, cloud: Cloud, redact
     whole = why.whole_document(account(made, policy, now))
     document = {"summary": made.summary, "decisions": decisions, **whole}
     lines = [made.summary, *(f"would {one['what']}: {one['text']}" for one in decisions)]
-    lines += [f"holds back: {one['text']}" for one in document["holds"]]
     is_whole = not any(one.reason.token in (Token.UNREADABLE, Token.WORLD_UNKNOWN) for one in made.decisions)
     return Answer(document, lines, is_whole=is_whole)
 

@@ -183,9 +183,7 @@ SCENES: dict[str, Scene] = {
     "it goes, for it never joined": of_vm(vm(1, launched_at=NOW - 601)),
     "it goes, for its worker was away for too long": of_vm(joined(1, lost_since=NOW - 3601)),
     "it goes, closed and idle for very long": of_vm(joined(1), worker(1, idle_seconds=7201, closed=True)),
-    "it goes, for others closed it before it ran anything": of_vm(
-        joined(1, failed_boot=True), worker(1, closed=True)
-    ),
+    "it goes, for others closed it before it ran anything": of_vm(joined(1, failed_boot=True), worker(1, closed=True)),
     "it goes, launched for jobs that do not start": of_vm(
         joined(1, joined_at=NOW - 70, launched_at=NOW - 500),
         worker(1, idle_seconds=70),
@@ -232,9 +230,9 @@ TOLD: dict[str, Callable[[], Explanation]] = {
 
 SPOOL: dict[str, Callable[[Spool], str]] = {
     "it is held": lambda spool: spool.submit(Job("new", ["true"]), held=True).id,
-    "it waits for another job": lambda spool: spool.submit(
-        Job("new", ["true"], after=spool.submit(Job("new", ["true"])).id)
-    ).id,
+    "it waits for another job": lambda spool: (
+        spool.submit(Job("new", ["true"], after=spool.submit(Job("new", ["true"])).id)).id
+    ),
     "it asks to start later": lambda spool: spool.submit(Job("new", ["true"], not_before=9e9)).id,
     "it has come since the daemon last looked": lambda spool: spool.submit(Job("new", ["true"])).id,
     "it runs": lambda spool: moved(spool, "running/w"),
@@ -329,9 +327,7 @@ def test_what_happens_to_jobs(name: str, tmp_path: Path, state: State, monkeypat
     spool = Spool(tmp_path / "spool")
     spool.create()
     number = SPOOL[name](spool)
-    settings = replace(
-        settings_with(batch_plugin="sandbox"), plugins=(SandboxOptions(spool_dir=spool.directory),)
-    )
+    settings = replace(settings_with(batch_plugin="sandbox"), plugins=(SandboxOptions(spool_dir=spool.directory),))
     answer = asked(tmp_path, number, settings, monkeypatch, is_running=True)
     assert tokens(answer) == [ROWS[name]]
     assert answer.is_known == (ROWS[name] != "no-such-job")

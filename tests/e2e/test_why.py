@@ -57,7 +57,7 @@ def test_why_of_jobs_and_vms(make_batch: BatchMaker) -> None:
         assert asking.why("987654") == {**asking.why("987654"), "code": 3}
         assert asking.tokens("987654") == ["no-such-job"]
         assert asking.tokens("no job at all") == ["no-such-job"]
-        runs = batch.submit(1, 120)
+        runs = batch.submit(1, 600)
         assert "not-running" in asking.tokens(runs)
         cluster.elastiqctl("start", check=True)
         waits = asking.wait_for("waiting-time", runs)

@@ -14,7 +14,9 @@ from elastiq.planning.why import GROUPS_TOLD, Account, account, vm_told
 from tests.unit.planning.table import BY_SHAPE, HOLDS_4, NOW, PLAIN, jobs, joined, remember, see, vm, worker
 
 
-def told(*records: VmRecord, workers: tuple[Worker, ...] = (), demand: tuple[Demand, ...] = (), **memory: object) -> Account:
+def told(
+    *records: VmRecord, workers: tuple[Worker, ...] = (), demand: tuple[Demand, ...] = (), **memory: object
+) -> Account:
     made = plan(see(list(records), demand=demand, workers=workers), remember(list(records), **memory), PLAIN)
     return account(made, PLAIN, NOW)
 

@@ -631,7 +631,8 @@ def test_advice_is_of_the_configuration_in_force_and_of_the_partitions_used(clus
 
 
 def listed(state: str, reason: str) -> str:
-    return f"{FIELD_END.join('ABCDEF')}{RECORD_END}\n{FIELD_END.join(('7', state, '0', reason, 'batch', ''))}{RECORD_END}\n"
+    one = FIELD_END.join(("7", state, "0", reason, "batch", ""))
+    return f"{FIELD_END.join('ABCDEF')}{RECORD_END}\n{one}{RECORD_END}\n"
 
 
 def waits(partition: str = "batch") -> str:

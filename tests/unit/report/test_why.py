@@ -26,7 +26,9 @@ def test_all_that_waits_or_is_held_back() -> None:
     assert "launches-paused    15 of 20 jobs of 1 CPU (group " in text
     assert "(in 55 s) at the earliest" in text
     assert "to change it mend what the cloud refuses" in text
-    assert "VMs default  2 VMs of at most 5 of its own and 5 of all pools; 1 booting (i-00000002), 180 s is usual;" in text
+    assert (
+        "VMs default  2 VMs of at most 5 of its own and 5 of all pools; 1 booting (i-00000002), 180 s is usual;" in text
+    )
     assert "launches pause until " in text
     assert text.endswith("(5 s ago)")
 
