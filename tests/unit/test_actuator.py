@@ -109,7 +109,9 @@ def test_a_refused_termination_is_retried_and_jobs_that_come_meanwhile_reopen_th
     assert rig.cloud.launches == [1]
 
 
-def test_that_a_worker_may_be_open_is_on_disk_before_it_is_reopened(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_that_a_worker_may_be_open_is_on_disk_before_it_is_reopened(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed before it could read the answer, the daemon would take it for closed."""
     rig.wait_for_jobs(4)
     rig.run(60)
