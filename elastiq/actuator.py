@@ -109,7 +109,7 @@ class Actuator:
         except CloudError as error:
             return [_failed(decision, error, request.token) for decision in request.decisions]
         if request.token:
-            return [_launched(decision, answer, request.token) for decision in request.decisions]
+            return [self._launched(decision, answer, request.token) for decision in request.decisions]
         return _terminated(request.decisions, answer)
 
     def _awaits(self, kind: Kind) -> bool:
@@ -220,7 +220,17 @@ class Actuator:
             return outcome
         except CloudError as error:
             return _failed(decision, error, token)
-        return _launched(decision, instances, token)
+        return self._launched(decision, instances, token)
+
+    def _launched(self, decision: Decision, instances: Sequence[Instance], token: str) -> Outcome:
+        known = self.memory.vms
+        # An answer may list VMs of other launches, too.
+        ids = tuple(one.id for one in instances if one.id not in known or known[one.id].token == token)
+        # No interface names the cause of a partial answer.
+        silent = "the cloud gave no more and named no cause"
+        some = f" ({len(ids)} of {decision.count}: {silent})" if len(ids) < decision.count else ""
+        text = f"launched {', '.join(ids) or 'nothing'}{some}"
+        return Outcome(decision, End.DONE, text, instance_ids=ids, token=token)
 
     def _end(self, decisions: Sequence[Decision]) -> None:
         """Close the workers, then terminate the VMs of those that are closed."""
@@ -362,14 +372,6 @@ def _last_lines(text: str) -> str:
             break
         end = longer
     return end
-
-
-def _launched(decision: Decision, instances: Sequence[Instance], token: str) -> Outcome:
-    ids = tuple(instance.id for instance in instances)
-    # No interface names the cause of a partial answer.
-    silent = "the cloud gave no more and named no cause"
-    some = f" ({len(ids)} of {decision.count}: {silent})" if len(ids) < decision.count else ""
-    return Outcome(decision, End.DONE, f"launched {', '.join(ids) or 'nothing'}{some}", instance_ids=ids, token=token)
 
 
 def _terminated(decisions: Iterable[Decision], accepted: Iterable[str]) -> list[Outcome]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 
 from elastiq.model import InstanceState, Shape
 
@@ -97,12 +98,12 @@ class VmRecord:
         """From when on the time that it takes to join is counted."""
         return max(self.launched_at, self.counted_from)
 
-    @property
+    @cached_property
     def leaving(self) -> bool:
         """True if its worker takes no new job because elastiq wants to terminate it, or may have."""
         return self.closing_at is not None or self.closed or self.doomed or self.terminated_at is not None
 
-    @property
+    @cached_property
     def works(self) -> bool:
         """True if it is, or is expected to become, a worker that takes jobs."""
         return self.state in (InstanceState.PENDING, InstanceState.RUNNING) and not self.leaving
@@ -130,7 +131,7 @@ class VmRecord:
             return False
         return self.missing_since is not None or not self.leaving
 
-    @property
+    @cached_property
     def stage(self) -> Stage:
         """Return where it is in its life."""
         if self.terminated_at is not None:

@@ -252,7 +252,11 @@ class Policy:
 
     def pool(self, name: str) -> Pool | None:
         """Return the pool of that name, or None if there is none any more."""
-        return next((pool for pool in self.pools if pool.name == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Pool]:
+        return {pool.name: pool for pool in reversed(self.pools)}
 
     def idle_seconds_of(self, name: str) -> float:
         """Return how long VMs of the pool of that name may be idle."""

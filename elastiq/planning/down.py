@@ -183,7 +183,8 @@ def _shares_worker(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Ans
 def _unfinished(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
     if record.stage is not Stage.LEAVING:
         return None
-    if worker is None and record.reopen_failed and not _is_given_up(fleet, record):
+    has_left_open = worker is None and record.joined_at is not None and not (record.closed or record.doomed)
+    if has_left_open and not _is_given_up(fleet, record):
         return _stays(Token.WORKER_OUT_OF_SIGHT, record, worker)
     return Answer(words.unfinished(record), goes=True, is_failed_boot=record.joined_at is None)
 

@@ -70,7 +70,7 @@ class Fleet:
 
     def worker(self, record: VmRecord) -> Worker | None:
         """Return the live worker of a VM."""
-        return self.own_workers.get(record.id)
+        return self.matches.workers.get(record.id)
 
     def is_closed_by_other(self, record: VmRecord) -> bool:
         worker = self.worker(record)
@@ -98,11 +98,7 @@ class Fleet:
 
     def pool_of(self, record: VmRecord) -> Pool:
         """Return the pool of a VM; the first one if its own is not configured any more."""
-        return self._pools.get(record.pool) or self.policy.pools[0]
-
-    @cached_property
-    def _pools(self) -> Mapping[str, Pool]:
-        return {pool.name: pool for pool in reversed(self.policy.pools)}
+        return self.policy.pool(record.pool) or self.policy.pools[0]
 
     def chances(self, group: Demand) -> Mapping[str, Chance]:
         """Return for each pool, by its name, whether VMs of it are worth launching for `group`."""
@@ -168,7 +164,7 @@ class Fleet:
     def present_room(self, record: VmRecord) -> Room | None:
         """Return the room on the worker of a VM; None if it takes no jobs."""
         worker, jobs_per_vm = self.worker(record), self.policy.n_jobs_per_vm
-        if worker is None or not self.is_open(record):
+        if worker is None or worker.closed or not record.works:
             return None
         jobs = UNLIMITED if jobs_per_vm is None else max(0, jobs_per_vm - worker.jobs)
         return Room(worker.free, jobs, Token.HAS_ROOM, self.pool_of(record).name, not worker.jobs, record.id)

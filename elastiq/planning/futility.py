@@ -8,7 +8,7 @@ VMs for it. A group of which some start and some do not is in vain as far as its
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -50,15 +50,15 @@ class Share:
 class _OpenRooms:
     """Room on workers of elastiq's, by its kind: there are few kinds, however many VMs."""
 
-    def __init__(self, fleet: Fleet, least_cpus: int) -> None:
-        """Look at workers for jobs of which none asks for fewer CPUs than so many."""
+    def __init__(self, fleet: Fleet, records: Iterable[VmRecord], least_cpus: int) -> None:
+        """Look at the workers of `records` for jobs of which none asks for fewer CPUs than so many."""
         self._idle_since: dict[str, float | None] = {}
         self._kinds: dict[str, int] = {}
         self._alike: list[list[str]] = []
         self._samples: list[Room] = []
         self._known: dict[tuple[Hashable, int], bool] = {}
         numbers: dict[Hashable, int] = {}
-        for record in fleet.records:
+        for record in records:
             room, worker = fleet.present_room(record), fleet.worker(record)
             if room is None or worker is None or (room.free is not None and room.free.cpus <= 0):
                 continue
@@ -140,7 +140,7 @@ def futile_seconds(policy: Policy) -> float:
 def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
     """Return the memory of `fleet` after a look at waiting jobs and workers, the older of them at `looked_at`."""
     memory = fleet.memory
-    rooms = _OpenRooms(fleet, min((group.shape.cpus for group in demand), default=0))
+    rooms = _OpenRooms(fleet, fleet.records if demand else (), min((group.shape.cpus for group in demand), default=0))
     watched: dict[str, Watch] = {}
     futile = dict(memory.futile)
     for group in demand:

@@ -71,14 +71,16 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
     for record in memory.vms.values():
         yield from _of_a_vm(record, policy)
     workers_at = observation.now - observation.workers_age_seconds
-    for worker in observation.workers or ():
-        if worker.idle_seconds is not None:
-            idle_since = workers_at - worker.idle_seconds
-            for name in ("", *(pool.name for pool in policy.pools)):
-                yield idle_since + policy.idle_seconds_of(name)
-                if policy.is_adaptive:
-                    yield idle_since + held_seconds(name, policy)
-                yield idle_since + policy.idle_seconds_of(name) + policy.lost_worker_time_s
+    limits = set()
+    for name in ("", *(pool.name for pool in policy.pools)):
+        limits |= {policy.idle_seconds_of(name), policy.idle_seconds_of(name) + policy.lost_worker_time_s}
+        if policy.is_adaptive:
+            limits.add(held_seconds(name, policy))
+    for idle_since in {
+        workers_at - one.idle_seconds for one in observation.workers or () if one.idle_seconds is not None
+    }:
+        for limit in limits:
+            yield idle_since + limit
     if any(worker.closed for worker in observation.workers or ()):
         for record in memory.vms.values():
             if record.joined_at is not None and not record.has_worked:

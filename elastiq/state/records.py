@@ -35,7 +35,9 @@ Row = TypeVar("Row")
 def to_json(row: Any) -> str:
     """Return a flat dataclass as JSON."""
     # Not asdict, which copies deeply: a launch of 100 VMs writes as many of these.
-    return json.dumps({name: value.value if isinstance(value, Enum) else value for name, value in vars(row).items()})
+    values = vars(row)
+    shown = {name: values[name] for name in row.__dataclass_fields__}
+    return json.dumps({name: value.value if isinstance(value, Enum) else value for name, value in shown.items()})
 
 
 def from_dict(kind: type[Row], values: Mapping[str, Any], **convert: Any) -> Row:

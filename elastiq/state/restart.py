@@ -25,7 +25,7 @@ class Absence:
         if self.present_at is None or self.present_at > self.now:
             return self.now
         away_seconds = self.now - self.present_at
-        return self.now - self._used_seconds(since, max(0.0, away_seconds - SHORT_ABSENCE_SECONDS))
+        return self.now - _used_seconds(self.present_at, since, max(0.0, away_seconds - SHORT_ABSENCE_SECONDS))
 
     def watched_from(self, since: float) -> float:
         """Return the same of jobs that wait beside room: a batch system that was away as well needs a cycle to start
@@ -33,11 +33,11 @@ class Absence:
         if self.present_at is None or self.present_at > self.now:
             return self.now
         is_long = self.now - self.present_at > SHORT_ABSENCE_SECONDS
-        return self.now - self._used_seconds(since, patience.SHORTEST_FUTILE_SECONDS if is_long else 0.0)
+        return self.now - _used_seconds(self.present_at, since, patience.SHORTEST_FUTILE_SECONDS if is_long else 0.0)
 
-    def _used_seconds(self, since: float, given_back_seconds: float) -> float:
-        assert self.present_at is not None
-        return max(0.0, self.present_at - since - given_back_seconds)
+
+def _used_seconds(present_at: float, since: float, given_back_seconds: float) -> float:
+    return max(0.0, present_at - since - given_back_seconds)
 
 
 def after_restart(memory: Memory, now: float, present_at: float | None) -> Memory:

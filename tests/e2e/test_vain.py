@@ -23,10 +23,11 @@ def test_a_job_gets_vms_only_if_their_workers_offer_what_it_requires(make_htcond
     pool = make_htcondor("", "NUM_CPUS = 2\n" + OFFERS_CVMFS * offered)
     with ElasticCluster(pool) as cluster:
         cluster.configure(configurations.own(cluster, max_vms="4", waiting_jobs_time_s="1"))
-        pool.submit(6, 30 if offered else 1, extra=CVMFS)
+        pool.submit(6, 3600, extra=CVMFS)
         cluster.elastiqctl("start", check=True)
         if offered:
-            pool.wait_all()
+            wait_until(lambda: sum(pool.busy().values()) == 6, "all jobs run at the same time", detail=pool.queue)
+            pool.cancel_all()
             wait_until(lambda: not cluster.alive(), "idle VMs are gone", detail=cluster.asked)
             assert cluster.cloud.max_alive == 3
         else:

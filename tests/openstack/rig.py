@@ -148,6 +148,12 @@ class Site:
             self._daemon.wait(PATIENCE_SECONDS)
             self._daemon = None
 
+    def cpu_seconds(self) -> float:
+        """Return what CPU time the daemon and its children that have ended have had."""
+        assert self._daemon is not None
+        fields = Path(f"/proc/{self._daemon.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
     def forget(self) -> None:
         """Take away state, logs and jobs of a daemon that was stopped."""
         for name in ("state", "log", "spool"):

@@ -13,8 +13,9 @@ from elastiq import actuator, chores, core, observer, state
 from elastiq.decisions import End, Kind, Outcome
 from elastiq.errors import BatchError, CloudError
 from elastiq.memory import Breaker, Memory, VmRecord
-from elastiq.planning import down, fleet, futility, intents, learning, patience, tracking
+from elastiq.planning import adaptive, down, fleet, futility, intents, learning, patience, tracking
 from elastiq.planning import plan as planner
+from elastiq.planning.adaptive import Spare
 from elastiq.plugins import Closing
 from elastiq.report import reporter
 from elastiq.sim.engine import DAY
@@ -268,6 +269,15 @@ def ends_idle_workers_that_jobs_of_several_vms_wait_for(patch: Patch) -> None:
     patch.setattr(down, "held_seconds", lambda *_: -1.0)
 
 
+def keeps_idle_vms_for_jobs_that_never_come(patch: Patch) -> None:
+    patch.setattr(down, "spare_of", lambda pool, memory, policy: Spare(10**6))
+
+
+def launches_for_jobs_that_never_come(patch: Patch) -> None:
+    for module in (adaptive, down):
+        patch.setattr(module, "spare_of", lambda pool, memory, policy: Spare(8))
+
+
 def tries_again_without_a_pause(patch: Patch) -> None:
     patch.setattr(planner, "tried", lambda memory, group, now: memory)
 
@@ -321,6 +331,8 @@ MUTANTS: tuple[tuple[int, Callable[[Patch], None], str, tuple[str, ...]], ...] =
     (9, calls_nothing_in_vain, "no VM in vain", HARMLESS),
     (9, tries_again_without_a_pause, "no VM in vain", HARMLESS),
     (9, ends_idle_workers_that_jobs_of_several_vms_wait_for, "no job stuck", WIDE),
+    (9, keeps_idle_vms_for_jobs_that_never_come, "no VM idle for good", WIDE),
+    (9, launches_for_jobs_that_never_come, "no VM idle for good", WIDE),
 )
 """Number of the promise, the break, and the invariants that may notice it, and faults (empty: all)."""
 

@@ -109,9 +109,25 @@ def test_a_refused_termination_is_retried_and_jobs_that_come_meanwhile_reopen_th
     assert rig.cloud.launches == [1]
 
 
-def test_that_a_worker_may_be_open_is_on_disk_before_it_is_reopened(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_vms_of_earlier_launches_in_an_answer_are_not_launched_again(rig: Rig) -> None:
+    """Seen at an endpoint that puts all its VMs into every answer."""
+    launch = rig.cloud.launch
+
+    def all_there_are(pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
+        return (*rig.cloud.list_instances(everything=False), *launch(pool, count, token, at_least))
+
+    rig.cloud.launch = all_there_are  # type: ignore[method-assign]
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    first = set(rig.core.memory.vms)
+    rig.wait_for_jobs(12)
+    rig.run(60)
+    launched = [one["detail"] for one in read_decisions(rig.directory, 0) if "launched i-" in one["detail"]]
+    assert len(launched) == 2
+    assert not any(id_ in launched[1] for id_ in first), launched
+
+
+def test_that_a_worker_may_be_open_is_on_disk_before_it_is_reopened(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed before it could read the answer, the daemon would take it for closed."""
     rig.wait_for_jobs(4)
     rig.run(60)

@@ -280,10 +280,10 @@ def test_a_worker_that_could_not_be_reopened_makes_room_before_it_is_tried_again
 
 def test_a_worker_that_may_have_been_reopened_and_is_out_of_sight_is_given_the_time_to_come_back() -> None:
     """Found by the simulator: it was reopened, the answer was lost, and jobs may have started there since."""
-    for lost_since, ended in ((None, 0), (NOW - 100, 0), (NOW - BY_SHAPE.lost_worker_time_s - 1, 1)):
+    for lost_since, expected in ((None, 0), (NOW - 100, 0), (NOW - BY_SHAPE.lost_worker_time_s - 1, 1)):
         perhaps = joined(1, closing_at=NOW - 500, reopen_failed=True, lost_since=lost_since)
         made = plan(see([perhaps], demand=(jobs(1),), workers=()), remember([perhaps]), BY_SHAPE)
-        assert len(of(made, Kind.TERMINATE)) == ended
+        assert len(of(made, Kind.TERMINATE)) == expected
     perhaps, in_sight = replace(perhaps, lost_since=None), (worker(1, cpus=2, closed=True),)
     made = plan(see([perhaps], workers=in_sight), remember([perhaps]), BY_SHAPE)
     assert len(of(made, Kind.TERMINATE)) == 1, "the close tells whether a job runs there"
