@@ -195,8 +195,12 @@ def read_past(directory: Path, seconds: float) -> Past | None:
             past.damage = "" if found == "ok" else f"{path}: {found}"
             with malformed():
                 since = (db.execute("SELECT max(until) FROM looks").fetchone()[0] or 0.0) - seconds
-            lives = db.execute("SELECT record FROM lives WHERE coalesce(ended_at, ?) >= ?", (since, since))
-            past.lives += map(_life, lives)
+            lives = db.execute("SELECT record FROM lives WHERE coalesce(ended_at, ?) >= ?", (since, since)).fetchall()
+            for row in lives:
+                try:
+                    past.lives.append(_life(row))
+                except sqlite3.DatabaseError as error:  # it costs itself alone
+                    past.damage = f"{path}: {error}"
             _read_pieces(db, since, past)
     except (OSError, sqlite3.Error) as error:
         past.damage = f"{path}: {error}"
