@@ -174,7 +174,11 @@ def _show(options: argparse.Namespace, answer: questions.Answer, settings: Setti
 def _why(options: argparse.Namespace) -> int:
     words = _words(options, 1)
     known, settings = _known(options)
-    answer = questions.of_one(words[0], known, settings) if words else questions.of_all(known)
+    try:
+        answer = questions.of_one(words[0], known, settings) if words else questions.of_all(known)
+    except BatchError as error:
+        # The batch system's own words may hold secrets.
+        raise BatchError(questions.redactor_of(settings).clean(str(error))) from None
     return _show(options, answer, settings)
 
 
