@@ -201,8 +201,10 @@ def _of_job(name: str, known: Known, settings: Settings) -> Answer:
         return _answer_on_job(name, known, (*known.first_of_all, *group.told), group, explanation.text)
     judged = _judged(explanation.group, batch, known.memory, settings)
     alone = group_told(judged, known.memory, policy, known.now)
-    told = _told(remedies.not_seen(explanation))
-    return _answer_on_job(name, known, (*known.first_of_all, told), alone, explanation.text)
+    # Of a queue that could not be read no groups are known.
+    unreadable = tuple(one for one in known.told.holds if one.token == Token.UNREADABLE.value)
+    verdicts = unreadable or (_told(remedies.not_seen(explanation)),)
+    return _answer_on_job(name, known, (*known.first_of_all, *verdicts), alone, explanation.text)
 
 
 def _answer_on_job(

@@ -16,7 +16,7 @@ from elastiq.command import execute, run
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Eligibility, Explanation, Judgement, Standing, Worker
 from elastiq.plugins import Closing
-from elastiq.plugins.htcondor_explain import ATTRIBUTES, JOB, Found, constraints, parse_job
+from elastiq.plugins.htcondor_explain import ATTRIBUTES, JOB, Found, constraint, nearer, parse_job
 from elastiq.plugins.htcondor_matching import asked_of_jobs, template_of
 from elastiq.plugins.htcondor_parse import (
     OWN_DRAIN,
@@ -94,7 +94,7 @@ class HTCondor:
         return demand
 
     def _demand(self, deadline: Deadline, *one: str) -> tuple[tuple[Demand, ...], tuple[str, ...]]:
-        """Return the demand of all jobs, or of `one`, a schedd and a GlobalJobId, and the names of the schedds."""
+        """Return the demand of all jobs, or of `one` as htcondor_demand takes it, and the schedds."""
         question = json.dumps({"asked": sorted(self._asked_of_jobs), "one": one}).encode()
         arguments = [self._how(deadline), f"{deadline.remaining():.0f}"]
         text = run_module("elastiq.plugins.htcondor_demand", arguments, deadline.remaining(), input_bytes=question)
@@ -117,7 +117,7 @@ class HTCondor:
         ((schedd, one),) = jobs.items()
         if one.standing is not Standing.WAITS:
             return explained(one.standing, one.text)
-        demand, _ = self._demand(deadline, schedd, one.global_id)
+        demand, _ = self._demand(deadline, schedd, one.constraint, *(["deferred"] if one.is_deferred else []))
         if demand:
             return explained(Standing.WAITS, one.text, replace(demand[0], jobs=1, running=None))
         again = self._job(schedd, cluster, process, deadline)  # it may have started since
@@ -131,12 +131,13 @@ class HTCondor:
         return tuple(one for one in schedds if name is None or name in (one, one.rpartition("@")[2], one.rstrip("@")))
 
     def _job(self, schedd: str, cluster: str, process: str | None, deadline: Deadline) -> Found | None:
-        for constraint in constraints(cluster, process):
-            question = [*_condor_q(schedd), "-limit", "1", "-json", "-attributes", ",".join(ATTRIBUTES)]
-            found = parse_job(run([*question, "-constraint", constraint], deadline.remaining()))
+        question = [*_condor_q(schedd), "-limit", "1", "-json", "-attributes", ",".join(ATTRIBUTES), "-constraint"]
+        first = parse_job(run([*question, constraint(cluster, process)], deadline.remaining()))
+        for other in nearer(first, cluster, process) if first else ():
+            found = parse_job(run([*question, other], deadline.remaining()))
             if found is not None:
                 return found
-        return None
+        return first
 
     def workers(self) -> tuple[Worker, ...]:
         deadline = self._deadline()

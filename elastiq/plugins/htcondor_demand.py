@@ -3,7 +3,8 @@
 `python -m elastiq.plugins.htcondor_demand bindings|cli SECONDS` reads a JSON document with the attributes `asked` of
 jobs by workers, asks every schedd that the collector knows, and prints one JSON document. The schedds group the jobs,
 so that 100,000 alike cost no more than one; the rest of the work does not burden the daemon. If `one` in the document
-has the name of a schedd and a GlobalJobId, that job alone is counted.
+has the name of a schedd, a constraint that a job alone meets and, if that asks for a time to start, a third word, that
+job alone is counted.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from elastiq.clock import Clock
 from elastiq.command import run
 from elastiq.errors import BatchError
 from elastiq.plugins.htcondor_limits import Limits, limits_of
-from elastiq.plugins.htcondor_matching import Ad, new_classad, quoted, text_of, wants_of
+from elastiq.plugins.htcondor_matching import Ad, new_classad, text_of, wants_of
 from elastiq.plugins.htcondor_parse import parse_schedds, parse_total
 from elastiq.plugins.kit import LARGEST, Deadline, json_document, lines, tell_errors_briefly
 from elastiq.text import excerpt
@@ -85,8 +86,8 @@ class Source(Protocol):
     def rows(self, attributes: Sequence[str]) -> tuple[list[str], list[Row]]:
         """Return the names of the schedds, and their jobs grouped by `attributes`. Raise BatchError."""
 
-    def one(self, schedd: str, global_id: str) -> list[Row]:
-        """Return the job with all that it has, if it waits for a worker: a schedd puts no single job into groups (none
+    def one(self, schedd: str, constraint: str) -> list[Row]:
+        """Return the job that meets `constraint`, with all that it has: a schedd puts no single job into groups (none
         met a constraint on its number, measured with 23.9.6). Raise BatchError."""
 
     def takers(self) -> list[Row]:
@@ -111,7 +112,7 @@ class Row:
 
 def counted(source: Source, asked: Sequence[str], one: Sequence[str] = ()) -> dict[str, Any]:
     """Return what waits and runs as a JSON document: `schedds`, `wants`, and `groups` of counts, sizes and an index
-    into `wants`. With a schedd and a GlobalJobId as `one`, of that job alone. Raise BatchError."""
+    into `wants`; with `one` of that job alone. Raise BatchError."""
     schedds, rows = source.rows([*JOB_ATTRIBUTES, *sorted(asked)]) if not one else _alone(source, *one)
     known: dict[tuple[tuple[str, str], ...], str] = {}
     waiting: Counter[tuple[Any, ...]] = Counter()
@@ -138,9 +139,10 @@ def counted(source: Source, asked: Sequence[str], one: Sequence[str] = ()) -> di
     return {"schedds": sorted(schedds), **_document(waiting, running)}
 
 
-def _alone(source: Source, schedd: str, global_id: str) -> tuple[list[str], list[Row]]:
-    """Return a job that waits, and those that run and may take what it needs of a limit."""
-    rows = source.one(schedd, global_id)
+def _alone(source: Source, schedd: str, constraint: str, deferred: str = "") -> tuple[list[str], list[Row]]:
+    """Return a job, and those that run and may take what it needs of a limit."""
+    # More than its number makes the schedd look through all jobs.
+    rows = source.one(schedd, f"{constraint} && {IS_DUE}" if deferred else constraint)
     if any("concurrencylimits" in row.ad for row in rows):
         rows += source.takers()
     return [schedd], rows
@@ -186,11 +188,11 @@ class Bindings:
                 rows.append(_row(_texts(ad), ad))
         return [str(location["Name"]) for location in schedds], rows
 
-    def one(self, schedd: str, global_id: str) -> list[Row]:
+    def one(self, schedd: str, constraint: str) -> list[Row]:
         """Return as Source says."""
         api = self._htcondor2
         location = api.Collector().locate(api.DaemonType.Schedd, schedd)
-        return [_row_alone(_texts(ad), ad) for ad in api.Schedd(location).query(constraint=_constraint_of(global_id))]
+        return [_row_alone(_texts(ad), ad) for ad in api.Schedd(location).query(constraint=constraint)]
 
     def takers(self) -> list[Row]:
         """Return as Source says."""
@@ -239,9 +241,9 @@ class Commands:
             return []
         return [_row(ad, ad) for ad in _texts_of(text)]
 
-    def one(self, schedd: str, global_id: str) -> list[Row]:
+    def one(self, schedd: str, constraint: str) -> list[Row]:
         """Return as Source says."""
-        question = ["condor_q", "-name", schedd, "-allusers", "-constraint", _constraint_of(global_id), "-json"]
+        question = ["condor_q", "-name", schedd, "-allusers", "-constraint", constraint, "-json"]
         text = run(question, self._deadline.remaining())
         return [_row_alone(ad, ad) for ad in _texts_of(text)]
 
@@ -282,11 +284,6 @@ def _row_alone(ad: Mapping[str, str], origin: Any) -> Row:
 def _texts(ad: Any) -> dict[str, str]:
     """Return the expressions of an ad of the bindings by their names in small letters."""
     return {name.lower(): str(ad.lookup(name)) for name in ad.keys()}  # noqa: SIM118
-
-
-def _constraint_of(global_id: str) -> str:
-    """Return the constraint that a job alone meets, as long as it waits for a worker."""
-    return f"{WAITING} && {IS_DUE} && {ON_WORKERS} && GlobalJobId == {quoted(global_id)}"
 
 
 def _texts_of(text: str) -> list[dict[str, str]]:

@@ -13,8 +13,8 @@ from elastiq.plugins.kit import json_document
 from elastiq.text import excerpt
 
 ATTRIBUTES = (
-    *("GlobalJobId", "ClusterId", "ProcId", "JobStatus", "JobUniverse", "Managed", "HoldReason", "RemoteHost"),
-    *("LastRejMatchReason", "DeferralTime", "ConcurrencyLimits"),
+    *("ClusterId", "ProcId", "JobStatus", "JobUniverse", "Managed", "HoldReason", "RemoteHost"),
+    *("LastRejMatchReason", "DeferralTime", "ConcurrencyLimits", "TotalSubmitProcs"),
 )
 
 JOB = re.compile(r"(?:([^\s#\"\\]{1,255})#)?([1-9][0-9]{0,9})(?:\.([0-9]{1,9}))?(?:#[0-9]+)?")
@@ -38,7 +38,8 @@ _NOT_ON_WORKERS = {7: "scheduler", 9: "grid", 12: "local"}
 class Found:
     """A job."""
 
-    global_id: str
+    constraint: str
+    """What it alone meets. In just this form a schedd looks the job up, instead of looking through all that it has."""
     standing: Standing
     """WAITS, unless the ad tells that it is something else."""
     text: str
@@ -46,6 +47,8 @@ class Found:
     """Whether it has concurrency limits."""
     is_deferred: bool
     """Whether it asks for a time to start."""
+    is_alone: bool = False
+    """Whether its cluster has no other."""
 
     @property
     def standing_if_left_out(self) -> Standing:
@@ -55,13 +58,17 @@ class Found:
         return Standing.LIMITED if self.has_limits else Standing.BLOCKED
 
 
-def constraints(cluster: str, process: str | None) -> tuple[str, ...]:
-    """Return which jobs are asked for by their number, one constraint after the other until one is met: of a cluster
-    the processes that wait come first, then those that run."""
-    if process:
-        return (f"ClusterId == {cluster} && ProcId == {process}",)
-    of_cluster = f"ClusterId == {cluster}"
-    return (f"{of_cluster} && JobStatus == 1", f"{of_cluster} && JobStatus == 2", of_cluster)
+def constraint(cluster: str | int, process: str | None) -> str:
+    """Return which jobs are asked for by their number, in the form by which a schedd looks them up."""
+    return f"ClusterId == {cluster}" + (f" && ProcId == {process}" if process else "")
+
+
+def nearer(found: Found, cluster: str, process: str | None) -> tuple[str, ...]:
+    """Return what else is asked for after the first job of a cluster was found: others that wait, or else run."""
+    if process or found.is_alone or found.standing is Standing.WAITS:
+        return ()
+    statuses = (1,) if found.standing is Standing.RUNS else (1, 2)
+    return tuple(f"{constraint(cluster, None)} && JobStatus == {status}" for status in statuses)
 
 
 def parse_job(text: str) -> Found | None:
@@ -72,9 +79,10 @@ def parse_job(text: str) -> Found | None:
     ads = json_document(text, "condor_q")
     if ads == []:
         return None
-    if not isinstance(ads, list) or not isinstance(ads[0], dict) or not isinstance(ads[0].get("GlobalJobId"), str):
+    ad = ads[0] if isinstance(ads, list) else None
+    if not isinstance(ad, dict) or not all(type(ad.get(name)) is int for name in ("ClusterId", "ProcId")):
         raise BatchError(f"condor_q answered what is no job: {excerpt(text)}")
-    return _found(ads[0])
+    return _found(ad)
 
 
 def _found(ad: Mapping[str, Any]) -> Found:
@@ -88,7 +96,9 @@ def _found(ad: Mapping[str, Any]) -> Found:
             standing, text = Standing.NOT_ON_WORKERS, f"{_NOT_ON_WORKERS[universe]} universe"
         elif str(ad.get("Managed", "")).lower() == "external":
             standing, text = Standing.NOT_ON_WORKERS, "another manager has it (Managed is External)"
-    return Found(ad["GlobalJobId"], standing, text, "ConcurrencyLimits" in ad, "DeferralTime" in ad)
+    own = constraint(ad["ClusterId"], str(ad["ProcId"]))
+    is_alone = ad.get("TotalSubmitProcs") == 1
+    return Found(own, standing, text, "ConcurrencyLimits" in ad, "DeferralTime" in ad, is_alone)
 
 
 def _runs_on(ad: Mapping[str, Any]) -> str:

@@ -130,6 +130,15 @@ def test_a_job_of_no_group_yet_is_judged_as_the_daemon_would(rig: Rig, monkeypat
     assert [one["answer"] for one in answer.document["group"]["pools"]] == ["yes"]
 
 
+def test_beside_a_queue_that_the_daemon_could_not_read_that_is_why(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.batch.jobs = None
+    rig.run(10)
+    monkeypatch.setattr(telling, "TOLD", [Explanation(Standing.WAITS, "", Demand(Shape(), 1))])
+    answer = questions.of_one("7", Known.read(rig.directory), TELLING)
+    assert told(answer) == ["unreadable"]
+    assert "the scheduler does not answer" in answer.document["told"][0]["text"]
+
+
 def test_without_a_daemon_that_is_said_first(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.wait_for_jobs(4)
     rig.run(60)

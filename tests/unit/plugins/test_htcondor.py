@@ -434,7 +434,7 @@ class TestExplain:
             SCHEDDS,
             self.EVALUATED,
             ("condor_q .*-limit", [(0, self.AD % 1, "")]),
-            ("condor_q .*GlobalJobId == ", [(0, self.FULL, "")]),
+            ("condor_q .*ClusterId == 7 && ProcId == 3 -json$", [(0, self.FULL, "")]),
         )
         told = plugin.explain("7.3")
         assert told.group == Demand(Shape(2), 1, wants='{"requirements":"(TARGET.HasA)"}')
@@ -442,12 +442,13 @@ class TestExplain:
 
     def test_one_that_has_started_meanwhile(self, pool: Pool, plugin: HTCondor) -> None:
         answers = [(0, self.AD % 1, ""), (0, self.AD % 2, "")]
-        pool.answers(SCHEDDS, ("condor_q .*-limit", answers), ("condor_q .*GlobalJobId == ", [(0, "", "")]))
+        pool.answers(SCHEDDS, ("condor_q .*-limit", answers), ("condor_q", [(0, "", "")]))
         assert plugin.explain("7.3").standing is Standing.RUNS
 
     def test_of_a_cluster_one_that_waits_is_asked_for_first(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(SCHEDDS, ("condor_q .*JobStatus == 1", [(0, "", "")]), ("condor_q", [(0, self.AD % 5, "")]))
+        pool.answers(SCHEDDS, ("condor_q .*&& JobStatus", [(0, "", "")]), ("condor_q", [(0, self.AD % 5, "")]))
         assert plugin.explain("7").standing is Standing.HELD
+        assert len(pool.asked("condor_q")) == 3
 
     def test_no_such_job(self, pool: Pool, plugin: HTCondor) -> None:
         pool.answers(SCHEDDS, ("condor_q", [(0, "", "")]))

@@ -10,10 +10,10 @@ import pytest
 
 from elastiq.errors import BatchError
 from elastiq.model import Standing
-from elastiq.plugins.htcondor_explain import JOB, constraints, parse_job
+from elastiq.plugins.htcondor_explain import JOB, constraint, nearer, parse_job
 
 RECORDED = Path(__file__).parent / "recorded" / "htcondor"
-AD = {"GlobalJobId": "a#7.3#17", "ClusterId": 7, "ProcId": 3, "JobStatus": 1, "JobUniverse": 5}
+AD = {"ClusterId": 7, "ProcId": 3, "JobStatus": 1, "JobUniverse": 5}
 
 
 @pytest.mark.parametrize(
@@ -65,15 +65,21 @@ def test_no_job(text: str) -> None:
     assert parse_job(text) is None
 
 
-@pytest.mark.parametrize("text", ["no JSON", "{}", "[7]", "[{}]", '[{"GlobalJobId": 7}]'])
+@pytest.mark.parametrize("text", ["no JSON", "{}", "[7]", "[{}]", '[{"ClusterId": 7}]'])
 def test_what_is_no_job(text: str) -> None:
     with pytest.raises(BatchError, match="condor_q answered"):
         parse_job(text)
 
 
 def test_of_a_cluster_the_processes_that_wait_come_first() -> None:
-    assert constraints("7", "3") == ("ClusterId == 7 && ProcId == 3",)
-    assert [one.partition(" && ")[2] for one in constraints("7", None)] == ["JobStatus == 1", "JobStatus == 2", ""]
+    assert (constraint("7", "3"), constraint("7", None)) == ("ClusterId == 7 && ProcId == 3", "ClusterId == 7")
+    found = {status: parse_job(json.dumps([{**AD, "JobStatus": status}])) for status in (1, 2, 5)}
+    asked = {status: [text[-1] for text in nearer(one, "7", None)] for status, one in found.items() if one}
+    assert asked == {1: [], 2: ["1"], 5: ["1", "2"]}
+    alone = parse_job(json.dumps([{**AD, "JobStatus": 5, "TotalSubmitProcs": 1}]))
+    assert alone is not None
+    assert alone.constraint == "ClusterId == 7 && ProcId == 3"
+    assert nearer(alone, "7", None) == nearer(alone, "7", "3") == ()
 
 
 @pytest.mark.parametrize(
