@@ -178,7 +178,7 @@ SCENES: dict[str, Scene] = {
         memory=WAITED,
         policy=replace(BY_SHAPE, pools=(Pool("default", 0, None, "large"),), min_vms=1, max_vms=1),
     ),
-    "it goes, as was begun before": of_vm(joined(1, closing_at=NOW - 9)),
+    "it goes, as was begun before": of_vm(joined(1, closing_at=NOW - 9), worker(1)),
     "it goes, in error": of_vm(vm(1, state=InstanceState.ERROR)),
     "it goes, for it never joined": of_vm(vm(1, launched_at=NOW - 601)),
     "it goes, for its worker was away for too long": of_vm(joined(1, lost_since=NOW - 3601)),
