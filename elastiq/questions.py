@@ -35,7 +35,7 @@ from elastiq.report.why import Document
 from elastiq.state import after_restart, read_account, read_decisions_on, read_memory
 from elastiq.state.archive import read_life
 
-INSTANCE_ID = re.compile(r"i-[0-9a-fA-F]+")
+INSTANCE_ID = re.compile(r"i-[0-9a-f]+")
 """What is a VM's id, and no name of a job, whether it is known or not."""
 
 
@@ -153,7 +153,9 @@ def _of_vm(vm: VmTold, known: Known) -> tuple[Told, ...]:
 def _gone(name: str, known: Known) -> Document | None:
     """Return what is kept of a VM that is gone: who ended it, and why; None if nothing is."""
     life = read_life(known.directory, name)
-    decisions = [one for one in read_decisions_on(known.directory, name) if _is_on(one, name)]
+    # A number of a job may be in any sentence.
+    is_vm = life is not None or INSTANCE_ID.fullmatch(name)
+    decisions = [one for one in read_decisions_on(known.directory, name) if is_vm and _is_on(one, name)]
     ended = [one for one in decisions if one["kind"] == Kind.TERMINATE.value and one["cause"] == Token.DONE.value]
     seen = [one for one in decisions if one["token"] in {token.value for token in _DEPARTURES}]
     if life is None and not (ended or seen):

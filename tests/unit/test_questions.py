@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from elastiq import cli, questions
-from elastiq.decisions import Token
+from elastiq.decisions import Decision, End, Kind, Outcome, Reason, Token
 from elastiq.model import Demand, Explanation, Judgement, Shape, Standing
 from elastiq.process.pidfile import PidFile
 from elastiq.questions import Known
@@ -137,6 +137,16 @@ def test_beside_a_queue_that_the_daemon_could_not_read_that_is_why(rig: Rig, mon
     answer = questions.of_one("7", Known.read(rig.directory), TELLING)
     assert told(answer) == ["unreadable"]
     assert "the scheduler does not answer" in answer.document["told"][0]["text"]
+
+
+def test_a_number_of_a_job_that_a_sentence_on_a_vm_has_is_no_vm(rig: Rig) -> None:
+    rig.run(10)
+    idle = Decision(Kind.TERMINATE, Reason(Token.IDLE, "idle for 4000 s", "i-1"), instance_id="i-1")
+    rig.state.record(1.0, idle, Outcome(idle, End.DONE, "terminated"))
+    known = Known.read(rig.directory)
+    assert told(questions.of_one("4000", known, TELLING)) == ["no-such-job"]
+    assert told(questions.of_one("i-1", known, TELLING))[0] == "ended-by-elastiq"
+    assert told(questions.of_one("i-12", known, TELLING)) == ["no-such-vm"]
 
 
 def test_without_a_daemon_that_is_said_first(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
