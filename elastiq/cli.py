@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import signal
@@ -11,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from elastiq import control
+from elastiq import control, questions
 from elastiq.clock import Clock
 from elastiq.config import Settings, defaults
-from elastiq.control import BAD_CONFIGURATION, FAILED, OK
+from elastiq.control import BAD_CONFIGURATION, FAILED, NO_SUCH, OK
 from elastiq.errors import BatchError, ConfigError, ElastiqError
 from elastiq.plugins import loading
 from elastiq.plugins.adapter import Adapter
@@ -47,7 +48,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="check the configuration file, contact nothing, and end")
     parser.add_argument("--version", action="version", version=f"elastiq {VERSION}")
     options, words = parser.parse_known_args(arguments)
-    if words and options.action != "simulate":
+    if words and options.action not in _WITH_WORDS:
         parser.error(f"unrecognized arguments: {' '.join(words)}")
     options.words = words
     if options.config is None:
@@ -143,6 +144,67 @@ def _status(options: argparse.Namespace) -> int:
     return OK
 
 
+def _words(options: argparse.Namespace, most: int) -> list[str]:
+    """Return the words after the command but for --json. Raise ElastiqError if they are no such."""
+    options.json = "--json" in options.words
+    words = [word for word in options.words if word != "--json"]
+    if len(words) > most or any(word.startswith("-") or not word for word in words):
+        usage = f"elastiqctl {options.action} {'[JOB|VM] ' if most else ''}[--json]"
+        raise ElastiqError(f"usage: {usage}; not {printable(' '.join(options.words))}")
+    return words
+
+
+def _known(options: argparse.Namespace) -> tuple[questions.Known, Settings]:
+    settings = loading.read_settings(options.config)
+    return questions.Known.read(_state_directory(options, settings)), settings
+
+
+def _show(options: argparse.Namespace, answer: questions.Answer, settings: Settings) -> int:
+    """Print an answer, without secrets, and return the exit code."""
+    clean = questions.redactor_of(settings).clean
+    if options.json:
+        print(json.dumps(questions.cleaned(answer.document, clean)))
+    else:
+        print("\n".join(printable(clean(line)) for line in answer.lines))
+    if not answer.is_known:
+        return NO_SUCH
+    return OK if answer.is_whole else FAILED
+
+
+def _why(options: argparse.Namespace) -> int:
+    words = _words(options, 1)
+    known, settings = _known(options)
+    try:
+        answer = questions.of_one(words[0], known, settings) if words else questions.of_all(known)
+    except BatchError as error:
+        # The batch system's own words may hold secrets.
+        raise BatchError(questions.redactor_of(settings).clean(str(error))) from None
+    return _show(options, answer, settings)
+
+
+def _vms(options: argparse.Namespace) -> int:
+    _words(options, 0)
+    known, settings = _known(options)
+    return _show(options, questions.of_vms(known, settings), settings)
+
+
+def _jobs(options: argparse.Namespace) -> int:
+    _words(options, 0)
+    known, settings = _known(options)
+    return _show(options, questions.of_jobs(known), settings)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from elastiq.ec2 import Ec2  # not for everybody, as the daemon
+
+    _words(options, 0)
+    known, settings = _known(options)
+    name, redactor = settings.elastiq.batch_plugin, questions.redactor_of(settings)
+    batch = Adapter(loading.load(name, settings), name)
+    answer = questions.planned(known, settings, batch, Ec2(settings, redactor=redactor), redactor)
+    return _show(options, answer, settings)
+
+
 def _simulate(options: argparse.Namespace) -> int:
     from elastiq.sim.replay import command  # not for everybody, as the daemon
 
@@ -183,6 +245,8 @@ def _conf(options: argparse.Namespace) -> int:
     return OK
 
 
+_WITH_WORDS = ("simulate", "why", "plan", "vms", "jobs")
+
 _ACTIONS = {
     "run": _run,
     "start": _start,
@@ -192,6 +256,10 @@ _ACTIONS = {
     "retry": _retry,
     "simulate": _simulate,
     "conf": _conf,
+    "why": _why,
+    "plan": _plan,
+    "vms": _vms,
+    "jobs": _jobs,
 }
 
 

@@ -27,6 +27,8 @@ FAILED = 1
 """Wrong usage, no daemon to tell about, or a daemon that could not be started or stopped (as the original)."""
 BAD_CONFIGURATION = 2
 """The configuration or the plugin cannot be used (as the original)."""
+NO_SUCH = 3
+"""There is no such job or VM."""
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0

@@ -86,6 +86,45 @@ class Demand:
         return hashlib.sha256(f"{sizes} {self.wants}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+class Standing(Enum):
+    """What a single job is to elastiq, as the batch system tells it."""
+
+    WAITS = "waits"
+    """It is demand: a new worker could run it."""
+    HELD = "held"
+    """Somebody has to release it."""
+    DEPENDS = "depends"
+    """Other jobs have to end first."""
+    NOT_DUE = "not due"
+    """It asks to start later."""
+    LIMITED = "limited"
+    """A limit keeps it back: licences, a cap of its array or owner, a partition that is down."""
+    NOT_ON_WORKERS = "not on workers"
+    """It runs on the submit node or in the hands of another manager, never on a worker."""
+    ELSEWHERE = "elsewhere"
+    """It is for a part of the batch system that elastiq does not serve."""
+    BOUND = "bound"
+    """It asks for certain machines by name."""
+    BLOCKED = "blocked"
+    """Something else keeps it back that no VM ends."""
+    RUNS = "runs"
+    """It has a machine."""
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+    """The batch system does not know it, or no more."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a plugin tells of one job."""
+
+    standing: Standing
+    text: str = ""
+    """What the batch system says of it, in one line; may be empty."""
+    group: Demand | None = None
+    """If it WAITS: the Demand that `demand` counts it in, but with this one job alone. Otherwise None."""
+
+
 @dataclass(frozen=True)
 class Worker:
     """A machine that has joined the batch system."""

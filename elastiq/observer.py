@@ -11,7 +11,7 @@ from elastiq.errors import BatchError, PendingError, PluginError
 from elastiq.memory import Memory, Template
 from elastiq.model import Demand, Eligibility, Instance, Judgement, Observation, Pool, Worker
 from elastiq.plugins.foreign import run_foreign
-from elastiq.ports import Ports
+from elastiq.ports import Outside
 from elastiq.report.reporter import Reporter
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Judge:
     there are too many kinds or they want nothing, are taken for such that could run.
     """
 
-    def __init__(self, ports: Ports, reporter: Reporter) -> None:
+    def __init__(self, ports: Outside, reporter: Reporter) -> None:
         self._ports, self._reporter = ports, reporter
         self._known: dict[tuple[str, str], tuple[Judgement, float]] = {}
         """By wants and template: what was judged, and until when that is believed."""
@@ -171,7 +171,7 @@ class Observer:
     What is asked for is unknown until it is answered, even if a defect of a plugin ends the pass meanwhile.
     """
 
-    def __init__(self, ports: Ports, reporter: Reporter, reading: Reading) -> None:
+    def __init__(self, ports: Outside, reporter: Reporter, reading: Reading) -> None:
         self._ports, self._reporter = ports, reporter
         self.reading = reading
         self._judge = Judge(ports, reporter)

@@ -113,12 +113,18 @@ class Batch(Matchmaker, Adviser, Protocol):
 
 
 @dataclass(frozen=True)
-class Ports:
-    """All that the loop has to do with."""
+class Outside:
+    """What can be asked of the world."""
 
     clock: Time
     batch: Batch
     cloud: Cloud
+
+
+@dataclass(frozen=True)
+class Ports(Outside):
+    """All that the loop has to do with."""
+
     state: State
     history: History | None = None
     """None: nothing is kept but what must be."""

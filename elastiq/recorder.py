@@ -92,7 +92,8 @@ class Recorder:
             return
         for id_, record in records.items():
             if self._records.get(id_) is not record:
-                life = Life(id_, record.pool, record.type, record.launched_at, record.joined_at, record.terminated_at)
+                ended_at, because = record.terminated_at, record.goes_because if record.terminated_at else ""
+                life = Life(id_, record.pool, record.type, record.launched_at, record.joined_at, ended_at, because)
                 if self._lives.get(id_) != life:
                     self._lives[id_] = self._changed[id_] = life
         for id_ in [id_ for id_ in self._lives if id_ not in records]:

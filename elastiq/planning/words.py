@@ -11,6 +11,7 @@ from elastiq.decisions import Decision, Figures, Kind, Reason, Token
 from elastiq.memory import Breaker, Memory, VmRecord
 from elastiq.model import Demand, Observation, Policy, Pool, Shape, Worker, of_pool
 from elastiq.planning import patience
+from elastiq.planning.phrases import describe
 
 NAMES_SHOWN = 5
 """Of VMs, in one reason."""
@@ -150,17 +151,17 @@ def wider_than_quota(groups: Sequence[Demand], policy: Policy) -> Reason:
 
 def larger_than_vm(groups: Sequence[Demand], largest: Shape) -> Reason:
     shown = groups[:GROUPS_SHOWN]
-    what = "; ".join(f"{_jobs(group.jobs)} of {_describe(group.shape)}" for group in shown)
-    sizes = "; ".join(_describe(group.shape) for group in shown)
-    text = f"{what} can never run: a VM holds {_describe(largest)}; not counted as demand"
+    what = "; ".join(f"{_jobs(group.jobs)} of {describe(group.shape)}" for group in shown)
+    sizes = "; ".join(describe(group.shape) for group in shown)
+    text = f"{what} can never run: a VM holds {describe(largest)}; not counted as demand"
     return Reason(Token.LARGER_THAN_VM, text, sizes)
 
 
 def larger_than_new_vm(groups: Sequence[Demand]) -> Reason:
     shown = groups[:GROUPS_SHOWN]
-    what = "; ".join(f"{_jobs(group.jobs)} of {_describe(group.shape)}" for group in shown)
+    what = "; ".join(f"{_jobs(group.jobs)} of {describe(group.shape)}" for group in shown)
     text = f"{what} fit workers that are there, but no VM that could be launched, so none is launched for that"
-    return Reason(Token.LARGER_THAN_NEW_VM, text, "; ".join(_describe(group.shape) for group in shown))
+    return Reason(Token.LARGER_THAN_NEW_VM, text, "; ".join(describe(group.shape) for group in shown))
 
 
 def cloud_limit(groups: Sequence[Demand], most: int) -> Reason:
@@ -174,7 +175,7 @@ def cloud_limit(groups: Sequence[Demand], most: int) -> Reason:
 
 def not_eligible(groups: Sequence[Demand]) -> Reason:
     shown = groups[:GROUPS_SHOWN]
-    what = "; ".join(f"{_jobs(group.jobs)} of {_describe(group.shape)} ({_not_offered(group)})" for group in shown)
+    what = "; ".join(f"{_jobs(group.jobs)} of {describe(group.shape)} ({_not_offered(group)})" for group in shown)
     more = f"; and {len(groups) - len(shown)} groups more" if len(groups) > len(shown) else ""
     text = f"{what}{more} cannot run on VMs of elastiq's; not counted as demand"
     return Reason(Token.NOT_ELIGIBLE, text, "; ".join(_not_offered(group) for group in shown))
@@ -188,7 +189,7 @@ def _not_offered(group: Demand) -> str:
 def in_vain(groups: Sequence[tuple[Demand, int]], memory: Memory, now: float) -> Reason:
     """Return that so many jobs of each group do not start whatever room there is, and when that is tried again."""
     shown = groups[:GROUPS_SHOWN]
-    what = "; ".join(f"{_jobs(jobs)} of {_describe(group.shape)}" for group, jobs in shown)
+    what = "; ".join(f"{_jobs(jobs)} of {describe(group.shape)}" for group, jobs in shown)
     more = f"; and {len(groups) - len(shown)} groups more" if len(groups) > len(shown) else ""
     try_at = min(memory.futile[group.key].try_at for group, _ in groups)
     text = (
@@ -196,13 +197,13 @@ def in_vain(groups: Sequence[tuple[Demand, int]], memory: Memory, now: float) ->
         f"launched to try again in {max(0.0, try_at - now) / 60:.0f} min; see why the batch system does not start them"
     )
     jobs = sum(number for _, number in groups)
-    subject = "; ".join(f"{_describe(group.shape)} {group.key[:6]}" for group, _ in shown)
+    subject = "; ".join(f"{describe(group.shape)} {group.key[:6]}" for group, _ in shown)
     return Reason(Token.IN_VAIN, text, subject, {"jobs": jobs, "try_at": try_at})
 
 
 def in_vain_trial(group: Demand, jobs: int) -> Reason:
-    text = f"{_jobs(jobs)} of {_describe(group.shape)} did not start although there was room; one VM to try again"
-    return Reason(Token.TRIAL, text, _describe(group.shape), {"jobs": jobs})
+    text = f"{_jobs(jobs)} of {describe(group.shape)} did not start although there was room; one VM to try again"
+    return Reason(Token.TRIAL, text, describe(group.shape), {"jobs": jobs})
 
 
 def to_learn(group: Demand, jobs: int, pool: Pool) -> Reason:
@@ -213,13 +214,13 @@ def to_learn(group: Demand, jobs: int, pool: Pool) -> Reason:
 
 def learning(groups: Sequence[Demand], jobs: int) -> Reason:
     text = f"{_without_room(jobs)}, and it is not known yet whether VMs have what is wanted; those that boot will tell"
-    subject = "; ".join(_describe(group.shape) for group in groups[:GROUPS_SHOWN])
+    subject = "; ".join(describe(group.shape) for group in groups[:GROUPS_SHOWN])
     return Reason(Token.LEARNING, text, subject, {"jobs": jobs})
 
 
 def _unknown(group: Demand, pool: Pool) -> str:
     reason = group.judgements[pool.key].reason if pool.key in group.judgements else ""
-    return reason or f"a job is of {_describe(group.shape)}, more than the VMs seen last had"
+    return reason or f"a job is of {describe(group.shape)}, more than the VMs seen last had"
 
 
 def closed_at_birth(record: VmRecord) -> Reason:
@@ -440,11 +441,3 @@ def _without_room(count: int) -> str:
 
 def _never_joined(breaker: Breaker) -> str:
     return f"the last {breaker.failed_boots} boots failed"
-
-
-def _describe(shape: Shape) -> str:
-    parts = [f"{shape.cpus} CPU{'s' if shape.cpus != 1 else ''}"]
-    parts += [f"{shape.memory_mb} MB memory"] if shape.memory_mb else []
-    parts += [f"{shape.disk_mb} MB disk"] if shape.disk_mb else []
-    parts += [f"{shape.gpus} GPU{'s' if shape.gpus != 1 else ''}"] if shape.gpus else []
-    return ", ".join(parts)

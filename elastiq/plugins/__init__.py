@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
 
-from elastiq.model import Demand, Judgement, Worker
+from elastiq.model import Demand, Explanation, Judgement, Worker
 
 
 class Closing(Enum):
@@ -171,6 +171,23 @@ class Adviser(BatchSystem, Protocol):
         """
 
 
+class Explainer(BatchSystem, Protocol):
+    """A BatchSystem that tells of single jobs, by a method that a plugin need not have."""
+
+    def explain(self, job: str) -> Explanation:
+        """Return what the job is that people call `job`, as the batch system's own commands do; whatever they typed
+        may be in it.
+
+        Only this job is asked for: with 100,000 in the queue the answer comes within a second. `group` is equal to the
+        Demand that `demand` counts it in, but for counts and ages, if it WAITS; a job that `demand` leaves out never
+        does. Of an array, or whatever is several jobs by one name, it is told what is nearest to a start: a task that
+        waits, else one that runs, else any. UNKNOWN is a statement about the batch system: raise BatchError if it does
+        not answer, or if `job` names several jobs that have nothing to do with each other.
+
+        It is asked by people, in a process of their own, and changes nothing.
+        """
+
+
 TEMPLATE_LIMIT = 100_000
 
 WANTS_LIMIT = 4_000
@@ -187,3 +204,9 @@ ADVICE_LIMIT = 400
 
 ADVISING = {"advice": 0}
 """The one that it may have."""
+
+EXPLAINING = {"explain": 1}
+"""Likewise."""
+
+EXPLANATION_LIMIT = 300
+"""Characters of `Explanation.text`."""

@@ -12,9 +12,20 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from elastiq.errors import BatchError, PluginError
-from elastiq.model import Demand, Eligibility, Judgement, Worker
-from elastiq.plugins import ADVICE_LIMIT, ADVISING, MATCHMAKING, Adviser, BatchSystem, Closing, Matchmaker
-from elastiq.plugins.faults import advice_faults, judgement_faults, template_faults
+from elastiq.model import Demand, Eligibility, Explanation, Judgement, Worker
+from elastiq.plugins import (
+    ADVICE_LIMIT,
+    ADVISING,
+    EXPLAINING,
+    EXPLANATION_LIMIT,
+    MATCHMAKING,
+    Adviser,
+    BatchSystem,
+    Closing,
+    Explainer,
+    Matchmaker,
+)
+from elastiq.plugins.faults import advice_faults, explanation_faults, judgement_faults, template_faults
 from elastiq.plugins.foreign import run_foreign
 from elastiq.text import one_line
 
@@ -47,6 +58,8 @@ class Adapter:
         self._matchmaker = cast("Matchmaker", batch) if is_matchmaker else None
         is_adviser = all(hasattr(batch, method) for method in ADVISING)
         self._adviser = cast("Adviser", batch) if is_adviser else None
+        is_explainer = all(hasattr(batch, method) for method in EXPLAINING)
+        self._explainer = cast("Explainer", batch) if is_explainer else None
         self._said: set[str] = set()
 
     def demand(self) -> tuple[Demand, ...]:
@@ -132,6 +145,18 @@ class Adapter:
         if isinstance(answer, tuple):
             answer = tuple(one_line(one, ADVICE_LIMIT) if isinstance(one, str) else one for one in answer)
         self._refuse("advice", advice_faults(answer))
+        return answer
+
+    def explain(self, job: str) -> Explanation | None:
+        """Return what the plugin does, its text in one line; None if it does not tell of single jobs. Raise BatchError
+        also if its answer is none."""
+        explainer = self._explainer
+        if explainer is None:
+            return None
+        answer = self._run("explain", lambda: explainer.explain(job))
+        if isinstance(answer, Explanation) and isinstance(answer.text, str):
+            answer = replace(answer, text=one_line(answer.text, EXPLANATION_LIMIT))
+        self._refuse("explain", explanation_faults(answer))
         return answer
 
     def _run(self, method: str, call: Callable[[], Answer]) -> Answer:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 
-from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
-from elastiq.plugins import ADVICE_LIMIT, TEMPLATE_LIMIT, WANTS_LIMIT
+from elastiq.model import Demand, Eligibility, Explanation, Judgement, Shape, Standing, Worker
+from elastiq.plugins import ADVICE_LIMIT, EXPLANATION_LIMIT, TEMPLATE_LIMIT, WANTS_LIMIT
 from elastiq.plugins.kit import LARGEST, ipv4, is_same, label
 from elastiq.text import excerpt
 
@@ -166,6 +166,21 @@ def advice_faults(answer: object) -> list[str]:
         for number, one in enumerate(answer, 1)
         if not isinstance(one, str) or not one.strip() or not one.isprintable() or len(one) > ADVICE_LIMIT
     ]
+
+
+def explanation_faults(answer: object) -> list[str]:
+    """Return in what an answer of `explain` breaks the contract, whatever it is; nothing if it keeps it."""
+    if not isinstance(answer, Explanation) or not isinstance(answer.standing, Standing):
+        return [f"it is {excerpt(repr(answer))}, not an Explanation"]
+    faults = []
+    text = answer.text
+    if not isinstance(text, str) or len(text) > EXPLANATION_LIMIT or not text.isprintable():
+        faults.append(f"its text is {excerpt(repr(text))}, no line of at most {EXPLANATION_LIMIT} characters")
+    if (answer.group is not None) != (answer.standing is Standing.WAITS):
+        faults.append(f"{answer.standing.value}, but in {'no' if answer.group is None else 'a'} group")
+    elif answer.group is not None:
+        faults += [f"its group: {fault}" for fault in _group_faults(answer.group)]
+    return faults
 
 
 def later_faults(before: Sequence[Worker], after: Sequence[Worker], elapsed_seconds: float) -> list[str]:

@@ -23,16 +23,17 @@ from typing import TYPE_CHECKING, Optional
 from elastiq.clock import Clock
 from elastiq.command import Result, execute, run
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Judgement, Worker
+from elastiq.model import Demand, Explanation, Judgement, Standing, Worker
 from elastiq.plugins import TEMPLATE_LIMIT, Closing, kit
 from elastiq.plugins.gridengine_accounting import Accounting
 from elastiq.plugins.gridengine_complexes import CLOSED, INSTANCE, QUEUE_LIMITS, is_given, parse_complexes
+from elastiq.plugins.gridengine_explain import JOB, parse_held, parse_job
 from elastiq.plugins.gridengine_hosts import NOTHING, Host, host_resources, parse_global, parse_hosts
-from elastiq.plugins.gridengine_parse import Jobs, deciding_of, demand_of, limited, parse_jobs, parse_names
+from elastiq.plugins.gridengine_parse import Group, Jobs, deciding_of, demand_of, limited, parse_jobs, parse_names
 from elastiq.plugins.gridengine_site import Site
 from elastiq.plugins.gridengine_template import template_of
 from elastiq.plugins.gridengine_wants import judged, to_text
-from elastiq.plugins.kit import Deadline, is_same, label, run_module
+from elastiq.plugins.kit import Deadline, explained, is_same, label, run_module
 from elastiq.plugins.placement import gridengine_advice
 from elastiq.plugins.sections import GridEngineOptions
 
@@ -82,22 +83,43 @@ class GridEngine:
         than what is left of them is enough for. A job that cannot be read is left out and said once."""
         deadline = self._deadline()
         jobs = parse_jobs(_count_jobs(deadline.remaining()))
-        if not jobs.groups:
-            self._say_unreadable(jobs, ())
-            return ()
+        demand, faults = self._demand_of(jobs.groups, deadline) if jobs.groups else ((), ())
+        self._say_unreadable(jobs, faults)
+        return demand
+
+    def _demand_of(self, waiting: Sequence[Group], deadline: Deadline) -> tuple[tuple[Demand, ...], tuple[str, ...]]:
+        """Return the demand of groups of jobs, and what is wrong with those that cannot be read."""
         complexes = self._site.complexes(deadline)
-        rules = self._site.rules(jobs.groups, deadline)
-        self._asked = deciding_of(jobs.groups, complexes)
+        rules = self._site.rules(waiting, deadline)
+        self._asked = deciding_of(waiting, complexes)
         wide = self._site.cluster_wide
-        asked = {name for group in jobs.groups for name in group.requests}
+        asked = {name for group in waiting for name in group.requests}
         left = self._left_of({name for name in wide if name in asked or is_given(name, complexes)}, deadline)
         # Every queue has its limits; of those that are consumables, only machines with a value run out.
         unlimited = QUEUE_LIMITS & complexes.consumables - self._offered if self._offered is not None else ()
-        groups = limited(jobs.groups, left, complexes)
-        now = self._clock.now()
-        demand, faults = demand_of(groups, rules, complexes, now, cluster_wide=wide, unlimited=unlimited)
-        self._say_unreadable(jobs, faults)
-        return demand
+        groups = limited(waiting, left, complexes)
+        return demand_of(groups, rules, complexes, self._clock.now(), cluster_wide=wide, unlimited=unlimited)
+
+    def explain(self, job: str) -> Explanation:
+        """Return what qstat says of the job, which is a number, or that of a task (7.3)."""
+        match = JOB.fullmatch(job)
+        if not match:
+            return explained(Standing.UNKNOWN, "jobs of Grid Engine are numbers, tasks of arrays such as 7.3")
+        deadline = self._deadline()
+        found = parse_job(run(["qstat", "-xml", "-j", match[1]], deadline.remaining()))
+        if found is None:
+            return explained(Standing.UNKNOWN)
+        listed = run(["qstat", "-xml", "-s", "h", "-u", kit.name(found.owner, "qstat")], deadline.remaining())
+        standing = found.standing(self._clock.now(), parse_held(listed, match[1]))
+        if standing is not Standing.WAITS:
+            return explained(standing, found.text)
+        if QUEUE_LIMITS & found.job.requests.keys() & self._site.complexes(deadline).consumables:
+            # As `workers` would have found it before.
+            self._offered = frozenset(name for host in self._hosts(deadline) if host.joined for name in host.offered)
+        demand, faults = self._demand_of([found.group], deadline)
+        if demand:
+            return explained(standing, found.text, replace(demand[0], jobs=1))
+        return explained(Standing.BLOCKED if faults else Standing.LIMITED, "; ".join(faults) or found.text)
 
     def workers(self) -> tuple[Worker, ...]:
         """Return the hosts that are heard of. After a restart of the master that are all that have reported since.

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from elastiq.clock import Clock
 from elastiq.command import execute, run
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Eligibility, Judgement, Worker
+from elastiq.model import Demand, Eligibility, Explanation, Judgement, Standing, Worker
 from elastiq.plugins import Closing
+from elastiq.plugins.htcondor_explain import ATTRIBUTES, JOB, Found, constraint, nearer, parse_job
 from elastiq.plugins.htcondor_matching import asked_of_jobs, template_of
 from elastiq.plugins.htcondor_parse import (
     OWN_DRAIN,
@@ -27,7 +29,7 @@ from elastiq.plugins.htcondor_parse import (
     slots_of,
 )
 from elastiq.plugins.htcondor_query import SLOT_ATTRIBUTES, SLOT_CONSTRAINT
-from elastiq.plugins.kit import Deadline, execute_module, is_same, label, run_module
+from elastiq.plugins.kit import Deadline, execute_module, explained, is_same, label, run_module
 from elastiq.plugins.placement import DIVIDED, SEVERAL, condor_advice
 from elastiq.plugins.sections import HTCondorOptions
 
@@ -87,13 +89,55 @@ class HTCondor:
         """Attributes of jobs by which workers accept them, as far as templates have shown."""
 
     def demand(self) -> tuple[Demand, ...]:
-        deadline = self._deadline()
-        question = json.dumps({"asked": sorted(self._asked_of_jobs)}).encode()
-        arguments = [self._how(deadline), f"{deadline.remaining():.0f}"]
-        text = run_module("elastiq.plugins.htcondor_demand", arguments, deadline.remaining(), input_bytes=question)
-        demand, schedds = parse_demand(text)
+        demand, schedds = self._demand(self._deadline())
         self._known_schedds |= set(schedds)
         return demand
+
+    def _demand(self, deadline: Deadline, *one: str) -> tuple[tuple[Demand, ...], tuple[str, ...]]:
+        """Return the demand of all jobs, or of `one` as htcondor_demand takes it, and the schedds."""
+        question = json.dumps({"asked": sorted(self._asked_of_jobs), "one": one}).encode()
+        arguments = [self._how(deadline), f"{deadline.remaining():.0f}"]
+        text = run_module("elastiq.plugins.htcondor_demand", arguments, deadline.remaining(), input_bytes=question)
+        return parse_demand(text)
+
+    def explain(self, job: str) -> Explanation:
+        """Return what its schedd says of the job: a cluster (7), a process (7.3), or with the schedd (name#7.3)."""
+        match = JOB.fullmatch(job)
+        if not match:
+            return explained(Standing.UNKNOWN, "jobs of HTCondor are numbers such as 7.3")
+        deadline = self._deadline()
+        schedd, cluster, process = match.groups()
+        found = {name: self._job(name, cluster, process, deadline) for name in self._schedds_called(schedd, deadline)}
+        jobs = {name: one for name, one in found.items() if one is not None}
+        if not jobs:
+            return explained(Standing.UNKNOWN, "" if found else f"there is no schedd {schedd}")
+        if len(jobs) > 1:
+            names = " and ".join(f"{name}#{cluster}" for name in jobs)
+            raise BatchError(f"several schedds have a job {job}: ask for {names}")
+        ((schedd, one),) = jobs.items()
+        if one.standing is not Standing.WAITS:
+            return explained(one.standing, one.text)
+        demand, _ = self._demand(deadline, schedd, one.constraint, *(["deferred"] if one.is_deferred else []))
+        if demand:
+            return explained(Standing.WAITS, one.text, replace(demand[0], jobs=1, running=None))
+        again = self._job(schedd, cluster, process, deadline)  # it may have started since
+        if again is not None and again.standing is not Standing.WAITS:
+            return explained(again.standing, again.text)
+        return explained(one.standing_if_left_out, one.text)
+
+    def _schedds_called(self, name: str | None, deadline: Deadline) -> tuple[str, ...]:
+        """Return the schedds of that name, or with that host; all without a name."""
+        schedds = self._schedds(deadline)
+        return tuple(one for one in schedds if name is None or name in (one, one.rpartition("@")[2], one.rstrip("@")))
+
+    def _job(self, schedd: str, cluster: str, process: str | None, deadline: Deadline) -> Found | None:
+        question = [*_condor_q(schedd), "-limit", "1", "-json", "-attributes", ",".join(ATTRIBUTES), "-constraint"]
+        first = parse_job(run([*question, constraint(cluster, process)], deadline.remaining()))
+        for other in nearer(first, cluster, process) if first else ():
+            found = parse_job(run([*question, other], deadline.remaining()))
+            if found is not None:
+                return found
+        return first
 
     def workers(self) -> tuple[Worker, ...]:
         deadline = self._deadline()

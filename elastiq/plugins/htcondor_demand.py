@@ -2,7 +2,9 @@
 
 `python -m elastiq.plugins.htcondor_demand bindings|cli SECONDS` reads a JSON document with the attributes `asked` of
 jobs by workers, asks every schedd that the collector knows, and prints one JSON document. The schedds group the jobs,
-so that 100,000 alike cost no more than one; the rest of the work does not burden the daemon.
+so that 100,000 alike cost no more than one; the rest of the work does not burden the daemon. If `one` in the document
+has the name of a schedd, a constraint that a job alone meets and, if that asks for a time to start, a third word, that
+job alone is counted.
 """
 
 from __future__ import annotations
@@ -44,6 +46,12 @@ IS_DUE = "(DeferralTime - DeferralPrepTime > time() + ScheddInterval) =!= true"
 CONSTRAINT = f"({WAITING} && {IS_DUE} || {RUNNING}) && {ON_WORKERS}"
 """Jobs that a new worker could run, and those that run."""
 
+
+TAKERS = f"{RUNNING} && {ON_WORKERS} && ConcurrencyLimits =!= undefined"
+"""Jobs that have taken their part of limits."""
+
+TAKER_ATTRIBUTES = ("JobStatus", "ConcurrencyLimits")
+
 SHAPE_EXPRESSIONS = (
     "int(RequestCpus)",
     "int(ceiling(RequestMemory))",
@@ -78,6 +86,13 @@ class Source(Protocol):
     def rows(self, attributes: Sequence[str]) -> tuple[list[str], list[Row]]:
         """Return the names of the schedds, and their jobs grouped by `attributes`. Raise BatchError."""
 
+    def one(self, schedd: str, constraint: str) -> list[Row]:
+        """Return the job that meets `constraint`, with all that it has: a schedd puts no single job into groups (none
+        met a constraint on its number, measured with 23.9.6). Raise BatchError."""
+
+    def takers(self) -> list[Row]:
+        """Return the jobs that run and have concurrency limits, with these alone. Raise BatchError."""
+
     def numbers(self, rows: Sequence[Row]) -> list[tuple[int | None, ...]]:
         """Return the values of SHAPE_EXPRESSIONS for each row, None for what is no number."""
 
@@ -95,10 +110,10 @@ class Row:
     origin: Any = field(default=None, repr=False)
 
 
-def counted(source: Source, asked: Sequence[str]) -> dict[str, Any]:
+def counted(source: Source, asked: Sequence[str], one: Sequence[str] = ()) -> dict[str, Any]:
     """Return what waits and runs as a JSON document: `schedds`, `wants`, and `groups` of counts, sizes and an index
-    into `wants`. Raise BatchError."""
-    schedds, rows = source.rows([*JOB_ATTRIBUTES, *sorted(asked)])
+    into `wants`; with `one` of that job alone. Raise BatchError."""
+    schedds, rows = source.rows([*JOB_ATTRIBUTES, *sorted(asked)]) if not one else _alone(source, *one)
     known: dict[tuple[tuple[str, str], ...], str] = {}
     waiting: Counter[tuple[Any, ...]] = Counter()
     running: Counter[tuple[Any, ...]] = Counter()
@@ -122,6 +137,15 @@ def counted(source: Source, asked: Sequence[str]) -> dict[str, Any]:
         if jobs:
             waiting[group] += jobs
     return {"schedds": sorted(schedds), **_document(waiting, running)}
+
+
+def _alone(source: Source, schedd: str, constraint: str, deferred: str = "") -> tuple[list[str], list[Row]]:
+    """Return a job, and those that run and may take what it needs of a limit."""
+    # More than its number makes the schedd look through all jobs.
+    rows = source.one(schedd, f"{constraint} && {IS_DUE}" if deferred else constraint)
+    if any("concurrencylimits" in row.ad for row in rows):
+        rows += source.takers()
+    return [schedd], rows
 
 
 def _takes_whole(ad: Ad) -> bool:
@@ -161,9 +185,21 @@ class Bindings:
                 constraint=CONSTRAINT, projection=list(attributes), opts=api.QueryOpt.GroupBy
             )
             for ad in answer:
-                texts = {name.lower(): str(ad.lookup(name)) for name in ad.keys()}  # noqa: SIM118
-                rows.append(_row(texts, ad))
+                rows.append(_row(_texts(ad), ad))
         return [str(location["Name"]) for location in schedds], rows
+
+    def one(self, schedd: str, constraint: str) -> list[Row]:
+        """Return as Source says."""
+        api = self._htcondor2
+        location = api.Collector().locate(api.DaemonType.Schedd, schedd)
+        return [_row_alone(_texts(ad), ad) for ad in api.Schedd(location).query(constraint=constraint)]
+
+    def takers(self) -> list[Row]:
+        """Return as Source says."""
+        api = self._htcondor2
+        asked = {"constraint": TAKERS, "projection": list(TAKER_ATTRIBUTES)}
+        ads = [ad for one in api.Collector().locateAll(api.DaemonType.Schedd) for ad in api.Schedd(one).query(**asked)]
+        return [_row_alone(_texts(ad), ad) for ad in ads]
 
     def numbers(self, rows: Sequence[Row]) -> list[tuple[int | None, ...]]:
         """Return as Source says."""
@@ -203,11 +239,20 @@ class Commands:
             if parse_total(run([*question, "-totals"], self._deadline.remaining())):
                 raise BatchError(f"schedd {schedd} counts waiting jobs, but condor_q lists none")
             return []
-        ads = json_document(text, "condor_q")
-        if not isinstance(ads, list) or not all(isinstance(ad, dict) for ad in ads):
-            raise BatchError(f"condor_q answered what is no list of jobs: {excerpt(text)}")
-        texts = [{name.lower(): text_of(value) for name, value in ad.items()} for ad in ads]
-        return [_row({name: value for name, value in ad.items() if value is not None}, ad) for ad in texts]
+        return [_row(ad, ad) for ad in _texts_of(text)]
+
+    def one(self, schedd: str, constraint: str) -> list[Row]:
+        """Return as Source says."""
+        question = ["condor_q", "-name", schedd, "-allusers", "-constraint", constraint, "-json"]
+        text = run(question, self._deadline.remaining())
+        return [_row_alone(ad, ad) for ad in _texts_of(text)]
+
+    def takers(self) -> list[Row]:
+        """Return as Source says."""
+        listed = parse_schedds(run(["condor_status", "-schedd", "-af", "Name"], self._deadline.remaining()))
+        asked = ["-allusers", "-constraint", TAKERS, "-json", "-attributes", ",".join(TAKER_ATTRIBUTES)]
+        texts = [run(["condor_q", "-name", schedd, *asked], self._deadline.remaining()) for schedd in listed]
+        return [_row_alone(ad, ad) for text in texts for ad in _texts_of(text)]
 
     def numbers(self, rows: Sequence[Row]) -> list[tuple[int | None, ...]]:
         """Return as Source says; what is more than a number is evaluated by one condor_q, which asks nobody."""
@@ -232,6 +277,27 @@ class Commands:
         return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
+def _row_alone(ad: Mapping[str, str], origin: Any) -> Row:
+    return _row({**ad, "jobcount": "1"}, origin)
+
+
+def _texts(ad: Any) -> dict[str, str]:
+    """Return the expressions of an ad of the bindings by their names in small letters."""
+    return {name.lower(): str(ad.lookup(name)) for name in ad.keys()}  # noqa: SIM118
+
+
+def _texts_of(text: str) -> list[dict[str, str]]:
+    """Given ads as condor_q prints them in JSON, return the expressions of each by their names in small letters. Of no
+    ads it prints nothing."""
+    if not text.strip():
+        return []
+    ads = json_document(text, "condor_q")
+    if not isinstance(ads, list) or not all(isinstance(ad, dict) for ad in ads):
+        raise BatchError(f"condor_q answered what is no list of jobs: {excerpt(text)}")
+    texts = ({name.lower(): text_of(value) for name, value in ad.items()} for ad in ads)
+    return [{name: value for name, value in ad.items() if value is not None} for ad in texts]
+
+
 def _printed_number(word: str) -> int | None:
     return int(word) if re.fullmatch(r"-?[0-9]{1,12}", word) else None
 
@@ -249,7 +315,8 @@ def main(arguments: list[str]) -> int:
     how, seconds = arguments
     signal.alarm(int(float(seconds)) + 1)  # the end of this process, should the daemon die before it
     tell_errors_briefly()
-    asked = json.load(sys.stdin)["asked"]
+    question = json.load(sys.stdin)
+    asked, one = question["asked"], question.get("one", ())
     source: Source
     if how == "cli":
         source = Commands(Deadline(Clock(), float(seconds), "HTCondor"))
@@ -258,7 +325,7 @@ def main(arguments: list[str]) -> int:
         import classad2  # type: ignore[import-not-found,unused-ignore]
 
         source = Bindings(htcondor2, classad2)
-    sys.stdout.write(json.dumps(counted(source, asked), separators=(",", ":")) + "\n")
+    sys.stdout.write(json.dumps(counted(source, asked, one), separators=(",", ":")) + "\n")
     sys.stdout.flush()
     return 0
 

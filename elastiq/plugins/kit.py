@@ -21,8 +21,9 @@ from xml.etree import ElementTree  # nosec B405 - document types, and with them 
 from elastiq.clock import Clock
 from elastiq.command import Result, execute
 from elastiq.errors import BatchError
-from elastiq.model import Shape, Worker
-from elastiq.text import excerpt, printable
+from elastiq.model import Demand, Explanation, Shape, Standing, Worker
+from elastiq.plugins import EXPLANATION_LIMIT
+from elastiq.text import excerpt, one_line, printable
 
 
 class Deadline:
@@ -98,6 +99,11 @@ def is_same(one: Worker, other: Worker) -> bool:
 def label(worker: Worker) -> str:
     """Return what to call `worker` in a message."""
     return printable(f"worker {worker.name or worker.instance_id or worker.address or 'without a name'}")
+
+
+def explained(standing: Standing, text: str = "", group: Demand | None = None) -> Explanation:
+    """Return what a job is; `text`, which may be anybody's, is made one line of a length that may be."""
+    return Explanation(standing, one_line(text, EXPLANATION_LIMIT), group)
 
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError, ConfigError
-from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
+from elastiq.model import Demand, Eligibility, Explanation, Judgement, Shape, Standing, Worker
 from elastiq.plugins import Closing
-from elastiq.plugins.kit import is_same, label
+from elastiq.plugins.kit import explained, is_same, label
 from elastiq.plugins.sections import SandboxOptions
 from elastiq.sandbox.spool import Job, Spool, WorkerRecord, parse
 
@@ -100,6 +100,28 @@ class SandboxBatch:
         """Return whether workers like `template` offer what jobs need."""
         offers = _offers(template)
         return tuple(_judgement(one.split(), offers) for one in wants)
+
+    def explain(self, job: str) -> Explanation:
+        """Return where the job is, by its number, with or without the zeros in front."""
+        with self._spool.locked():
+            found = self._spool.find(job.zfill(6) if job.isdecimal() else job)
+        if found is None:
+            return explained(Standing.UNKNOWN)
+        folder, one = found
+        if folder == "done":
+            return explained(Standing.ENDED, f"exit code {one.exit_code} on {one.worker}")
+        if folder == "held":
+            return explained(Standing.HELD, f"it is in {self._spool.directory}/held")
+        if folder.startswith("running/"):
+            return explained(Standing.RUNS, f"on {folder.partition('/')[2]}")
+        if self._spool.awaits(one):
+            return explained(Standing.DEPENDS, f"on job {one.after}")
+        now = self._clock.now()
+        if one.not_before > now:
+            return explained(Standing.NOT_DUE, f"for {one.not_before - now:.0f} s more")
+        shape, wants, whole = _kind(one)
+        group = Demand(shape, 1, max(0.0, now - one.submitted_at), 1, wants, whole)
+        return explained(Standing.WAITS, "it is in the queue", group)
 
     def check(self) -> str:
         """Return how many workers and jobs there are. At the start, a spool that is empty or missing is made first."""

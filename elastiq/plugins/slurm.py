@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 from elastiq.clock import Clock
 from elastiq.command import Result, execute, pipeline, run
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Judgement, Worker
+from elastiq.model import Demand, Explanation, Judgement, Standing, Worker
 from elastiq.plugins import Closing, kit
-from elastiq.plugins.kit import Deadline, is_same, label
+from elastiq.plugins.kit import Deadline, explained, is_same, label
 from elastiq.plugins.placement import slurm_advice
 from elastiq.plugins.sections import SlurmOptions
+from elastiq.plugins.slurm_explain import JOB, NO_SUCH_JOB, Found, explain_format, parse_job
 from elastiq.plugins.slurm_limits import Cluster, Partition, parse_licenses, parse_partitions, parse_sharing
 from elastiq.plugins.slurm_match import judge
 from elastiq.plugins.slurm_parse import OWN_REASON, Node, parse_nodes, parse_server_time, with_addresses
@@ -80,18 +81,51 @@ class Slurm:
         deadline = self._deadline()
         reading = self._readable(deadline)
         now = self._server_time(deadline)
-        states = f"PD,{_ACTIVE_STATES}"
-        answer = pipeline(
-            [
-                [*reading, "squeue", "--all", "--noconvert", f"--states={states}", f"--Format={queue_format()}"],
-                ["awk", "-v", f"now={now:.0f}", GROUP_JOBS],
-            ],
+        waiting, counts = parse_queue(self._queue(reading, now, deadline))
+        self._once("jobs", counts.example, f"{counts.unread} jobs cannot be read and are left out: ")
+        return demand_of(waiting, counts, now, self._partitions, self._cluster(waiting, deadline))
+
+    def _queue(self, reading: Sequence[str], now: float, deadline: Deadline, *only: str) -> str:
+        """Return the groups of equal jobs in the queue, or among those that the option `only` names."""
+        words = ["squeue", "--all", "--noconvert", f"--states=PD,{_ACTIVE_STATES}", f"--Format={queue_format()}"]
+        return pipeline(
+            [[*reading, *words, *only], ["awk", "-v", f"now={now:.0f}", GROUP_JOBS]],
             deadline.remaining(),
             environment=_ENVIRONMENT,
         )
-        waiting, counts = parse_queue(answer)
-        self._once("jobs", counts.example, f"{counts.unread} jobs cannot be read and are left out: ")
-        return demand_of(waiting, counts, now, self._partitions, self._cluster(waiting, deadline))
+
+    def explain(self, job: str) -> Explanation:
+        """Return what squeue says of the job, which is a number, that of a task (7_3), or of a component (7+1)."""
+        match = JOB.fullmatch(job)
+        if not match:
+            return explained(Standing.UNKNOWN, "jobs of Slurm are numbers, tasks of arrays such as 7_3")
+        deadline = self._deadline()
+        reading = self._readable(deadline)
+        now = self._server_time(deadline)
+        only = f"--jobs={job.partition('+')[0]}"
+        found = self._job(reading, only, now, deadline)
+        if found is None:
+            return explained(Standing.UNKNOWN)
+        if found.standing is not Standing.WAITS:
+            return explained(found.standing, found.text)
+        waiting, counts = parse_queue(self._queue(reading, now, deadline, only))
+        cluster = self._cluster(waiting, deadline)
+        group = next(iter(demand_of(waiting, counts, now, self._partitions, cluster)), None)
+        if group is not None:
+            return explained(Standing.WAITS, found.text, replace(group, jobs=1))
+        is_elsewhere = bool(demand_of(waiting, counts, now, (), cluster))
+        again = self._job(reading, only, now, deadline)  # it may have started since
+        if again is not None and again.standing is not Standing.WAITS:
+            return explained(again.standing, again.text)
+        return explained(Standing.ELSEWHERE if is_elsewhere else Standing.LIMITED, found.text)
+
+    def _job(self, reading: Sequence[str], only: str, now: float, deadline: Deadline) -> Found | None:
+        """Return the job that the option `only` names; None if Slurm does not know it."""
+        question = [*reading, "squeue", "--all", "--states=all", only, f"--Format={explain_format()}"]
+        result = execute(question, deadline.remaining(), environment=_ENVIRONMENT)
+        if result.status and NO_SUCH_JOB not in result.error_output:
+            raise BatchError(f"squeue failed with exit status {result.status}: {result.excerpt}")
+        return None if result.status else parse_job(result.output, now)
 
     def workers(self) -> tuple[Worker, ...]:
         nodes = self._nodes(self._deadline())

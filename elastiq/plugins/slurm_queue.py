@@ -61,7 +61,7 @@ _PART_END = "\x1d"
 # has not looked at yet. PartitionConfig and PartitionNodeLimit are said of jobs that need more nodes than there are.
 # All others (Dependency, BeginTime, JobHeld..., JobArrayTaskLimit, Licenses, Reservation, Assoc..., QOS...,
 # BadConstraints, whatever a plugin or a later Slurm may say) are met by something else than a VM, or never.
-_REASONS = (
+REASONS = (
     "None",
     "Resources",
     "Priority",
@@ -76,7 +76,7 @@ _REASONS = (
 def _program(text: str) -> str:
     for number, name in enumerate(QUEUE_FIELDS, 1):
         text = re.sub(rf"\$\b{name}\b(?!-)", f"${number}", text)
-    return text.replace("NUMBER_OF_FIELDS", str(len(QUEUE_FIELDS))).replace("REASONS", "|".join(_REASONS))
+    return text.replace("NUMBER_OF_FIELDS", str(len(QUEUE_FIELDS))).replace("REASONS", "|".join(REASONS))
 
 
 GROUP_JOBS = _program(r"""

@@ -15,8 +15,9 @@ from elastiq.config import Settings
 from elastiq.decisions import Decision, End, Kind, Outcome, Plan, Token
 from elastiq.errors import BatchError, CloudError, CloudFault, PendingError, StateError
 from elastiq.model import of_pool
+from elastiq.planning.why import account
 from elastiq.redaction import Redactor
-from elastiq.report import metrics
+from elastiq.report import accounts, metrics
 from elastiq.text import printable
 from elastiq.version import VERSION
 
@@ -45,8 +46,8 @@ class Records(Protocol):
     def record(self, at: float, decision: Decision, outcome: Outcome | None) -> None:
         """Add a decision and what became of it to the last decisions."""
 
-    def save_report(self, report: Mapping[str, object]) -> None:
-        """Write what `elastiqctl status` shows."""
+    def save_report(self, report: Mapping[str, object], account: Mapping[str, object] | None = None) -> None:
+        """Write what `elastiqctl status` shows, and what `why` answers from; None: that is as it was."""
 
 
 class Reporter:
@@ -66,6 +67,11 @@ class Reporter:
         """The latest of those that are over."""
         self._advice: tuple[str, ...] = ()
         self._totals = metrics.Totals()
+        self._plan: Plan | None = None
+        self._plan_at = 0.0
+        """The last plan, and when it was made."""
+        self._accounted: int | None = None
+        self._account_due_at = 0.0
         self._reported = ""
         self._report_due_at = 0.0
         self._stopping = False
@@ -238,6 +244,8 @@ class Reporter:
     def report(self, made: Plan, settings: Settings) -> None:
         """Write what `elastiqctl status` shows, and metrics, when it is news and every minute. Raise StateError."""
         now = self._clock.now()
+        if made is not self._plan:
+            self._plan, self._plan_at = made, now
         reasons = [decision.reason for decision in made.decisions if decision.kind is Kind.HOLD]
         figures = made.figures
         report: dict[str, object] = {
@@ -271,21 +279,35 @@ class Reporter:
             ],
         }
         if f"{settings.elastiq.metrics_file} {report}" != self._reported or now >= self._report_due_at:
-            self._write(report, settings.elastiq.metrics_file)
+            self._write(report, settings)
         # A pass that has come this far had no fault.
         self.fine("pass")
         self.fine("defect")
 
-    def _write(self, report: dict[str, object], metrics_file: Path | None) -> None:
+    def _write(self, report: dict[str, object], settings: Settings) -> None:
         """Write a report, for people and for metrics. Raise StateError."""
-        now = self._clock.now()
+        now, metrics_file = self._clock.now(), settings.elastiq.metrics_file
         self._write_metrics(metrics_file, {**report, "updated_at": now})
         # If that failed it is the last error, and must be no news to the next pass.
         report["last_error"] = self._last_error
         self._reported, self._report_due_at = f"{metrics_file} {report}", now + REPORT_EVERY_SECONDS
         # The time that `status` counts from: the wall clock may be set while the daemon runs.
         stamps = {"updated_at": now, "monotonic_microseconds": self._clock.monotonic_microseconds()}
-        self._records.save_report({**report, **stamps})
+        self._records.save_report({**report, **stamps}, self._account(settings, now))
+
+    def _account(self, settings: Settings, now: float) -> dict[str, object] | None:
+        """Return what the last plan says of each group and VM; None if that was written within a minute, and nothing is
+        another since but figures. It is as long as there are VMs and groups."""
+        made = self._plan
+        if made is None:
+            return None
+        verdicts = ((one.group and one.group.key, one.jobs, one.instance_id, one.reason.token) for one in made.verdicts)
+        gist = hash(tuple(verdicts))
+        if gist == self._accounted and now < self._account_due_at:
+            return None
+        told = account(made, settings.policy(), self._plan_at)
+        self._accounted, self._account_due_at = gist, now + REPORT_EVERY_SECONDS
+        return accounts.written(told, self._clean)
 
     def _write_metrics(self, path: Path | None, report: Mapping[str, Any]) -> None:
         if path is None:

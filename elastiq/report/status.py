@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import Any
 
 SILENT_SECONDS = 180.0
 """A running daemon writes its report every minute."""
 
+SHORTEST_REPEATED = 20
+"""Characters of an error that are worth saying once alone."""
 
 OTHER_VMS = {
     "vms_asked_for": "asked for",
@@ -45,7 +48,7 @@ def _lines(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
         "last error": _event(report.get("last_error")),
     }
     for hold in report.get("holds") or []:
-        lines.append(f"  holding back  {hold}")
+        lines.append(f"  holding back  {_without_error(hold, report.get('last_error'))}")
     for advice in report.get("advice") or []:
         lines.append(f"  advice        {advice}")
     lines[1:1] = [f"  {name:13} {text}" for name, text in facts.items()]
@@ -79,6 +82,17 @@ def _event(event: dict[str, Any] | None) -> str:
         return "none"
     over = f" (over since {_time(event, 'over_at')})" if event.get("over_at") else ""
     return f"{_time(event, 'at')}{over}: {event.get('text')}"
+
+
+def _without_error(hold: str, error: dict[str, Any] | None) -> str:
+    """Return why something is held back, without the words of an error that is shown already: they may be long."""
+    if not error or error.get("over_at"):
+        return hold
+    text = str(error.get("text"))
+    # What failed, or what came of it, as far as both sentences have it.
+    starts = [0, *(match.end() for match in re.finditer(r"[:;] ", text))]
+    parts = (text[start:] for start in starts if len(text) - start >= SHORTEST_REPEATED)
+    return next((hold.replace(part, "see last error") for part in parts if part in hold), hold)
 
 
 def _until(report: dict[str, Any]) -> str:

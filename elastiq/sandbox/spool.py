@@ -233,12 +233,22 @@ class Spool:
     def due(self) -> list[Job]:
         """Return the queued jobs that could start now, oldest first; those that are damaged are left out."""
         now = self._clock.now()
-        done = self.directory / "done"
-        return [
-            job
-            for job in self._readable("queue")
-            if job.not_before <= now and (not job.after or (done / f"{job.after}.json").exists())
-        ]
+        return [job for job in self._readable("queue") if job.not_before <= now and not self.awaits(job)]
+
+    def awaits(self, job: Job) -> bool:
+        """Return whether `job` waits for another one that is not done."""
+        return bool(job.after) and not (self.directory / "done" / f"{job.after}.json").exists()
+
+    def find(self, id_: str) -> tuple[str, Job] | None:
+        """Return in which folder a job is, and the job; None if there is none. The caller holds the lock."""
+        if not NAME.fullmatch(id_):
+            return None
+        running = [f"running/{folder.name}" for folder in (self.directory / "running").iterdir()]
+        for folder in ("queue", "held", *running, "done"):
+            path = self.directory / folder / f"{id_}.json"
+            if path.exists():
+                return folder, self._job(path, path.read_bytes())
+        return None
 
     def records(self) -> list[tuple[WorkerRecord, list[Job]]]:
         """Return each living worker with the jobs that run there; what ran on a dead one goes back to the queue.

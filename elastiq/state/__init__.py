@@ -10,7 +10,7 @@ from elastiq.decisions import Decision, Outcome
 from elastiq.memory import Memory
 from elastiq.state import history, journal, legacy
 from elastiq.state.database import DATABASE, Database
-from elastiq.state.history import read_decisions, read_memory, read_report
+from elastiq.state.history import read_account, read_decisions, read_decisions_on, read_memory, read_report
 from elastiq.state.journal import kept_watches
 from elastiq.state.restart import after_restart
 
@@ -20,7 +20,9 @@ __all__ = [
     "State",
     "after_restart",
     "kept_watches",
+    "read_account",
     "read_decisions",
+    "read_decisions_on",
     "read_memory",
     "read_report",
 ]
@@ -90,10 +92,12 @@ class State:
         """Add a decision and what became of it to the last decisions. Raise StateError."""
         history.record(self.database, at, decision, outcome)
 
-    def save_report(self, report: Mapping[str, object]) -> None:
-        """Write what `elastiqctl status` shows. Raise StateError."""
+    def save_report(self, report: Mapping[str, object], account: Mapping[str, object] | None = None) -> None:
+        """Write what `elastiqctl status` shows, and what `why` answers from; None: that stays. Raise StateError."""
         with self.database.transaction():
             self.database.put("report", dict(report))
+            if account is not None:
+                self.database.put("account", dict(account))
 
     def adopt_legacy(self, memory: Memory, now: float) -> Memory:
         """Return `memory` with the ids of the original's state file, which is read once and then renamed."""

@@ -69,6 +69,8 @@ class Life:
     joined_at: float | None = None
     ended_at: float | None = None
     """When the cloud accepted its termination, or when it was seen to be gone; None: it is there."""
+    because: str = ""
+    """Why elastiq terminated it; empty if it did not, or is not known to have."""
 
 
 @dataclass
@@ -193,12 +195,29 @@ def read_past(directory: Path, seconds: float) -> Past | None:
             past.damage = "" if found == "ok" else f"{path}: {found}"
             with malformed():
                 since = (db.execute("SELECT max(until) FROM looks").fetchone()[0] or 0.0) - seconds
-            lives = db.execute("SELECT record FROM lives WHERE coalesce(ended_at, ?) >= ?", (since, since))
-            past.lives += map(_life, lives)
+            lives = db.execute("SELECT record FROM lives WHERE coalesce(ended_at, ?) >= ?", (since, since)).fetchall()
+            for row in lives:
+                try:
+                    past.lives.append(_life(row))
+                except sqlite3.DatabaseError as error:  # it costs itself alone
+                    past.damage = f"{path}: {error}"
             _read_pieces(db, since, past)
     except (OSError, sqlite3.Error) as error:
         past.damage = f"{path}: {error}"
     return past
+
+
+def read_life(directory: Path, id_: str) -> Life | None:
+    """Return what was kept of a VM; None if nothing was, or it cannot be read. Change nothing."""
+    path = directory / ARCHIVE
+    try:
+        if not path.exists():
+            return None
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=READ_TIMEOUT_SECONDS)) as db:
+            row = db.execute("SELECT record FROM lives WHERE id = ?", (id_,)).fetchone()
+            return _life(row) if row else None
+    except (OSError, sqlite3.Error):
+        return None
 
 
 def _read_pieces(db: sqlite3.Connection, since: float, past: Past) -> None:

@@ -31,12 +31,22 @@ def record(database: Database, at: float, decision: Decision, outcome: Outcome |
 
 def read_report(directory: Path) -> dict[str, Any] | None:
     """Return the daemon's last report, or None if there is none that can be read. Changes nothing."""
+    return _document(directory, "report")
+
+
+def read_account(directory: Path) -> dict[str, Any] | None:
+    """Return what the daemon's last plan said of every group of jobs and every VM (elastiq/report/accounts.py reads
+    it), or None if there is none that can be read. Changes nothing."""
+    return _document(directory, "account")
+
+
+def _document(directory: Path, name: str) -> dict[str, Any] | None:
     try:
-        rows = _rows(directory, "SELECT value FROM facts WHERE name = 'report'", ())
-        report = json.loads(rows[0][0]) if rows else None
+        rows = _rows(directory, "SELECT value FROM facts WHERE name = ?", (name,))
+        found = json.loads(rows[0][0]) if rows else None
     except (OSError, sqlite3.Error, ValueError, TypeError, RecursionError):
         return None
-    return report if isinstance(report, dict) else None
+    return found if isinstance(found, dict) else None
 
 
 def read_memory(directory: Path) -> Memory | None:
@@ -56,6 +66,15 @@ def read_decisions(directory: Path, after: int) -> list[dict[str, Any]]:
     query = f"SELECT {', '.join(COLUMNS)} FROM decisions WHERE number > ? ORDER BY number"  # noqa: S608 (fixed names)
     try:
         return [dict(zip(COLUMNS, row)) for row in _rows(directory, query, (after,))]
+    except (OSError, sqlite3.Error):
+        return []
+
+
+def read_decisions_on(directory: Path, instance_id: str) -> list[dict[str, Any]]:
+    """Return those of the last decisions that are on a VM, or name it, oldest first; none if they cannot be read."""
+    query = f"SELECT {', '.join(COLUMNS)} FROM decisions WHERE subject = ? OR instr(reason, ?) ORDER BY number"  # noqa: S608
+    try:
+        return [dict(zip(COLUMNS, row)) for row in _rows(directory, query, (instance_id, instance_id))]
     except (OSError, sqlite3.Error):
         return []
 

@@ -14,9 +14,16 @@ from typing import cast
 
 import pytest
 
-from elastiq.model import Demand, Eligibility, Worker
-from elastiq.plugins import MATCHMAKING, BatchSystem, Closing, Matchmaker
-from elastiq.plugins.faults import demand_faults, judgement_faults, later_faults, template_faults, workers_faults
+from elastiq.model import Demand, Eligibility, Explanation, Worker
+from elastiq.plugins import EXPLAINING, MATCHMAKING, BatchSystem, Closing, Explainer, Matchmaker
+from elastiq.plugins.faults import (
+    demand_faults,
+    explanation_faults,
+    judgement_faults,
+    later_faults,
+    template_faults,
+    workers_faults,
+)
 from elastiq.plugins.kit import is_same
 
 
@@ -165,6 +172,14 @@ class Harness(ABC):
         if not any(hasattr(self.batch, method) for method in MATCHMAKING):
             pytest.skip(f"the plugin of {type(self).__name__} judges no jobs")
         return cast("Matchmaker", self.batch)
+
+    def explained(self, job: str) -> Explanation:
+        """Return what the plugin tells of a job; fail the test if that cannot be, and skip it if it tells of none."""
+        if not all(hasattr(self.batch, method) for method in EXPLAINING):
+            pytest.skip(f"the plugin of {type(self).__name__} tells of no single jobs")
+        answer = cast("Explainer", self.batch).explain(job)
+        assert explanation_faults(answer) == []
+        return answer
 
     def template(self, worker: Worker) -> str:
         """Return what the plugin says that workers like this one offer; fail the test if that cannot be."""

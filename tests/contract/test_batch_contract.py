@@ -10,7 +10,7 @@ import pytest
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError
-from elastiq.model import Eligibility, Shape, Worker
+from elastiq.model import Eligibility, Shape, Standing, Worker
 from elastiq.plugins import MATCHMAKING, METHODS, Closing
 from elastiq.plugins.check import GARBAGE, Examiner, Finding, Grade
 
@@ -97,6 +97,30 @@ def test_dependent_jobs_are_no_demand(system: Harness) -> None:
     system.wait_until(lambda: system.waiting() == 1, "the one job that depends on none")
     system.pause(system.settle_seconds)
     assert system.waiting() == 1
+
+
+def test_a_job_that_waits_is_told_to_be_in_its_group(system: Harness) -> None:
+    job = system.submit(1)
+    group = system.group()
+    told = system.explained(job)
+    assert told.group is not None
+    assert (told.standing, told.group.key, told.group.jobs) == (Standing.WAITS, group.key, 1)
+
+
+def test_a_job_that_is_no_demand_is_called_what_it_is(system: Harness) -> None:
+    held = system.submit(1, held=True)
+    system.wait_until(lambda: system.explained(held).standing is Standing.HELD, "the job to be held")
+    after = system.submit(1, after=held)
+    system.wait_until(lambda: system.explained(after).standing is Standing.DEPENDS, "the job to depend on it")
+    assert system.demand() == ()
+    assert system.explained("987654").standing is Standing.UNKNOWN
+    assert system.explained("no job; at all").standing is Standing.UNKNOWN
+
+
+def test_a_job_that_runs_is_told_to(joined: Harness) -> None:
+    job = joined.submit_long()
+    joined.wait_until(lambda: joined.explained(job).standing is Standing.RUNS, "the job to run")
+    joined.let_end(job)
 
 
 def test_no_more_tasks_of_an_array_are_demand_than_may_run(system: Harness) -> None:

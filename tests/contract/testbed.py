@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
+from elastiq.model import Demand, Eligibility, Explanation, Judgement, Shape, Standing, Worker
 from elastiq.plugins import BatchSystem, Closing
 from tests.e2e.harness import PluginOnHead
 from tests.e2e.systems import SYSTEMS
@@ -58,7 +58,7 @@ class RemoteBatch:
 
 
 class RemoteMatchmaker(RemoteBatch):
-    """The same of one that judges them."""
+    """The same of one that judges them, and tells of single ones."""
 
     def template(self, worker: Worker) -> str:
         return str(self._ask("template", worker))
@@ -66,6 +66,11 @@ class RemoteMatchmaker(RemoteBatch):
     def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
         said = self._answer("judge", [list(wants), template])
         return tuple(Judgement(Eligibility(one["answer"]), one["reason"]) for one in said)
+
+    def explain(self, job: str) -> Explanation:
+        said = self._answer("explain", [job])
+        group = said["group"] and Demand(**{**said["group"], "shape": Shape(**said["group"]["shape"])})
+        return Explanation(Standing(said["standing"]), said["text"], group)
 
 
 def _worker(fields: Mapping[str, Any]) -> Worker:

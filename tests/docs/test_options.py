@@ -75,7 +75,15 @@ def test_check_knows_every_option_by_its_name_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        (["elastiqctl", ""], ["start", "stop", "status", "restart", "check", "retry", "simulate", "log", "conf"]),
+        (
+            ["elastiqctl", ""],
+            [
+                *("start", "stop", "status", "restart", "check", "retry", "why", "plan", "vms", "jobs", "simulate"),
+                *("log", "conf", "help"),
+            ],
+        ),
+        (["elastiqctl", "why", "--"], ["--json"]),
+        (["elastiqctl", "plan", ""], ["--json"]),
         (["elastiqctl", "simulate", "--b"], ["--boot"]),
         (["elastiqctl", "simulate", "/etc/pass"], ["/etc/passwd"]),
         (["elastiqctl", "st"], ["start", "stop", "status"]),

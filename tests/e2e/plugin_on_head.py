@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from elastiq.config import Settings
 from elastiq.errors import BatchError
-from elastiq.model import Shape, Worker
+from elastiq.model import Explanation, Shape, Worker
 from elastiq.plugins.loading import load
 from elastiq.plugins.sections import SECTIONS
 
@@ -27,6 +27,8 @@ def main() -> None:
             continue
         if isinstance(answer, tuple):
             answer = [item if isinstance(item, str) else asdict(item) for item in answer]
+        elif isinstance(answer, Explanation):
+            answer = asdict(answer)
         print(json.dumps({"answer": answer}, default=lambda member: member.value), flush=True)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from elastiq.process.pidfile import find_daemon
+from elastiq.version import VERSION
 from tests.process.conftest import CHECKOUT, LONG, SECRET, HeadNode
 
 
@@ -72,13 +75,59 @@ def test_retry_has_the_daemon_try_again(head: HeadNode) -> None:
     assert head.ctl("stop")[0] == 0
 
 
-@pytest.mark.parametrize("arguments", [(), ("begin",), ("start", "now"), ("--help",)])
+USAGE = "usage: elastiqctl start|stop|status|restart|check|retry|why|plan|vms|jobs|simulate|log|conf|help\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("begin",), ("start", "now"), ("help", "why"), ("--version", "1")])
 def test_wrong_usage(head: HeadNode, arguments: tuple[str, ...]) -> None:
-    assert head.ctl(*arguments) == (
-        1,
-        "",
-        "usage: elastiqctl start|stop|status|restart|check|retry|simulate|log|conf\n",
-    )
+    assert head.ctl(*arguments) == (1, "", USAGE)
+
+
+@pytest.mark.parametrize("argument", ["help", "--help", "-h"])
+def test_help(head: HeadNode, argument: str) -> None:
+    code, output, errors = head.ctl(argument)
+    assert (code, errors) == (0, "")
+    assert output.startswith(USAGE)
+    for word in USAGE.split()[2].split("|"):
+        assert re.search(rf"^  .*\b{word}\b", output, re.MULTILINE), word
+
+
+def test_version(head: HeadNode) -> None:
+    head.config.unlink()
+    assert head.ctl("--version") == (0, f"elastiq {VERSION}\n", "")
+
+
+def test_the_log_before_the_first_start_says_so(head: HeadNode) -> None:
+    code, output, errors = head.ctl("log")
+    assert (code, output) == (1, "")
+    assert errors == f"there is no {head.logs}/elastiq.log: elastiq has not been started yet\n"
+
+
+def test_questions_beside_a_daemon(head: HeadNode) -> None:
+    code, output, _ = head.ctl("why")
+    assert (code, output.partition("\n")[0]) == (1, "NOT-RUNNING")
+    head.ctl("start")
+    head.wait_for("workers 0 busy")
+    for _ in range(20):
+        code, output, errors = head.ctl("why")
+        if code == 0:
+            break
+        threading.Event().wait(1)
+    assert (code, errors) == (0, "")
+    assert "no jobs wait" in output
+    assert head.ctl("why", "i-0123456789abcdef0")[0] == 3
+    code, output, _ = head.ctl("why", "4711")
+    assert (code, output.splitlines()[:2]) == (1, ["job 4711", "CANNOT-TELL"]), "this plugin has no such method"
+    assert head.ctl("why", "4711", "4712")[0] == 1
+    assert head.ctl("vms") == (0, "VM  POOL  STAGE  WORKER  AGE  IDLE  VERDICT\n", "")
+    assert json.loads(head.ctl("jobs", "--json")[1])["groups"] == []
+    pid, before = find_daemon(head.state), head.log.read_text()
+    code, output, errors = head.ctl("plan")
+    assert (code, errors) == (1, ""), "no cloud answers here"
+    assert output.startswith("jobs 0 waiting; workers 0 busy, 0 idle; VMs 0 pending, 0 running of 0..3: the VMs cannot")
+    assert head.daemons() == [pid]
+    assert head.log.read_text().startswith(before)
+    head.ctl("stop")
 
 
 def test_conf(head: HeadNode) -> None:

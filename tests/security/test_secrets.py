@@ -123,6 +123,9 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
     head.wait_for("queue check failed: condor_q")
     _, output, errors = head.ctl("status")
     made.written["output of status, queue unknown"] = (output + errors).encode()
+    for words in ("why", "why 7.3", "why 7.3 --json", "why --json", "plan", "plan --json", "vms", "jobs --json"):
+        _, output, errors = head.ctl(*words.split())
+        made.written[f"output of {words}, queue unknown"] = (output + errors).encode()
     (head.home / "fail").unlink()
     for _ in range(5):
         # Each SIGHUP ends the pause after a refused launch.
@@ -162,6 +165,8 @@ def test_the_run_did_what_could_betray_a_secret(run: Run) -> None:
     assert b"PATH=" in run.written["children"]
     said = [run.written["output of status, queue unknown"].decode(), *run.decisions]
     assert len([text for text in said if re.search(r"condor_q.*SECMAN: \(hidden\) \(hidden\)", text)]) > 1
+    assert b"SECMAN: (hidden)" in run.written["output of why 7.3, queue unknown"]
+    assert b"SECMAN: (hidden)" in run.written["output of plan --json, queue unknown"]
     assert len(run.user_data) == 1
     assert b"canary-pool-password" in next(iter(run.user_data)), "the VMs do get their user data"
 

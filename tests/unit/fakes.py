@@ -241,5 +241,5 @@ class NoState:
     def record(self, at: float, decision: Decision, outcome: Outcome | None) -> None:
         pass
 
-    def save_report(self, report: Mapping[str, object]) -> None:
+    def save_report(self, report: Mapping[str, object], account: Mapping[str, object] | None = None) -> None:
         pass

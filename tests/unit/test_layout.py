@@ -14,7 +14,7 @@ PACKAGE = TOP / "elastiq"
 
 FLOORS = (
     ("cli",),
-    ("control",),
+    ("control", "questions"),
     ("daemon", "sim"),
     ("core",),
     ("observer", "actuator", "chores", "recorder", "process"),

@@ -11,7 +11,7 @@ from elastiq.model import Demand, Shape, Worker
 from elastiq.ports import Ports
 from elastiq.recorder import kinds, uses
 from elastiq.state import read_report
-from elastiq.state.archive import Archive, Life, Piece, read_past
+from elastiq.state.archive import Archive, Life, Piece, read_life, read_past
 from elastiq.state.looks import Kind, Queued, Use
 from tests.unit.rig import Rig
 
@@ -79,6 +79,22 @@ def test_what_was_there_at_the_last_start_and_is_gone_has_ended(rig: Rig) -> Non
     past = read_past(rig.directory, 1e9)
     assert past is not None
     assert [life.ended_at is not None for life in past.lives if life.id == "i-gone"] == [True]
+
+
+def test_a_vm_that_elastiq_terminated_says_why(rig: Rig) -> None:
+    with_history(rig, Archive(rig.directory))
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.join_all(jobs=1)
+    (vm,) = rig.cloud.alive
+    rig.wait_for_jobs(0)
+    rig.run(60)
+    rig.join_all(idle_seconds=9999)
+    rig.run(700)
+    life = read_life(rig.directory, vm)
+    assert life is not None
+    assert life.ended_at is not None
+    assert life.because.startswith("idle for ")
 
 
 def test_jobs_are_counted_by_what_they_need_and_nothing_else_is_kept() -> None:

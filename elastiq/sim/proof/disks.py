@@ -57,7 +57,7 @@ class QuickState:
     def record(self, at: float, decision: Decision, outcome: Outcome | None) -> None:
         pass
 
-    def save_report(self, report: Mapping[str, object]) -> None:
+    def save_report(self, report: Mapping[str, object], account: Mapping[str, object] | None = None) -> None:
         pass
 
     def adopt_legacy(self, memory: Memory, now: float) -> Memory:
@@ -114,9 +114,9 @@ class WatchedState:
         self.recorded.append((decision.kind.value, decision.instance_id or decision.pool, str(decision.reason), done))
         self.state.record(at, decision, outcome)
 
-    def save_report(self, report: Mapping[str, object]) -> None:
+    def save_report(self, report: Mapping[str, object], account: Mapping[str, object] | None = None) -> None:
         self._full()
-        self.state.save_report(report)
+        self.state.save_report(report, account)
 
     def close(self) -> None:
         self.state.close()

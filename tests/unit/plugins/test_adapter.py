@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from elastiq.errors import BatchError, PluginError
-from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
-from elastiq.plugins import ADVICE_LIMIT, METHODS, TEMPLATE_LIMIT, Closing
+from elastiq.model import Demand, Eligibility, Explanation, Judgement, Shape, Standing, Worker
+from elastiq.plugins import ADVICE_LIMIT, EXPLANATION_LIMIT, METHODS, TEMPLATE_LIMIT, Closing
 from elastiq.plugins.adapter import MOST_QUESTIONS, Adapter
 from elastiq.ports import Batch
 from tests.unit.fakes import FakeBatch
@@ -69,6 +69,7 @@ def test_a_plugin_of_2_0_0_goes_on_as_it_was() -> None:
     assert asked.template(worker) == ""
     assert asked.judge(["a", "b"], "of another plugin") == (Judgement(), Judgement())
     assert asked.advice() == ()
+    assert Adapter(plugin).explain("1") is None
 
 
 def test_every_method_is_handed_on() -> None:
@@ -230,3 +231,31 @@ def test_what_the_contract_allows_is_handed_on_as_it_is() -> None:
     plugin.demand = fail  # type: ignore[method-assign, assignment]
     with pytest.raises(BatchError, match=r"^the scheduler does not answer$"):
         Adapter(plugin).demand()
+
+
+class Explaining(FakeBatch):
+    """Answers what it is told to."""
+
+    def __init__(self, told: object) -> None:
+        super().__init__()
+        self.told = told
+
+    def explain(self, job: str) -> Any:
+        if isinstance(self.told, Exception):
+            raise self.told
+        return self.told
+
+
+def test_what_is_told_of_a_job_is_one_line() -> None:
+    told = Explanation(Standing.HELD, "held by\nits owner " + "x" * EXPLANATION_LIMIT)
+    answer = Adapter(Explaining(told)).explain("7")
+    assert answer is not None
+    assert answer.standing is Standing.HELD
+    assert answer.text.startswith("held by its owner x")
+    assert len(answer.text) == EXPLANATION_LIMIT
+
+
+@pytest.mark.parametrize("told", [None, "held", Explanation(Standing.WAITS), ValueError("no such thing")])
+def test_what_is_no_explanation_is_refused(told: object) -> None:
+    with pytest.raises(BatchError, match=r"explain.*; mend the plugin"):
+        Adapter(Explaining(told)).explain("7")

@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 
-from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
-from elastiq.plugins import TEMPLATE_LIMIT, WANTS_LIMIT
-from elastiq.plugins.faults import demand_faults, judgement_faults, later_faults, template_faults, workers_faults
+from elastiq.model import Demand, Eligibility, Explanation, Judgement, Shape, Standing, Worker
+from elastiq.plugins import EXPLANATION_LIMIT, TEMPLATE_LIMIT, WANTS_LIMIT
+from elastiq.plugins.faults import (
+    demand_faults,
+    explanation_faults,
+    judgement_faults,
+    later_faults,
+    template_faults,
+    workers_faults,
+)
 
 WORKER = Worker("node-1", "i-1", "10.0.0.1", Shape(4, 8000), Shape(4, 8000), 0, 100.0)
 UNREADABLE = "\x1b[31m\nline two"
@@ -174,3 +181,30 @@ def test_idle_times_that_can_both_be_true(
 ) -> None:
     pair = [replace(WORKER, idle_seconds=seconds) for seconds in (before, after)]
     assert len(later_faults(pair[:1], pair[1:], elapsed_seconds)) == faults
+
+
+WAITS = Explanation(Standing.WAITS, "no match found", Demand(Shape(), 1))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (None, "it is 'None', not an Explanation"),
+        (Explanation("held"), "it is "),  # type: ignore[arg-type]
+        (replace(WAITS, text=None), "its text is 'None'"),
+        (replace(WAITS, text="a\nb"), "its text is "),
+        (replace(WAITS, text="a" * (EXPLANATION_LIMIT + 1)), "its text is "),
+        (replace(WAITS, group=None), "waits, but in no group"),
+        (Explanation(Standing.HELD, "", WAITS.group), "held, but in a group"),
+        (replace(WAITS, group=Demand(Shape(), 0)), "its group: jobs is 0"),
+        (replace(WAITS, group=7), "its group: it is a int, not a Demand"),
+    ],
+)
+def test_faults_of_an_explanation(answer: object, expected: str) -> None:
+    (fault,) = explanation_faults(answer)
+    assert fault.startswith(expected)
+
+
+def test_explanations_that_are_all_right() -> None:
+    assert explanation_faults(WAITS) == []
+    assert all(explanation_faults(Explanation(one)) == [] for one in Standing if one is not Standing.WAITS)

@@ -14,7 +14,7 @@ import pytest
 from elastiq.command import Result
 from elastiq.config import Settings
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Eligibility, Shape, Worker
+from elastiq.model import Demand, Eligibility, Explanation, Shape, Standing, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.gridengine import SWEPT_AT_ONCE, GridEngine
 from elastiq.plugins.gridengine_site import CONFIGURATION_SECONDS
@@ -841,3 +841,53 @@ def test_advice_is_of_the_scheduler_as_it_is(cluster: FakeGridEngine, plugin: Gr
     cluster.answers["qconf -ssconf"] = Result(1, "", "error: commlib error: got select error")
     with pytest.raises(BatchError, match="commlib"):
         plugin.advice()
+
+
+RECORDED = Path(__file__).parent / "recorded" / "gridengine"
+NONE_HELD = "<job_info><queue_info/><job_info/></job_info>"
+
+
+class TestExplain:
+    def ask(self, plugin: GridEngine, cluster: FakeGridEngine, name: str, held: str = NONE_HELD) -> Explanation:
+        cluster.answers["qstat -xml -j"] = Result(0, (RECORDED / f"{name}.xml").read_text(), "")
+        cluster.answers["qstat -xml -s h -u alice"] = Result(0, held, "")
+        return plugin.explain("7")
+
+    def test_a_job_that_waits_is_in_the_group_that_it_is_counted_in(
+        self, plugin: GridEngine, cluster: FakeGridEngine
+    ) -> None:
+        cluster.add()
+        told = self.ask(plugin, cluster, "qstat-job-plain")
+        cluster.groups_of_jobs = [group("", 1, 9, h_vmem="1G")]
+        (demand,) = plugin.demand()
+        assert told.group is not None
+        assert (told.standing, told.group.key, told.group.jobs) == (Standing.WAITS, demand.key, 1)
+        assert not any(line.startswith("qstat -xml -r") for line in cluster.asked), "no list of all jobs"
+
+    def test_one_of_a_parallel_environment(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        told = self.ask(plugin, cluster, "qstat-job-parallel")
+        cluster.groups_of_jobs = [group("smp", 2, 1)]
+        assert told.group is not None
+        assert told.group.key == plugin.demand()[0].key
+
+    def test_a_held_one(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        held = (RECORDED / "qstat-held.xml").read_text().replace(">4<", ">7<")
+        assert self.ask(plugin, cluster, "qstat-job-plain", held).standing is Standing.HELD
+
+    def test_a_licence_of_the_whole_cluster_that_is_used_up(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        cluster.everywhere = "lic=5"
+        text = (RECORDED / "qstat-job-plain.xml").read_text().replace("h_vmem", "lic").replace("1G", "1")
+        cluster.answers["qstat -xml -j"] = Result(0, text, "")
+        cluster.answers["qstat -xml -s h"] = Result(0, NONE_HELD, "")
+        assert plugin.explain("7").standing is Standing.LIMITED
+        cluster.licences = 5
+        assert plugin.explain("7").standing is Standing.WAITS
+
+    def test_no_such_job(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        assert self.ask(plugin, cluster, "qstat-no-such-job").standing is Standing.UNKNOWN
+        assert plugin.explain("job-name").standing is Standing.UNKNOWN
+
+    def test_a_master_that_does_not_answer(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        cluster.answers["qstat"] = Result(1, "", "error: commlib error: got select error")
+        with pytest.raises(BatchError, match="commlib error"):
+            plugin.explain("7")

@@ -11,7 +11,7 @@ import pytest
 
 from elastiq.config import Settings
 from elastiq.errors import BatchError
-from elastiq.model import Worker
+from elastiq.model import Demand, Shape, Standing, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.htcondor import NO_JOB_CHECK, HTCondor
 from elastiq.plugins.htcondor_parse import (
@@ -419,3 +419,51 @@ class TestAdvice:
         self.answers(pool, "slot1@node1\n", "", (1, "", error))
         with pytest.raises(BatchError, match="Can't find address for this negotiator"):
             plugin.advice()
+
+
+class TestExplain:
+    AD = '[{"ClusterId": 7, "GlobalJobId": "schedd-a#7.3#17", "JobStatus": %d, "JobUniverse": 5, "ProcId": 3}]'
+    FULL = (
+        '[{"GlobalJobId": "schedd-a#7.3#17", "JobStatus": 1, "RequestCpus": 2, '
+        '"Requirements": "/Expr((TARGET.HasA) && (TARGET.Memory >= RequestMemory))/", "Owner": "alice"}]'
+    )
+    EVALUATED = ("condor_q -jobads", [(0, "1 2 undefined undefined undefined undefined\n", "")])
+
+    def test_a_job_that_waits_is_in_the_group_that_it_is_counted_in(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(
+            SCHEDDS,
+            self.EVALUATED,
+            ("condor_q .*-limit", [(0, self.AD % 1, "")]),
+            ("condor_q .*ClusterId == 7 && ProcId == 3 -json$", [(0, self.FULL, "")]),
+        )
+        told = plugin.explain("7.3")
+        assert told.group == Demand(Shape(2), 1, wants='{"requirements":"(TARGET.HasA)"}')
+        assert not any("-group-by" in asked for asked in pool.asked("condor_q")), "no list of all jobs"
+
+    def test_one_that_has_started_meanwhile(self, pool: Pool, plugin: HTCondor) -> None:
+        answers = [(0, self.AD % 1, ""), (0, self.AD % 2, "")]
+        pool.answers(SCHEDDS, ("condor_q .*-limit", answers), ("condor_q", [(0, "", "")]))
+        assert plugin.explain("7.3").standing is Standing.RUNS
+
+    def test_of_a_cluster_one_that_waits_is_asked_for_first(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, ("condor_q .*&& JobStatus", [(0, "", "")]), ("condor_q", [(0, self.AD % 5, "")]))
+        assert plugin.explain("7").standing is Standing.HELD
+        assert len(pool.asked("condor_q")) == 3
+
+    def test_no_such_job(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, ("condor_q", [(0, "", "")]))
+        assert plugin.explain("7.3").standing is Standing.UNKNOWN
+        assert plugin.explain("other#7.3").text == "there is no schedd other"
+        assert plugin.explain("7; rm").standing is Standing.UNKNOWN
+
+    def test_two_schedds_have_it(self, pool: Pool, plugin: HTCondor) -> None:
+        two = ("condor_status -schedd", [(0, "a@\nb@\n", "")])
+        pool.answers(two, ("condor_q", [(0, self.AD % 5, "")]))
+        with pytest.raises(BatchError, match="ask for a@#7 and b@#7"):
+            plugin.explain("7.3")
+        assert plugin.explain("a#7.3").standing is Standing.HELD
+
+    def test_a_schedd_that_does_not_answer(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(SCHEDDS, ("condor_q", [(1, "", "Failed to fetch ads")]))
+        with pytest.raises(BatchError, match="Failed to fetch ads"):
+            plugin.explain("7.3")

@@ -12,7 +12,7 @@ import pytest
 from elastiq.config import Settings
 from elastiq.errors import ConfigError
 from elastiq.model import Worker
-from elastiq.plugins import ADVISING, MATCHMAKING, METHODS, Adviser, BatchSystem, Matchmaker
+from elastiq.plugins import ADVISING, EXPLAINING, MATCHMAKING, METHODS, Adviser, BatchSystem, Explainer, Matchmaker
 from elastiq.plugins import loading as plugins
 from elastiq.plugins.loading import load, read_settings, read_without_plugin, section_of
 from elastiq.plugins.sandbox import SandboxBatch
@@ -44,7 +44,8 @@ def test_a_built_in_plugin(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "names"), [(BatchSystem, METHODS), (Matchmaker, MATCHMAKING), (Adviser, ADVISING)]
+    ("protocol", "names"),
+    [(BatchSystem, METHODS), (Matchmaker, MATCHMAKING), (Adviser, ADVISING), (Explainer, EXPLAINING)],
 )
 def test_every_method_of_the_protocols_is_asked_for(protocol: type, names: dict[str, int]) -> None:
     methods = {name: member for name, member in vars(protocol).items() if callable(member) and name[0] != "_"}

@@ -16,7 +16,7 @@ import pytest
 from elastiq.clock import Clock
 from elastiq.config import Settings
 from elastiq.errors import BatchError, ConfigError
-from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
+from elastiq.model import Demand, Eligibility, Judgement, Shape, Standing, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.faults import judgement_faults, template_faults, workers_faults
 from elastiq.plugins.sandbox import SandboxBatch, create
@@ -386,3 +386,21 @@ def test_the_daemon_loads_it_without_the_packages_of_the_demonstration() -> None
     program = "import elastiq.plugins.sandbox, sys; print({'rich', 'moto', 'flask', 'botocore'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout == "set()\n"
+
+
+def test_what_a_single_job_is(spool: Spool, batch: SandboxBatch, clock: StoppedClock) -> None:
+    first, held = spool.submit(Job("new", ["true"], cpus=2)), spool.submit(Job("new", ["true"]), held=True)
+    after = spool.submit(Job("new", ["true"], after=first.id))
+    later = spool.submit(Job("new", ["true"], not_before=clock.now() + 60))
+    told = batch.explain(first.id)
+    assert told.group is not None
+    assert (told.standing, told.group.key) == (Standing.WAITS, batch.demand()[0].key)
+    assert batch.explain("1") == told, "the zeros in front may be left out"
+    assert batch.explain(held.id).standing is Standing.HELD
+    assert batch.explain(after.id).standing is Standing.DEPENDS
+    assert batch.explain(later.id).standing is Standing.NOT_DUE
+    spool.move(first, "queue", "done")
+    assert batch.explain(first.id).standing is Standing.ENDED
+    assert batch.explain(after.id).standing is Standing.WAITS
+    for name in ("99", "../lock", ""):
+        assert batch.explain(name).standing is Standing.UNKNOWN

@@ -11,7 +11,7 @@ import pytest
 from elastiq.command import Result
 from elastiq.config import Settings
 from elastiq.errors import BatchError
-from elastiq.model import Eligibility, Worker
+from elastiq.model import Eligibility, Explanation, Standing, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.loading import load
 from elastiq.plugins.slurm import Slurm
@@ -628,3 +628,72 @@ def test_advice_is_of_the_configuration_in_force_and_of_the_partitions_used(clus
     cluster.answers["scontrol --oneliner --all show partition"] = "no answer"
     with pytest.raises(BatchError, match="no list of partitions"):
         Slurm(30).advice()
+
+
+def listed(state: str, reason: str) -> str:
+    one = FIELD_END.join(("7", state, "0", reason, "batch", ""))
+    return f"{FIELD_END.join('ABCDEF')}{RECORD_END}\n{one}{RECORD_END}\n"
+
+
+def waits(partition: str = "batch") -> str:
+    asked = ("1", "2", "0", "0", "", "", "", "", "(null)", "0")
+    group = ("", "", "1", "cpu=2,node=1", "", "", "", partition, *asked)
+    return HEADER + FIELD_END.join(("W", "1", "1699999990", *group)) + RECORD_END
+
+
+class Explained(FakeSlurm):
+    """Answers to questions for one job."""
+
+    def __init__(self, *answers: Result, queue: str = HEADER) -> None:
+        super().__init__()
+        self.told = list(answers)
+        self.answers["squeue"] = queue
+
+    def execute(self, arguments: Sequence[str], timeout_seconds: float, **_: Any) -> Result:
+        assert any(word.startswith("--jobs=") for word in arguments), "one job alone is asked for"
+        return self.told.pop(0) if len(self.told) > 1 else self.told[0]
+
+
+@pytest.fixture
+def explain(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Explanation]:
+    def ask(job: str, *answers: Result, queue: str = HEADER, partitions: Sequence[str] = ()) -> Explanation:
+        fake = Explained(*answers, queue=queue)
+        for name in ("run", "execute", "pipeline"):
+            monkeypatch.setattr(f"elastiq.plugins.slurm.{name}", getattr(fake, name))
+        monkeypatch.setattr("elastiq.plugins.slurm.os.geteuid", lambda: 0)
+        return Slurm(60, "", partitions).explain(job)
+
+    return ask
+
+
+PENDING = Result(0, listed("PD", "Resources"), "")
+
+
+def test_a_job_that_waits_is_in_the_group_that_it_is_counted_in(explain: Callable[..., Explanation]) -> None:
+    told = explain("7", PENDING, queue=waits())
+    assert told.standing is Standing.WAITS
+    assert told.group is not None
+    assert (told.group.shape.cpus, told.group.jobs) == (2, 1)
+
+
+def test_a_job_of_another_partition_is_not_elastiqs(explain: Callable[..., Explanation]) -> None:
+    assert explain("7", PENDING, queue=waits(), partitions=("gpu",)).standing is Standing.ELSEWHERE
+
+
+def test_a_job_that_waits_and_is_counted_nowhere_is_limited_or_has_started(
+    explain: Callable[..., Explanation],
+) -> None:
+    assert explain("7", PENDING).standing is Standing.LIMITED
+    assert explain("7", PENDING, Result(0, listed("R", "None"), "")).standing is Standing.RUNS
+
+
+@pytest.mark.parametrize("job", ["7", "7_3", "7+1"])
+def test_a_job_that_slurm_does_not_know(job: str, explain: Callable[..., Explanation]) -> None:
+    unknown = Result(1, "", "slurm_load_jobs error: Invalid job id specified\n")
+    assert explain(job, unknown).standing is Standing.UNKNOWN
+    assert explain("seven", unknown).standing is Standing.UNKNOWN
+
+
+def test_a_slurm_that_does_not_answer_for_one_job(explain: Callable[..., Explanation]) -> None:
+    with pytest.raises(BatchError, match="Unable to contact"):
+        explain("7", Result(1, "", "slurm_load_jobs error: Unable to contact slurm controller\n"))

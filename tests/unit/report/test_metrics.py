@@ -177,7 +177,7 @@ def test_a_file_that_can_not_be_written_is_said_once_and_stops_nothing(
     caplog.set_level(logging.INFO)
     reports: list[object] = []
     save = rig.state.save_report
-    monkeypatch.setattr(rig.state, "save_report", lambda report: (reports.append(report), save(report)))
+    monkeypatch.setattr(rig.state, "save_report", lambda report, *rest: (reports.append(report), save(report, *rest)))
     fault = f"metrics_file {metrics_file(rig)} cannot be written: No such file or directory"
     rig.run(600)
     assert caplog.messages.count(fault) == 1

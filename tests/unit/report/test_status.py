@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from elastiq.report.status import picture
 
 REPORT: dict[str, Any] = {
@@ -78,3 +80,33 @@ def test_a_report_of_before_a_reboot_is_not_the_daemons() -> None:
 
 def test_a_report_of_another_version_is_shown_as_far_as_it_goes() -> None:
     assert "jobs waiting  unknown" in "\n".join(picture({}, 0))
+
+
+FAULT = "VM check failed: DescribeInstances: AuthFailure: the keys are not those of this account"
+
+
+@pytest.mark.parametrize(
+    ("error", "hold", "shown"),
+    [
+        (
+            FAULT,
+            f"the VMs cannot be read, so nothing is launched ({FAULT})",
+            "the VMs cannot be read, so nothing is launched (see last error)",
+        ),
+        (
+            "launch 2 VMs: 8 jobs have found no room; RunInstances: InvalidAMIID.NotFound: no such image",
+            "8 jobs have found no room, but launches pause for 15 s more: RunInstances: InvalidAMIID.NotFound: no such "
+            "image",
+            "8 jobs have found no room, but launches pause for 15 s more: see last error",
+        ),
+        (FAULT, "no room for more than 5 VMs", "no room for more than 5 VMs"),
+        ("metrics file: no", "min_vms: no", "min_vms: no"),
+    ],
+)
+def test_an_error_is_shown_once(error: str, hold: str, shown: str) -> None:
+    report = {**REPORT, "last_error": {"at": 60.0, "text": error}, "holds": [hold]}
+    lines = picture(report, 1_001_000_000)
+    assert f"  holding back  {shown}" in lines
+    assert sum(error in line for line in lines) == 1
+    over = {**report, "last_error": {"at": 60.0, "text": error, "over_at": 61.0}}
+    assert f"  holding back  {hold}" in picture(over, 1_001_000_000)

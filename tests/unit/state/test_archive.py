@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from elastiq.errors import StateError
 from elastiq.state import archive
-from elastiq.state.archive import ARCHIVE, Archive, Life, Piece, read_past
+from elastiq.state.archive import ARCHIVE, Archive, Life, Piece, read_life, read_past
 
 LINE = "[%d,45.0,1,%d,[]]\n"
 ALL = 1e9
@@ -151,3 +152,36 @@ def test_what_is_old_or_too_much_is_let_go(tmp_path: Path, monkeypatch: pytest.M
     past = read_past(tmp_path, ALL)
     assert past is not None
     assert {one.id for one in past.lives if one.ended_at} == {"i-18", "i-19"}
+
+
+def test_the_life_of_one_vm_is_found_with_why_it_ended(tmp_path: Path) -> None:
+    assert read_life(tmp_path, "i-1") is None
+    kept = filled(tmp_path)
+    ended = Life("i-1", "default", "small", 1001.0, 1100.0, 2000.0, "idle for 4000 s")
+    kept.add(None, [ended], 1000.0)
+    assert read_life(tmp_path, "i-1") == ended
+    assert read_life(tmp_path, "i-77") is None
+    with closing(sqlite3.connect(tmp_path / ARCHIVE)) as db:
+        db.execute("UPDATE lives SET record = 'x'")
+        db.commit()
+    assert read_life(tmp_path, "i-1") is None
+
+
+def test_a_life_that_an_earlier_version_wrote_has_no_reason(tmp_path: Path) -> None:
+    kept = filled(tmp_path)
+    with closing(sqlite3.connect(tmp_path / ARCHIVE)) as db:
+        db.execute("UPDATE lives SET record = json_remove(record, '$.because')")
+        db.commit()
+    assert read_life(tmp_path, "i-1") == life(1)
+    assert kept.living(0.0)["i-1"] == life(1)
+
+
+def test_a_life_that_is_damaged_costs_itself_alone(tmp_path: Path) -> None:
+    filled(tmp_path)
+    with closing(sqlite3.connect(tmp_path / ARCHIVE)) as db:
+        db.execute("UPDATE lives SET record = 'x' WHERE id = 'i-1'")
+        db.commit()
+    past = read_past(tmp_path, ALL)
+    assert past is not None and "malformed" in past.damage
+    assert [one.id for one in past.lives] == ["i-0", "i-2"]
+    assert numbers(tmp_path) == [0, 1, 2]

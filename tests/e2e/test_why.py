@@ -1,0 +1,90 @@
+"""What `elastiqctl why` says of jobs and VMs of real batch systems, by the daemon's own verdicts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from elastiq.decisions import Token
+from tests.e2e import configurations
+from tests.e2e.harness import ElasticCluster
+from tests.e2e.systems import BatchMaker, on
+from tests.testbed.batch import wait_until
+
+CPUS_PER_VM = 2
+
+
+class Asking:
+    """`elastiqctl why` on the head node."""
+
+    def __init__(self, cluster: ElasticCluster) -> None:
+        self._cluster = cluster
+        self.said: list[str] = []
+
+    def why(self, *words: str) -> dict[str, Any]:
+        done = self._cluster.elastiqctl("why", *words, "--json")
+        self.said.append(f"{words} -> {done.returncode} {done.stdout}{done.stderr}")
+        found: dict[str, Any] = json.loads(done.stdout) if done.stdout.strip() else {"told": []}
+        return {**found, "code": done.returncode}
+
+    def tokens(self, *words: str) -> list[str]:
+        return [one["token"] for one in self.why(*words)["told"]]
+
+    def wait_for(self, token: str, *words: str) -> dict[str, Any]:
+        """Return what is said of a job or VM once it is `token`, after people have been told the same."""
+        wait_until(
+            lambda: token in self.tokens(*words), f"{words} is {token}", detail=lambda: "\n".join(self.said[-3:])
+        )
+        found = self.why(*words)
+        lines = self._cluster.elastiqctl("why", *words).stdout.splitlines()
+        assert lines[1].partition(" ")[0].lower() in {known.value for known in Token}, "it may be another by now"
+        assert all(one["remedy"] for one in found["told"])
+        return found
+
+
+@pytest.mark.real
+@on()
+def test_why_of_jobs_and_vms(make_batch: BatchMaker) -> None:
+    batch = make_batch(CPUS_PER_VM)
+    with ElasticCluster(batch) as cluster:
+        asking = Asking(cluster)
+        cluster.configure(configurations.own(cluster, max_vms="1", waiting_jobs_time_s="30", idle_for_time_s="30"))
+        held = batch.submit(1, 1, held=True)
+        found = asking.wait_for("job-held", held)
+        assert found["code"] == 0, "what a job is that is no demand does not depend on the daemon"
+        assert asking.why("987654") == {**asking.why("987654"), "code": 3}
+        assert asking.tokens("987654") == ["no-such-job"]
+        assert asking.tokens("no job at all") == ["no-such-job"]
+        runs = batch.submit(1, 600)
+        assert "not-running" in asking.tokens(runs)
+        cluster.elastiqctl("start", check=True)
+        waits = asking.wait_for("waiting-time", runs)
+        assert waits["group"]["pools"][0]["answer"] in ("yes", "unknown")
+        assert waits["told"][0]["until"] > waits["at"]
+        asking.wait_for("room-booting", runs)
+        asking.wait_for("job-runs", runs)
+        (vm,) = cluster.alive()
+        asking.wait_for("at-work", vm)
+        large = batch.submit(1, 1, cpus=64)
+        asking.wait_for("larger-than-vm", large)
+        full = batch.submit(1, 1, cpus=CPUS_PER_VM)
+        asking.wait_for("quota-full", full)
+        if batch.plugin != "htcondor":
+            asking.wait_for("job-depends", batch.submit(1, 1, after=runs))
+            array = batch.submit(8, 60, at_once=1)
+            asking.wait_for("job-limited", array)
+        everything = cluster.elastiqctl("why").stdout
+        assert "larger-than-vm" in everything
+        assert "larger-than-vm" in cluster.elastiqctl("jobs").stdout
+        assert vm in cluster.elastiqctl("vms").stdout
+        planned = cluster.elastiqctl("plan")
+        assert planned.returncode == 0, planned.stdout + planned.stderr
+        assert "running of 0..1" in planned.stdout
+        batch.cancel_all()
+        asking.wait_for("idle-yet-short", vm)
+        gone = asking.wait_for("ended-by-elastiq", vm)
+        assert gone["told"][1]["token"] == "idle"
+        assert asking.tokens("i-00000000000000000") == ["no-such-vm"]
+        cluster.elastiqctl("stop", check=True)
