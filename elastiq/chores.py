@@ -10,7 +10,7 @@ from dataclasses import replace
 from elastiq.clock import Budget
 from elastiq.config import Settings
 from elastiq.errors import BatchError, CloudError, CloudFault, PendingError
-from elastiq.memory import Departed, Memory, Template
+from elastiq.memory import Departed, Memory, Template, VmRecord
 from elastiq.model import Instance, Policy, Pool, Worker
 from elastiq.observer import Reading
 from elastiq.planning import patience
@@ -119,7 +119,9 @@ class Chores:
         """Return `memory` with what decides which jobs a VM of each pool may run: from its newest worker that is open
         and whole, again and again, for the next VMs may be made of another image."""
         now = self._ports.clock.now()
-        workers = match_workers(reading.workers or (), memory.vms.values(), reading.workers_at).workers
+        listed = {instance.id: instance for instance in reading.instances or ()}
+        records = [_as_listed(record, listed.get(record.id)) for record in memory.vms.values()]
+        workers = match_workers(reading.workers or (), records, reading.workers_at).workers
         for pool in self._variants:
             known = memory.templates.get(pool.capacity_key)
             newest = _newest(memory, workers, pool)
@@ -205,6 +207,13 @@ class Chores:
 
 def _alive(reading: Reading) -> list[Instance]:
     return [instance for instance in reading.instances or () if instance.state.alive]
+
+
+def _as_listed(record: VmRecord, instance: Instance | None) -> VmRecord:
+    """Return a VM with its address and name, which the listing of this very pass may be the first to tell."""
+    if instance is None or (record.address and record.name):
+        return record
+    return replace(record, address=record.address or instance.address, name=record.name or instance.name)
 
 
 def _newest(memory: Memory, workers: Mapping[str, Worker], pool: Pool) -> Worker | None:

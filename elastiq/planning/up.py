@@ -55,8 +55,12 @@ class Up:
 
     @property
     def has_room(self) -> bool:
-        """Return whether any job is taken to start on a worker that is there."""
-        return any(verdict.reason.token is Token.HAS_ROOM for verdict in self.verdicts)
+        """Return whether any job is taken to start on a worker that is there, of several VMs also if the others boot."""
+        return any(
+            one.reason.token is Token.HAS_ROOM
+            or (one.reason.token is Token.ROOM_BOOTING and one.group is not None and one.group.vms_per_job > 1)
+            for one in self.verdicts
+        )
 
     @property
     def launched(self) -> int:

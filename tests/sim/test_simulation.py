@@ -89,13 +89,22 @@ FOUND_BY_MORE_OF_THEM = (
     (31087, 0.0),
     (31137, 0.0),
     (32143, 0.5),
+    (48041, 0.5),
+    (48042, 0.5),
+    (60142, 0.5),
 )
 """The same, where all lives are such and some of them adaptive: seeds and the share of the latter."""
 
 
 @pytest.mark.parametrize(("seed", "adaptive"), FOUND_BY_MORE_OF_THEM)
 def test_seeds_that_once_broke_a_promise_where_jobs_never_start_in_every_life(seed: int, adaptive: float) -> None:
-    assert not live(seed, Options(in_vain=1.0, adaptive=adaptive)).violation
+    wide = 0.5 if seed > 40_000 else 0.0
+    assert not live(seed, Options(in_vain=1.0, adaptive=adaptive, wide=wide)).violation
+
+
+@pytest.mark.parametrize("seed", [57, 419])
+def test_seeds_that_once_broke_a_promise_among_all_that_may_be(seed: int) -> None:
+    assert not live(seed, Options(adaptive=0.5, wide=0.2)).violation
 
 
 @pytest.mark.parametrize("seed", [41103, 41120, 42002])

@@ -12,7 +12,8 @@ import pytest
 from elastiq import chores
 from elastiq.errors import BatchError, CloudError, CloudFault
 from elastiq.memory import Departed, Memory, VmRecord
-from elastiq.model import InstanceState, Pool, Worker
+from elastiq.model import Instance, InstanceState, Pool, Worker
+from elastiq.observer import Reading
 from elastiq.planning.matching import match_workers
 from elastiq.state import read_report
 from tests.unit.fakes import FakeCloud, settings_with
@@ -382,6 +383,20 @@ def test_a_vm_that_goes_at_the_first_look_at_its_worker_tells_what_it_offers() -
     record = VmRecord("i-1", "default", launched_at=100.0, state=InstanceState.RUNNING)
     found = match_workers((Worker("w1", "i-1"),), (record,), 900.0).workers
     assert chores._newest(Memory(vms={"i-1": record}), found, Pool()) == found["i-1"]
+
+
+def test_a_worker_that_is_known_by_an_address_which_the_same_look_tells_shows_what_it_offers(rig: Rig) -> None:
+    """Found by the simulator: with rare looks its VM went at the next one, and another was launched to learn it."""
+    rig.batch.template = lambda worker: f"offers of {worker.name}"  # type: ignore[method-assign]
+    now = rig.clock.now()
+    memory = Memory(vms={"i-1": VmRecord("i-1", launched_at=now - 100, state=InstanceState.PENDING)})
+    reading = Reading(
+        workers=(Worker("w1", address="10.0.0.1"),),
+        workers_at=now,
+        instances=(Instance("i-1", InstanceState.RUNNING, "10.0.0.1"),),
+    )
+    after = rig.core._chores.learn_templates(memory, reading)
+    assert after.templates["default"].text == "offers of w1"
 
 
 def test_a_template_that_cannot_be_had_is_asked_for_again_a_minute_later(rig: Rig) -> None:

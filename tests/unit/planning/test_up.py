@@ -342,3 +342,14 @@ def test_a_job_of_more_machines_than_the_cloud_gave_waits_a_day() -> None:
     assert [one.reason.token for one in of(made, Kind.HOLD)] == [Token.CLOUD_LIMIT]
     assert launched(plan(see([], demand=(wide(1, 3),)), memory, policy)) == 3
     assert launched(plan(see([], demand=(wide(1, 5),), now=NOW + 101), memory, policy)) == 5
+
+
+def test_vms_that_wait_for_others_which_a_job_needs_at_the_same_time_were_not_launched_in_vain() -> None:
+    """Found by the simulator: those that had joined first went before the last one came, again and again."""
+    there = [joined(number, joined_at=NOW - 700, launched_at=NOW - 900) for number in (1, 2)]
+    records = [*there, vm(3, launched_at=NOW - 100)]
+    workers = tuple(worker(number, idle_seconds=650.0) for number in (1, 2))
+    policy = replace(BY_SHAPE, idle_for_time_s=3600.0)
+    memory = remember(records, capacities={"default": Shape(4, 4000)})
+    made = plan(see(records, demand=(wide(1, 3),), workers=workers), memory, policy)
+    assert of(made, Kind.TERMINATE) == []
