@@ -55,7 +55,7 @@ class Up:
 
     @property
     def has_room(self) -> bool:
-        """Return whether any job is taken to start on a worker that is there, of several VMs also if the others boot."""
+        """Return whether any job is taken to start on a worker that is there, or on some and others that boot."""
         return any(
             one.reason.token is Token.HAS_ROOM
             or (one.reason.token is Token.ROOM_BOOTING and one.group is not None and one.group.vms_per_job > 1)
