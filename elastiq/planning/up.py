@@ -56,11 +56,8 @@ class Up:
     @property
     def has_room(self) -> bool:
         """Return whether any job is taken to start on a worker that is there, or on some and others that boot."""
-        return any(
-            one.reason.token is Token.HAS_ROOM
-            or (one.reason.token is Token.ROOM_BOOTING and one.group is not None and one.group.vms_per_job > 1)
-            for one in self.verdicts
-        )
+        found = ((one.reason.token, one.group.vms_per_job) for one in self.verdicts if one.group)
+        return any(token is Token.HAS_ROOM or (token is Token.ROOM_BOOTING and vms > 1) for token, vms in found)
 
     @property
     def launched(self) -> int:
