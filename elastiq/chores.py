@@ -68,6 +68,8 @@ class Chores:
         """Of which worker the last one was, and when it was given, by the key of the pool."""
         self._advice_due_at = 0.0
         self._advice_failures = 0
+        self._are_any_wide = False
+        """Whether a job of several VMs was seen: others do not lose VMs that wait for each other."""
         self._stopping = False
 
     def stop(self) -> None:
@@ -148,9 +150,10 @@ class Chores:
         """Have it said what of the configuration, the batch system's or elastiq's, costs VM-hours, as soon as there are
         workers that it matters to. That it cannot be told is no fault: nothing depends on it."""
         now = self._ports.clock.now()
+        self._are_any_wide = self._are_any_wide or any(group.vms_per_job > 1 for group in reading.demand or ())
         if not reading.workers or now < self._advice_due_at:
             return
-        own = too_brief_idle_times(memory, policy)
+        own = too_brief_idle_times(memory, policy) if self._are_any_wide else ()
         try:
             advice = self._ports.batch.advice()
         except BatchError as error:

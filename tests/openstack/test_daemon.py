@@ -50,7 +50,7 @@ def test_with_a_quota_of_two_of_six_the_quota_is_named_and_two_vms_do_it_all_unt
     site.wait_for(lambda: site.lines("WARNING", "ERROR"), "the quota is named")
     some, refused = openstack.ec2.operations("RunInstances")[-2:]
     assert (some.status, refused.status) == (200, 403), "the cloud gave some, and the next request was refused"
-    assert "(2 of 6)" in site.log()
+    assert "(2 of 6: the cloud gave no more" in site.log()
     words = "Quota exceeded for instances: .*; asked for image_id .*: raise the quota or lower max_vms"
     assert re.search(words, site.lines("WARNING", "ERROR")[0])
     site.release()

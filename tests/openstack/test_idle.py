@@ -65,8 +65,7 @@ def test_an_idle_daemon_asks_and_says_little(openstack: OpenStack, tmp_path: Pat
             site.submit_held(VMS * CPUS_PER_VM)
             site.wait_for(lambda: len(site.jobs_running()) == VMS * CPUS_PER_VM, "all jobs run")
             site.release()
-            words = f"jobs 0 waiting; workers 0 busy, {VMS} idle"
-            site.wait_for(lambda: words in site.log().splitlines()[-1], "it is idle, and says so")
+            site.wait_for(lambda: f" 0 busy, {VMS} idle" in "\n".join(site.status()), "it is idle, and says so")
             idle = [Idle(site, relays[0]), Idle(without, relays[1])]
             time.sleep(SECONDS)
             idle[0].check(f"with {VMS} VMs")

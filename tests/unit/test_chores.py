@@ -12,7 +12,7 @@ import pytest
 from elastiq import chores
 from elastiq.errors import BatchError, CloudError, CloudFault
 from elastiq.memory import Departed, Memory, VmRecord
-from elastiq.model import Instance, InstanceState, Pool, Worker
+from elastiq.model import Demand, Instance, InstanceState, Pool, Shape, Worker
 from elastiq.observer import Reading
 from elastiq.planning.matching import match_workers
 from elastiq.state import read_report
@@ -443,6 +443,9 @@ def test_an_idle_time_that_is_shorter_than_a_boot_is_advised_against(tmp_path: P
     rig.wait_for_jobs(4)
     rig.run(200)
     rig.join_all(jobs=4)
+    rig.run(3700)
+    assert advice_of(rig) == [], "without jobs of several VMs it costs nothing"
+    rig.batch.jobs = (Demand(Shape(1), 1, vms_per_job=2),)
     rig.run(3700)
     (advice,) = advice_of(rig)
     assert advice.startswith("idle_for_time_s 60 is less than VMs lately took to boot (")
