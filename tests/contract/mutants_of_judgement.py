@@ -1,4 +1,4 @@
-"""Broken plugins, for the clauses of the contract on what jobs want, templates and judgements."""
+"""Broken plugins, for the clauses of the contract on what jobs want, templates, judgements and single jobs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Eligibility, Judgement, Shape, Worker
+from elastiq.model import Demand, Eligibility, Explanation, Judgement, Shape, Standing, Worker
 from elastiq.plugins.sandbox import SandboxBatch
 
 from . import test_batch_contract as suite
@@ -167,7 +167,30 @@ class FailsOnDamagedTemplates(SandboxBatch):
         return super().judge(wants, template)
 
 
+class PutsEachJobIntoAGroupOfItsOwn(SandboxBatch):
+    def explain(self, job: str) -> Explanation:
+        told = super().explain(job)
+        return replace(told, group=told.group and replace(told.group, wants=f"{told.group.wants} {job}"))
+
+
+class CallsWhateverIsThereWaiting(SandboxBatch):
+    def explain(self, job: str) -> Explanation:
+        told = super().explain(job)
+        is_there = told.standing is not Standing.UNKNOWN
+        return Explanation(Standing.WAITS, told.text, Demand(Shape(1), 1)) if is_there else told
+
+
+class CallsWhatIsNotThereEnded(SandboxBatch):
+    def explain(self, job: str) -> Explanation:
+        told = super().explain(job)
+        return replace(told, standing=Standing.ENDED) if told.standing is Standing.UNKNOWN else told
+
+
 MUTANTS_OF_JUDGEMENT: list[tuple[type[SandboxBatch], Callable[[Harness], None]]] = [
+    (PutsEachJobIntoAGroupOfItsOwn, suite.test_a_job_that_waits_is_told_to_be_in_its_group),
+    (CallsWhateverIsThereWaiting, suite.test_a_job_that_is_no_demand_is_called_what_it_is),
+    (CallsWhatIsNotThereEnded, suite.test_a_job_that_is_no_demand_is_called_what_it_is),
+    (CallsWhateverIsThereWaiting, suite.test_a_job_that_runs_is_told_to),
     (ForgetsWhatJobsWant, suite.test_jobs_that_ask_for_something_else_are_another_kind),
     (LeavesOutWhatNobodyOffers, suite.test_jobs_that_ask_for_something_else_are_another_kind),
     (TakesWholeMachinesForPlaces, suite.test_a_job_that_takes_a_whole_machine_says_so),

@@ -392,6 +392,8 @@ NEED_NO_WORKER = {
     suite.test_a_job_that_takes_a_whole_machine_says_so,
     suite.test_plain_jobs_could_run_before_there_is_a_worker,
     suite.test_what_no_worker_was_seen_to_offer_is_not_known,
+    suite.test_a_job_that_waits_is_told_to_be_in_its_group,
+    suite.test_a_job_that_is_no_demand_is_called_what_it_is,
     suite.test_a_vm_that_never_joined_closes,
 }
 
