@@ -73,7 +73,10 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
     for record in memory.vms.values():
         yield from _of_a_vm(record, policy)
     workers_at = observation.now - observation.workers_age_seconds
-    limits = set()
+    limits = {futile_seconds(policy), patience.SHORTEST_FUTILE_SECONDS} if observation.demand else set()
+    for record in memory.vms.values() if observation.demand else ():
+        if record.joined_at is not None and not record.has_worked:
+            yield from (record.joined_at + limit for limit in limits)
     for name in ("", *(pool.name for pool in policy.pools)):
         limits |= {policy.idle_seconds_of(name), policy.idle_seconds_of(name) + policy.lost_worker_time_s}
         if policy.is_adaptive:
