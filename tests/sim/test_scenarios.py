@@ -54,7 +54,7 @@ def test_a_few_kinds_of_faults_break_no_promise(scenario: Scenario) -> None:
 def test_a_scenario_that_breaks_a_promise_is_made_small(monkeypatch: pytest.MonkeyPatch) -> None:
     takes_no_answer_for_closed(monkeypatch)
     # Out of few: what is tried on the way to the smallest takes seconds each.
-    of_few = scenarios(["cloud throttles", "close: answer lost, not done"], [6])
+    of_few = scenarios(["cloud throttles", "close: answer lost, not done"], [16])
     quickly = settings(max_examples=60, database=None)
     smallest = find(of_few, lambda scenario: bool(scenario.violation()), settings=quickly)
     assert len(smallest.kinds) == 1
