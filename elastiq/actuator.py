@@ -199,11 +199,19 @@ class Actuator:
         now, pool, token = self._ports.clock.now(), self._pools[decision.pool], self._new_token()
         if decision.walk:
             pool = pool.at(decision.walk[0].offer)
-        intent = Intent(token, pool.name, decision.count, now, pool.instance_type, pool.image_id)
-        if pool.offers:
-            intent = replace(intent, market=pool.offers[0].market, zone=pool.offers[0].zone)
-        usual = usual_seconds(self.memory, intent.count)
-        intent = replace(intent, at_least=decision.at_least, usual_seconds=usual)
+        chosen = pool.offers[0] if pool.offers else Offer("")
+        intent = Intent(
+            token,
+            pool.name,
+            decision.count,
+            now,
+            pool.instance_type,
+            pool.image_id,
+            market=chosen.market,
+            zone=chosen.zone,
+            at_least=decision.at_least,
+            usual_seconds=usual_seconds(self.memory, decision.count),
+        )
         if not self._save(replace(self.memory, intents=(*self.memory.intents, intent))):
             self._not_begun([decision])
             return None

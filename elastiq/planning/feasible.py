@@ -70,9 +70,8 @@ def _not_in_vain(up: Up, rests: Iterable[Rest]) -> list[Rest]:
             up.due.append(rest.of(share.in_vain))
     if vain:
         groups = [(up.groups[rest.number], rest.jobs) for rest in vain]
-        up.hold(words.in_vain(groups, up.fleet.memory, up.fleet.now))
+        reason = words.in_vain(groups, up.fleet.memory, up.fleet.now)
+        up.hold(reason)
         due = {rest.number for rest in up.due}
-        up.settle(
-            [rest for rest in vain if rest.number not in due], words.in_vain(groups, up.fleet.memory, up.fleet.now)
-        )
+        up.settle([rest for rest in vain if rest.number not in due], reason)
     return left

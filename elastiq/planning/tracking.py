@@ -70,9 +70,7 @@ def _track_instances(
     intents, given_up = track_intents(memory, listed, nobodys, listed_at, policy)
     for intent in memory.intents:
         if intent.token in given_up:
-            missing = intent.count - len(
-                {*intent.found, *(one.id for one in vms.values() if one.token == intent.token)}
-            )
+            missing = replace(memory, vms=vms).unseen(intent)
             reason = f"{missing} of {intent.count} VMs of a launch without an answer never turned up"
             breakers[intent.pool] = boot_failed(breakers.get(intent.pool), now, reason)
     once_own = tuple(name for name in memory.once_own if name not in vms)

@@ -5,7 +5,6 @@ Nothing is decided here: the verdicts are the plan's own, and times come from wh
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -275,8 +274,8 @@ _LIMITS_OF_IDLENESS: Mapping[Token, Callable[[str, Policy], float]] = {
 
 
 def _pool(pool: Pool, memory: Memory, policy: Policy, at: float) -> PoolNow:
-    booting = [record.id for record in memory.vms.values() if record.pool == pool.name and _is_booting(record)]
-    counted = Counter(record.pool for record in memory.vms.values() if record.counts)
+    own = [record for record in memory.vms.values() if record.pool == pool.name]
+    booting = [record.id for record in own if record.stage is Stage.BOOTING]
     intents = [intent for intent in memory.intents if intent.pool == pool.name]
     asked_for = sum(memory.unseen(intent) for intent in intents if not intent.needs_people)
     alike = sum(len(intent.lookalikes) for intent in intents)
@@ -284,7 +283,7 @@ def _pool(pool: Pool, memory: Memory, policy: Policy, at: float) -> PoolNow:
     is_paused = at < breaker.paused_until
     return PoolNow(
         pool.name,
-        counted[pool.name] + asked_for + alike,
+        sum(record.counts for record in own) + asked_for + alike,
         pool.max_vms,
         tuple(booting[:IDS_TOLD]),
         len(booting),
@@ -293,7 +292,3 @@ def _pool(pool: Pool, memory: Memory, policy: Policy, at: float) -> PoolNow:
         breaker.paused_until if is_paused else None,
         breaker.reason if is_paused else "",
     )
-
-
-def _is_booting(record: VmRecord) -> bool:
-    return record.stage is Stage.BOOTING

@@ -17,6 +17,14 @@ from tests.unit.fakes import FakeCloud, settings_with
 from tests.unit.rig import SETTINGS, Rig
 
 
+def idle_for_long(rig: Rig) -> None:
+    """Let a VM come for jobs that are gone by then, and its worker be idle for longer than it may."""
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=301)
+
+
 @pytest.mark.parametrize("made", [True, False])
 def test_where_the_token_is_a_lock_an_unclear_launch_is_settled_by_asking_again(rig: Rig, made: bool) -> None:
     rig.cloud.token_is_lock = True
@@ -66,10 +74,7 @@ def test_an_unclear_launch_is_not_asked_for_again_beyond_the_maximum_nor_in_doub
 
 
 def test_a_busy_worker_refuses_to_close_and_its_vm_stays(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    rig.wait_for_jobs(4)
-    rig.run(60)
-    rig.wait_for_jobs(0)
-    rig.join_all(idle_seconds=301)
+    idle_for_long(rig)
     close = rig.batch.close
 
     def job_gets_in_first(worker: object) -> object:
@@ -83,10 +88,7 @@ def test_a_busy_worker_refuses_to_close_and_its_vm_stays(rig: Rig, monkeypatch: 
 
 
 def test_nothing_is_terminated_without_a_close(rig: Rig) -> None:
-    rig.wait_for_jobs(4)
-    rig.run(60)
-    rig.wait_for_jobs(0)
-    rig.join_all(idle_seconds=301)
+    idle_for_long(rig)
     rig.batch.close_fails = True
     rig.run(300)
     assert not rig.cloud.terminations
@@ -96,10 +98,7 @@ def test_nothing_is_terminated_without_a_close(rig: Rig) -> None:
 
 
 def test_a_refused_termination_is_retried_and_jobs_that_come_meanwhile_reopen_the_worker(rig: Rig) -> None:
-    rig.wait_for_jobs(4)
-    rig.run(60)
-    rig.wait_for_jobs(0)
-    rig.join_all(idle_seconds=301)
+    idle_for_long(rig)
     rig.cloud.refuse_terminate = True
     rig.run(100)
     assert 2 <= len(rig.cloud.terminations) <= 6
@@ -129,10 +128,7 @@ def test_vms_of_earlier_launches_in_an_answer_are_not_launched_again(rig: Rig) -
 
 def test_that_a_worker_may_be_open_is_on_disk_before_it_is_reopened(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed before it could read the answer, the daemon would take it for closed."""
-    rig.wait_for_jobs(4)
-    rig.run(60)
-    rig.wait_for_jobs(0)
-    rig.join_all(idle_seconds=301)
+    idle_for_long(rig)
     rig.cloud.refuse_terminate = True
     rig.run(100)
     seen: list[tuple[bool, bool]] = []
@@ -154,10 +150,7 @@ def test_that_a_worker_may_be_open_is_on_disk_before_it_is_reopened(rig: Rig, mo
 def test_a_worker_that_can_not_be_reopened_keeps_no_job_waiting(tmp_path: Path) -> None:
     """Its machine hangs; the first request to terminate it was refused for a moment."""
     rig = Rig(tmp_path, settings_with(SETTINGS, max_vms=1))
-    rig.wait_for_jobs(4)
-    rig.run(60)
-    rig.wait_for_jobs(0)
-    rig.join_all(idle_seconds=301)
+    idle_for_long(rig)
     rig.cloud.refuse_terminate = True
     while not rig.cloud.terminations:
         rig.run(1)
@@ -172,10 +165,7 @@ def test_a_worker_that_can_not_be_reopened_keeps_no_job_waiting(tmp_path: Path) 
 
 
 def test_after_an_unclear_termination_the_worker_is_never_reopened(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    rig.wait_for_jobs(4)
-    rig.run(60)
-    rig.wait_for_jobs(0)
-    rig.join_all(idle_seconds=301)
+    idle_for_long(rig)
     rig.cloud.fault = None
     terminate = rig.cloud.terminate
 
