@@ -8,7 +8,7 @@ VMs for it. A group of which some start and some do not is in vain as far as its
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -56,7 +56,7 @@ class _OpenRooms:
         self._kinds: dict[str, int] = {}
         self._alike: list[list[str]] = []
         self._samples: list[Room] = []
-        self._known: dict[tuple[Hashable, int], bool] = {}
+        self._known: dict[Hashable, dict[int, bool]] = {}
         numbers: dict[Hashable, int] = {}
         for record in records:
             room, worker = fleet.present_room(record), fleet.worker(record)
@@ -71,16 +71,20 @@ class _OpenRooms:
             self._idle_since[record.id] = None if worker.jobs else _idle_since(record, worker, fleet)
         self._rooms = Rooms(self._samples, least_cpus)
 
-    def holds(self, id_: str, rest: Rest) -> bool:
-        """Return whether there is room on the worker of a VM for a job of `rest`."""
-        number = self._kinds.get(id_)
-        if number is None:
-            return False
-        question = (rest.kind, number)
-        known = self._known.get(question)
-        if known is None:
-            known = self._known[question] = self._samples[number].holds(rest)
-        return known
+    def still(self, watched: Mapping[str, float], rest: Rest) -> dict[str, float]:
+        """Return those VMs of `watched` on whose workers there is room for a job of `rest`."""
+        kinds, known = self._kinds, self._known.setdefault(rest.kind, {})
+        found = {}
+        for id_, since in watched.items():
+            number = kinds.get(id_)
+            if number is None:
+                continue
+            holds = known.get(number)
+            if holds is None:
+                holds = known[number] = self._samples[number].holds(rest)
+            if holds:
+                found[id_] = since
+        return found
 
     def holding(self, rest: Rest) -> Iterator[str]:
         """Go over the VMs on whose workers there is room for a job of `rest`."""
@@ -203,10 +207,10 @@ def launched_in_vain(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -
 
 def _unused(seen: Watch, looked_at: float, policy: Policy) -> list[str]:
     """Return the VMs whose workers have had room for the group for long enough."""
-    if not seen.rooms:
-        return []
     seconds = futile_seconds(policy)
-    return [id_ for id_, since in seen.rooms.items() if looked_at - max(since, seen.since) >= seconds]
+    if looked_at - seen.since < seconds:
+        return []
+    return [id_ for id_, since in seen.rooms.items() if looked_at - since >= seconds]
 
 
 def _has_started(before: Watch | None, jobs: int, running: int | None, fleet: Fleet, looked_at: float) -> bool | None:
@@ -302,7 +306,7 @@ def _watch(
         since = looked_at if has_started else before.since
         witnesses = () if has_started else before.witnesses
         before = replace(before, least=group.jobs, since=since, has_started=has_started, witnesses=witnesses)
-    kept = {id_: since for id_, since in before.rooms.items() if rooms.holds(id_, rest)}
+    kept = rooms.still(before.rooms, rest)
     lacking = max(ROOMS_WATCHED, group.vms_per_job) - len(kept)
     if lacking > 0:
         further = (id_ for id_ in rooms.holding(rest) if id_ not in kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from heapq import merge
 from itertools import islice
@@ -15,7 +15,7 @@ from elastiq.model import Shape
 
 UNLIMITED = 10**9
 
-ROOMS_OF_A_BLOCK = 64
+ROOMS_OF_A_BLOCK = 32
 """Rooms of which it is known together what each of them holds at most."""
 
 
@@ -121,31 +121,42 @@ def _less(there_is: int | None, asked: int | None, jobs: int) -> int | None:
 class _Most:
     """What none of some rooms exceeds."""
 
-    cpus: float = -1.0
-    memory_mb: float = -1.0
+    memory_mb: dict[float, float] = field(default_factory=dict)
+    """The most memory that a room with so many CPUs has: one with many CPUs and one with much memory are not yet one
+    with both."""
     gpus: float = -1.0
     has_empty: bool = False
 
     def may_hold(self, rest: Rest) -> bool:
         """Return False if none of the rooms holds a job of `rest`."""
         shape = rest.shape
-        return (
-            self.cpus >= shape.cpus
-            and self.memory_mb >= (shape.memory_mb or -1)
-            and self.gpus >= (shape.gpus or -1)
-            and (self.has_empty or not rest.takes_whole)
-        )
+        if self.gpus < (shape.gpus or -1) or (rest.takes_whole and not self.has_empty):
+            return False
+        cpus, memory_mb = shape.cpus, shape.memory_mb or -math.inf
+        return any(most >= memory_mb and of >= cpus for of, most in self.memory_mb.items())
 
     def include(self, room: Room) -> None:
         """Let it hold for `room`, too."""
         free = room.free
-        self.has_empty = self.has_empty or room.is_empty
+        if room.is_empty:
+            self.has_empty = True
         if free is None:
-            self.cpus = self.memory_mb = self.gpus = math.inf
+            self.gpus = self.memory_mb[math.inf] = math.inf
             return
-        self.cpus = max(self.cpus, free.cpus)
-        self.memory_mb = max(self.memory_mb, math.inf if free.memory_mb is None else free.memory_mb)
-        self.gpus = max(self.gpus, math.inf if free.gpus is None else free.gpus)
+        memory_mb = math.inf if free.memory_mb is None else free.memory_mb
+        if memory_mb > self.memory_mb.get(free.cpus, -math.inf):
+            self.memory_mb[free.cpus] = memory_mb
+        gpus = math.inf if free.gpus is None else free.gpus
+        if gpus > self.gpus:
+            self.gpus = gpus
+
+    def include_all(self, other: _Most) -> None:
+        """Let it hold for the rooms of `other`, too."""
+        self.has_empty = self.has_empty or other.has_empty
+        self.gpus = max(self.gpus, other.gpus)
+        for cpus, memory_mb in other.memory_mb.items():
+            if memory_mb > self.memory_mb.get(cpus, -math.inf):
+                self.memory_mb[cpus] = memory_mb
 
 
 class _Block:
@@ -155,11 +166,12 @@ class _Block:
         self.rooms: list[tuple[int, Room]] = []
         self.most = _Most()
         self.is_stale = False
-        """Whether a room may have got jobs since `most` was found out."""
+        """Whether a room may have got jobs since `most` was found out, as most new ones do at once."""
 
     def add(self, place: int, room: Room) -> None:
         self.rooms.append((place, room))
         self.most.include(room)
+        self.is_stale = True
 
     def refresh(self, least_cpus: int) -> None:
         """Find out anew what the rooms hold at most; leave out those that take no job of so many CPUs."""
@@ -205,13 +217,9 @@ class _Side:
     def _refresh(self) -> None:
         self._is_stale = False
         self._blocks = [block for block in self._blocks if block.rooms]
-        found = [block.most for block in self._blocks]
-        self._most = _Most(
-            max((most.cpus for most in found), default=-1.0),
-            max((most.memory_mb for most in found), default=-1.0),
-            max((most.gpus for most in found), default=-1.0),
-            any(most.has_empty for most in found),
-        )
+        self._most = _Most()
+        for block in self._blocks:
+            self._most.include_all(block.most)
 
 
 class Rooms:
