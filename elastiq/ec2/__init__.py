@@ -16,12 +16,12 @@ from dataclasses import replace
 from typing import Any
 
 from elastiq.config import Settings
-from elastiq.ec2 import answers
+from elastiq.ec2 import answers, requests
 from elastiq.ec2.errors import RequestError
-from elastiq.ec2.features import API_VERSION, INSTANCE_TYPES, MARKET, Features, Offered, Search, named, parameters
+from elastiq.ec2.features import API_VERSION, INSTANCE_TYPES, Features, Offered, Search, named, parameters
 from elastiq.ec2.sending import Deadline, Limits, Repeat, Send, Sender, Sleeper
 from elastiq.errors import CloudError, CloudFault
-from elastiq.model import SPOT, Instance, Pool, Shape
+from elastiq.model import Instance, Pool, Shape
 from elastiq.redaction import Redactor
 
 __all__ = ["Ec2", "Limits"]
@@ -48,13 +48,6 @@ AWS_SECONDS = 30.0
 
 MAX_LAUNCH_REQUESTS = 32
 """So many requests of RunInstances may be sent for one launch, if its deadline leaves time for them."""
-
-
-_SPOT = {
-    "MarketType": SPOT,
-    "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
-}
-"""No MaxPrice: one below the price on demand makes interruptions more frequent, says AWS."""
 
 
 class Ec2:
@@ -115,20 +108,8 @@ class Ec2:
 
     def launch(self, pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
         """See Cloud. A parameter that the cloud refuses is left out after a look that nothing was launched."""
-        required = {**self._launch_parameters(pool, count, token), "MinCount": at_least}
-        tags = [{"ResourceType": "instance", "Tags": self._tags(pool, token)}]
-        offered: Offered = {"TagSpecifications": {"TagSpecifications": tags}}
-        # In the order in which they are refused most often: what is refused is found out soonest so.
-        if any(offer.is_spot for offer in pool.offers):
-            offered[MARKET] = {MARKET: _SPOT}
-        options = self._settings.vm_options(pool.name)
-        metadata = {"HttpTokens": "required", "HttpEndpoint": "enabled"} if options.require_imdsv2 else {}
-        hops = {} if options.imdsv2_hop_limit is None else {"HttpPutResponseHopLimit": options.imdsv2_hop_limit}
-        if metadata or hops:
-            offered["MetadataOptions"] = {"MetadataOptions": {**metadata, **hops}}
-        # A worker that powers itself off would otherwise stay, stopped, and be paid for.
-        offered["InstanceInitiatedShutdownBehavior"] = {"InstanceInitiatedShutdownBehavior": "terminate"}
-        offered = self._features.offerable(offered)
+        required = requests.required(self._settings, self._user_data, pool, count, token, at_least)
+        offered = self._features.offerable(requests.offered(self._settings, pool, token))
         search, deadline = Search(self._features, offered), self._sender.deadline(self._limits.of_launch(count))
         answer, tries = self._tried(required, search, deadline, token)
         instances = {instance.id: instance for instance in self._parsed_launch(answer, token)}
@@ -221,43 +202,6 @@ class Ec2:
         self._shapes[name] = answers.shape(found[0])
         return self._shapes[name]
 
-    def _launch_parameters(self, pool: Pool, count: int, token: str) -> dict[str, Any]:
-        options = self._settings.vm_options(pool.name)
-        place = next((offer.zone for offer in pool.offers if offer.zone), "")
-        subnet = place if place.startswith("subnet-") else "" if place else options.subnet_id
-        groups = [group for group in options.security_groups if group.startswith("sg-")]
-        group_names = [group for group in options.security_groups if not group.startswith("sg-")]
-        if subnet and group_names:
-            given = "subnets" if place else "subnet_id"
-            raise CloudError(
-                f"launch: security group {group_names[0]}: with {given}, give security_groups by id (sg-...)",
-                CloudFault.CONFIGURATION,
-            )
-        profile = options.instance_profile
-        wanted: dict[str, Any] = {
-            "ImageId": options.image_id,
-            "MaxCount": count,
-            "ClientToken": token,
-            "InstanceType": pool.instance_type or options.flavour,
-            "KeyName": options.key_name,
-            "UserData": self._user_data.get(pool.name, b""),
-            "SecurityGroupIds": groups,
-            "SecurityGroups": group_names,
-            "SubnetId": subnet,
-            "Placement": place and not subnet and {"AvailabilityZone": place},
-            "IamInstanceProfile": profile and {"Arn" if profile.startswith("arn:") else "Name": profile},
-        }
-        return {name: value for name, value in wanted.items() if value}
-
-    def _tags(self, pool: Pool, token: str) -> list[dict[str, str]]:
-        tags = {
-            answers.CLUSTER_TAG: self._settings.elastiq.cluster_name,
-            answers.POOL_TAG: pool.name,
-            answers.TOKEN_TAG: token,
-            "Name": f"elastiq-{pool.name}",
-        }
-        return [{"Key": key, "Value": value} for key, value in tags.items()]
-
     def _run_instances(self, parameters: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Send RunInstances, and again only while that is sure to have launched nothing, or to launch nothing twice."""
         repeat = Repeat.IDEMPOTENT if self.token_is_lock else Repeat.NEVER
@@ -267,7 +211,7 @@ class Ec2:
             repeat,
             seconds=seconds + 2 * self._limits.connect_seconds,
             read_seconds=seconds,
-            asked=_asked(parameters),
+            asked=requests.asked(parameters),
         )
 
     def _parsed_launch(self, answer: Mapping[str, Any], token: str) -> tuple[Instance, ...]:
@@ -283,7 +227,9 @@ class Ec2:
         return tuple(instance for instance in listed if instance.client_token == token)
 
     def _put_tags(self, instance_ids: Sequence[str], pool: Pool, token: str, seconds: float) -> None:
-        self._for_all("CreateTags", "Resources", instance_ids, {"Tags": self._tags(pool, token)}, seconds)
+        self._for_all(
+            "CreateTags", "Resources", instance_ids, {"Tags": requests.tags(self._settings, pool, token)}, seconds
+        )
 
     def _tag_launched(self, instance_ids: Sequence[str], pool: Pool, token: str) -> None:
         try:
@@ -385,19 +331,3 @@ class Ec2:
         if failures and len(accepted) < len(unique):
             logger.warning("%d of %d VMs: %s", len(unique) - len(accepted), len(unique), failures[-1])
         return tuple(accepted)
-
-
-def _asked(launch: Mapping[str, Any]) -> str:
-    """Return what a launch asks for, by the names of the options that say so."""
-    profile = launch.get("IamInstanceProfile") or {}
-    values = {
-        "image_id": launch.get("ImageId"),
-        "flavour": launch.get("InstanceType"),
-        "key_name": launch.get("KeyName"),
-        "subnet_id": launch.get("SubnetId"),
-        "zone": (launch.get("Placement") or {}).get("AvailabilityZone"),
-        "market": (launch.get(MARKET) or {}).get("MarketType"),
-        "security_groups": ", ".join([*launch.get("SecurityGroupIds", ()), *launch.get("SecurityGroups", ())]),
-        "instance_profile": profile.get("Arn") or profile.get("Name"),
-    }
-    return ", ".join(f"{name} {value}" for name, value in values.items() if value)

@@ -37,6 +37,19 @@ OPERATIONS = frozenset(
         "DescribeInstanceTypes",
     }
 )
+"""What the daemon asks of a cloud."""
+
+QUESTIONS_OF_CHECK = frozenset(
+    {
+        "DescribeImages",
+        "DescribeKeyPairs",
+        "DescribeSubnets",
+        "DescribeSecurityGroups",
+        "DescribeAvailabilityZones",
+        "DescribeAccountAttributes",
+    }
+)
+"""What `--check --cloud` asks beside that, where it may."""
 
 _WANTED_MEMBERS = {
     "Instance": frozenset(
@@ -66,7 +79,11 @@ for _name in ("botocore", "boto3", "urllib3"):
 
 
 class _LeanLoader(Loader):  # type: ignore[misc]
-    """Loads botocore's data without what elastiq never uses."""
+    """Loads botocore's data without what elastiq never uses; of EC2 `operations` alone."""
+
+    def __init__(self, operations: frozenset[str]) -> None:
+        super().__init__(include_default_search_paths=True)
+        self._operations = operations
 
     def load_data(self, name: str) -> Any:
         return _without_other_services(name, super().load_data(name))
@@ -77,15 +94,15 @@ class _LeanLoader(Loader):  # type: ignore[misc]
 
     def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
         model = super().load_service_model(service_name, type_name, api_version)
-        if type_name == "service-2" and set(model["operations"]) - OPERATIONS:
-            _prune(model)
+        if type_name == "service-2" and set(model["operations"]) - self._operations:
+            _prune(model, self._operations)
         return model
 
 
-@lru_cache(maxsize=1)
-def _loader() -> Loader:
+@lru_cache(maxsize=2)
+def _loader(operations: frozenset[str] = OPERATIONS) -> Loader:
     """Return the one loader of the process: it reads over 5 MB, and a new configuration changes none of it."""
-    return _LeanLoader(include_default_search_paths=True)
+    return _LeanLoader(operations)
 
 
 def _without_other_services(name: str, data: Any) -> Any:
@@ -95,9 +112,9 @@ def _without_other_services(name: str, data: Any) -> Any:
     return data
 
 
-def _prune(model: dict[str, Any]) -> None:
-    """Cut a service model down to OPERATIONS and the shapes that they reach."""
-    model["operations"] = {name: value for name, value in model["operations"].items() if name in OPERATIONS}
+def _prune(model: dict[str, Any], kept: frozenset[str]) -> None:
+    """Cut a service model down to the operations `kept` and the shapes that they reach."""
+    model["operations"] = {name: value for name, value in model["operations"].items() if name in kept}
     shapes: dict[str, Any] = {}
     operations = model["operations"].values()
     names = [operation[side]["shape"] for operation in operations for side in ("input", "output") if side in operation]
@@ -161,8 +178,9 @@ lock. Versions of botocore without this option read no such endpoints either."""
 class ClientMaker:
     """Makes botocore clients for the endpoint and with the credentials of `settings`; safe in several threads."""
 
-    def __init__(self, settings: Settings, connect_seconds: float) -> None:
+    def __init__(self, settings: Settings, connect_seconds: float, operations: frozenset[str] = OPERATIONS) -> None:
         self._options = settings.ec2
+        self._operations = operations
         self._connect_seconds = connect_seconds
         self._lock = threading.Lock()
         self._session: Any = None
@@ -211,7 +229,7 @@ class ClientMaker:
 
     def _make_session(self) -> Any:
         session = botocore.session.Session()
-        session.register_component("data_loader", _loader())
+        session.register_component("data_loader", _loader(self._operations))
         # botocore's own timestamp parser takes a fifth of the time of a large listing.
         parsers = _LeanParserFactory()
         parsers.set_parser_defaults(timestamp_parser=str)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from elastiq.clock import Clock, Time
 from elastiq.config import Settings
-from elastiq.ec2.client import ClientMaker
+from elastiq.ec2.client import OPERATIONS, ClientMaker
 from elastiq.ec2.errors import REQUEST_ERRORS, RequestError, explain
 from elastiq.ec2.foreign import place_of
 from elastiq.errors import CloudError, CloudFault
@@ -112,9 +112,10 @@ class Sender:
         redactor: Redactor,
         clock: Sleeper | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
+        operations: frozenset[str] = OPERATIONS,
     ) -> None:
         self.limits = limits
-        self.clients = ClientMaker(settings, limits.connect_seconds)
+        self.clients = ClientMaker(settings, limits.connect_seconds, operations)
         self._options = settings.ec2
         self._redactor = redactor
         self._clock = clock or Clock()
