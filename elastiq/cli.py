@@ -15,7 +15,7 @@ from typing import NoReturn
 from elastiq import control, questions
 from elastiq.clock import Clock
 from elastiq.config import Settings, defaults
-from elastiq.control import BAD_CONFIGURATION, FAILED, NO_SUCH, OK
+from elastiq.control import BAD_CONFIGURATION, FAILED, NO_SUCH, OK, UNREACHABLE
 from elastiq.errors import BatchError, ConfigError, ElastiqError
 from elastiq.plugins import loading
 from elastiq.plugins.adapter import Adapter
@@ -37,7 +37,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(
         prog="elastiq-real.py",
         description="Run elastiq in the foreground. See elastiqctl to run it in the background.",
-        usage="elastiq-real.py --config=FILE [--logdir=DIRECTORY] [--check] [--version] [--help] [simulate ...]",
+        usage="elastiq-real.py --config=FILE [--logdir=DIRECTORY] [--check [--cloud [--json]]] [--version] [--help] "
+        "[simulate ...]",
         allow_abbrev=False,
     )
     parser.add_argument("action", nargs="?", default="run", choices=sorted(_ACTIONS), help=argparse.SUPPRESS)
@@ -46,9 +47,14 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--state-dir", type=_path, help=argparse.SUPPRESS)
     parser.add_argument("--user", help=argparse.SUPPRESS)
     parser.add_argument("--check", action="store_true", help="check the configuration file, contact nothing, and end")
+    parser.add_argument(
+        "--cloud", action="store_true", help="with --check: ask the cloud, too, what it would refuse; launch nothing"
+    )
     parser.add_argument("--version", action="version", version=f"elastiq {VERSION}")
     options, words = parser.parse_known_args(arguments)
-    if words and options.action not in _WITH_WORDS:
+    if options.cloud and not options.check:
+        parser.error("--cloud goes with --check")
+    if words and options.action not in _WITH_WORDS and not (options.cloud and words == ["--json"]):
         parser.error(f"unrecognized arguments: {' '.join(words)}")
     options.words = words
     if options.config is None:
@@ -68,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     options = _arguments(arguments)
     try:
+        if options.cloud:
+            return _check_cloud(options)
         return _check(options) if options.check else _ACTIONS[options.action](options)
     except ConfigError as error:
         return control.refuse(BAD_CONFIGURATION, str(error))
@@ -87,6 +95,21 @@ def _check(options: argparse.Namespace) -> int:
     loading.load(settings.elastiq.batch_plugin, settings)
     print("\n".join([*settings.warnings, f"{printable(str(options.config))}: the configuration is good"]))
     return OK
+
+
+def _check_cloud(options: argparse.Namespace) -> int:
+    from elastiq import cloudcheck  # not for everybody, as the daemon
+
+    settings = loading.read_settings(options.config)
+    loading.load(settings.elastiq.batch_plugin, settings)
+    as_json = "--json" in options.words
+    for line in settings.warnings:
+        print(line, file=sys.stderr if as_json else sys.stdout)
+    return {
+        cloudcheck.Result.GOOD: OK,
+        cloudcheck.Result.REFUSED: BAD_CONFIGURATION,
+        cloudcheck.Result.UNREACHABLE: UNREACHABLE,
+    }[cloudcheck.check(settings, as_json=as_json)]
 
 
 def _run(options: argparse.Namespace) -> int:

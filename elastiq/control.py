@@ -29,6 +29,8 @@ BAD_CONFIGURATION = 2
 """The configuration or the plugin cannot be used (as the original)."""
 NO_SUCH = 3
 """There is no such job or VM."""
+UNREACHABLE = 4
+"""The cloud that was to be checked does not answer."""
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0

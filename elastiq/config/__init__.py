@@ -6,7 +6,7 @@ docs/configuration.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +26,7 @@ from elastiq.config.sections import (
 )
 from elastiq.errors import ConfigError
 from elastiq.model import DEFAULT_POOL, Policy
+from elastiq.text import printable
 
 __all__ = ["ADAPTIVE", "DOCUMENTED", "SECTIONS", "Section", "Settings", "ValueKind", "load", "option"]
 
@@ -62,6 +63,8 @@ class Settings:
     """Those that the file has sections for; those first of which VMs are launched first."""
     path: Path | None = None
     warnings: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+    """Where the options stand that the file gives, by their titles."""
 
     @property
     def pools(self) -> tuple[PoolSettings, ...]:
@@ -72,6 +75,14 @@ class Settings:
     def vm_options(self, pool: str) -> VmOptions:
         """Return what VMs of the pool of this name are; as [ec2] says if there is none."""
         return next((one.vm for one in self.pools if one.name == pool), self.ec2)
+
+    def place_of(self, pool: str, options: Sequence[str]) -> str:
+        """Return where the file gives a pool the first of these options that it gives: in its own section, or else in
+        [ec2]. "" if it gives none.
+        """
+        titles = [f"[{section}] {name}" for section in (f"pool {pool}", "ec2", "quota") for name in options]
+        found = next((title for title in titles if title in self.lines), "")
+        return f"{printable(str(self.path))}:{self.lines[found]}: {found}" if found else ""
 
     def of(self, section: type[T]) -> T:
         """Return the options of a batch plugin, which declares them by the dataclass `section`."""
@@ -143,6 +154,7 @@ def load(
         plugins=tuple(reading.section(section) for section in (*plugins, *other) if reading.has(section)),
         path=path,
         warnings=warnings,
+        lines=reading.lines,
     )
 
 

@@ -144,6 +144,11 @@ class Reading:
         """Return where an option stands, or else its section; 0 if there is none."""
         return self._lines.get(title, self._file.sections.get(self.options[title].section, 0))
 
+    @property
+    def lines(self) -> dict[str, int]:
+        """Return where each option stands that the file gives."""
+        return dict(self._lines)
+
     def fault(self, title: str, text: str) -> None:
         """Say what is wrong with an option."""
         self._problems.append(ini.Problem(self.line(title), f"{title}: {text}"))

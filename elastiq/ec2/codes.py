@@ -151,6 +151,9 @@ _OPTION_BY_WORDS = (
 )
 """Words in which a refused launch speaks of an option."""
 
+_MISSING_RIGHT = re.compile(r"not authorized to perform:? ([\w-]+:\w+)(?: on resource:? (arn:[^\s,]+))?")
+"""How AWS names a right that is missing, and on what; in some regions and of old it names none."""
+
 _FLAVOUR_TEMPLATE = re.compile(r"%\(value\)s.*%\(parameter\)s")
 """What ec2-api answers when it does not know a flavour: its message lacks a value, so it fills in none."""
 
@@ -205,7 +208,7 @@ def remedy_of(operation: str, code: str, status: int, message: str, fault: Cloud
     by_code = _REMEDY_BY_CODE.get(code)
     if by_code and not (by_code is _PROTECTED and operation == "RunInstances"):
         return by_code
-    options = _options(operation, code, message, fault)
+    options = options_of(operation, code, message, fault)
     if options:
         rights = ", the keys and their rights" if fault is CloudFault.CREDENTIALS else ""
         return f"check {' and '.join(options)} in the section [ec2]{rights}"
@@ -214,7 +217,7 @@ def remedy_of(operation: str, code: str, status: int, message: str, fault: Cloud
     return _WHAT_TO_DO[fault]
 
 
-def _options(operation: str, code: str, message: str, fault: CloudFault) -> list[str]:
+def options_of(operation: str, code: str, message: str, fault: CloudFault) -> list[str]:
     """Return the options that code or words of a refusal name."""
     by_code = next((name for prefix, name in _OPTION_BY_CODE if code.startswith(prefix)), "")
     if by_code:
@@ -227,6 +230,14 @@ def _options(operation: str, code: str, message: str, fault: CloudFault) -> list
         said = message.partition("Value:")[0]  # OpenStack sends the user data back after it
         return [name for name, words in _OPTION_BY_WORDS if re.search(words, said, re.IGNORECASE)]
     return []
+
+
+def missing_right(message: str) -> tuple[str, str]:
+    """Return the right that a refusal says is missing, such as iam:PassRole, and on which resource; "" for what it
+    does not say.
+    """
+    found = _MISSING_RIGHT.search(message)
+    return (found[1], found[2] or "") if found else ("", "")
 
 
 def without_template(message: str) -> str:

@@ -97,6 +97,20 @@ class RequestError(CloudError):
         return busy and self.fault is CloudFault.UNREACHABLE
 
     @property
+    def missing_right(self) -> tuple[str, str]:
+        """The right that the cloud says is missing, and on which resource; "" for what it does not say."""
+        return codes.missing_right(self._cloud_message)
+
+    @property
+    def is_missing_right(self) -> bool:
+        """Whether the keys are good and do not allow this."""
+        return self.fault is CloudFault.CREDENTIALS and self.may_be_of_one_vm
+
+    def options(self, operation: str) -> list[str]:
+        """Return the options that the cloud complains of."""
+        return codes.options_of(operation, self.code, self._cloud_message, self.fault)
+
+    @property
     def may_be_of_one_vm(self) -> bool:
         """Whether one VM can be the reason of a refused right: rights may depend on the tags of a VM."""
         return self.code in ("UnauthorizedOperation", "OperationNotPermitted", "AccessDenied", "Forbidden")

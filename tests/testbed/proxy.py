@@ -93,6 +93,8 @@ _UNKNOWN_VALUE_ON_AWS = {
     "SubnetId": "InvalidSubnetID.NotFound",
     "KeyName": "InvalidKeyPair.NotFound",
     "Placement.AvailabilityZone": "InvalidParameterValue",
+    "SecurityGroupId.1": "InvalidGroup.NotFound",
+    "IamInstanceProfile.Name": "InvalidParameterValue",
 }
 _OPENSTACK = recorded.answers()
 
@@ -212,6 +214,10 @@ class Ec2Endpoint:
     known: RunInstances parameter -> accepted values, for example {"ImageId": {"ami-12345678"}}.
     page_size: listings are never longer than this, whatever was asked.
     refused_parameters: prefixes of parameters -> (HTTP status, code, message) with which any request is refused.
+    denied: rights that are missing, such as "iam:PassRole"; requests that need one are refused in AWS's words.
+    rights_are_named: whether these words name the right.
+    dry_run: what becomes of it. "checked": DryRunOperation if all else is good, as at AWS; "first": before anything
+    but rights is looked at, as moto does; "questions": so, but launches are carried out; "ignored": all is carried out.
     failing_launches: so many of the next VMs go into error.
     full: called with the parameters of a launch; returns the code with which it is refused, "" for none.
     """
@@ -252,6 +258,9 @@ class Ec2Endpoint:
         self.page_size = page_size
         self.refused_parameters: dict[str, tuple[int, str, str]] = {}
         self.full: Callable[[Mapping[str, str]], str] = lambda _: ""
+        self.denied: set[str] = set()
+        self.rights_are_named = True
+        self.dry_run: Literal["checked", "first", "questions", "ignored"] = "checked"
         self.failing_launches = 0
         self.requests: list[Request] = []
         self.vms: dict[str, Vm] = {}
@@ -381,6 +390,8 @@ class Ec2Endpoint:
         operation = parameters.get("Action", "")
         try:
             self._check_dialect(operation, parameters)
+            self._check_rights(operation, parameters)
+            self._check_dry_run(operation, parameters)
             method = getattr(self, f"_do_{re.sub('(?<!^)(?=[A-Z])', '_', operation).lower()}", None)
             if method is not None:
                 return 200, str(method(parameters, fault or Fault()))
@@ -397,6 +408,42 @@ class Ec2Endpoint:
                 raise _as_recorded("DescribeInstanceTypes")
             if any(name.startswith(_OPENSTACK_REFUSED_PARAMETERS) for name in parameters):
                 raise _as_recorded("RunInstances with a wrong TagSpecifications")
+
+    def _check_rights(self, operation: str, parameters: Mapping[str, str]) -> None:
+        needed = [f"ec2:{operation}"]
+        if operation == "RunInstances":
+            needed += ["ec2:CreateTags"] if "TagSpecification.1.ResourceType" in parameters else []
+            needed += ["iam:PassRole"] if any(name.startswith("IamInstanceProfile.") for name in parameters) else []
+        for right in needed:
+            if right in self.denied:
+                raise RefusalError("UnauthorizedOperation", self._unauthorized(right), 403)
+
+    def _unauthorized(self, right: str) -> str:
+        """Return what AWS says, from its documentation; the encoded message is shorter than AWS's."""
+        encoded = "Encoded authorization failure message: " + "4GIOHlTkIaWHQD0Q0m6XSnuUMCm-abcdefghijklmn" * 6
+        if not self.rights_are_named:
+            return f"You are not authorized to perform this operation. {encoded}"
+        resource = "arn:aws:iam::123456789012:role/workers" if right == "iam:PassRole" else (
+            "arn:aws:ec2:eu-west-1:123456789012:instance/*"
+        )
+        return (
+            "You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/elastiq is not "
+            f"authorized to perform: {right} on resource: {resource} because no identity-based policy allows the "
+            f"{right} action. {encoded}"
+        )
+
+    def _check_dry_run(self, operation: str, parameters: dict[str, str]) -> None:
+        if parameters.get("DryRun") != "true" or self.dry_run == "ignored":
+            return
+        if operation == "RunInstances" and self.dry_run == "questions":
+            return
+        if self.dry_run == "checked" and operation == "RunInstances":
+            if int(parameters.get("MinCount", 1)) < 1:
+                raise RefusalError("InvalidParameterValue", "Value (0) for parameter minCount is invalid.")
+            self._check_launch(parameters)
+        if self.dry_run == "checked":
+            self._found(_numbered(parameters, "InstanceId") + _numbered(parameters, "ResourceId"))
+        raise RefusalError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
 
     def _do_run_instances(self, parameters: dict[str, str], _fault: Fault) -> str:
         token = parameters.get("ClientToken", "")

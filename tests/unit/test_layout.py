@@ -14,6 +14,7 @@ PACKAGE = TOP / "elastiq"
 
 FLOORS = (
     ("cli",),
+    ("cloudcheck",),
     ("control", "questions"),
     ("daemon", "sim"),
     ("core",),
