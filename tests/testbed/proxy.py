@@ -423,8 +423,10 @@ class Ec2Endpoint:
         encoded = "Encoded authorization failure message: " + "4GIOHlTkIaWHQD0Q0m6XSnuUMCm-abcdefghijklmn" * 6
         if not self.rights_are_named:
             return f"You are not authorized to perform this operation. {encoded}"
-        resource = "arn:aws:iam::123456789012:role/workers" if right == "iam:PassRole" else (
-            "arn:aws:ec2:eu-west-1:123456789012:instance/*"
+        resource = (
+            "arn:aws:iam::123456789012:role/workers"
+            if right == "iam:PassRole"
+            else ("arn:aws:ec2:eu-west-1:123456789012:instance/*")
         )
         return (
             "You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/elastiq is not "
