@@ -68,7 +68,7 @@ def summary(found: list[Finding], result: Result) -> str:
 def line(finding: Finding, settings: Settings) -> str:
     """Return a finding as a line."""
     place = settings.place_of(finding.pool, finding.options) if finding.answer is Answer.REFUSED else ""
-    parts = [finding.about, place, finding.text]
+    parts = [finding.about, place, finding.text.removeprefix(f"{finding.about}: ")]
     return f"{finding.answer.value:<{_WIDTH}}  {': '.join(part for part in parts if part)}"
 
 

@@ -47,6 +47,8 @@ _IN_PLACE_OF = {
 
 _HARM = "not asked, for the cloud has carried out a DryRun before"
 
+_NO_LAUNCH = {"ImageId": "ami-00000000", "InstanceType": "no.such", "MinCount": 0, "MaxCount": 0}
+
 _MOST_SHOWN = 300
 
 _BY_TAG = (
@@ -102,8 +104,8 @@ class Trial:
         self._is_aws = settings.ec2.is_aws
         self._own: tuple[Instance, ...] = ()
         self._launches_are_good = False
-        self._no_launch = ""
-        """Why no DryRun of a launch was sent."""
+        self._no_launch = False
+        """Whether no DryRun of a launch was sent for the pools."""
         self.is_reachable = True
         """False when nothing was found out, for the cloud did not answer."""
         self.dry_run_harm = False
@@ -138,6 +140,8 @@ class Trial:
         except RequestError as failure:
             if failure.code == _HONOURED or (failure.is_missing_right and self._is_aws):
                 return ""
+            if failure.retryable and failure.status != 500:
+                return self._brief(failure)
             return f"the cloud has no DryRun that can be relied on: {_answered(failure, 'DescribeInstances')}"
         except CloudError as failure:
             return self._brief(failure)
@@ -146,11 +150,11 @@ class Trial:
     def _tried_without_vms(self) -> Finding | None:
         """Return why no DryRun of a launch may be sent to a cloud that knows DryRun of questions; None if it may.
 
-        It is asked for no VM, of an image that cannot exist: if it carries that out, nothing comes of it.
+        It is asked for no VM, of an image and a type that do not exist: if it carries that out, nothing comes of it.
         """
         about = "RunInstances"
         try:
-            self._dry(about, {"ImageId": "ami-00000000", "MinCount": 0, "MaxCount": 0})
+            self._dry(about, _NO_LAUNCH)
         except RequestError as failure:
             if failure.code == _HONOURED:
                 return None
@@ -168,7 +172,7 @@ class Trial:
         if obstacle is None and not self._is_aws:
             obstacle = self._tried_without_vms()
         if obstacle is not None:
-            self._no_launch = f"only a DryRun of a launch tells; {obstacle.text}"
+            self._no_launch = True
             yield obstacle
             return
         for pool in (one.pool() for one in self._settings.pools):
@@ -219,9 +223,10 @@ class Trial:
                     continue  # the launch named it, and was good
                 yield Finding(found.answer, found.about, found.text, found.right, pool.name, found.options)
             profile = self._settings.vm_options(pool.name).instance_profile
-            if profile and self._no_launch:
+            if profile and self._no_launch and ("", profile, "") not in said:
+                said.add(("", profile, ""))
                 about = f"instance_profile {self._shown(profile)}"
-                yield Finding(Answer.UNKNOWN, about, self._no_launch, pool=pool.name)
+                yield Finding(Answer.UNKNOWN, about, "only a DryRun of a launch tells", pool=pool.name)
 
     def _looked_up(self, lookup: Lookup, value: str, pool: str) -> Finding:
         about = f"{lookup.about} {self._shown(value)}"
@@ -255,7 +260,7 @@ class Trial:
         )
         for operation, member, more in acts:
             if why_not or self.dry_run_harm:
-                yield Finding(Answer.UNKNOWN, operation, why_not or _HARM)
+                yield Finding(Answer.UNKNOWN, operation, "only a DryRun tells" if why_not else _HARM)
                 continue
             found = self._act(operation, {member: [nobody], **more}, dry=True)
             if found.right and self._is_aws:
@@ -350,7 +355,7 @@ class Trial:
         return self._sender.ask(operation, asked, repeat, seconds=left)
 
     def _brief(self, failure: CloudError) -> str:
-        return self._redactor.brief(str(failure), _MOST_SHOWN)
+        return self._redactor.brief(str(failure).replace("; will be tried again", ""), _MOST_SHOWN)
 
     def _shown(self, value: str) -> str:
         return self._redactor.brief(value, 100)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class Account:
     key: str = "mykey"
 
 
+@cache
 def client_of(moto: MotoServer) -> Any:
     session = botocore.session.Session()
     session.set_credentials("testing", "testing")
@@ -179,8 +181,6 @@ def test_a_missing_right_is_named(make_head: Callable[..., Head], right: str, is
     if right == "ec2:DescribeInstances" and not is_aws:
         assert "cannot be checked  RunInstances: the cloud has no DryRun" in output
     refused = [line for line in output.splitlines() if line.startswith("refused")]
-    if right in ("ec2:CreateTags", "iam:PassRole") and not is_aws:
-        assert not any("RunInstances" in request.parameters.get("ImageId", "") for request in head.endpoint.requests)
     assert code == 2
     assert refused
     assert all(f"the right {right} is missing" in line for line in refused), output
@@ -251,7 +251,13 @@ def test_a_cloud_that_heeds_dry_run_before_all_else_is_asked_for_its_ids(make_he
 
 @pytest.mark.parametrize(
     ("dialect", "dry_run", "launches"),
-    [("aws", "ignored", 0), ("aws", "questions", 1), ("aws", "checked", 1), ("openstack", "ignored", 0)],
+    [
+        ("aws", "ignored", 0),
+        ("aws", "questions", 1),
+        ("aws", "checked", 1),
+        ("openstack", "ignored", 0),
+        ("openstack", "checked", 0),
+    ],
 )
 def test_a_cloud_that_would_carry_it_out_is_asked_for_no_vm(
     make_head: Callable[..., Head], dialect: str, dry_run: str, launches: int
@@ -263,7 +269,7 @@ def test_a_cloud_that_would_carry_it_out_is_asked_for_no_vm(
     asked = head.endpoint.operations("RunInstances")
     assert [one.parameters["MaxCount"] for one in asked] == ["0"] * launches
     assert "cannot be checked  RunInstances: " in output
-    assert "cannot be checked  instance_profile workers: only a DryRun of a launch tells; " in output
+    assert "cannot be checked  instance_profile workers: only a DryRun of a launch tells\n" in output
     assert code == 0, output
     assert head.endpoint.max_alive == 0
 
@@ -324,7 +330,7 @@ def test_a_cloud_that_hangs_ends_by_its_time(make_head: Callable[..., Head], mon
     monkeypatch.setitem(Trial.__init__.__kwdefaults__, "total_seconds", 0.0)
     code, output, _ = head.check()
     assert code == 0
-    assert "RunInstances: DescribeInstances: not asked, for the cloud took too long before" in output
+    assert "not asked, for the cloud took too long before" in output
     assert not head.endpoint.operations("RunInstances")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from elastiq.config import Settings
 from elastiq.config.sections import Ec2Options
 from elastiq.ec2 import Ec2, Limits
 from elastiq.ec2.answers import CLUSTER_TAG
-from elastiq.ec2.client import OPERATIONS, ClientMaker
+from elastiq.ec2.client import OPERATIONS, QUESTIONS_OF_CHECK, ClientMaker
 from elastiq.errors import CloudError
 from elastiq.model import Pool
 from tests.unit.fakes import settings_with
@@ -111,3 +112,17 @@ def test_a_launch_meets_the_conditions_of_the_policy(called: dict[str, dict[str,
     assert set(tagged) == {"instance"}, "the policy lets it tag nothing else"
     assert {"Key": CLUSTER_TAG, "Value": "CLUSTER"} in tagged["instance"]
     assert launch["MetadataOptions"]["HttpTokens"] == "required"
+
+
+def test_the_table_has_a_row_for_each_right_that_is_needed(
+    statements: list[dict[str, Any]], called: dict[str, dict[str, Any]]
+) -> None:
+    text = (TOP / "docs" / "iam.md").read_text()
+    rows = re.findall(r"^\| `(\w+:\w+)` \|", text, re.MULTILINE)
+    assert sorted(rows) == sorted({f"ec2:{operation}" for operation in called} | {"iam:PassRole"})
+    assert set(rows) == set().union(*map(actions, statements))
+
+
+def test_the_page_names_what_the_check_asks_beside_that() -> None:
+    section = (TOP / "docs" / "iam.md").read_text().split("## Ask before the first launch")[1]
+    assert set(re.findall(r"`ec2:(\w+)`", section)) == QUESTIONS_OF_CHECK

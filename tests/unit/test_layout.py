@@ -37,12 +37,16 @@ PLANNING = {"model", "memory", "decisions", "planning"}
 """All that the rooms of pure decisions know."""
 
 TESTED_ELSEWHERE = {
+    "cloudcheck.py": "tests/dialects/test_cloudcheck.py",
     "config/__init__.py": "tests/unit/config/test_load.py",
     "config/__main__.py": "tests/docs/test_options.py",
     "config/sections.py": "tests/unit/config/test_options.py",
     "control.py": "tests/process/test_control.py",
     "decisions.py": "tests/docs/test_reasons.py",
     "ec2/__init__.py": "tests/dialects",
+    "ec2/lookups.py": "tests/dialects/test_cloudcheck.py",
+    "ec2/requests.py": "tests/dialects/test_offers.py",
+    "ec2/trial.py": "tests/dialects/test_cloudcheck.py",
     "errors.py": "tests/unit/ec2/test_errors.py",
     "planning/patience.py": "tests/unit/planning/test_breaker.py",
     "planning/words.py": "tests/docs/test_decisions.py",

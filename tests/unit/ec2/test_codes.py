@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from elastiq.ec2.codes import scope_of, without_template
+from elastiq.ec2.codes import missing_right, scope_of, without_template
 from elastiq.ec2.errors import MAX_MESSAGE_CHARACTERS, RequestError, explain
 from elastiq.errors import CloudFault
 from elastiq.model import Scope
@@ -238,3 +238,24 @@ def test_what_there_is_no_room_for(code: str, message: str, scope: Scope) -> Non
     """What nobody has heard of is taken for a quota of the account: it pauses the pool, as it always has."""
     assert scope_of(code, message) is scope
     assert explained(code, 400, message).scope is scope
+
+
+@pytest.mark.parametrize(
+    ("message", "right"),
+    [
+        (
+            "You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/x is not authorized to "
+            "perform: iam:PassRole on resource: arn:aws:iam::123456789012:role/y because no identity-based policy allows "
+            "the iam:PassRole action. Encoded authorization failure message: 4GIOHlTkIaWHQD0Q0m6XSnuUMCm",
+            ("iam:PassRole", "arn:aws:iam::123456789012:role/y"),
+        ),
+        (
+            "User: arn:aws:sts::1:assumed-role/r/i is not authorized to perform: ec2:RunInstances with an explicit deny",
+            ("ec2:RunInstances", ""),
+        ),
+        ("You are not authorized to perform this operation.", ("", "")),
+        ("", ("", "")),
+    ],
+)
+def test_the_missing_right_is_what_the_cloud_names(message: str, right: tuple[str, str]) -> None:
+    assert missing_right(message) == right
