@@ -6,8 +6,9 @@ moto heeds DryRun itself, and is not trusted: the proxy has a record of every re
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import botocore.session
 import pytest
 
 from elastiq import cli
-from elastiq.ec2.trial import Trial
+from elastiq.ec2.trial import LIMITS, Trial
 from tests.dialects.conftest import MakeEndpoint
 from tests.testbed.moto_server import MotoServer
 from tests.testbed.proxy import Ec2Endpoint
@@ -96,10 +97,13 @@ zones = us-east-1a
         assert "4GIOHlTkIaWHQD0" not in output + errors, "what AWS encodes names the account's rules"
         return code, output, errors
 
-    def line(self, text: str) -> int:
-        """Return the number of the line that begins so."""
+    def place(self, title: str) -> str:
+        """Return where an option stands, in the words of the check: `title` is as [ec2] image_id."""
+        section, name = re.fullmatch(r"(\[.*\]) (\w+)", title).groups()  # type: ignore[union-attr]
         lines = self.path.read_text(encoding="utf-8").split("\n")
-        return next(number for number, line in enumerate(lines, 1) if line.startswith(text))
+        start = lines.index(section)
+        number = next(number for number, line in enumerate(lines) if number > start and line.startswith(f"{name} ="))
+        return f"{self.path}:{number + 1}: {title}: "
 
 
 PASSWORD_BASE64 = "IyEvYmluL3NoCmV4cG9ydCBQQVNTV09SRD1odW50ZXIyLWh1bnRlcjIK"
@@ -226,12 +230,9 @@ def test_a_wrong_id_is_named_with_its_option_and_line(make_head: Callable[..., H
     before, after, option = WRONG[wrong]
     code, output, _ = head.check(change=(before, after))
     assert code == 2
-    line = head.line(after.split("\n")[-1] if "\n" in after else option.partition("] ")[2]) if wrong else 0
     refused = [one for one in output.splitlines() if one.startswith("refused")]
     assert refused
-    if option.startswith("[ec2]"):
-        assert f"{head.path}:{line}: {option}: " in output
-    assert all(f": {option}: " in one for one in refused), output
+    assert all(head.place(option) in one for one in refused), output
 
 
 def test_twenty_missing_rights_and_wrong_ids_are_tried() -> None:
@@ -244,7 +245,7 @@ def test_a_cloud_that_heeds_dry_run_before_all_else_is_asked_for_its_ids(make_he
     head.endpoint.dry_run = "first"
     code, output, _ = head.check(change=("key_name = mykey", "key_name = yourkey"))
     assert code == 2
-    assert f"key_name yourkey: {head.path}:{head.line('key_name')}: [ec2] key_name: DescribeKeyPairs: " in output
+    assert f"key_name yourkey: {head.place('[ec2] key_name')}DescribeKeyPairs: " in output
     assert head.endpoint.operations("RunInstances")[0].parameters["MaxCount"] == "0"
     assert len(head.endpoint.operations("RunInstances")) == 11
 
@@ -278,7 +279,7 @@ def test_at_openstack_wrong_ids_are_named_all_the_same(make_head: Callable[..., 
     head = make_head(is_aws=False, dialect="openstack")
     code, output, _ = head.check(change=("key_name = mykey", "key_name = yourkey"))
     assert code == 2
-    assert f"refused            key_name yourkey: {head.path}:{head.line('key_name')}: [ec2] key_name: " in output
+    assert f"refused            key_name yourkey: {head.place('[ec2] key_name')}" in output
     assert "cannot be checked  flavour m5.large: the cloud has no DescribeInstanceTypes" in output
     assert not head.endpoint.operations(*CHANGING)
 
@@ -301,9 +302,7 @@ def test_the_quota_is_asked_for_where_it_is_told(make_head: Callable[..., Head])
     head = make_head(is_aws=False)
     code, output, _ = head.check(change=("max_vms = 10", "max_vms = 500"))
     assert code == 2
-    assert (
-        f"refused            [quota] max_vms: {head.path}:{head.line('max_vms')}: [quota] max_vms: the cloud" in output
-    )
+    assert f"refused            [quota] max_vms: {head.place('[quota] max_vms')}the cloud" in output
 
 
 def test_wrong_keys_are_said_once(make_head: Callable[..., Head]) -> None:
@@ -312,10 +311,7 @@ def test_wrong_keys_are_said_once(make_head: Callable[..., Head]) -> None:
     code, output, _ = head.check()
     assert code == 2
     assert len(output.splitlines()) == 2
-    assert (
-        f"refused            DescribeInstances: {head.path}:{head.line('aws_access')}: [ec2] aws_access_key_id"
-        in output
-    )
+    assert f"refused            DescribeInstances: {head.place('[ec2] aws_access_key_id')}" in output
 
 
 def test_a_cloud_that_is_down_is_another_exit_code(make_head: Callable[..., Head]) -> None:
@@ -332,6 +328,29 @@ def test_a_cloud_that_hangs_ends_by_its_time(make_head: Callable[..., Head], mon
     assert code == 0
     assert "not asked, for the cloud took too long before" in output
     assert not head.endpoint.operations("RunInstances")
+
+
+@pytest.mark.parametrize(("operation", "status"), [("DescribeInstances", 4), ("RunInstances", 0)])
+def test_a_request_that_hangs_is_given_up(
+    make_head: Callable[..., Head], monkeypatch: pytest.MonkeyPatch, operation: str, status: int
+) -> None:
+    head = make_head()
+    limits = replace(LIMITS, read_seconds=1.0, attempts=1, deadline_seconds=3.0)
+    monkeypatch.setitem(Trial.__init__.__kwdefaults__, "limits", limits)
+    head.endpoint.inject(operation, hang_seconds=600.0)
+    code, output, _ = head.check()
+    assert code == status
+    first = next(line for line in output.splitlines() if operation in line)
+    assert first.startswith(f"cannot be checked  {operation}"), output
+    assert "will be tried again" not in output
+
+
+def test_an_answer_that_is_of_no_ec2_is_a_wrong_api_url(make_head: Callable[..., Head]) -> None:
+    head = make_head()
+    head.endpoint.inject("DescribeInstances", body="<html>welcome</html>", status=404)
+    code, output, _ = head.check()
+    assert code == 2
+    assert f"refused            DescribeInstances: {head.place('[ec2] api_url')}HTTP 404 with an HTML page" in output
 
 
 def test_json_has_the_same(make_head: Callable[..., Head]) -> None:

@@ -244,13 +244,14 @@ def test_what_there_is_no_room_for(code: str, message: str, scope: Scope) -> Non
     ("message", "right"),
     [
         (
-            "You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/x is not authorized to "
-            "perform: iam:PassRole on resource: arn:aws:iam::123456789012:role/y because no identity-based policy allows "
-            "the iam:PassRole action. Encoded authorization failure message: 4GIOHlTkIaWHQD0Q0m6XSnuUMCm",
+            "You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/x is not "
+            "authorized to perform: iam:PassRole on resource: arn:aws:iam::123456789012:role/y because no "
+            "identity-based policy allows the iam:PassRole action. Encoded authorization failure message: 4GIOHlTk",
             ("iam:PassRole", "arn:aws:iam::123456789012:role/y"),
         ),
         (
-            "User: arn:aws:sts::1:assumed-role/r/i is not authorized to perform: ec2:RunInstances with an explicit deny",
+            "User: arn:aws:sts::1:assumed-role/r/i is not authorized to perform: ec2:RunInstances with an explicit "
+            "deny",
             ("ec2:RunInstances", ""),
         ),
         ("You are not authorized to perform this operation.", ("", "")),
