@@ -352,3 +352,18 @@ def test_simulate_takes_words_of_its_own(head: HeadNode, tmp_path: Path) -> None
     code, out, err = head.ctl("simulate", str(trace), "--set", "idle_for_time_s=60")
     assert (code, err) == (0, "")
     assert out.startswith("two jobs.swf: 2 jobs in 5 s\n")
+
+
+def test_check_asks_the_cloud_if_it_is_told_to(head: HeadNode) -> None:
+    """Nobody answers there."""
+    code, output, errors = head.ctl("check", "--cloud")
+    assert (code, errors) == (4, "")
+    first, last = output.splitlines()
+    assert first.startswith("cannot be checked  DescribeInstances: EndpointConnectionError: ")
+    assert last == f"{head.config}: the cloud does not answer, so nothing can be checked"
+    code, output, errors = head.ctl("check", "--cloud", "--json")
+    assert (code, json.loads(output)["result"], errors) == (4, "unreachable", "")
+    for wrong in (("check", "--json"), ("check", "--clod"), ("check", "--cloud", "x"), ("status", "--cloud")):
+        code, _, errors = head.ctl(*wrong)
+        assert code == 1
+        assert errors.startswith("usage: elastiqctl ")
