@@ -12,7 +12,7 @@ from elastiq.planning.futility import share_of
 from elastiq.planning.packing import Rest
 
 if TYPE_CHECKING:
-    from elastiq.planning.up import Up
+    from elastiq.planning.draft import Up
 
 
 def feasible(up: Up) -> list[Rest]:

@@ -12,11 +12,12 @@ from elastiq.planning import words
 from elastiq.planning.capacities import size_tried
 from elastiq.planning.departures import NOT_OF_ELASTIQ, departures
 from elastiq.planning.down import left_alone, nothing_is_known, plan_down
+from elastiq.planning.draft import Up
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.futility import launched_in_vain, tried, watch
 from elastiq.planning.moments import look_at, wake_at
 from elastiq.planning.tracking import track
-from elastiq.planning.up import Up, plan_up
+from elastiq.planning.up import plan_up
 
 
 def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:

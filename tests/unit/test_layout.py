@@ -48,6 +48,8 @@ TESTED_ELSEWHERE = {
     "ec2/requests.py": "tests/dialects/test_offers.py",
     "ec2/trial.py": "tests/dialects/test_cloudcheck.py",
     "errors.py": "tests/unit/ec2/test_errors.py",
+    "planning/draft.py": "tests/unit/planning/test_up.py",
+    "planning/launching.py": "tests/unit/planning/test_up.py",
     "planning/patience.py": "tests/unit/planning/test_breaker.py",
     "planning/words.py": "tests/docs/test_decisions.py",
     "plugins/htcondor_query.py": "tests/process/test_htcondor_query.py",

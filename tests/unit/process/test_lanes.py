@@ -15,7 +15,7 @@ from elastiq.clock import Clock
 from elastiq.ec2 import Limits
 from elastiq.errors import BatchError, CloudError, CloudFault, PendingError
 from elastiq.model import Judgement, Pool, Worker
-from elastiq.planning.up import MOST_VMS_AT_ONCE
+from elastiq.planning.launching import MOST_VMS_AT_ONCE
 from elastiq.plugins import Closing
 from elastiq.process.lanes import (
     GIVE_UP_SECONDS,
