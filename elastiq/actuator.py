@@ -15,6 +15,7 @@ from elastiq.memory import Intent, Memory, VmRecord
 from elastiq.model import ON_DEMAND, Instance, Offer, Policy, Pool, Worker
 from elastiq.planning.intents import usual_seconds
 from elastiq.planning.learning import learn
+from elastiq.planning.money import Purse
 from elastiq.planning.offers import next_request, of_request, what_is_left
 from elastiq.plugins import Closing
 from elastiq.ports import Ports
@@ -188,7 +189,10 @@ class Actuator:
         """Ask for VMs: of one offer of the pool after the other, until there are all or an answer is missing."""
         left: Decision | None = decision
         while left is not None and self._may_begin() and not self._awaits(Kind.LAUNCH):
-            request = next_request(left, self.memory, self._ports.clock.now())
+            now = self._ports.clock.now()
+            # Whatever the offers before have come to, what comes now is within the caps.
+            affordable = Purse.of(self.memory, self._policy, now).within(left)
+            request = affordable and next_request(affordable, self.memory, now)
             if request is None:
                 return
             outcome = self._request(of_request(request))
@@ -209,6 +213,7 @@ class Actuator:
             pool.image_id,
             market=chosen.market,
             zone=chosen.zone,
+            most_micros=chosen.most_micros or 0,
             at_least=decision.at_least,
             usual_seconds=usual_seconds(self.memory, decision.count),
         )

@@ -37,6 +37,12 @@ class Token(Enum):
     TRIAL_BOOTING = "trial-booting", "The last boots failed, so the VM that is booting must join first."
     LAUNCHES_PAUSED = "launches-paused", "Launches pause after refusals or failed boots."
     QUOTA_FULL = "quota-full", "More VMs are wanted than max_vms leaves."
+    CAP_HOUR = "cap-hour", "One VM more would cost more an hour, with all that may exist, than max_per_hour allows."
+    CAP_DAY = "cap-day", "What is spent today and what VMs cost at least leaves too little of max_per_day."
+    CAP_MONTH = (
+        "cap-month",
+        "What is spent this month and what VMs cost at least leaves too little of max_per_month.",
+    )
     QUOTA_LEAVES_TOO_FEW = "quota-leaves-too-few", "A job of several machines lacks more VMs than max_vms leaves now."
     WIDER_THAN_QUOTA = "wider-than-quota", "A job needs more machines at once than max_vms allows; it is no demand."
     CLOUD_LIMIT = "cloud-limit", "A job needs more machines at once than the cloud has given; tried again a day later."
@@ -49,6 +55,7 @@ class Token(Enum):
     # Why a VM goes.
     IDLE = "idle", "It has had no job for longer than idle_for_time_s."
     IN_THE_WAY = "in-the-way", "It is idle, and in the place of a VM for jobs that it does not hold."
+    BEYOND_CAP = "beyond-cap", "It is idle, and no money is left for it: max_per_hour, max_per_day or max_per_month."
     UNFINISHED = "unfinished", "Its worker was closed for a termination that has not succeeded yet."
     VM_IN_ERROR = "vm-in-error", "The cloud says that it is in error."
     NEVER_JOINED = "never-joined", "It has not joined the batch system in estimated_vm_deploy_time_s."
@@ -185,6 +192,20 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class CostFigures:
+    """What VMs cost, in millionths of the currency."""
+
+    currency: str
+    per_hour: int
+    """All that may exist, together."""
+    today: int
+    this_month: int
+    max_per_hour: int | None = None
+    max_per_day: int | None = None
+    max_per_month: int | None = None
+
+
+@dataclass(frozen=True)
 class Figures:
     """The cluster in numbers, for people. None means unknown."""
 
@@ -205,6 +226,8 @@ class Figures:
     """Until when these count at most, if listings go on leaving them out; None: until people have decided."""
     vms_of_pools: Mapping[str, int] = field(default_factory=dict, hash=False)
     """How many VMs count, by the names of the pools, where the configuration names pools."""
+    cost: CostFigures | None = None
+    """None: the configuration has no section [cost]."""
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ class VmRecord:
     """Of which market it is: as it was asked for, or as the cloud says; empty if nobody has said it."""
     zone: str = ""
     """Subnet or zone that it was asked for in; empty if nobody has chosen."""
+    most_micros: int = 0
+    """What it was to cost an hour at most when it was asked for, in millionths of the currency; 0: not known."""
     detail: str = ""
     tagged: bool = False
     """True once the cloud has shown elastiq's own tag on it."""
@@ -180,6 +182,8 @@ class Intent:
     """Empty if none was chosen."""
     zone: str = ""
     """The same of the subnet or zone."""
+    most_micros: int = 0
+    """What each of its VMs costs an hour at most, in millionths of the currency; 0: not known."""
     unseen_since: float | None = None
     """Since when listings have left out VMs of it that should have turned up by then."""
     counted_from: float = 0.0
@@ -407,6 +411,9 @@ class Memory:
     up, newest last: known again if they come back."""
     to_forget: Mapping[str, Departed] = field(default_factory=dict)
     """Workers that the batch system is still to forget, by the ids of their VMs."""
+    spent: Mapping[str, int] = field(default_factory=dict)
+    """What VMs that are gone have cost, in millionths of the currency, by quarters of an hour since the epoch: of the
+    last weeks, as `elastiq.planning.money` counts it."""
     tokens_shown: bool = False
     """True once the cloud's listings have shown a client token: then no VM without one is elastiq's."""
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 
+from elastiq.calendars import Calendar, Hours
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -222,6 +224,9 @@ class Offer:
     """Subnet (subnet-...) or availability zone; empty: as [ec2] says, or the cloud's choice."""
     price: float | None = None
     """An hour; None: not known."""
+    most_micros: int | None = field(default=None, compare=False)
+    """What it costs an hour at most, in millionths of the currency; None: not known. What spot costs now is not known
+    from the file, but it is never dearer than on demand."""
 
     @property
     def is_spot(self) -> bool:
@@ -298,6 +303,16 @@ class Pool:
             return self.instance_type or self.name
         return f"{self.name} {self.instance_type}".rstrip()
 
+    def most_micros(self, type_: str = "") -> int | None:
+        """Return what a VM of `type_`, or of the dearest of its types, costs an hour at most, in millionths of the
+        currency; None: not known."""
+        known = [
+            offer.most_micros
+            for offer in self.offers
+            if offer.most_micros is not None and (not type_ or offer.type == type_)
+        ]
+        return max(known, default=None)
+
     def takes(self, type_: str) -> bool:
         """Return whether a VM of `type_` may be one that it launches now; either may not say its type."""
         if not (type_ and self.instance_type) or type_ == self.instance_type:
@@ -308,6 +323,43 @@ class Pool:
 def of_pool(name: str) -> str:
     """Return what messages add where they tell of the pool of that name: nothing if the configuration names none."""
     return "" if name == DEFAULT_POOL else f" of pool {name}"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What VMs may cost, in millionths of the currency, as whole numbers so that sums are exact; None: no limit."""
+
+    is_kept: bool = False
+    """Whether it is kept what VMs have cost."""
+    currency: str = ""
+    max_per_hour: int | None = None
+    max_per_day: int | None = None
+    max_per_month: int | None = None
+    calendar: Calendar = field(default_factory=Calendar)
+    """When days and months begin."""
+
+    @property
+    def is_capped(self) -> bool:
+        """Return whether there is any limit."""
+        return any(cap is not None for cap in (self.max_per_hour, self.max_per_day, self.max_per_month))
+
+    @property
+    def is_capped_by_time(self) -> bool:
+        """Return whether there is a limit on what is spent in a day or a month."""
+        return self.max_per_day is not None or self.max_per_month is not None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What holds at some hours of the week, of one pool or of all together."""
+
+    name: str
+    hours: Hours
+    pool: str = ""
+    """Empty: of all pools together."""
+    min_vms: int | None = None
+    max_vms: int | None = None
+    idle_for_time_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -334,6 +386,8 @@ class Policy:
     """A worker that vanished from the batch system is given this long to come back before its VM goes."""
     cluster: str = ""
     """Value of the tag elastiq:cluster of every VM of this cluster."""
+    cost: Cost = field(default_factory=Cost)
+    schedules: tuple[Schedule, ...] = ()
 
     @cached_property
     def variants(self) -> tuple[Pool, ...]:

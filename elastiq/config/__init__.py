@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from elastiq.config import checks, defaults, pools
+from elastiq.config import checks, cost, defaults, pools, schedules
 from elastiq.config.options import Section, ValueKind, option, secrets_of
 from elastiq.config.pools import POOL, PoolLimits, PoolSettings
 from elastiq.config.reading import Reading
+from elastiq.config.schedules import SCHEDULE
 from elastiq.config.sections import (
     SECTIONS,
+    CostOptions,
     DebugOptions,
     Ec2Options,
     ElastiqOptions,
@@ -25,12 +27,12 @@ from elastiq.config.sections import (
     VmOptions,
 )
 from elastiq.errors import ConfigError
-from elastiq.model import DEFAULT_POOL, Policy
+from elastiq.model import DEFAULT_POOL, Policy, Schedule
 from elastiq.text import printable
 
 __all__ = ["ADAPTIVE", "DOCUMENTED", "SECTIONS", "Section", "Settings", "ValueKind", "load", "option"]
 
-DOCUMENTED = (*SECTIONS[:3], POOL, *SECTIONS[3:])
+DOCUMENTED = (*SECTIONS[:3], POOL, SECTIONS[3], SCHEDULE, *SECTIONS[4:])
 """Elastiq's own sections, as the documents show them."""
 
 T = TypeVar("T")
@@ -55,12 +57,16 @@ class Settings:
     elastiq: ElastiqOptions = field(default_factory=ElastiqOptions)
     quota: QuotaOptions = field(default_factory=QuotaOptions)
     ec2: Ec2Options = field(default_factory=Ec2Options)
+    cost: CostOptions = field(default_factory=CostOptions)
     substitute: SubstituteOptions = field(default_factory=SubstituteOptions)
     debug: DebugOptions = field(default_factory=DebugOptions)
     plugins: tuple[object, ...] = ()
     """The sections of batch plugins that the file has; `of` finds one, or its defaults."""
     named_pools: tuple[PoolSettings, ...] = ()
     """Those that the file has sections for; those first of which VMs are launched first."""
+    schedules: tuple[Schedule, ...] = ()
+    has_cost: bool = False
+    """Whether the file says anything in [cost]."""
     path: Path | None = None
     warnings: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
@@ -115,6 +121,8 @@ class Settings:
             is_paced=self.ec2.is_aws,
             lost_worker_time_s=options.lost_worker_time_s,
             cluster=options.cluster_name,
+            cost=cost.settled(self.cost, is_given=self.has_cost),
+            schedules=self.schedules,
         )
 
 
@@ -135,22 +143,28 @@ def load(
     for section in (*SECTIONS, *plugins):
         reading.take(section)
     of_pools = pools.take(reading)
+    of_schedules = schedules.take(reading)
     other, passed = _another(reading, plugins, section_of)
     for section in other:
         reading.take(section)
-    reading.refuse_unknown(passed, documented=(*SECTIONS, *of_pools, *plugins))
+    reading.refuse_unknown(passed, documented=(*SECTIONS, *of_pools, *of_schedules, *plugins))
     for change in changes:
         reading.change(change)
     checks.check(reading, of_pools)
     pools.check(reading, of_pools)
+    cost.check(reading, of_pools)
+    schedules.check(reading, of_schedules, of_pools)
     warnings = reading.warnings()
     if not reading.given(CLUSTER_NAME):
         reading.values[CLUSTER_NAME] = defaults.cluster_name()
     _choose_policy(reading)
     own = {section.name: reading.section(section) for section in SECTIONS}
+    zone = own["cost"].timezone
     return Settings(
         **own,
         named_pools=pools.settle(reading, of_pools, own["ec2"]),
+        schedules=tuple(schedules.settled(reading, section, zone) for section in of_schedules),
+        has_cost=any(reading.given(option.title) for option in SECTIONS[3].options),
         plugins=tuple(reading.section(section) for section in (*plugins, *other) if reading.has(section)),
         path=path,
         warnings=warnings,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from elastiq.config import hours, zones
 from elastiq.config.ini import Line
 from elastiq.config.options import DAY, Option, Value, ValueKind
 from elastiq.text import printable, shown
@@ -126,6 +127,8 @@ def _wanted(option: Option) -> str:
         return "give yes or no (or 1 or 0, true or false, on or off)"
     if option.kind is ValueKind.FRACTION:
         return f"give {low:g} to {high:g}"
+    if option.kind is ValueKind.MONEY:
+        return "give a number above 0, such as 12.50, without the currency"
     if option.choices and option.kind is not ValueKind.LIST:
         return f"give {', '.join(option.choices[:-1])} or {option.choices[-1]}"
     if option.choices:
@@ -158,6 +161,24 @@ def _fraction(option: Option, text: str, _directory: Path) -> float:
         raise ValueError(f"'{shown(text)}' is not a number; {_wanted(option)}")
     _check_range(option, text, float(text))
     return float(text)
+
+
+def _money(option: Option, text: str, _directory: Path) -> float:
+    if _PLAIN_NUMBER.fullmatch(text) is None:
+        raise ValueError(f"'{shown(text)}' is not an amount of money; {_wanted(option)}")
+    if not 0 < float(text) <= option.maximum:
+        raise ValueError(f"'{shown(text)}' is no limit; {_wanted(option)}, or leave the line out for no limit")
+    return float(text)
+
+
+def _zone(_option: Option, text: str, _directory: Path) -> str:
+    zones.check(text)
+    return text
+
+
+def _hours(_option: Option, text: str, _directory: Path) -> str:
+    hours.parse(text)
+    return text
 
 
 def _check_range(option: Option, text: str, value: float) -> None:
@@ -335,7 +356,15 @@ def _user_data(pieces: Sequence[Line]) -> bytes | None:
     return content
 
 
-_VISIBLE = (ValueKind.WORD, ValueKind.TEXT, ValueKind.LIST, ValueKind.TYPES, ValueKind.URL)
+_VISIBLE = (
+    ValueKind.WORD,
+    ValueKind.TEXT,
+    ValueKind.LIST,
+    ValueKind.TYPES,
+    ValueKind.URL,
+    ValueKind.ZONE,
+    ValueKind.HOURS,
+)
 """Kinds of values that name things: no name has a character that cannot be seen."""
 
 
@@ -365,6 +394,9 @@ _CONVERTERS: Mapping[ValueKind, Callable[[Option, str, Path], Value | FileConten
     ValueKind.DURATION: _duration,
     ValueKind.COUNT: _count,
     ValueKind.FRACTION: _fraction,
+    ValueKind.MONEY: _money,
+    ValueKind.ZONE: _zone,
+    ValueKind.HOURS: _hours,
     ValueKind.LIMIT: _limit,
     ValueKind.SWITCH: _switch,
     ValueKind.LEVEL: _level,

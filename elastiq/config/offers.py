@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from elastiq.config.convert import type_and_price
 from elastiq.config.reading import Reading
 from elastiq.config.sections import VmOptions
 from elastiq.model import ON_DEMAND, Offer, worthwhile
 from elastiq.text import shown
+
+MICROS = 1_000_000
 
 _IN_PLACE_OF: Mapping[str, tuple[str, ...]] = {
     "flavour": ("instance_types",),
@@ -34,12 +37,19 @@ def of(options: VmOptions) -> tuple[Offer, ...]:
         return ()
     priced.sort(key=lambda entry: math.inf if entry[1] is None else entry[1])
     offers = [
-        Offer(market, type_, zone, price if market == ON_DEMAND else None)
+        Offer(market, type_, zone, price if market == ON_DEMAND else None, None if price is None else micros(price))
         for market in options.market
         for type_, price in priced
         for zone in zones
     ]
     return worthwhile(offers)
+
+
+def micros(amount: float, *, is_limit: bool = False) -> int:
+    """Return an amount of money in millionths, exactly as it stands in the file: what has more digits is rounded up,
+    and a limit down."""
+    whole = Decimal(repr(amount)) * MICROS
+    return int(whole.to_integral_value(ROUND_FLOOR if is_limit else ROUND_CEILING))
 
 
 def not_inherited(own: Collection[str]) -> dict[str, object]:

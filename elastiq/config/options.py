@@ -26,6 +26,9 @@ class ValueKind(Enum):
     DURATION = "a time"
     COUNT = "a whole number"
     FRACTION = "a number from 0 to 1"
+    MONEY = "an amount of money"
+    ZONE = "a time zone"
+    HOURS = "days and hours of the week"
     LIMIT = "a whole number or the word unlimited"
     SWITCH = "yes or no"
     LEVEL = "a log level"
@@ -45,7 +48,14 @@ class ValueKind(Enum):
 _KINDS = {bool: ValueKind.SWITCH, int: ValueKind.COUNT, str: ValueKind.WORD, tuple: ValueKind.LIST}
 """What options mean whose defaults are of these types, unless they say otherwise."""
 
-_NUMBERS = (ValueKind.DURATION, ValueKind.COUNT, ValueKind.FRACTION, ValueKind.LIMIT, ValueKind.LEVEL)
+_NUMBERS = (
+    ValueKind.DURATION,
+    ValueKind.COUNT,
+    ValueKind.FRACTION,
+    ValueKind.MONEY,
+    ValueKind.LIMIT,
+    ValueKind.LEVEL,
+)
 
 _SECRETS = (ValueKind.SECRET, ValueKind.BASE64, ValueKind.CONTENT)
 

@@ -324,6 +324,55 @@ class Ec2Options(VmOptions, CloudOptions):
 
 
 @dataclass(frozen=True)
+class CostOptions:
+    """What VMs may cost, by the prices in instance_types. At a limit nothing is launched; of a day or a month that is
+    spent idle VMs go at once, also below min_vms. Jobs that run end as they would."""
+
+    currency: str = option(
+        "",
+        "In which currency the prices are; it is shown behind amounts.",
+        example="EUR",
+        pattern=r"\S{1,8}",
+        new=True,
+    )
+    max_per_hour: float | None = option(
+        None,
+        "All VMs that may exist never cost more than this an hour, together.",
+        kind=ValueKind.MONEY,
+        example="12.00",
+        maximum=1e9,
+        new=True,
+        default_text="no limit",
+    )
+    max_per_day: float | None = option(
+        None,
+        "When VMs have cost so much on a day nothing more is launched until the next one.",
+        kind=ValueKind.MONEY,
+        example="100.00",
+        maximum=1e9,
+        new=True,
+        default_text="no limit",
+    )
+    max_per_month: float | None = option(
+        None,
+        "The same of a month of the calendar.",
+        kind=ValueKind.MONEY,
+        example="2000.00",
+        maximum=1e9,
+        new=True,
+        default_text="no limit",
+    )
+    timezone: str = option(
+        "",
+        "In which time zone days and months begin, such as Europe/Rome; also that of schedules that name none.",
+        kind=ValueKind.ZONE,
+        example="Europe/Rome",
+        new=True,
+        default_text="that of the head node",
+    )
+
+
+@dataclass(frozen=True)
 class SubstituteOptions:
     """What %ipv4%, %ipv6% and %fqdn% in the user data become. Rarely needed: left out, they become the head node's own
     main addresses and name."""
@@ -345,6 +394,7 @@ SECTIONS = (
     Section("elastiq", ElastiqOptions),
     Section("quota", QuotaOptions),
     Section("ec2", Ec2Options),
+    Section("cost", CostOptions),
     Section("substitute", SubstituteOptions),
     Section("debug", DebugOptions),
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
 from elastiq.memory import Stage, VmRecord
 from elastiq.model import InstanceState, Pool, Worker
-from elastiq.planning import words
+from elastiq.planning import money_words, words
 from elastiq.planning.adaptive import free_cores, held_seconds, spare_of
 from elastiq.planning.capacities import capacity_of
 from elastiq.planning.fleet import Fleet
@@ -89,6 +89,7 @@ def plan_down(
             down.answer(record, answer)
         elif worker is not None:
             idle.append((worker.idle_seconds or 0.0, record))
+    idle = _beyond_caps(down, _of_answered_launches(down, idle, fleet), fleet)
     idle = _idle_for_long(down, idle, needless, fleet)
     in_the_way = _in_the_way(idle, down.going, fleet, lacking) if is_lacking else None
     if in_the_way is not None:
@@ -99,17 +100,43 @@ def plan_down(
     return down
 
 
-def _idle_for_long(
-    down: Down, idle: Iterable[tuple[float, VmRecord]], needless: Collection[str], fleet: Fleet
+def _of_answered_launches(
+    down: Down, idle: Iterable[tuple[float, VmRecord]], fleet: Fleet
 ) -> list[tuple[float, VmRecord]]:
-    """Return those of `idle` that may go. None does of a launch that the cloud has not answered yet: OpenStack calls a
-    launch failed of which a VM has gone before."""
+    """Return those of `idle` that are not of a launch that the cloud has not answered yet: OpenStack calls a launch
+    failed of which a VM has gone before."""
     unanswered = {intent.token for intent in fleet.memory.intents if intent.in_hand}
     left = []
     for seconds, record in idle:
         if record.token in unanswered:
             down.answer(record, _stays(Token.ANSWER_TO_COME, record, fleet.worker(record)))
-        elif seconds > fleet.policy.idle_seconds_of(record.pool) or record.id in needless:
+        else:
+            left.append((seconds, record))
+    return left
+
+
+def _beyond_caps(down: Down, idle: list[tuple[float, VmRecord]], fleet: Fleet) -> list[tuple[float, VmRecord]]:
+    """Let those of `idle` go for which there is no money, at once and below any minimum; return the others."""
+    purse = fleet.purse
+    gone, excess, left = purse.gone, purse.excess, []
+    if gone is None and excess <= 0:
+        return idle
+    for seconds, record in _in_turn(idle, fleet):
+        if gone is None and excess <= 0:
+            left.append((seconds, record))
+            continue
+        excess -= purse.price_of(record)
+        down.answer(record, Answer(money_words.beyond(record, seconds, purse), goes=True))
+    return left
+
+
+def _idle_for_long(
+    down: Down, idle: Iterable[tuple[float, VmRecord]], needless: Collection[str], fleet: Fleet
+) -> list[tuple[float, VmRecord]]:
+    """Return those of `idle` that may go."""
+    left = []
+    for seconds, record in idle:
+        if seconds > fleet.policy.idle_seconds_of(record.pool) or record.id in needless:
             left.append((seconds, record))
         else:
             down.answer(record, _stays(Token.IDLE_YET_SHORT, record, fleet.worker(record)))
@@ -333,8 +360,11 @@ def _is_of_earlier_type(record: VmRecord, fleet: Fleet) -> bool:
 def _bars(record: VmRecord, rest: Rest, wanted: Pool, fleet: Fleet) -> bool:
     """Return whether jobs that this idle VM does not hold could have one of the pool `wanted` in its place."""
     worker = fleet.worker(record)
-    if worker is None or fleet.quota_room(wanted) >= fleet.lacks(rest.shape, rest.machines):
+    lacks = fleet.lacks(rest.shape, rest.machines)
+    if worker is None or fleet.quota_room(wanted) >= lacks:
         return False
+    if fleet.purse.caps and not fleet.purse.frees(record, wanted, lacks):
+        return False  # it would go in vain
     is_barred = fleet.key_of(record) in rest.barred_from
     holds = rest.shape.fits(worker.capacity) and rest.shape.fits(worker.free) and not is_barred
     if holds or record.pool == wanted.name:

@@ -11,6 +11,7 @@ from elastiq.model import Demand, Pool
 from elastiq.planning import words
 from elastiq.planning.eligibility import Chance
 from elastiq.planning.fleet import Fleet
+from elastiq.planning.money import Purse
 from elastiq.planning.packing import Rest, Room
 
 
@@ -49,6 +50,11 @@ class Up:
     def launched(self) -> int:
         """How many VMs are to be launched so far."""
         return sum(decision.count for decision in self.decisions if decision.kind is Kind.LAUNCH)
+
+    @property
+    def purse(self) -> Purse:
+        """What there is to spend after these launches."""
+        return self.fleet.purse.after(self.decisions)
 
     def is_too_large(self, rest: Rest) -> bool:
         """Return whether no VM holds such a job, although there are some that offer what it wants."""

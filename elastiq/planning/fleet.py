@@ -27,6 +27,7 @@ from elastiq.planning.capacities import capacity_of
 from elastiq.planning.eligibility import Chance, chances
 from elastiq.planning.intents import given_up_at
 from elastiq.planning.matching import Matches
+from elastiq.planning.money import Purse
 from elastiq.planning.offers import variants
 from elastiq.planning.pace import launches_left
 from elastiq.planning.packing import UNLIMITED, Room
@@ -291,8 +292,13 @@ class Fleet:
         )
 
     def quota_room(self, pool: Pool) -> int:
-        """Return how many more VMs of `pool` may be launched."""
-        return max(0, self.quota_left(pool))
+        """Return how many more VMs of `pool` there may be at once, by their number and by what they cost an hour."""
+        return max(0, min(self.quota_left(pool), self.purse.room_of_hour(pool)))
+
+    @cached_property
+    def purse(self) -> Purse:
+        """What there is to spend."""
+        return Purse.of(self.memory, self.policy, self.now)
 
     @cached_property
     def launches_left(self) -> int:
@@ -364,6 +370,7 @@ class Fleet:
             sum(self.possible(pool.name) for pool in self.policy.pools) - asked_for,
             None if any(intent.needs_people for intent in unclear) else max(map(given_up_at, unclear), default=None),
             self._of_named_pools(),
+            self.purse.figures(),
         )
 
     def _of_named_pools(self) -> Mapping[str, int]:

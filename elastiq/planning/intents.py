@@ -20,6 +20,7 @@ def made_of(intent: Intent, id_: str, made_at: float) -> VmRecord:
         type=intent.instance_type,
         market=intent.market,
         zone=intent.zone,
+        most_micros=intent.most_micros,
         asked_at=intent.requested_at,
     )
 

@@ -10,7 +10,7 @@ from itertools import compress
 from elastiq.decisions import Decision, Kind, Reason, Token
 from elastiq.memory import Breaker
 from elastiq.model import Policy, Pool
-from elastiq.planning import offer_words, patience, words
+from elastiq.planning import money_words, offer_words, patience, words
 from elastiq.planning.adaptive import Lacking, lacking
 from elastiq.planning.capacities import is_larger
 from elastiq.planning.draft import Up
@@ -76,7 +76,7 @@ def _launch_of(up: Up, pool: Pool, wanted: Wanted, spare: Lacking, missing: int,
     is_for_jobs = wanted.vms + spare.vms >= missing
     why = _why(waiting, spare, pool, policy) if is_for_jobs else words.below_minimum(pool, policy)
     at_least = wanted.at_least if is_for_jobs and not missing else 1
-    decision = _within_limits(fleet, pool, vms, room, why, at_least)
+    decision = _within_limits(up, pool, vms, room, why, at_least)
     if decision.kind is Kind.LAUNCH:
         others = of_other_types(decision, pool, wanted, fleet) if pool.is_variant else []
         if not is_for_jobs:
@@ -91,13 +91,14 @@ def _with_walk(up: Up, decision: Decision, pool: Pool, others: Iterable[tuple[Po
     whole = up.fleet.policy.pool(pool.name)
     if decision.kind is not Kind.LAUNCH or whole is None or not whole.has_choice:
         return decision
-    return replace(decision, walk=tuple(walk_of(pool, others, whole, decision.count)))
+    return up.purse.within(replace(decision, walk=tuple(walk_of(pool, others, whole, decision.count)))) or decision
 
 
 def _room(up: Up, pool: Pool) -> int:
     """Return how many VMs of `pool` one launch may be for now."""
     fleet = up.fleet
-    return max(0, min(MOST_VMS_AT_ONCE, min(fleet.quota_room(pool), fleet.launches_left) - up.launched))
+    vms = min(MOST_VMS_AT_ONCE, min(fleet.quota_left(pool), fleet.launches_left) - up.launched)
+    return max(0, min(vms, up.purse.room(pool)))
 
 
 def _why(waiting: int, spare: Lacking, pool: Pool, policy: Policy) -> Reason:
@@ -138,7 +139,7 @@ def _launch_to_learn(up: Up, left: list[Rest]) -> list[Rest]:
             up.settle([rest], held[pool.key])
             continue
         room = _room(up, pool)
-        decision = _within_limits(fleet, pool, 1, room, words.to_learn(up.groups[rest.number], rest.jobs, pool))
+        decision = _within_limits(up, pool, 1, room, words.to_learn(up.groups[rest.number], rest.jobs, pool))
         decision = _with_walk(up, decision, pool)
         up.decisions.append(replace(decision, trial_of=pool.capacity_key if larger else ""))
         up.settle([rest], decision.reason)
@@ -162,17 +163,16 @@ def _launch_to_try(up: Up) -> None:
             up.settle([rest], words.in_vain([(group, rest.jobs)], fleet.memory, fleet.now))
             continue
         room = _room(up, pool)
-        decision = _within_limits(
-            fleet, pool, rest.machines, room, words.in_vain_trial(group, rest.jobs), rest.machines
-        )
+        decision = _within_limits(up, pool, rest.machines, room, words.in_vain_trial(group, rest.jobs), rest.machines)
         up.decisions.append(replace(_with_walk(up, decision, pool), trial_of=group.key))
         up.settle([rest], decision.reason)
         if decision.kind is Kind.LAUNCH:
             up.tried.append(group)
 
 
-def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason, at_least: int = 1) -> Decision:
+def _within_limits(up: Up, pool: Pool, vms: int, room: int, why: Reason, at_least: int = 1) -> Decision:
     """Return the launch of up to `vms` VMs of `pool`, or why there is none."""
+    fleet, purse = up.fleet, up.purse
     breaker = fleet.memory.breakers.get(pool.name, Breaker())
     if fleet.now < breaker.paused_until:
         return Decision(Kind.HOLD, words.paused(why, breaker, fleet.now))
@@ -181,7 +181,10 @@ def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason, a
         whole = fleet.policy.pool(pool.name)
         is_whole = whole is not None and all_away(whole, fleet.memory, fleet.now, at_least) is not None
         return Decision(Kind.HOLD, offer_words.put_away(why, whole if is_whole and whole else pool, reason, fleet.now))
-    is_paced = fleet.launches_left < fleet.quota_room(pool)
+    is_paced = fleet.launches_left < fleet.quota_left(pool)
+    is_dear = bool(purse.caps) and purse.room(pool) <= room
+    if room < at_least and is_dear:
+        return Decision(Kind.HOLD, money_words.held(why, purse, pool, at_least))
     if room < at_least:
         paced = replace(words.quota_leaves(why, room, LIMIT), token=Token.QUOTA_FULL)
         return Decision(Kind.HOLD, paced if is_paced else words.quota_full(why, fleet.limit(pool)))
@@ -200,6 +203,8 @@ def _within_limits(fleet: Fleet, pool: Pool, vms: int, room: int, why: Reason, a
     if vms > room:
         if room == MOST_VMS_AT_ONCE:
             why = words.request_takes(why, room)
+        elif is_dear:
+            why = words.quota_leaves(why, room, money_words.limit(purse, pool))
         else:
             why = words.quota_leaves(why, room, LIMIT if is_paced else fleet.limit(pool))
     return Decision(Kind.LAUNCH, why, pool.name, min(vms, room), at_least=min(vms, room, at_least))
@@ -235,11 +240,15 @@ def _settle_launch(up: Up, decision: Decision, wanted: Wanted) -> Reason:
 def _settle_beyond(up: Up, left: Sequence[Rest], limit: Reason | None) -> None:
     """Say why nothing is launched for jobs that no pool has taken."""
     fleet, policy = up.fleet, up.fleet.policy
-    is_wide = [rest.machines > 1 and policy.max_vms is not None for rest in left]
+    is_limited = policy.max_vms is not None or policy.cost.is_capped
+    is_wide = [rest.machines > 1 and is_limited for rest in left]
     wide = list(compress(left, is_wide))
     room = max(0, max(fleet.quota_left(pool) for pool in policy.pools) - up.launched)
     for rest in wide:
         reason = words.quota_leaves_too_few(rest.jobs, rest.machines, room, policy)
+        if room >= rest.machines and up.purse.caps:
+            pool = up.pool_to_try(rest) or policy.pools[0]
+            reason = money_words.held(words.no_room(rest.jobs, pool, policy), up.purse, pool, rest.machines)
         if rest is wide[0]:
             up.hold(reason)
         up.settle([rest], reason)

@@ -11,7 +11,9 @@ from elastiq.planning import patience
 from elastiq.planning.adaptive import held_seconds, period_seconds
 from elastiq.planning.capacities import BELIEVED_SECONDS, LASTS_SECONDS
 from elastiq.planning.futility import FUTILE_KEPT_SECONDS, futile_seconds
+from elastiq.planning.hours import changes
 from elastiq.planning.intents import settle_seconds
+from elastiq.planning.money import Purse
 
 
 def wake_at(observation: Observation, memory: Memory, policy: Policy) -> float:
@@ -59,6 +61,8 @@ def _of_the_plan(observation: Observation, memory: Memory, policy: Policy) -> It
     for group in observation.demand or ():
         if group.key in memory.futile:
             yield memory.futile[group.key].try_at
+    yield from changes(policy, memory, observation.now)
+    yield from Purse.of(memory, policy, observation.now).changes()
     if memory.waiting_since is not None:
         yield memory.waiting_since + policy.waiting_jobs_time_s
         yield memory.waiting_since + policy.estimated_vm_deploy_time_s

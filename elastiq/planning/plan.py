@@ -8,14 +8,16 @@ from dataclasses import replace
 from elastiq.decisions import Decision, Kind, Plan, Verdict
 from elastiq.memory import Memory
 from elastiq.model import Observation, Policy
-from elastiq.planning import words
+from elastiq.planning import money_words, words
 from elastiq.planning.capacities import size_tried
 from elastiq.planning.departures import NOT_OF_ELASTIQ, departures
 from elastiq.planning.down import left_alone, nothing_is_known, plan_down
 from elastiq.planning.draft import Up
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.futility import launched_in_vain, tried, watch
+from elastiq.planning.hours import in_force
 from elastiq.planning.moments import look_at, wake_at
+from elastiq.planning.money import paid
 from elastiq.planning.tracking import track
 from elastiq.planning.up import plan_up
 
@@ -26,7 +28,9 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     Nothing is launched unless queue, workers and VMs are all known; nothing is terminated unless workers and VMs
     are. The decisions of one plan never exceed the quota, whatever becomes of each of them.
     """
+    policy = in_force(policy, memory, observation.now)
     situation = track(observation, memory, policy)
+    situation = replace(situation, memory=paid(memory, situation.memory, policy, observation.now))
     fleet = Fleet.of(observation, situation, policy)
     looked_at = observation.now - max(observation.demand_age_seconds, observation.workers_age_seconds)
     if words.unreadable(observation) is None:
@@ -48,7 +52,8 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
         down = plan_down(fleet, reopened, needless, up.rooms, up.lacking, is_lacking=is_lacking)
     memory = _with_first_reasons(memory, down.decisions, down.postponed)
     departed = departures(situation.departed, observation.now)
-    decisions = (*up.decisions, *down.decisions, *left_alone(fleet), *departed.decisions)
+    spent = [Decision(Kind.HOLD, money_words.gone(cap, policy))] if (cap := fleet.purse.gone) else []
+    decisions = (*up.decisions, *down.decisions, *spent, *left_alone(fleet), *departed.decisions)
     figures = fleet.figures(observation)
     return Plan(
         decisions,

@@ -69,6 +69,8 @@ def _reopen(up: Up, left: list[Rest]) -> tuple[list[Rest], int]:
     """Open workers that are closed but not terminated; return what is left of the jobs, and how many were opened."""
     fleet = up.fleet
     reopened = 0
+    if fleet.purse.gone is not None:
+        return left, reopened  # it would cost more
     in_vain: set[tuple[str, str]] = set()
     for record in fleet.records if left else ():
         kind = (record.pool, record.type)

@@ -16,6 +16,7 @@ from elastiq.planning.adaptive import held_seconds
 from elastiq.planning.boots import boot_seconds
 from elastiq.planning.capacities import capacity_of
 from elastiq.planning.eligibility import chances
+from elastiq.planning.hours import in_force
 from elastiq.planning.remedies import just_launched, of_a_pool
 
 GROUPS_TOLD = 2000
@@ -123,6 +124,7 @@ class Account:
 
 def account(made: Plan, policy: Policy, at: float) -> Account:
     """Return what `made`, a plan of the time `at`, says of each group and each VM."""
+    policy = in_force(policy, made.memory, at)
     held = (decision.reason for decision in made.decisions if decision.kind is Kind.HOLD)
     groups: dict[str, list[Verdict]] = {}
     of_vms: dict[str, Verdict] = {}
@@ -199,6 +201,8 @@ def _until_of_jobs(verdict: Verdict, memory: Memory, policy: Policy, at: float) 
         return at + numbers["pause_seconds"]
     if token is Token.IN_VAIN:
         return numbers["try_at"]
+    if token in (Token.CAP_DAY, Token.CAP_MONTH):
+        return numbers["until"]
     if token is Token.FOREIGN_ROOM and verdict.group is not None and verdict.group.oldest_wait_seconds is not None:
         return at - verdict.group.oldest_wait_seconds + policy.estimated_vm_deploy_time_s
     if token is Token.CLOUD_LIMIT:

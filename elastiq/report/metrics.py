@@ -36,6 +36,12 @@ GAUGES: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ),
     ("elastiq_min_vms", "There are always at least this many VMs.", {"": "min_vms"}),
     ("elastiq_max_vms", "There are never more VMs than this; +Inf is unlimited.", {"": "max_vms"}),
+    ("elastiq_cost_per_hour", "What all VMs cost an hour that may exist, by the prices given.", {"": "cost_per_hour"}),
+    (
+        "elastiq_spent",
+        "What VMs have cost in the day and in the month that are not over.",
+        {"today": "spent_today", "this_month": "spent_this_month"},
+    ),
     ("elastiq_start_time_seconds", "When the daemon started, since the epoch.", {"": "started_at"}),
     ("elastiq_report_time_seconds", "When this was written, since the epoch.", {"": "updated_at"}),
 )
@@ -70,8 +76,9 @@ def text(report: Mapping[str, Any], totals: Totals) -> str:
     values = {**report, "max_vms": math.inf if report["max_vms"] is None else report["max_vms"]}
     lines: list[str] = []
     for name, meaning, states in GAUGES:
-        samples = [({**cluster, **({"state": state} if state else {})}, values[key]) for state, key in states.items()]
-        lines += _family(name, "gauge", meaning, [sample for sample in samples if sample[1] is not None])
+        known = {state: values[key] for state, key in states.items() if values.get(key) is not None}
+        samples = [({**cluster, **({"state": state} if state else {})}, value) for state, value in known.items()]
+        lines += _family(name, "gauge", meaning, samples)
     tokens = dict.fromkeys(reason["token"] for reason in report["reasons"])
     held = [({**cluster, "reason": token}, 1) for token in tokens]
     lines += _family("elastiq_held_back", "gauge", "Why nothing is done, by the tokens of docs/reasons.md.", held)

@@ -17,7 +17,7 @@ from elastiq.errors import BatchError, CloudError, CloudFault, PendingError, Sta
 from elastiq.model import of_pool
 from elastiq.planning.why import account
 from elastiq.redaction import Redactor
-from elastiq.report import accounts, metrics
+from elastiq.report import accounts, costs, metrics
 from elastiq.text import printable
 from elastiq.version import VERSION
 
@@ -267,6 +267,7 @@ class Reporter:
             "vms_unconfirmed": figures.vms_unconfirmed,
             "unconfirmed_until": figures.unconfirmed_until,
             "vms_of_pools": dict(figures.vms_of_pools),
+            **costs.reported(figures.cost),
             "min_vms": settings.quota.min_vms,
             "max_vms": settings.quota.max_vms,
             "last_action": self._last_action,

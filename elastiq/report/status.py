@@ -6,6 +6,8 @@ import re
 from datetime import datetime, timezone
 from typing import Any
 
+from elastiq.report import costs
+
 SILENT_SECONDS = 180.0
 """A running daemon writes its report every minute."""
 
@@ -44,6 +46,7 @@ def _lines(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
         "workers": f"{_number(report.get('workers_busy'))} busy, {_number(report.get('workers_idle'))} idle",
         "VMs": _vms(report),
         **_pools(report),
+        **costs.lines(report),
         "last action": _event(report.get("last_action")),
         "last error": _event(report.get("last_error")),
     }

@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--adaptive", type=float, default=0.5, help="share of clusters with that policy (default 0.5)")
     parser.add_argument("--wide", type=float, default=0.2, help="share with jobs of several VMs, too (default 0.2)")
     parser.add_argument("--offers", type=float, default=0.0, help="share with several types and zones (default 0)")
+    parser.add_argument("--money", type=float, default=0.0, help="share with caps in money, schedules (default 0)")
     parser.add_argument("--every-step", action="store_true", help="pass over no time in which nothing can change")
     parser.add_argument(
         "--trace", metavar="FILE", default="", help="take the jobs from a Standard Workload Format file"
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         adaptive=chosen.adaptive,
         wide=chosen.wide,
         offers=chosen.offers,
+        money=chosen.money,
         workload=chosen.trace,
     )
     if chosen.replay is not None:

@@ -177,6 +177,8 @@ class SimCloud:
         if self.token_is_lock and token in self._world.requests:
             return self._launch_again(pool, token)
         self._check_quota(count)
+        if self._world.till is not None:
+            self._world.till.check_launch(pool, count, token)
         self._trouble()
         if self._world.crowd is not None and pool.offers:
             self._world.crowd.check(pool.offers[0])

@@ -12,6 +12,7 @@ from elastiq.sim.engine import Engine
 from elastiq.sim.proof.book import Book
 from elastiq.sim.proof.crowd import Crowd
 from elastiq.sim.proof.faults import Faults
+from elastiq.sim.proof.till import Till
 from elastiq.sim.proof.witness import Witness
 from elastiq.sim.things import LARGE, SMALL, START, Ad, Fate, Job, Picture, Traits, Vm
 
@@ -38,6 +39,8 @@ class World:
         """Told of each VM that elastiq has launched."""
         self.on_joining: Callable[[Vm], None] | None = None
         """Told of each worker that joins."""
+        self.till: Till | None = None
+        """Counts what VMs cost, where there are caps in money."""
         self.gives_at_most: int | None = None
         """So many VMs the cloud gives, and nothing of a request that goes beyond; None: as many as are asked for."""
         self.crowd: Crowd | None = None

@@ -60,6 +60,7 @@ def read(database: sqlite3.Connection) -> Memory:
             watched={name: _watch(value) for name, value in facts.get("watched", {}).items()},
             once_own=tuple(once_own),
             to_forget={name: from_dict(Departed, value) for name, value in facts.get("to_forget", {}).items()},
+            spent={name: _micros(name, value) for name, value in facts.get("spent", {}).items()},
             tokens_shown=bool(facts.get("tokens_shown", False)),
         )
 
@@ -77,6 +78,7 @@ _FACTS = (
     "once_own",
     "rises",
     "showings",
+    "spent",
     "taught_by",
     "templates",
     "to_forget",
@@ -139,6 +141,15 @@ def _numbers(saved: Any) -> tuple[float, ...]:
     if not all(0 <= number < LARGEST_NUMBER for number in saved):
         raise ValueError("not all of them are numbers that can be")
     return tuple(float(number) for number in saved)
+
+
+def _micros(quarter: str, saved: Any) -> int:
+    """Return what was spent in a quarter of an hour, as saved. Raise TypeError or ValueError if it cannot be that."""
+    if type(saved) is not int:
+        raise TypeError("what was spent is no whole number")
+    if not (quarter.lstrip("-").isdecimal() and 0 <= saved < LARGEST_NUMBER):
+        raise ValueError("what was spent is no amount that can be")
+    return saved
 
 
 def _took(saved: Mapping[str, Any]) -> LaunchTook:

@@ -26,6 +26,7 @@ FLOORS = (
     ("config", "command", "decisions"),
     ("memory",),
     ("model", "clock", "errors", "redaction", "text", "version"),
+    ("calendars",),
 )
 """The rooms, from the top of the house down: a folder or a file of elastiq/ each. A room imports only from its own
 floor and from those below it."""

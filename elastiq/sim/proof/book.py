@@ -7,6 +7,9 @@ from collections import Counter
 INVARIANTS = {
     "no job killed": "a VM is terminated only when no job runs there and none can start there",
     "never above max": "VMs pending, running or perhaps launched are at most max_vms at every launch",
+    "never above max_per_hour": "VMs pending, running or perhaps launched cost at most max_per_hour at every launch",
+    "nothing at a cap": "nothing is launched on a day or in a month whose money is spent",
+    "no idle VM at a cap": "some time after the faults end no VM idles on a day or in a month whose money is spent",
     "only its own": "no call touches a VM that elastiq did not launch",
     "drains left alone": "a worker that an administrator has closed is neither closed, opened nor terminated",
     "no VM lost": "some time after the faults end elastiq knows every VM it launched that still exists",

@@ -24,6 +24,7 @@ from elastiq.sim.proof.faults import Faults
 from elastiq.sim.proof.gate import Gate
 from elastiq.sim.proof.reckoning import Reckoning
 from elastiq.sim.proof.skipping import Skipping
+from elastiq.sim.proof.till import Till, made_of_money
 from elastiq.sim.proof.trouble import Trouble
 from elastiq.sim.proof.vain import Vain
 from elastiq.sim.things import CLUSTER, START, Vm
@@ -57,6 +58,8 @@ class Options:
     """Share of the lives in which jobs of several VMs come, too."""
     offers: float = 0.0
     """Share of the lives with several types, zones and markets, whose room comes and goes."""
+    money: float = 0.0
+    """Share of the lives with prices, caps in money and schedules."""
     workload: str = ""
     """File in the Standard Workload Format from which bursts of jobs are taken; empty: jobs are made up."""
 
@@ -109,9 +112,14 @@ class Life:
         has_offers = of_offers.random() < options.offers
         if has_offers:
             self.settings = made_of_offers(self.settings, of_offers)
+        of_money = Random(f"money {seed}")  # noqa: S311
+        has_money = of_money.random() < options.money
+        if has_money:
+            self.settings = made_of_money(self.settings, of_money)
         self.faults = Faults(self.engine, self.book)
         self.world = World(self.engine, self.book, self.faults, self.traits, self.settings)
         self.world.crowd = Crowd(self.engine, self.book, seed) if has_offers else None
+        self.world.till = Till(self.world) if has_money else None
         self.disk: Disk | None = None if random.random() < options.real_state else Disk()
         self.offset_seconds = 0.0
         """How wrong the daemon's clock is."""
@@ -232,6 +240,8 @@ class Life:
         """Let the daemon do one pass, and start it again if it does not survive that."""
         world, gate, state = self.world, self.gate, self._state
         assert state is not None
+        if world.till is not None:
+            world.till.watch(self.core.last_plan, is_calm=self.calm and not self.faults.any)
         if self.opening_tries:
             self.trouble.open_closed_workers()
         self.pass_began_at = self.clock.now()
@@ -277,6 +287,8 @@ class Life:
         engine.run_until(engine.time + downtime * engine.between(0.5, 1.5))
         if not self.calm:
             if engine.chance(0.25):
+                if world.till is not None:
+                    world.till.lose_count()
                 step = engine.between(0.1, 6) * HOUR
                 forward = engine.chance(0.5)
                 self.offset_seconds += step if forward else -step
@@ -287,6 +299,8 @@ class Life:
                     vm.seen.excused = vm.seen.excused or not (vm.cluster or self.traits.shows_tokens)
                 book.faults["wall clock goes forward" if forward else "wall clock goes back"] += 1
             if engine.chance(0.1):
+                if world.till is not None:
+                    world.till.lose_count()
                 self.trouble.damage()
         self._start()
         world.tell("started", f"clock offset {self.offset_seconds:.0f} s")

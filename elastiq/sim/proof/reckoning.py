@@ -41,11 +41,14 @@ class Reckoning:
         kept = [vm for vm in own if vm.kept and vm.end_requested and now - vm.end_asked_at <= grace]
         own = [vm for vm in own if vm not in kept]
         slack = options.check_vms_every_s * 3 + options.idle_for_time_s + options.lost_worker_time_s + 1800.0
+        held = world.till is not None and world.till.held_since(now - self.recovery_seconds())
+        least = quota.min_vms if world.till is None else world.till.least(quota.min_vms)
+        slack += 0.0 if world.till is None else world.till.idle_seconds
         idle = [vm for vm in own if not vm.jobs and now - max(vm.idle_since, vm.created_at) > slack]
-        check("no VM idle for good", len(idle) <= quota.min_vms, f"idle: {', '.join(vm.id for vm in idle)}")
+        check("no VM idle for good", len(idle) <= least, f"idle: {', '.join(vm.id for vm in idle)}")
         working = [vm for vm in own if vm.joined and not vm.closed]
         minimum = min(quota.min_vms, (quota.max_vms or 0) - len(kept))
-        check("minimum reached", len(own) >= minimum, f"{len(own)} of {minimum} VMs")
+        check("minimum reached", held or len(own) >= minimum, f"{len(own)} of {minimum} VMs")
         waiting = [job for job in world.waiting if world.is_feasible(job) and not life.vain.waits_for_a_trial(job)]
         if sum(job is job.mates[0] for job in waiting) < options.waiting_jobs_threshold:
             waiting = []
@@ -57,7 +60,7 @@ class Reckoning:
         limits = [one.most or 1 for one in memory.breakers.values() if life.clock.now() < one.most_until]
         waiting = [job for job in waiting if len(job.mates) <= max(limits, default=len(job.mates))]
         stuck = [job for job in waiting if _places(job, roomy, in_use, new, world) >= len(job.mates)]
-        check("no job stuck", not stuck, f"{len(stuck)} of {len(world.waiting)} jobs wait")
+        check("no job stuck", held or not stuck, f"{len(stuck)} of {len(world.waiting)} jobs wait")
         # Those that cannot run any more are taken out by their owners.
         world.waiting = [job for job in world.waiting if world.is_feasible(job)]
         world.engine.version += 1  # the queue is another one

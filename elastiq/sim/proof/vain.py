@@ -36,7 +36,7 @@ class Vain:
     def __init__(self, life: Life, seed: int) -> None:
         self._life = life
         self._random = Random(f"in vain {seed}")  # noqa: S311 (a simulation must be repeatable)
-        self._is_due = self._random.random() < life.options.in_vain
+        self._is_due = self._random.random() < life.options.in_vain and life.world.till is None
         self._hurts_at_most: dict[str, float] = {}
         self._hidden = 0
         """How many workers were hurt without saying so."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from elastiq.config import DOCUMENTED, Settings
 from elastiq.config.pools import POOL
+from elastiq.config.schedules import SCHEDULE
 from elastiq.plugins.loading import read_settings as load
 from elastiq.plugins.sections import SECTIONS as PLUGINS
 
@@ -34,6 +35,8 @@ def value_of(made: Settings, name: str, section: str = "") -> object:
     held = [
         next((pool.limits for pool in made.named_pools), None)
         if found is POOL
+        else next(iter(made.schedules), None)
+        if found is SCHEDULE
         else getattr(made, found.name, None) or made.of(found.declared)
         for found in ALL
         if section in ("", found.name)

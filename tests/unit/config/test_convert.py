@@ -23,7 +23,8 @@ def test_ranges_of_durations_can_be_written(option: options.Option, tmp_path: Pa
     for value in (option.minimum, option.maximum, option.default):
         if value is None:
             continue
-        text = f"[{option.section}]\n{option.name} = {duration_text(value)}\n" + IMAGE
+        when = "when = Mon\n" if option.section == "schedule NAME" else ""
+        text = f"[{option.section}]\n{when}{option.name} = {duration_text(value)}\n" + IMAGE
         assert value_of(loaded(tmp_path, text), option.name, option.section) == value
 
 
