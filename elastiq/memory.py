@@ -412,8 +412,8 @@ class Memory:
     to_forget: Mapping[str, Departed] = field(default_factory=dict)
     """Workers that the batch system is still to forget, by the ids of their VMs."""
     spent: Mapping[str, int] = field(default_factory=dict)
-    """What VMs that are gone have cost, in millionths of the currency, by quarters of an hour since the epoch: of the
-    last weeks, as `elastiq.planning.money` counts it."""
+    """What VMs that are gone have cost, in millionths of the currency, by quarters of an hour since the epoch, in their
+    order: of the last weeks, as `elastiq.planning.money` counts it."""
     tokens_shown: bool = False
     """True once the cloud's listings have shown a client token: then no VM without one is elastiq's."""
 

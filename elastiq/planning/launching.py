@@ -246,8 +246,9 @@ def _settle_beyond(up: Up, left: Sequence[Rest], limit: Reason | None) -> None:
     room = max(0, max(fleet.quota_left(pool) for pool in policy.pools) - up.launched)
     for rest in wide:
         reason = words.quota_leaves_too_few(rest.jobs, rest.machines, room, policy)
-        if room >= rest.machines and up.purse.caps:
-            pool = up.pool_to_try(rest) or policy.pools[0]
+        pool = up.pool_to_try(rest) or policy.pools[0]
+        is_dear = room >= rest.machines or not up.purse.is_ever_enough(pool, rest.machines)
+        if up.purse.caps and is_dear:
             reason = money_words.held(words.no_room(rest.jobs, pool, policy), up.purse, pool, rest.machines)
         if rest is wide[0]:
             up.hold(reason)

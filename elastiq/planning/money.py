@@ -8,6 +8,7 @@ days begin with one.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -119,7 +120,9 @@ class Purse:
 
     def spent(self, begin: float, end: float) -> int:
         """Return what was spent within that time."""
-        gone = sum(micros for quarter, micros in self.memory.spent.items() if begin <= _begins_at(quarter) < end)
+        quarters = list(self.memory.spent)
+        first, last = (bisect_left(quarters, _key(math.ceil(at / QUARTER_SECONDS))) for at in (begin, end))
+        gone = sum(list(self.memory.spent.values())[first:last])
         return gone + sum(self._spent_on(record, begin, min(end, self.now)) for record in self.memory.vms.values())
 
     def _spent_on(self, record: VmRecord, begin: float, end: float) -> int:
@@ -147,6 +150,10 @@ class Purse:
     def _room(self, cap: Cap, pool: Pool) -> int:
         cost = self.cost(cap, pool)
         return 0 if cost is None else (cap.most - cap.used) // max(1, cost)
+
+    def is_ever_enough(self, pool: Pool, vms: int) -> bool:
+        """Return whether there would be money for so many VMs of `pool` if there were no others, and nothing spent."""
+        return all((self.cost(cap, pool) or 0) * vms <= cap.most for cap in self.caps)
 
     def tightest(self, pool: Pool) -> Cap:
         """Return the cap that leaves the least to `pool`. There must be one."""
@@ -228,7 +235,8 @@ def paid(before: Memory, after: Memory, policy: Policy, now: float) -> Memory:
     for record in gone:
         for quarter, micros in _shares(purse.price_of(record), _from(record), _until(record, now), now):
             spent[quarter] = spent.get(quarter, 0) + micros
-    lately = {quarter: micros for quarter, micros in spent.items() if _begins_at(quarter) > now - KEPT_SECONDS}
+    oldest = _key(math.floor((now - KEPT_SECONDS) / QUARTER_SECONDS))
+    lately = {quarter: spent[quarter] for quarter in sorted(spent) if quarter > oldest}
     return replace(after, spent=lately)
 
 
@@ -248,12 +256,13 @@ def _shares(price: int, begin: float, end: float, now: float) -> Iterator[tuple[
     done, quarter = 0, math.floor(begin / QUARTER_SECONDS)
     while quarter * QUARTER_SECONDS < end:
         by_then = _cost(price, min(end, (quarter + 1) * QUARTER_SECONDS) - begin)
-        yield str(quarter), by_then - done
+        yield _key(quarter), by_then - done
         done, quarter = by_then, quarter + 1
 
 
-def _begins_at(quarter: str) -> float:
-    return int(quarter) * QUARTER_SECONDS
+def _key(quarter: int) -> str:
+    """Return the name of a quarter of an hour, which comes in the order of names."""
+    return f"{max(0, quarter):010d}"
 
 
 def _cost(price: int, seconds: float) -> int:

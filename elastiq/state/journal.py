@@ -60,7 +60,7 @@ def read(database: sqlite3.Connection) -> Memory:
             watched={name: _watch(value) for name, value in facts.get("watched", {}).items()},
             once_own=tuple(once_own),
             to_forget={name: from_dict(Departed, value) for name, value in facts.get("to_forget", {}).items()},
-            spent={name: _micros(name, value) for name, value in facts.get("spent", {}).items()},
+            spent={name: _micros(name, value) for name, value in sorted(facts.get("spent", {}).items())},
             tokens_shown=bool(facts.get("tokens_shown", False)),
         )
 
@@ -147,7 +147,7 @@ def _micros(quarter: str, saved: Any) -> int:
     """Return what was spent in a quarter of an hour, as saved. Raise TypeError or ValueError if it cannot be that."""
     if type(saved) is not int:
         raise TypeError("what was spent is no whole number")
-    if not (quarter.lstrip("-").isdecimal() and 0 <= saved < LARGEST_NUMBER):
+    if not (quarter.isdecimal() and 0 <= saved < LARGEST_NUMBER):
         raise ValueError("what was spent is no amount that can be")
     return saved
 

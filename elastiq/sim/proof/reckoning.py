@@ -41,7 +41,7 @@ class Reckoning:
         kept = [vm for vm in own if vm.kept and vm.end_requested and now - vm.end_asked_at <= grace]
         own = [vm for vm in own if vm not in kept]
         slack = options.check_vms_every_s * 3 + options.idle_for_time_s + options.lost_worker_time_s + 1800.0
-        held = world.till is not None and world.till.held_since(now - self.recovery_seconds())
+        held = world.till is not None and world.till.held_since(now - self.recovery_seconds(), core.last_plan)
         least = quota.min_vms if world.till is None else world.till.least(quota.min_vms)
         slack += 0.0 if world.till is None else world.till.idle_seconds
         idle = [vm for vm in own if not vm.jobs and now - max(vm.idle_since, vm.created_at) > slack]

@@ -121,7 +121,7 @@ class Till:
     def watch(self, made: Plan | None, *, is_calm: bool) -> None:
         """Note whether a cap holds anything back, and look for VMs that idle although the money is spent."""
         world, now = self._world, self._world.engine.time
-        if made is not None and any(one.reason.token in _CAPS for one in made.decisions):
+        if _is_held(made):
             self._held_at = now
         self._calm_since = (now if self._calm_since is None else self._calm_since) if is_calm else None
         if self._calm_since is None or not self._counts:
@@ -142,10 +142,10 @@ class Till:
                     f"{vm.id} has idled for {idle_seconds:.0f} s since {name} {most:.4f} is reached",
                 )
 
-    def held_since(self, moment: float) -> bool:
-        """Return whether a cap has held anything back since then."""
+    def held_since(self, moment: float, made: Plan | None) -> bool:
+        """Return whether a cap has held anything back since then; `made` is the last plan."""
         schedules = any(one.max_vms is not None for one in self._world.settings.schedules)
-        return schedules or self._held_at >= moment
+        return schedules or self._held_at >= moment - 2 * self.idle_seconds - HOUR or _is_held(made)
 
     def least(self, always: int) -> int:
         """Return how many VMs may idle."""
@@ -155,3 +155,7 @@ class Till:
     def idle_seconds(self) -> float:
         """For how long schedules let VMs idle."""
         return max((one.idle_for_time_s or 0.0 for one in self._world.settings.schedules), default=0.0)
+
+
+def _is_held(made: Plan | None) -> bool:
+    return made is not None and any(one.reason.token in _CAPS for one in made.decisions)
