@@ -13,7 +13,7 @@ from elastiq import actuator, chores, core, observer, state
 from elastiq.decisions import End, Kind, Outcome
 from elastiq.errors import BatchError, CloudError
 from elastiq.memory import Breaker, Memory, VmRecord
-from elastiq.planning import adaptive, down, fleet, futility, intents, learning, patience, tracking
+from elastiq.planning import adaptive, down, fleet, futility, intents, learning, money, patience, tracking
 from elastiq.planning import plan as planner
 from elastiq.planning.adaptive import Spare
 from elastiq.plugins import Closing
@@ -282,6 +282,22 @@ def tries_again_without_a_pause(patch: Patch) -> None:
     patch.setattr(planner, "tried", lambda memory, group, now: memory)
 
 
+def asks_for_what_no_cap_holds(patch: Patch) -> None:
+    patch.setattr(money.Purse, "room", lambda self, pool: 10**9)
+
+
+def counts_no_possible_vms_in_money(patch: Patch) -> None:
+    patch.setattr(money.Purse, "_possible", lambda self, intent: 0)
+
+
+def forgets_what_vms_have_cost_that_are_gone(patch: Patch) -> None:
+    patch.setattr(planner, "paid", lambda before, after, policy, now: after)
+
+
+def keeps_idle_vms_when_the_money_is_spent(patch: Patch) -> None:
+    patch.setattr(down, "_beyond_caps", lambda down, idle, fleet: idle)
+
+
 UNCLEAR_ENDS = ("terminate: answer lost, done later", "terminate: answer lost, done", "job wants in after the close")
 LOST_LAUNCHES = ("launch: answer lost, VMs made", "launch: answer lost, some VMs made")
 LISTINGS = ("listing: VMs missing", "listing: empty", "VM crashes")
@@ -333,20 +349,26 @@ MUTANTS: tuple[tuple[int, Callable[[Patch], None], str, tuple[str, ...]], ...] =
     (9, ends_idle_workers_that_jobs_of_several_vms_wait_for, "no job stuck", WIDE),
     (9, keeps_idle_vms_for_jobs_that_never_come, "no VM idle for good", WIDE),
     (9, launches_for_jobs_that_never_come, "no VM idle for good", WIDE),
+    (10, asks_for_what_no_cap_holds, "never above max_per_hour|nothing at a cap", ()),
+    (10, counts_no_possible_vms_in_money, "never above max_per_hour", LOST_LAUNCHES),
+    (10, forgets_what_vms_have_cost_that_are_gone, "nothing at a cap", HARMLESS),
+    (10, keeps_idle_vms_when_the_money_is_spent, "no idle VM at a cap", HARMLESS),
 )
 """Number of the promise, the break, and the invariants that may notice it, and faults (empty: all)."""
 
 
 def test_every_promise_is_broken_in_two_ways_at_least() -> None:
     promises = [promise for promise, _, _, _ in MUTANTS]
-    assert all(promises.count(promise) >= 2 for promise in range(1, 10))
+    assert all(promises.count(promise) >= 2 for promise in range(1, 11))
 
 
-def first_violation(mutant: Callable[[Patch], None], kinds: tuple[str, ...]) -> tuple[int, str]:
+def first_violation(mutant: Callable[[Patch], None], kinds: tuple[str, ...], of_money: float) -> tuple[int, str]:
     """Return in which life a break is noticed, and how; LIVES and nothing if it is not."""
     wide = 1.0 if kinds is WIDE else 0.0
     in_vain = 1.0 if kinds is HARMLESS else 0.0
-    options = Options(life_seconds=LIFE_DAYS * DAY, kinds=kinds, in_vain=in_vain, wide=wide, adaptive=wide)
+    options = Options(
+        life_seconds=LIFE_DAYS * DAY, kinds=kinds, in_vain=in_vain, wide=wide, adaptive=wide, money=of_money
+    )
     with Patch.context() as patch:
         mutant(patch)
         for seed in range(LIVES):
@@ -362,6 +384,6 @@ def first_violation(mutant: Callable[[Patch], None], kinds: tuple[str, ...]) -> 
 def test_the_simulator_notices(
     promise: int, mutant: Callable[[Patch], None], noticed_by: str, kinds: tuple[str, ...]
 ) -> None:
-    seed, violation = first_violation(mutant, kinds)
+    seed, violation = first_violation(mutant, kinds, float(promise == 10))
     assert violation, f"promise {promise} can be broken without a word in {LIVES} lives"
     assert violation.split(":")[0] in noticed_by.split("|"), f"seed {seed}: {violation}"
