@@ -15,11 +15,13 @@ from elastiq.config import Settings
 from elastiq.decisions import Decision, End, Kind, Outcome, Reason, Token
 from elastiq.memory import Breaker, Futility, Memory, VmRecord
 from elastiq.model import (
+    Cost,
     Demand,
     Eligibility,
     Explanation,
     InstanceState,
     Judgement,
+    Offer,
     Policy,
     Pool,
     Shape,
@@ -51,6 +53,11 @@ NO, UNKNOWN = Judgement(Eligibility.NO, "no HasCVMFS"), Judgement(Eligibility.UN
 SHORT = replace(PLAIN, idle_for_time_s=300.0)
 ADAPTIVE = replace(BY_SHAPE, is_adaptive=True, idle_for_time_s=60.0)
 SMALL = Demand(Shape(1, 1000), 50, running=0)
+PRICED = (Pool("default", 0, 5, "m", offers=(Offer(type="m", price=0.1, most_micros=100_000),)),)
+AT_ONE_CENT = {
+    name: replace(PLAIN, pools=PRICED, cost=Cost(True, "EUR", **{name: 10_000}))
+    for name in ("max_per_hour", "max_per_day", "max_per_month")
+}
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,9 @@ SCENES: dict[str, Scene] = {
     "max_vms leaves no VM for it": job(
         vms=(joined(1),), workers=(FULL,), memory=WAITED, policy=replace(PLAIN, max_vms=1)
     ),
+    "max_per_hour leaves too little for a VM": job(memory=WAITED, policy=AT_ONE_CENT["max_per_hour"]),
+    "max_per_day leaves too little for a VM": job(memory=WAITED, policy=AT_ONE_CENT["max_per_day"]),
+    "max_per_month leaves too little for a VM": job(memory=WAITED, policy=AT_ONE_CENT["max_per_month"]),
     "it needs several machines, and max_vms leaves too few for now": job(
         wide(1, 3, cpus=4),
         vms=(joined(1, type="small"),),
@@ -177,6 +187,9 @@ SCENES: dict[str, Scene] = {
         demand=(jobs(1, cpus=8),),
         memory=WAITED,
         policy=replace(BY_SHAPE, pools=(Pool("default", 0, None, "large"),), min_vms=1, max_vms=1),
+    ),
+    "it goes, idle, for the money is spent": of_vm(
+        joined(1), worker(1, idle_seconds=9), policy=AT_ONE_CENT["max_per_day"]
     ),
     "it goes, as was begun before": of_vm(joined(1, closing_at=NOW - 9), worker(1)),
     "it goes, in error": of_vm(vm(1, state=InstanceState.ERROR)),
