@@ -203,8 +203,15 @@ class Purse:
 
     @property
     def excess(self) -> int:
-        """By how much an hour all VMs that may exist are dearer than max_per_hour, as after a change of it."""
-        return max((cap.used - cap.most for cap in self.caps if cap.is_of_hour), default=0)
+        """By how much an hour all VMs that may exist are dearer than max_per_hour, as after a change of it, without
+        those that are leaving."""
+        leaving = sum(self.price_of(record) for record in self.memory.vms.values() if record.counts and record.leaving)
+        return max((cap.used - leaving - cap.most for cap in self.caps if cap.is_of_hour), default=0)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether all that may exist, and all that is spent, is within the caps."""
+        return self.gone is None and all(cap.used <= cap.most for cap in self.caps if cap.is_of_hour)
 
     def changes(self) -> Iterator[float]:
         """Return when what is said here changes by time alone: a day or a month is spent, or over."""

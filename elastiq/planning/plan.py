@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from elastiq.decisions import Decision, Kind, Plan, Verdict
 from elastiq.memory import Memory
-from elastiq.model import Observation, Policy
+from elastiq.model import Observation, Policy, Pool
 from elastiq.planning import money_words, words
 from elastiq.planning.capacities import size_tried
 from elastiq.planning.departures import NOT_OF_ELASTIQ, departures
@@ -95,8 +95,13 @@ def _up(observation: Observation, fleet: Fleet) -> Up:
 
 
 def _ask_again(observation: Observation, fleet: Fleet) -> tuple[str, ...]:
-    """Return the client tokens of launches without an answer that are still wanted, and within the quota."""
+    """Return the client tokens of launches without an answer that are still wanted, and within quota and caps."""
     if words.unreadable(observation) is not None or not observation.demand:
         return ()
     pools = ((intent, fleet.policy.pool(intent.pool)) for intent in fleet.memory.intents)
-    return tuple(intent.token for intent, pool in pools if pool is not None and fleet.quota_left(pool) >= 0)
+    return tuple(intent.token for intent, pool in pools if pool is not None and _is_within_limits(fleet, pool))
+
+
+def _is_within_limits(fleet: Fleet, pool: Pool) -> bool:
+    """Return whether all that may exist is within quota and caps: what was asked for already counts."""
+    return fleet.quota_left(pool) >= 0 and fleet.purse.is_kept

@@ -81,6 +81,13 @@ def test_several_offers_whose_room_comes_and_goes(seed: int) -> None:
     assert result.book.faults[NO_ROOM]
 
 
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_caps_in_money_and_schedules(seed: int) -> None:
+    result = live(seed, Options(life_seconds=10 * DAY, adaptive=0.5, wide=0.3, offers=0.3, money=1.0))
+    assert not result.violation
+    assert result.book.tested["never above max_per_hour"] + result.book.tested["nothing at a cap"]
+
+
 FOUND_BY_MORE_OF_THEM = (
     (30047, 0.0),
     (30108, 0.0),

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from elastiq.calendars import Hours, Spell
 from elastiq.decisions import Token
 from elastiq.ec2.codes import fault_of
 from elastiq.ec2.errors import RequestError
 from elastiq.errors import CloudError, CloudFault
-from elastiq.model import ON_DEMAND, SPOT, Demand, Instance, Offer, Pool, Shape
+from elastiq.model import ON_DEMAND, SPOT, Demand, Instance, Offer, Pool, Schedule, Shape
 from elastiq.state import read_decisions
 from tests.unit.fakes import FakeCloud, settings_with
 from tests.unit.rig import SETTINGS, Rig
@@ -160,6 +161,59 @@ def test_what_one_offer_does_not_give_comes_of_the_next(tmp_path: Path) -> None:
     one_launching_pass(rig)
     assert [(offer.type, count) for offer, count, *_ in rig.cloud.asked] == list(zip(FAMILIES[:4], (5, 3, 3, 2)))
     assert len(rig.cloud.alive) == 5
+
+
+PRICES = {"a5.large": 0.1, "b5.large": 0.1, "c5.large": 0.35, "d5.large": 0.4}
+PRICED = tuple(f"{type_} {price}" for type_, price in PRICES.items())
+
+
+def in_use(rig: Rig) -> float:
+    return round(sum(PRICES[rig.cloud.vms[id_].type] for id_ in rig.cloud.alive), 6)
+
+
+@pytest.mark.parametrize("parts", [(None,), (1, None), (1, 1, None), (0, 2, None), (0, 0, None), (2, 0, 1, None)])
+def test_whatever_offers_give_what_all_vms_cost_an_hour_is_never_above_the_cap(
+    parts: tuple[int | None, ...], tmp_path: Path
+) -> None:
+    given = dict(zip(PRICES, (*parts, *[None] * 4)))
+    answers = {type_: "Unsupported" if most == 0 else most for type_, most in given.items()}
+    rig = rig_of(tmp_path, lambda offer: answers[offer.type], instance_types=PRICED, max_per_hour=0.5)
+    rig.wait_for_jobs(40)
+    one_launching_pass(rig)
+    assert 0.15 < in_use(rig) <= 0.5
+    assert {record.most_micros for record in rig.core.memory.vms.values()} <= {100_000, 350_000, 400_000}
+    rig.run(300)
+    assert in_use(rig) <= 0.5
+
+
+def test_a_reload_adds_changes_and_removes_caps_and_schedules(tmp_path: Path) -> None:
+    rig = rig_of(tmp_path, lambda _: None, instance_types=PRICED)
+    rig.wait_for_jobs(8)
+    one_launching_pass(rig)
+    rig.join_all(jobs=4)
+    assert len(rig.cloud.alive) == 2
+    rig.wait_for_jobs(40)
+
+    def reloaded(*schedules: Schedule, **options: Any) -> list[str]:
+        settings = replace(settings_with(rig.settings, **options), schedules=schedules)
+        rig.core.reconfigure(settings, rig.batch, rig.cloud)  # type: ignore[arg-type]
+        rig.run(120)
+        made = rig.core.last_plan
+        assert made is not None
+        return [one.reason.token.value for one in made.decisions]
+
+    assert "cap-hour" in reloaded(max_per_hour=0.25)
+    assert len(rig.cloud.alive) == 2
+    reloaded(max_per_hour=0.3)
+    assert len(rig.cloud.alive) == 3
+    always = Hours((Spell(tuple(range(7))),))
+    assert "quota-full" in reloaded(Schedule("s", always, "", None, 3))
+    reloaded()
+    assert len(rig.cloud.alive) == 5
+    rig.wait_for_jobs(0)
+    rig.join_all(idle_seconds=10.0)
+    reloaded(max_per_hour=0.15)
+    assert len(rig.cloud.alive) == 1, "they go at once, until the cap is kept"
 
 
 def test_a_lost_answer_stops_the_walk(tmp_path: Path) -> None:

@@ -178,6 +178,11 @@ def test_a_cap_of_the_hour_that_was_lowered_ends_idle_vms_until_it_is_kept() -> 
     seen = see(records, workers=(*workers, worker(4, running=1)))
     assert ended(plan(seen, remember(records), capped(hour=0.25, min_vms=4))) == ["i-00000003", "i-00000002"]
     assert not ended(plan(seen, remember(records), capped(hour=0.4, min_vms=4))), "what the hour holds may idle"
+    records[2:3] = [replace(records[2], closing_at=NOW - 9, closed=True, doomed=True, terminated_at=NOW - 5)]
+    again = ended(
+        plan(replace(seen, workers=(workers[0], workers[1])), remember(records), capped(hour=0.35, min_vms=4))
+    )
+    assert again == [], "one goes already"
 
 
 def test_an_idle_vm_makes_room_for_one_that_jobs_need_only_if_that_is_enough() -> None:

@@ -90,6 +90,28 @@ def test_a_time_at_work_that_can_not_be_is_damage(tmp_path: Path, value: str) ->
     state.close()
 
 
+def test_what_was_spent_comes_back_in_its_order(tmp_path: Path) -> None:
+    spent = {f"{quarter:010d}": quarter for quarter in (1111, 1112)}
+    state = State(tmp_path, NOW)
+    record = replace(MEMORY.vms["i-1"], most_micros=96_000)
+    state.save(replace(MEMORY, spent=dict(reversed(spent.items())), vms={"i-1": record}))
+    state.close()
+    found = reopen(tmp_path)
+    assert list(found.spent.items()) == list(spent.items())
+    assert found.vms["i-1"].most_micros == 96_000
+
+
+@pytest.mark.parametrize("value", ['{"0000001111": "7"}', '{"0000001111": -1}', '{"now": 7}', "[7]", '{"1": 1.5}'])
+def test_an_amount_that_can_not_be_is_damage(tmp_path: Path, value: str) -> None:
+    State(tmp_path, NOW).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "elastiq.db")) as database:
+        database.execute("INSERT INTO facts VALUES ('spent', ?)", (value,))
+        database.commit()
+    state = State(tmp_path, NOW)
+    assert state.damaged
+    state.close()
+
+
 @pytest.mark.parametrize("value", ['"i-1"', "[1]", "7", "null"])
 def test_ids_that_can_not_be_are_damage(tmp_path: Path, value: str) -> None:
     state = State(tmp_path, NOW)
