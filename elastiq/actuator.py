@@ -13,6 +13,7 @@ from elastiq.decisions import Decision, End, Kind, Outcome, Plan, Reason, Token
 from elastiq.errors import BatchError, CloudError, CloudFault, PendingError, StateError
 from elastiq.memory import Intent, Memory, VmRecord
 from elastiq.model import ON_DEMAND, Instance, Offer, Policy, Pool, Worker
+from elastiq.planning.hours import in_force
 from elastiq.planning.intents import usual_seconds
 from elastiq.planning.learning import learn
 from elastiq.planning.money import Purse
@@ -191,7 +192,7 @@ class Actuator:
         while left is not None and self._may_begin() and not self._awaits(Kind.LAUNCH):
             now = self._ports.clock.now()
             # Whatever the offers before have come to, what comes now is within the caps.
-            affordable = Purse.of(self.memory, self._policy, now).within(left)
+            affordable = Purse.of(self.memory, in_force(self._policy, self.memory, now), now).within(left)
             request = affordable and next_request(affordable, self.memory, now)
             if request is None:
                 return

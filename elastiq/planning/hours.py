@@ -19,7 +19,7 @@ def in_force(policy: Policy, memory: Memory, now: float) -> Policy:
     """Return the policy as the schedules make it `now`; itself if they change nothing."""
     if not policy.schedules:
         return policy
-    of_all = [one for one in policy.schedules if not one.pool or one.pool == DEFAULT_POOL == policy.pools[0].name]
+    of_all = [one for one in policy.schedules if not one.pool or _is_all_there_is(one.pool, policy)]
     changed = replace(
         policy,
         pools=tuple(_pool(pool, policy, memory, now) for pool in policy.pools),
@@ -31,7 +31,8 @@ def in_force(policy: Policy, memory: Memory, now: float) -> Policy:
 
 
 def _pool(pool: Pool, policy: Policy, memory: Memory, now: float) -> Pool:
-    own = [one for one in policy.schedules if one.pool == pool.name or (not one.pool and pool.name == DEFAULT_POOL)]
+    is_all = _is_all_there_is(pool.name, policy)
+    own = [one for one in policy.schedules if one.pool == pool.name or (is_all and not one.pool)]
     idle = list(_holding(own, lambda one: one.idle_for_time_s, now))
     return replace(
         pool,
@@ -39,6 +40,11 @@ def _pool(pool: Pool, policy: Policy, memory: Memory, now: float) -> Pool:
         max_vms=_lowest(pool.max_vms, _holding(own, lambda one: one.max_vms, now)),
         idle_for_time_s=max(idle) if idle else pool.idle_for_time_s,
     )
+
+
+def _is_all_there_is(name: str, policy: Policy) -> bool:
+    """Return whether that is the pool of a configuration that names none: it has the limits of the whole."""
+    return name == DEFAULT_POOL and len(policy.pools) == 1
 
 
 def _holding(schedules: Iterable[Schedule], value: Callable[[Schedule], float | None], now: float) -> Iterator[float]:

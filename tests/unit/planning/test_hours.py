@@ -67,6 +67,14 @@ def test_a_schedule_of_one_pool_leaves_the_others_alone() -> None:
     assert (whole.pools, whole.min_vms) == (pools, 2)
 
 
+def test_a_pool_that_is_called_default_beside_others_is_one_of_them() -> None:
+    pools = (Pool("default"), GPU)
+    of_one = in_force(with_schedules(Schedule("a", DAY, "default", 2, 3), pools=pools), remember([]), EIGHT)
+    assert (of_one.min_vms, of_one.max_vms, of_one.pools[0].min_vms) == (0, 5, 2)
+    of_all = in_force(with_schedules(Schedule("a", DAY, "", 2, 3), pools=pools), remember([]), EIGHT)
+    assert (of_all.min_vms, of_all.max_vms, of_all.pools) == (2, 3, pools)
+
+
 def test_how_long_before_is_learnt() -> None:
     memory = remember([], boots={"default": (400.0, 420.0)})
     policy = with_schedules(Schedule("a", DAY, "", 2))
