@@ -93,7 +93,19 @@ def test_every_figure(tmp_path: Path) -> None:
 def test_the_page_names_every_metric(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs/operations.md").read_text()
     told = set(re.findall(r"`(elastiq_\w+)(?:\{\w+=\.\.\.\})?`", page))
-    assert told == {name.partition(" ")[0] for name in samples(tmp_path)}
+    assert told == {name.partition(" ")[0] for name in samples(tmp_path, **COST)}
+
+
+COST = {"cost_per_hour": 0.096, "spent_today": 3.2, "spent_this_month": 41.1}
+
+
+def test_what_vms_cost_is_told_where_it_is_known(tmp_path: Path) -> None:
+    found = samples(tmp_path, **COST)
+    assert {name: found[name] for name in found.keys() - samples(tmp_path).keys()} == {
+        "elastiq_cost_per_hour": 0.096,
+        "elastiq_spent today": 3.2,
+        "elastiq_spent this_month": 41.1,
+    }
 
 
 def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
