@@ -215,13 +215,13 @@ class Reading:
 
     def _unknown_section(self, section: str) -> str:
         title = f"[{shown(section)}]: unknown section"
-        close = difflib.get_close_matches(section.lower(), self._sections, n=1)
-        if close:
-            return f"{title}, did you mean [{close[0]}]?"
         word, _, name = section.partition(" ")
         close = difflib.get_close_matches(word.lower(), self._words, n=1)
         if close and name:
             return f"{title}, did you mean [{close[0]} {shown(name)}]?"
+        close = difflib.get_close_matches(section.lower(), self._sections, n=1)
+        if close:
+            return f"{title}, did you mean [{close[0]}]?"
         known = (*self._sections, *(f"{word} NAME" for word in self._words))
         return f"{title}; there are {', '.join(f'[{name}]' for name in known)}"
 

@@ -77,6 +77,10 @@ idle_for_time_s = 2m
             ":8: [schedule a] timezone: 'Mars' is no time zone that this system knows",
         ),
         ("[schedul a]\n", ":6: [schedul a]: unknown section, did you mean [schedule a]?"),
+        (
+            "[schedules night]\n[schedule day]\nwhen = Mon\nmin_vms = 1\n",
+            ":6: [schedules night]: unknown section, did you mean [schedule night]?",
+        ),
     ],
 )
 def test_problems(text: str, problem: str, tmp_path: Path) -> None:
