@@ -10,6 +10,7 @@ from elastiq.clock import Time
 from elastiq.memory import Memory
 from elastiq.model import Instance, Pool, Shape
 from elastiq.plugins import Adviser, Matchmaker
+from elastiq.report.notices import Teller
 from elastiq.report.reporter import Records
 from elastiq.state.archive import Life, Piece
 
@@ -128,3 +129,5 @@ class Ports(Outside):
     state: State
     history: History | None = None
     """None: nothing is kept but what must be."""
+    teller: Teller | None = None
+    """None: nobody is told of anything."""

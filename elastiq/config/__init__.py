@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from elastiq.config import checks, defaults, pools
+from elastiq.config.notify import NotifyOptions
 from elastiq.config.options import Section, ValueKind, option, secrets_of
 from elastiq.config.pools import POOL, PoolLimits, PoolSettings
 from elastiq.config.reading import Reading
@@ -55,6 +56,7 @@ class Settings:
     elastiq: ElastiqOptions = field(default_factory=ElastiqOptions)
     quota: QuotaOptions = field(default_factory=QuotaOptions)
     ec2: Ec2Options = field(default_factory=Ec2Options)
+    notify: NotifyOptions = field(default_factory=NotifyOptions)
     substitute: SubstituteOptions = field(default_factory=SubstituteOptions)
     debug: DebugOptions = field(default_factory=DebugOptions)
     plugins: tuple[object, ...] = ()
@@ -91,7 +93,8 @@ class Settings:
     def secrets(self) -> tuple[str, ...]:
         """Return every value, but for the user data, that must not get into any message."""
         sections = (self.elastiq, self.quota, self.ec2, self.substitute, self.debug, *self.plugins)
-        return tuple(value for section in sections for value in secrets_of(section) if isinstance(value, str))
+        keys = (value for section in sections for value in secrets_of(section) if isinstance(value, str))
+        return (*keys, *self.notify.secrets())
 
     @property
     def cloud(self) -> str:

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,6 +24,9 @@ MAX_USER_DATA = 65535 // 4 * 3
 """Longest user data that OpenStack stores, decoded: its database column takes 65535 characters of base64."""
 
 MOST_PRICE = 1e9
+
+MAX_WEBHOOK = 4096
+"""Longest file that holds an address, in bytes."""
 
 MAX_USER_DATA_AWS = 16384
 """Longest user data that AWS takes, decoded."""
@@ -274,6 +277,47 @@ def _url(_option: Option, text: str, _directory: Path) -> str:
     return text
 
 
+def _webhook(_option: Option, text: str, _directory: Path) -> str:
+    """It is shown nowhere: who knows it may post there."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is not a valid address (host or port is wrong)") from None
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        raise ValueError("is not an address that begins with https:// and names a host")
+    if re.search(r"\s", text) or not text.isascii() or not text.isprintable():
+        raise ValueError("has a space or a character in it that an address has not; copy it again")
+    if "@" in parts.netloc or parts.fragment:
+        raise ValueError(
+            "has a user name, a password or a # in it, which is not sent; give it as the receiver shows it"
+        )
+    return text
+
+
+def _webhook_file(option: Option, text: str, directory: Path) -> FileContent:
+    file = _read_named(directory / _path(text), MAX_WEBHOOK)
+    name = printable(str(file.path))
+    try:
+        address = _webhook(option, file.content.decode("utf-8").strip(), directory)
+    except UnicodeDecodeError:
+        raise ValueError(f"{name} is no text; put the address into it, and nothing else") from None
+    except ValueError as error:
+        raise ValueError(f"what {name} holds {error}") from None
+    return replace(file, content=address.encode())
+
+
+def _command(_option: Option, text: str, _directory: Path) -> tuple[str, ...]:
+    words = tuple(text.split())
+    program = Path(words[0])
+    if not program.is_absolute():
+        raise ValueError(f"'{shown(words[0])}' is a relative path; write the whole path of the program, from / on")
+    if not os.access(program, os.X_OK) or program.is_dir():
+        problem = "is no program that can be run" if program.exists() else "is not there"
+        raise ValueError(f"{printable(words[0])} {problem}")
+    return words
+
+
 def _path(text: str) -> Path:
     try:
         return Path(text).expanduser()
@@ -335,7 +379,7 @@ def _user_data(pieces: Sequence[Line]) -> bytes | None:
     return content
 
 
-_VISIBLE = (ValueKind.WORD, ValueKind.TEXT, ValueKind.LIST, ValueKind.TYPES, ValueKind.URL)
+_VISIBLE = (ValueKind.WORD, ValueKind.TEXT, ValueKind.LIST, ValueKind.TYPES, ValueKind.URL, ValueKind.COMMAND)
 """Kinds of values that name things: no name has a character that cannot be seen."""
 
 
@@ -378,4 +422,7 @@ _CONVERTERS: Mapping[ValueKind, Callable[[Option, str, Path], Value | FileConten
     ValueKind.FILE: _file,
     ValueKind.METRICS: _metrics_path,
     ValueKind.CONTENT: _content,
+    ValueKind.WEBHOOK: _webhook,
+    ValueKind.WEBHOOK_FILE: _webhook_file,
+    ValueKind.COMMAND: _command,
 }

@@ -40,6 +40,9 @@ class ValueKind(Enum):
     METRICS = "a file whose name ends in .prom"
     BASE64 = "base64"
     CONTENT = "a file that is read in"
+    WEBHOOK = "an address that begins with https://"
+    WEBHOOK_FILE = "a file that holds an address"
+    COMMAND = "a program with its whole path, and arguments"
 
 
 _KINDS = {bool: ValueKind.SWITCH, int: ValueKind.COUNT, str: ValueKind.WORD, tuple: ValueKind.LIST}
@@ -47,7 +50,7 @@ _KINDS = {bool: ValueKind.SWITCH, int: ValueKind.COUNT, str: ValueKind.WORD, tup
 
 _NUMBERS = (ValueKind.DURATION, ValueKind.COUNT, ValueKind.FRACTION, ValueKind.LIMIT, ValueKind.LEVEL)
 
-_SECRETS = (ValueKind.SECRET, ValueKind.BASE64, ValueKind.CONTENT)
+_SECRETS = (ValueKind.SECRET, ValueKind.BASE64, ValueKind.CONTENT, ValueKind.WEBHOOK, ValueKind.WEBHOOK_FILE)
 
 _DECLARED = "elastiq option"
 

@@ -203,11 +203,13 @@ class Reading:
             self.values[option.title] = value
 
     def _check_file_access(self, option: Option, file: FileContent) -> None:
-        """Warn of user data that too many people may read or write."""
+        """Warn of a file with a secret that too many people may read or write."""
         if not file.mode & (stat.S_IROTH | stat.S_IWOTH) or not _is_reachable(file.path):
             return
         name = printable(str(file.path))
-        if file.mode & stat.S_IWOTH:
+        if option.kind is ValueKind.WEBHOOK_FILE:
+            text = f"read or change {name}, and who knows that address may post there"
+        elif file.mode & stat.S_IWOTH:
             text = f"write to {name}, and VMs run it as root"
         else:
             text = f"read {name}, and user data often holds a password or token"

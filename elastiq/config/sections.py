@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from elastiq.config.notify import NotifyOptions
 from elastiq.config.options import DAY, Section, ValueKind, option
 from elastiq.model import ON_DEMAND, SPOT
 
@@ -345,6 +346,7 @@ SECTIONS = (
     Section("elastiq", ElastiqOptions),
     Section("quota", QuotaOptions),
     Section("ec2", Ec2Options),
+    Section("notify", NotifyOptions),
     Section("substitute", SubstituteOptions),
     Section("debug", DebugOptions),
 )
