@@ -55,7 +55,7 @@ def written(path: Path, cluster: str = "test") -> dict[str, float]:
     """Return the samples of a file by name and the values of their labels but the cluster, which they all have."""
     found = {}
     for family in parser.text_string_to_metric_families(path.read_text()):
-        assert family.documentation and family.type in ("gauge", "counter")
+        assert family.documentation and family.type in ("gauge", "counter", "histogram")
         for sample in family.samples:
             assert sample.labels.pop("cluster") == cluster
             found[" ".join([sample.name, *sample.labels.values()])] = sample.value
