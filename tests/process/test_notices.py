@@ -82,6 +82,7 @@ def test_a_breaker_is_told_once_in_every_way_and_not_again_after_a_restart(head:
 
 
 def test_a_test_notice(head: HeadNode, receiver: Receiver) -> None:
+    """What elastiqctl notify-test prints."""
     receiver.status, receiver.answer = 403, f"no such hook {receiver.url}".encode()
     code, output, errors = head.ctl("notify-test")
     host = receiver.url.rpartition("/hooks")[0]
