@@ -44,7 +44,9 @@ class NotifyOptions:
     sendmail: tuple[str, ...] = option(
         SENDMAIL,
         "The program that mails them, with arguments of its own if it needs any: that of Postfix, Exim, sendmail, "
-        "msmtp or nullmailer. It is given -i -- and the addresses, and the mail on its standard input.",
+        "msmtp or nullmailer. It is given -i -- and the addresses, and the mail on its standard input. As a service of "
+        "systemd elastiq starts none that needs rights of others, as those of Postfix, Exim and nullmailer do; msmtp "
+        "needs none.",
         kind=ValueKind.COMMAND,
         example="/usr/sbin/sendmail",
         new=True,
