@@ -252,7 +252,8 @@ class Reporter:
         now = self._clock.now()
         if made is not self._plan:
             self._plan, self._plan_at = made, now
-        self._tally.look(made, self._policy(settings), now)
+        if settings.elastiq.metrics_file is not None:
+            self._tally.look(made, self._policy(settings), now)
         reasons = [decision.reason for decision in made.decisions if decision.kind is Kind.HOLD]
         figures = made.figures
         report: dict[str, object] = {

@@ -128,15 +128,19 @@ class Tally:
 
     def _note_vms(self, records: Mapping[str, VmRecord], policy: Policy, since: float, now: float) -> None:
         rates: Counter[tuple[Rate, float]] = Counter()
+        known: dict[tuple[str, str, str, str], tuple[Rate, float]] = {}  # thousands of VMs are of a few kinds
         for id_, record in records.items():
             before = self._records.get(id_)
             if record.joined_at is not None and self._at is not None and (before is None or before.joined_at is None):
                 self._note_boot(record, policy)
             if record.stage in (Stage.GOING, Stage.BROKEN):
                 continue
-            rate = Rate(known_pool(policy, record.pool), record.market or ON_DEMAND, work_of(record))
-            price = price_of(record, policy.pool(record.pool))
-            rates[rate, price] += 1
+            kind = (record.pool, record.market, record.type, work_of(record))
+            if kind not in known:
+                rate = Rate(known_pool(policy, record.pool), record.market or ON_DEMAND, kind[-1])
+                known[kind] = rate, price_of(record, policy.pool(record.pool))
+            rate, price = known[kind]
+            rates[known[kind]] += 1
             if before is None and self._at is not None and record.launched_at > since:
                 self._spend(rate, price, max(0.0, now - record.launched_at))
         self._records, self._rates = records, rates
