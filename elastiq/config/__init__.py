@@ -29,7 +29,7 @@ from elastiq.errors import ConfigError
 from elastiq.model import DEFAULT_POOL, Policy
 from elastiq.text import printable
 
-__all__ = ["ADAPTIVE", "DOCUMENTED", "SECTIONS", "Section", "Settings", "ValueKind", "load", "option"]
+__all__ = ["ADAPTIVE", "DOCUMENTED", "SECTIONS", "ForPlugin", "Section", "Settings", "ValueKind", "load", "option"]
 
 DOCUMENTED = (*SECTIONS[:3], POOL, *SECTIONS[3:])
 """Elastiq's own sections, as the documents show them."""
@@ -50,6 +50,16 @@ ADAPTIVE_DEFAULTS = {"[elastiq] waiting_jobs_time_s": 0.0, "[elastiq] idle_for_t
 
 
 @dataclass(frozen=True)
+class ForPlugin:
+    """A value that only the batch plugin can read."""
+
+    place: str
+    """Where it stands: file, line and option."""
+    jobs: str = ""
+    offers: str = ""
+
+
+@dataclass(frozen=True)
 class Settings:
     """A valid configuration: every section of the file, with the options as its fields."""
 
@@ -63,6 +73,8 @@ class Settings:
     """The sections of batch plugins that the file has; `of` finds one, or its defaults."""
     named_pools: tuple[PoolSettings, ...] = ()
     """Those that the file has sections for; those first of which VMs are launched first."""
+    for_plugin: tuple[ForPlugin, ...] = ()
+    """What the batch plugin has to read before it can be used."""
     path: Path | None = None
     warnings: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
@@ -155,10 +167,18 @@ def load(
         **own,
         named_pools=pools.settle(reading, of_pools, own["ec2"]),
         plugins=tuple(reading.section(section) for section in (*plugins, *other) if reading.has(section)),
+        for_plugin=_for_plugin(reading, ("ec2", *(section.name for section in of_pools))),
         path=path,
         warnings=warnings,
         lines=reading.lines,
     )
+
+
+def _for_plugin(reading: Reading, sections: Sequence[str]) -> tuple[ForPlugin, ...]:
+    """Return the values in `sections` that are the batch plugin's to read."""
+    titles = [(f"[{section}] {name}", name) for section in sections for name in ("jobs", "offers")]
+    given = [(title, name, str(reading.value(title))) for title, name in titles if reading.given(title)]
+    return tuple(ForPlugin(reading.place(title), **{name: text}) for title, name, text in given)
 
 
 def _another(

@@ -28,6 +28,9 @@ MOST_PRICE = 1e9
 MAX_WEBHOOK = 4096
 """Longest file that holds an address, in bytes."""
 
+LONGEST_EXPRESSION = 4000
+"""Characters."""
+
 MAX_USER_DATA_AWS = 16384
 """Longest user data that AWS takes, decoded."""
 
@@ -86,7 +89,7 @@ def converted(option: Option, pieces: Sequence[Line], directory: Path) -> Value 
         if option.can_be_empty:
             return None
         raise BadValue(f"is empty; {_wanted(option)}, or leave the line out for the default", line)
-    if option.kind is not ValueKind.SECRET and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+    if option.kind not in _MAY_BE_QUOTED and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         raise BadValue("stands in quotes, which would be part of the value; remove them", line)
     if option.kind in _VISIBLE:
         _check_visible(text, line)
@@ -235,6 +238,12 @@ def _check_twice(names: Sequence[str]) -> None:
         raise ValueError(f"has {shown(twice)} twice; leave one of them out")
 
 
+def _expression(_option: Option, text: str, _directory: Path) -> str:
+    if len(text) > LONGEST_EXPRESSION:
+        raise ValueError(f"has {len(text)} characters, more than {LONGEST_EXPRESSION}")
+    return text
+
+
 def _types(option: Option, text: str, directory: Path) -> tuple[str, ...]:
     entries = tuple(" ".join(entry.split()) for entry in text.split(","))
     if not all(entries):
@@ -379,8 +388,14 @@ def _user_data(pieces: Sequence[Line]) -> bytes | None:
     return content
 
 
-_VISIBLE = (ValueKind.WORD, ValueKind.TEXT, ValueKind.LIST, ValueKind.TYPES, ValueKind.URL, ValueKind.COMMAND)
+_VISIBLE = (
+    *(ValueKind.WORD, ValueKind.TEXT, ValueKind.LIST, ValueKind.EXPRESSION, ValueKind.TYPES),
+    *(ValueKind.URL, ValueKind.COMMAND),
+)
 """Kinds of values that name things: no name has a character that cannot be seen."""
+
+_MAY_BE_QUOTED = (ValueKind.SECRET, ValueKind.EXPRESSION)
+"""Kinds of values that may begin and end with a quote."""
 
 
 def read_limited(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
@@ -416,6 +431,7 @@ _CONVERTERS: Mapping[ValueKind, Callable[[Option, str, Path], Value | FileConten
     ValueKind.TEXT: lambda _option, text, _directory: text,
     ValueKind.SECRET: lambda _option, text, _directory: text,
     ValueKind.LIST: _list,
+    ValueKind.EXPRESSION: _expression,
     ValueKind.TYPES: _types,
     ValueKind.URL: _url,
     ValueKind.DIRECTORY: _directory_path,

@@ -33,6 +33,7 @@ class ValueKind(Enum):
     TEXT = "text"
     SECRET = "a secret"  # noqa: S105
     LIST = "names with commas between them"
+    EXPRESSION = "what the batch system's plugin reads, on one line"
     TYPES = "types with commas between them, each with its price an hour behind it if you know it"
     URL = "an address that begins with http:// or https://"
     DIRECTORY = "a directory"

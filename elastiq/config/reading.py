@@ -149,6 +149,11 @@ class Reading:
         """Return where each option stands that the file gives."""
         return dict(self._lines)
 
+    def place(self, title: str) -> str:
+        """Return where an option stands, in words for the beginning of a message."""
+        line = self._lines.get(title)
+        return f"{self._name}:{line}: {title}" if line else f"{self._name}: {title}"
+
     def fault(self, title: str, text: str) -> None:
         """Say what is wrong with an option."""
         self._problems.append(ini.Problem(self.line(title), f"{title}: {text}"))
