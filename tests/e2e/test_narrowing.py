@@ -1,4 +1,4 @@
-"""Pools that take certain jobs, on real HTCondor: jobs opt in to the cloud, and what workers offer is believed before."""
+"""Pools that take certain jobs, on real HTCondor: jobs opt in, and what workers offer is believed before they do."""
 
 from __future__ import annotations
 
