@@ -39,6 +39,7 @@ setup(
         ("share/man/man5", ["docs/man/elastiq.conf.5"]),
         ("share/man/man8", ["docs/man/elastiqctl.8", "docs/man/elastiq-real.8"]),
         ("share/doc/elastiq", ["elastiq.conf.example"]),
+        ("share/elastiq", ["etc/elastiq-dashboard.json", "etc/elastiq-alerts.yml"]),
     ],
     python_requires=">=3.9",
     # boto3 for the botocore that comes with it: elastiq/ec2 imports no more than that.

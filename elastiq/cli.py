@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -228,6 +229,22 @@ def _plan(options: argparse.Namespace) -> int:
     return _show(options, answer, settings)
 
 
+def _notify_test(options: argparse.Namespace) -> int:
+    from elastiq.process import messenger
+
+    settings = loading.read_settings(options.config)
+    if not settings.notify.is_used:
+        raise ElastiqError("nobody is told of anything: give mail, webhook or command in the section [notify]")
+    cluster, redactor = settings.elastiq.cluster_name, questions.redactor_of(settings)
+    code = OK
+    for way, is_taken, said in messenger.try_all(
+        settings.notify, cluster, socket.gethostname(), redactor, Clock().now()
+    ):
+        print(f"{way:8} {'sent' if is_taken else 'NOT sent'}: {said}")
+        code = code if is_taken else FAILED
+    return code
+
+
 def _simulate(options: argparse.Namespace) -> int:
     from elastiq.sim.replay import command  # not for everybody, as the daemon
 
@@ -283,6 +300,7 @@ _ACTIONS = {
     "plan": _plan,
     "vms": _vms,
     "jobs": _jobs,
+    "notify-test": _notify_test,
 }
 
 

@@ -19,6 +19,7 @@ from elastiq.planning.plan import plan
 from elastiq.ports import Batch, Cloud, Ports
 from elastiq.recorder import Recorder
 from elastiq.redaction import Redactor
+from elastiq.report.notices import Notices
 from elastiq.report.reporter import Reporter
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Core:
         self._memory = ports.state.adopt_legacy(ports.state.load(now), now)
         self._reporter = Reporter(ports.clock, ports.state, redactor or Redactor())
         self._recorder = Recorder(ports.history, self._reporter)
+        self._notices = Notices(ports.teller, self._reporter, now)
         self._observer = Observer(ports, self._reporter, Reading())
         self._actuator = actuator(settings, ports, new_token)
         self._stopping = False
@@ -122,13 +124,20 @@ class Core:
 
     def step(self) -> None:
         """Do one pass. It never raises: what went wrong is logged, shown by `status`, and tried again."""
+        self._do(self._pass)
+        self._do(lambda: self._notices.look(self._last_plan, self._clock.now()))
+
+    def _do(self, part: Callable[[], None]) -> None:
         try:
-            self._pass()
+            part()
         except ElastiqError as error:
-            self._reporter.error("pass", f"this pass was given up: {error}")
+            self._give_up("pass", f"this pass was given up: {error}")
         except Exception as error:
             log.exception("this pass was given up because of a defect in elastiq; the next one starts afresh")
-            self._reporter.error("defect", f"a defect in elastiq ended a pass: {type(error).__name__}: {error}")
+            self._give_up("defect", f"a defect in elastiq ended a pass: {type(error).__name__}: {error}")
+
+    def _give_up(self, topic: str, text: str) -> None:
+        self._notices.fault(topic, self._reporter.error(topic, text), self._clock.now())
 
     def _pass(self) -> None:
         began_at = self._clock.now()

@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +25,7 @@ from elastiq.plugins import loading
 from elastiq.ports import Ports
 from elastiq.process import logs
 from elastiq.process.lanes import ADVICE_WAIT_SECONDS, BatchLane, CloudLane, CloudLanes, Lane
+from elastiq.process.messenger import Messenger
 from elastiq.process.pidfile import PidFile
 from elastiq.process.systemd import ServiceManager
 from elastiq.redaction import Redactor
@@ -55,6 +57,7 @@ class Daemon:
         self._lanes: tuple[Lane, ...] = ()
         self._state: State | None = None
         self._core: Core | None = None
+        self._messenger: Messenger | None = None
         self._stop_signal = 0
         self._reload = self._try_again = False
 
@@ -75,7 +78,8 @@ class Daemon:
         self._state = state = State(self._state_directory, self._clock.now())
         try:
             batch, cloud = self._ports(self._settings, state.refused_features(self._settings.cloud))
-            ports = Ports(self._clock, batch, cloud, state, Archive(self._state_directory))
+            self._messenger = messenger = _messenger(self._settings, state, self._redactor)
+            ports = Ports(self._clock, batch, cloud, state, Archive(self._state_directory), messenger)
             self._core = Core(self._settings, ports, redactor=self._redactor)
             log.info(
                 "elastiq %s has started: process %d, configuration %s, state in %s, batch system %s, cluster %s",
@@ -168,6 +172,8 @@ class Daemon:
         self._settings = settings
         logs.set_level(settings.elastiq.log_level)
         core.reconfigure(settings, batch, cloud)
+        if self._messenger is not None:
+            self._messenger.use(settings.notify)
         log.info("%s was read again and is in force", path)
         self._manager.tell("READY=1", "STATUS=the configuration was read again")
 
@@ -217,6 +223,10 @@ def background(keep_open: int) -> DaemonContext:
 def _hide_secrets(redactor: Redactor, settings: Settings) -> None:
     """Hide secrets and user data as the file has them; what the user data becomes for the VMs, Ec2 hides."""
     redactor.add(settings.secrets(), [pool.vm.user_data for pool in settings.pools])
+
+
+def _messenger(settings: Settings, state: State, redactor: Redactor) -> Messenger:
+    return Messenger(settings.notify, settings.elastiq.cluster_name, socket.gethostname(), state, redactor)
 
 
 def _log_crash(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

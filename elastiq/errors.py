@@ -29,6 +29,10 @@ class PluginError(BatchError):
     """A batch plugin raised what it must not raise, or its answer breaks the contract."""
 
 
+class NoticeError(ElastiqError):
+    """A notice did not arrive; the message says what the receiver answered."""
+
+
 class TraceError(ElastiqError):
     """Recorded jobs cannot be read, or there are none."""
 

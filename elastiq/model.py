@@ -266,6 +266,10 @@ class Pool:
     offers: tuple[Offer, ...] = ()
     """In the order in which they are asked. Empty: there is one, which instance_type and [ec2] tell of. Where they are
     of several types, `instance_type` is the first."""
+    jobs: str = ""
+    """Which jobs it takes, as the batch plugin reads it; empty: all."""
+    supposed: str = ""
+    """What its workers offer as long as none was seen, as the batch plugin reads it."""
     is_variant: bool = False
     """True if it stands for those VMs of a pool of several types that are of `instance_type`."""
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from elastiq.errors import BatchError, PendingError, PluginError
 from elastiq.memory import Memory, Template
-from elastiq.model import Demand, Eligibility, Instance, Judgement, Observation, Pool, Worker
+from elastiq.model import DEFAULT_POOL, Demand, Eligibility, Instance, Judgement, Observation, Pool, Worker
+from elastiq.plugins import TAKES_ONLY, Narrower
 from elastiq.plugins.foreign import run_foreign
 from elastiq.ports import Outside
 from elastiq.report.reporter import Reporter
@@ -97,40 +98,54 @@ class Judge:
         self._ports, self._reporter = ports, reporter
         self._known: dict[tuple[str, str], tuple[Judgement, float]] = {}
         """By wants and template: what was judged, and until when that is believed."""
-        self._texts: dict[str, str] = {}
-        """The templates of the last time, by the keys of the pools."""
+        self._texts: dict[tuple[str, str, str], str] = {}
+        """What stood for workers of a pool the last time, by its key and what it takes and is supposed to offer."""
 
     def judged(self, demand: Sequence[Demand], memory: Memory, pools: Sequence[Pool]) -> tuple[Demand, ...]:
         """Return `demand` with what is judged of it for each pool."""
         by_size = sorted({group.wants for group in demand if group.wants}, key=_jobs_by_wants(demand), reverse=True)
         wants = by_size[:JUDGED_WANTS]
         now = self._ports.clock.now()
-        texts = {pool.key: _text_of(memory, pool, now) for pool in pools}
-        earlier = {text: self._texts.get(name, text) for name, text in texts.items()}
+        texts = {pool: text for pool in pools for text in self._texts_of(pool, _text_of(memory, pool, now))}
+        earlier = {text: self._texts.get(_narrowing(pool), text) for pool, text in texts.items()}
+        picky = {text for pool, text in texts.items() if pool.jobs}
         for text, before in earlier.items():
-            self._ask([one for one in wants if self._known.get((one, text), _NEVER)[1] <= now], text, before, now)
-        self._texts = texts
-        current = {(one, text) for one in wants for text in texts.values()}
+            # A pool that takes certain jobs may refuse even such that want nothing.
+            kinds, otherwise = ((*wants, ""), _NOT_TOLD) if text in picky else (wants, None)
+            due = [one for one in kinds if self._known.get((one, text), _NEVER)[1] <= now]
+            self._ask(due, text, before, now, otherwise)
+        self._texts = {_narrowing(pool): text for pool, text in texts.items()}
+        current = {(one, text) for one in (*wants, "") for text in texts.values()}
         self._known = {key: known for key, known in self._known.items() if key in current}
+        by_pool = [(pool, texts.get(pool, _NO_TEXT)) for pool in pools]
         return tuple(
-            replace(group, judgements=found) if found else group for group, found in self._of_each(demand, texts)
+            replace(group, judgements=found) if found else group for group, found in self._of_each(demand, by_pool)
         )
 
+    def _texts_of(self, pool: Pool, template: str) -> Iterator[str]:
+        """Yield what stands for workers of `pool`: nothing if it takes certain jobs, and which cannot be told now."""
+        what = f"reading which jobs pool {pool.name} takes"
+        text, _ = self._reporter.attempt(what, lambda: text_for(self._ports.batch, pool, template))
+        if text is not None or not pool.jobs:
+            yield template if text is None else text
+
     def _of_each(
-        self, demand: Sequence[Demand], texts: Mapping[str, str]
+        self, demand: Sequence[Demand], by_pool: Sequence[tuple[Pool, str]]
     ) -> Iterator[tuple[Demand, Mapping[str, Judgement]]]:
         for group in demand:
-            pairs = ((name, self._known.get((group.wants, text))) for name, text in texts.items())
-            yield group, {name: known[0] for name, known in pairs if known is not None}
+            pairs = ((pool, self._known.get((group.wants, text))) for pool, text in by_pool)
+            found = ((pool, as_taken(pool, known[0] if known else None)) for pool, known in pairs)
+            yield group, {pool.key: judgement for pool, judgement in found if judgement is not None}
 
-    def _ask(self, wants: Sequence[str], text: str, before: str, now: float) -> None:
+    def _ask(self, wants: Sequence[str], text: str, before: str, now: float, otherwise: Judgement | None) -> None:
+        """Have `wants` judged by `text`; what is neither judged now nor was by `before` is `otherwise`, or unknown."""
         if not wants:
             return
         found, fault = self._reporter.attempt("judging jobs", lambda: self._judge(wants, text))
         for one, judgement in zip(wants, (None,) * len(wants) if found is None else found):
             last = self._last(one, text, before)
             if judgement is None:
-                self._known[one, text] = last or Judgement(Eligibility.UNKNOWN, fault), now
+                self._known[one, text] = last or otherwise or Judgement(Eligibility.UNKNOWN, fault), now
             elif judgement.answer is Eligibility.UNKNOWN:
                 is_same = (one, text) in self._known and last is not None
                 self._known[one, text] = (last if is_same and last else judgement), now + UNKNOWN_FOR_SECONDS
@@ -144,7 +159,30 @@ class Judge:
     def _last(self, wants: str, text: str, before: str) -> Judgement | None:
         """Return what was judged of `wants` last, by the template `text` or else by the one before it."""
         known = self._known.get((wants, text)) or self._known.get((wants, before))
-        return None if known is None or known[0].answer is Eligibility.UNKNOWN else known[0]
+        is_told = known is not None and known[0].answer is not Eligibility.UNKNOWN and known[0] != _NOT_TOLD
+        return known[0] if known is not None and is_told else None
+
+
+def text_for(batch: Narrower, pool: Pool, template: str) -> str:
+    """Return what stands for workers of `pool` in a question to `judge`, `template` being what is known of them. Raise
+    BatchError if the plugin cannot read which jobs the pool takes."""
+    return batch.narrowed(template, pool.jobs, pool.supposed) if pool.jobs or pool.supposed else template
+
+
+def as_taken(pool: Pool, judgement: Judgement | None) -> Judgement | None:
+    """Return `judgement` as it is told of `pool`. A pool that takes certain jobs takes none that was not judged."""
+    if judgement is None:
+        return as_taken(pool, _NOT_TOLD) if pool.jobs else None
+    if pool.name == DEFAULT_POOL or not judgement.reason.startswith(TAKES_ONLY):
+        return judgement
+    return replace(judgement, reason=f"pool {pool.name}{judgement.reason[len('the pool') :]}")
+
+
+def _narrowing(pool: Pool) -> tuple[str, str, str]:
+    return pool.key, pool.jobs, pool.supposed
+
+
+_NOT_TOLD = Judgement(Eligibility.NO, f"{TAKES_ONLY} of a kind, and it cannot be told now whether these are such")
 
 
 def _text_of(memory: Memory, pool: Pool, now: float) -> str:
@@ -156,6 +194,9 @@ def _text_of(memory: Memory, pool: Pool, now: float) -> str:
 
 
 _NEVER = (Judgement(), 0.0)
+
+_NO_TEXT = "\0"
+"""Of a pool of which it cannot be told now which jobs it takes: nothing was judged by it."""
 
 
 def _jobs_by_wants(demand: Sequence[Demand]) -> Callable[[str], tuple[int, str]]:

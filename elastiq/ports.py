@@ -9,7 +9,8 @@ from typing import Protocol
 from elastiq.clock import Time
 from elastiq.memory import Memory
 from elastiq.model import Instance, Pool, Shape
-from elastiq.plugins import Adviser, Matchmaker
+from elastiq.plugins import Adviser, Narrower
+from elastiq.report.notices import Teller
 from elastiq.report.reporter import Records
 from elastiq.state.archive import Life, Piece
 
@@ -108,7 +109,7 @@ class History(Protocol):
         """Keep what was seen, and the lives of VMs; let go what is old."""
 
 
-class Batch(Matchmaker, Adviser, Protocol):
+class Batch(Narrower, Adviser, Protocol):
     """A batch system as the loop asks it: `elastiq.plugins.adapter` makes one of every plugin."""
 
 
@@ -128,3 +129,5 @@ class Ports(Outside):
     state: State
     history: History | None = None
     """None: nothing is kept but what must be."""
+    teller: Teller | None = None
+    """None: nobody is told of anything."""

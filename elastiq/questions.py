@@ -20,7 +20,7 @@ from elastiq.decisions import Decision, Kind, Outcome, Reason, Token
 from elastiq.errors import BatchError
 from elastiq.memory import Memory
 from elastiq.model import Demand, Standing, of_pool
-from elastiq.observer import Observer, Reading
+from elastiq.observer import Observer, Reading, as_taken, text_for
 from elastiq.planning import remedies
 from elastiq.planning.plan import plan
 from elastiq.planning.why import Account, GroupTold, Told, VmTold, account, group_told, vm_told
@@ -190,7 +190,7 @@ def _of_job(name: str, known: Known, settings: Settings) -> Answer:
         template = known.memory.templates.get(pool.capacity_key)
         if template is not None:
             with suppress(BatchError):
-                batch.judge((), template.text)
+                batch.judge((), text_for(batch, pool, template.text))
     explanation = batch.explain(name)
     if explanation is None:
         return _answer_on_job(name, known, (_told(remedies.cannot_tell(plugin)),), None, "", is_whole=False)
@@ -230,11 +230,16 @@ def _answer_on_job(
 def _judged(group: Demand, batch: Adapter, memory: Memory, settings: Settings) -> Demand:
     """Return the group with what the plugin judges of it for each pool, as the daemon would have it judged."""
     found = {}
-    if group.wants:
-        for pool in settings.policy().variants:
+    for pool in settings.policy().variants:
+        judgement = None
+        if group.wants or pool.jobs:
             template = memory.templates.get(pool.capacity_key)
             with suppress(BatchError):
-                (found[pool.key],) = batch.judge((group.wants,), template.text if template else "")
+                text = text_for(batch, pool, template.text if template else "")
+                (judgement,) = batch.judge((group.wants,), text)
+        judgement = as_taken(pool, judgement)
+        if judgement is not None:
+            found[pool.key] = judgement
     return replace(group, judgements=found)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from elastiq.config import checks, cost, defaults, pools, schedules
+from elastiq.config.notify import NotifyOptions
 from elastiq.config.options import Section, ValueKind, option, secrets_of
 from elastiq.config.pools import POOL, PoolLimits, PoolSettings
 from elastiq.config.reading import Reading
@@ -30,7 +31,7 @@ from elastiq.errors import ConfigError
 from elastiq.model import DEFAULT_POOL, Policy, Schedule
 from elastiq.text import printable
 
-__all__ = ["ADAPTIVE", "DOCUMENTED", "SECTIONS", "Section", "Settings", "ValueKind", "load", "option"]
+__all__ = ["ADAPTIVE", "DOCUMENTED", "SECTIONS", "ForPlugin", "Section", "Settings", "ValueKind", "load", "option"]
 
 DOCUMENTED = (*SECTIONS[:3], POOL, SECTIONS[3], SCHEDULE, *SECTIONS[4:])
 """Elastiq's own sections, as the documents show them."""
@@ -51,6 +52,16 @@ ADAPTIVE_DEFAULTS = {"[elastiq] waiting_jobs_time_s": 0.0, "[elastiq] idle_for_t
 
 
 @dataclass(frozen=True)
+class ForPlugin:
+    """A value that only the batch plugin can read."""
+
+    place: str
+    """Where it stands: file, line and option."""
+    jobs: str = ""
+    offers: str = ""
+
+
+@dataclass(frozen=True)
 class Settings:
     """A valid configuration: every section of the file, with the options as its fields."""
 
@@ -58,6 +69,7 @@ class Settings:
     quota: QuotaOptions = field(default_factory=QuotaOptions)
     ec2: Ec2Options = field(default_factory=Ec2Options)
     cost: CostOptions = field(default_factory=CostOptions)
+    notify: NotifyOptions = field(default_factory=NotifyOptions)
     substitute: SubstituteOptions = field(default_factory=SubstituteOptions)
     debug: DebugOptions = field(default_factory=DebugOptions)
     plugins: tuple[object, ...] = ()
@@ -67,6 +79,8 @@ class Settings:
     schedules: tuple[Schedule, ...] = ()
     has_cost: bool = False
     """Whether the file says anything in [cost]."""
+    for_plugin: tuple[ForPlugin, ...] = ()
+    """What the batch plugin has to read before it can be used."""
     path: Path | None = None
     warnings: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
@@ -97,7 +111,8 @@ class Settings:
     def secrets(self) -> tuple[str, ...]:
         """Return every value, but for the user data, that must not get into any message."""
         sections = (self.elastiq, self.quota, self.ec2, self.substitute, self.debug, *self.plugins)
-        return tuple(value for section in sections for value in secrets_of(section) if isinstance(value, str))
+        keys = (value for section in sections for value in secrets_of(section) if isinstance(value, str))
+        return (*keys, *self.notify.secrets())
 
     @property
     def cloud(self) -> str:
@@ -166,10 +181,18 @@ def load(
         schedules=tuple(schedules.settled(reading, section, zone) for section in of_schedules),
         has_cost=any(reading.given(option.title) for option in SECTIONS[3].options),
         plugins=tuple(reading.section(section) for section in (*plugins, *other) if reading.has(section)),
+        for_plugin=_for_plugin(reading, ("ec2", *(section.name for section in of_pools))),
         path=path,
         warnings=warnings,
         lines=reading.lines,
     )
+
+
+def _for_plugin(reading: Reading, sections: Sequence[str]) -> tuple[ForPlugin, ...]:
+    """Return the values in `sections` that are the batch plugin's to read."""
+    titles = [(f"[{section}] {name}", name) for section in sections for name in ("jobs", "offers")]
+    given = [(title, name, str(reading.value(title))) for title, name in titles if reading.given(title)]
+    return tuple(ForPlugin(reading.place(title), **{name: text}) for title, name, text in given)
 
 
 def _another(

@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Sequence
 
-from elastiq.config import offers
+from elastiq.config import notify, offers
 from elastiq.config.convert import MAX_USER_DATA_AWS, duration_text
 from elastiq.config.options import Section, ValueKind
 from elastiq.config.reading import Reading
@@ -18,6 +18,9 @@ from elastiq.text import shown
 IMAGE, URL, REGION = "[ec2] image_id", "[ec2] api_url", "[ec2] region"
 KEY, SECRET_KEY = "[ec2] aws_access_key_id", "[ec2] aws_secret_access_key"
 VERIFY, CA_BUNDLE = "[ec2] verify", "[ec2] ca_bundle"
+_READABLE_SECRETS = (ValueKind.SECRET, ValueKind.BASE64, ValueKind.WEBHOOK)
+"""Kinds of secrets that the file itself holds."""
+
 LEAST, MOST = "[quota] min_vms", "[quota] max_vms"
 
 
@@ -32,6 +35,7 @@ def check(reading: Reading, pools: Sequence[Section] = ()) -> None:
         _check_user_data(reading, section)
     _check_times(reading)
     _check_substitutes(reading)
+    notify.check(reading)
     _check_placeholders(reading)
     _check_secret(reading)
     _check_access(reading)
@@ -149,7 +153,7 @@ def _check_access(reading: Reading) -> None:
     Its group may read it: packages install it as root:elastiq 0640.
     """
     options = [reading.options[title] for title in reading.values]
-    secrets = [option.name for option in options if option.kind in (ValueKind.SECRET, ValueKind.BASE64)]
+    secrets = [option.name for option in options if option.kind in _READABLE_SECRETS]
     if reading.mode & stat.S_IWOTH:
         reading.warn_of_file("anybody on this machine can write to this file; do chmod o= on it")
     elif reading.mode & stat.S_IROTH and secrets:

@@ -8,13 +8,13 @@ import difflib
 import math
 import os
 import re
-import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from elastiq.config import hours, zones
+from elastiq.config.files import FileContent, read_named
 from elastiq.config.ini import Line
 from elastiq.config.options import DAY, Option, Value, ValueKind
 from elastiq.text import printable, shown
@@ -25,6 +25,12 @@ MAX_USER_DATA = 65535 // 4 * 3
 """Longest user data that OpenStack stores, decoded: its database column takes 65535 characters of base64."""
 
 MOST_PRICE = 1e9
+
+MAX_WEBHOOK = 4096
+"""Longest file that holds an address, in bytes."""
+
+LONGEST_EXPRESSION = 4000
+"""Characters."""
 
 MAX_USER_DATA_AWS = 16384
 """Longest user data that AWS takes, decoded."""
@@ -48,15 +54,6 @@ class BadValue(Exception):  # noqa: N818
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
         self.line = line
-
-
-@dataclass(frozen=True)
-class FileContent:
-    """The value of an option that names a file: what the file holds, and whom it is open to."""
-
-    content: bytes = field(repr=False)
-    path: Path
-    mode: int
 
 
 def duration_text(seconds: float) -> str:
@@ -84,7 +81,7 @@ def converted(option: Option, pieces: Sequence[Line], directory: Path) -> Value 
         if option.can_be_empty:
             return None
         raise BadValue(f"is empty; {_wanted(option)}, or leave the line out for the default", line)
-    if option.kind is not ValueKind.SECRET and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+    if option.kind not in _MAY_BE_QUOTED and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         raise BadValue("stands in quotes, which would be part of the value; remove them", line)
     if option.kind in _VISIBLE:
         _check_visible(text, line)
@@ -253,6 +250,12 @@ def _check_twice(names: Sequence[str]) -> None:
         raise ValueError(f"has {shown(twice)} twice; leave one of them out")
 
 
+def _expression(_option: Option, text: str, _directory: Path) -> str:
+    if len(text) > LONGEST_EXPRESSION:
+        raise ValueError(f"has {len(text)} characters, more than {LONGEST_EXPRESSION}")
+    return text
+
+
 def _types(option: Option, text: str, directory: Path) -> tuple[str, ...]:
     entries = tuple(" ".join(entry.split()) for entry in text.split(","))
     if not all(entries):
@@ -295,6 +298,47 @@ def _url(_option: Option, text: str, _directory: Path) -> str:
     return text
 
 
+def _webhook(_option: Option, text: str, _directory: Path) -> str:
+    """It is shown nowhere: who knows it may post there."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is not a valid address (host or port is wrong)") from None
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        raise ValueError("is not an address that begins with https:// and names a host")
+    if re.search(r"\s", text) or not text.isascii() or not text.isprintable():
+        raise ValueError("has a space or a character in it that an address has not; copy it again")
+    if "@" in parts.netloc or parts.fragment:
+        raise ValueError(
+            "has a user name, a password or a # in it, which is not sent; give it as the receiver shows it"
+        )
+    return text
+
+
+def _webhook_file(option: Option, text: str, directory: Path) -> FileContent:
+    file = read_named(directory / _path(text), MAX_WEBHOOK)
+    name = printable(str(file.path))
+    try:
+        address = _webhook(option, file.content.decode("utf-8").strip(), directory)
+    except UnicodeDecodeError:
+        raise ValueError(f"{name} is no text; put the address into it, and nothing else") from None
+    except ValueError as error:
+        raise ValueError(f"what {name} holds {error}") from None
+    return replace(file, content=address.encode())
+
+
+def _command(_option: Option, text: str, _directory: Path) -> tuple[str, ...]:
+    words = tuple(text.split())
+    program = Path(words[0])
+    if not program.is_absolute():
+        raise ValueError(f"'{shown(words[0])}' is a relative path; write the whole path of the program, from / on")
+    if not os.access(program, os.X_OK) or program.is_dir():
+        problem = "is no program that can be run" if program.exists() else "is not there"
+        raise ValueError(f"{printable(words[0])} {problem}")
+    return words
+
+
 def _path(text: str) -> Path:
     try:
         return Path(text).expanduser()
@@ -318,20 +362,12 @@ def _metrics_path(option: Option, text: str, directory: Path) -> Path:
 
 def _file(_option: Option, text: str, directory: Path) -> str:
     path = directory / _path(text)
-    _read_named(path, MAX_CA_BUNDLE)
+    read_named(path, MAX_CA_BUNDLE)
     return os.path.abspath(path)  # noqa: PTH100
 
 
 def _content(_option: Option, text: str, directory: Path) -> FileContent:
-    return _read_named(directory / _path(text), MAX_USER_DATA)
-
-
-def _read_named(path: Path, limit: int) -> FileContent:
-    try:
-        content, status = read_limited(path, limit)
-        return FileContent(content, path, status.st_mode)
-    except ValueError as error:
-        raise ValueError(f"{printable(str(path))} {error}") from None
+    return read_named(directory / _path(text), MAX_USER_DATA)
 
 
 def _user_data(pieces: Sequence[Line]) -> bytes | None:
@@ -357,37 +393,13 @@ def _user_data(pieces: Sequence[Line]) -> bytes | None:
 
 
 _VISIBLE = (
-    ValueKind.WORD,
-    ValueKind.TEXT,
-    ValueKind.LIST,
-    ValueKind.TYPES,
-    ValueKind.URL,
-    ValueKind.ZONE,
-    ValueKind.HOURS,
+    *(ValueKind.WORD, ValueKind.TEXT, ValueKind.LIST, ValueKind.EXPRESSION, ValueKind.TYPES),
+    *(ValueKind.URL, ValueKind.COMMAND, ValueKind.ZONE, ValueKind.HOURS),
 )
 """Kinds of values that name things: no name has a character that cannot be seen."""
 
-
-def read_limited(path: Path, limit: int) -> tuple[bytes, os.stat_result]:
-    """Return the content of a regular file, and its status. Never waits: not at a pipe, not at a device.
-
-    Raise ValueError, with the reason in words, if it is no readable regular file or is longer than `limit` bytes.
-    """
-    try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ValueError("is not a regular file")
-            content = file.read(limit + 1) or b""  # None where reading would wait, as in /proc/kmsg
-    except OSError as error:
-        raise ValueError(f"cannot be read: {os.strerror(error.errno or 0)}") from None
-    if len(content) > limit:
-        raise ValueError(f"is longer than {limit} bytes")
-    return content, status
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+_MAY_BE_QUOTED = (ValueKind.SECRET, ValueKind.EXPRESSION)
+"""Kinds of values that may begin and end with a quote."""
 
 
 _CONVERTERS: Mapping[ValueKind, Callable[[Option, str, Path], Value | FileContent]] = {
@@ -404,10 +416,14 @@ _CONVERTERS: Mapping[ValueKind, Callable[[Option, str, Path], Value | FileConten
     ValueKind.TEXT: lambda _option, text, _directory: text,
     ValueKind.SECRET: lambda _option, text, _directory: text,
     ValueKind.LIST: _list,
+    ValueKind.EXPRESSION: _expression,
     ValueKind.TYPES: _types,
     ValueKind.URL: _url,
     ValueKind.DIRECTORY: _directory_path,
     ValueKind.FILE: _file,
     ValueKind.METRICS: _metrics_path,
     ValueKind.CONTENT: _content,
+    ValueKind.WEBHOOK: _webhook,
+    ValueKind.WEBHOOK_FILE: _webhook_file,
+    ValueKind.COMMAND: _command,
 }

@@ -36,6 +36,7 @@ class ValueKind(Enum):
     TEXT = "text"
     SECRET = "a secret"  # noqa: S105
     LIST = "names with commas between them"
+    EXPRESSION = "what the batch system's plugin reads, on one line"
     TYPES = "types with commas between them, each with its price an hour behind it if you know it"
     URL = "an address that begins with http:// or https://"
     DIRECTORY = "a directory"
@@ -43,6 +44,9 @@ class ValueKind(Enum):
     METRICS = "a file whose name ends in .prom"
     BASE64 = "base64"
     CONTENT = "a file that is read in"
+    WEBHOOK = "an address that begins with https://"
+    WEBHOOK_FILE = "a file that holds an address"
+    COMMAND = "a program with its whole path, and arguments"
 
 
 _KINDS = {bool: ValueKind.SWITCH, int: ValueKind.COUNT, str: ValueKind.WORD, tuple: ValueKind.LIST}
@@ -57,7 +61,7 @@ _NUMBERS = (
     ValueKind.LEVEL,
 )
 
-_SECRETS = (ValueKind.SECRET, ValueKind.BASE64, ValueKind.CONTENT)
+_SECRETS = (ValueKind.SECRET, ValueKind.BASE64, ValueKind.CONTENT, ValueKind.WEBHOOK, ValueKind.WEBHOOK_FILE)
 
 _DECLARED = "elastiq option"
 

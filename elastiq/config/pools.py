@@ -27,8 +27,9 @@ class PoolLimits:
     """A kind of VMs: there may be any number of these sections, each with a name of its own, such as [pool large].
     Beside the options below it takes those of [ec2] that say what is launched (image_id, flavour, instance_types,
     market, key_name, user_data_b64, user_data_file, security_groups, subnet_id, subnets, zones, instance_profile,
-    require_imdsv2, imdsv2_hop_limit); what it leaves out is as in [ec2]. Jobs get VMs of the first pool whose VMs can
-    run them. Without any such section there is one pool, called default, of what [ec2] says."""
+    require_imdsv2, imdsv2_hop_limit) and for which jobs (jobs, offers); what it leaves out is as in [ec2]. Jobs get VMs
+    of the first pool whose VMs can run them. Without any such section there is one pool, called default, of what [ec2]
+    says."""
 
     priority: int = option(
         0,
@@ -83,7 +84,7 @@ class PoolSettings:
         limits, vm, found = self.limits, self.vm, offers.of(self.vm)
         type_ = found[0].type if found else vm.flavour
         own = (limits.min_vms, limits.max_vms, type_, vm.image_id, limits.idle_for_time_s)
-        return Pool(self.name, *own, offers=found)
+        return Pool(self.name, *own, offers=found, jobs=vm.jobs, supposed=vm.offers)
 
 
 def take(reading: Reading) -> tuple[Section, ...]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from elastiq.config import ini
-from elastiq.config.convert import BadValue, FileContent, converted, read_limited
+from elastiq.config.convert import BadValue, converted
+from elastiq.config.files import FileContent, read_limited
 from elastiq.config.options import Option, Section, Value, ValueKind
 from elastiq.errors import ConfigError
 from elastiq.text import printable, shown
@@ -149,6 +150,11 @@ class Reading:
         """Return where each option stands that the file gives."""
         return dict(self._lines)
 
+    def place(self, title: str) -> str:
+        """Return where an option stands, in words for the beginning of a message."""
+        line = self._lines.get(title)
+        return f"{self._name}:{line}: {title}" if line else f"{self._name}: {title}"
+
     def fault(self, title: str, text: str) -> None:
         """Say what is wrong with an option."""
         self._problems.append(ini.Problem(self.line(title), f"{title}: {text}"))
@@ -203,11 +209,13 @@ class Reading:
             self.values[option.title] = value
 
     def _check_file_access(self, option: Option, file: FileContent) -> None:
-        """Warn of user data that too many people may read or write."""
+        """Warn of a file with a secret that too many people may read or write."""
         if not file.mode & (stat.S_IROTH | stat.S_IWOTH) or not _is_reachable(file.path):
             return
         name = printable(str(file.path))
-        if file.mode & stat.S_IWOTH:
+        if option.kind is ValueKind.WEBHOOK_FILE:
+            text = f"read or change {name}, and who knows that address may post there"
+        elif file.mode & stat.S_IWOTH:
             text = f"write to {name}, and VMs run it as root"
         else:
             text = f"read {name}, and user data often holds a password or token"

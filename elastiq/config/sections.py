@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from elastiq.config.notify import NotifyOptions
 from elastiq.config.options import DAY, Section, ValueKind, option
 from elastiq.model import ON_DEMAND, SPOT
 
@@ -306,6 +307,30 @@ class VmOptions:
         default_text="the cloud's own, at AWS usually 1",
     )
 
+    jobs: str = option(
+        "",
+        "Which jobs VMs are launched for, as the batch system's plugin reads it. htcondor: a ClassAd expression of the "
+        "job. slurm: partitions that the job is in, and feature:NAME for features that its --constraint names, with "
+        "commas between them; one is enough. gridengine: queues with commas between them, of which the job must be "
+        "able to run in one. sandbox: words of which the job must need one. With true (htcondor) or * (the others) a "
+        "section [pool NAME] takes all jobs where [ec2] does not.",
+        kind=ValueKind.EXPRESSION,
+        example="MayUseAWS =?= true",
+        new=True,
+        default_text="all jobs",
+    )
+    offers: str = option(
+        "",
+        "What workers on these VMs offer beside the usual, with commas between, until one of them has been seen: then "
+        "what that shows counts alone. htcondor: attributes, NAME = VALUE. slurm: features, gres:NAME:NUMBER and "
+        "partition:NAME. gridengine: complexes as qsub -l names them, NAME=VALUE, with qname=NAME for a queue. "
+        "sandbox: words.",
+        kind=ValueKind.EXPRESSION,
+        example='HasCVMFS = true, OpSysAndVer = "Debian12"',
+        new=True,
+        default_text="not known before a worker was seen",
+    )
+
     @property
     def user_data(self) -> bytes:
         """What the VMs are to do when they boot, whichever option says it, before anything is substituted."""
@@ -395,6 +420,7 @@ SECTIONS = (
     Section("quota", QuotaOptions),
     Section("ec2", Ec2Options),
     Section("cost", CostOptions),
+    Section("notify", NotifyOptions),
     Section("substitute", SubstituteOptions),
     Section("debug", DebugOptions),
 )

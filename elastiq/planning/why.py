@@ -139,7 +139,7 @@ def account(made: Plan, policy: Policy, at: float) -> Account:
         tuple(_group(verdicts, made.memory, policy, at) for verdicts in largest[:GROUPS_TOLD]),
         max(0, len(largest) - GROUPS_TOLD),
         tuple(vm_told(record, of_vms.get(record.id), policy, at) for record in made.memory.vms.values()),
-        tuple(_pool(pool, made.memory, policy, at) for pool in policy.pools),
+        tuple(pool_now(pool, made.memory, policy, at) for pool in policy.pools),
         policy.max_vms,
         made.memory.waiting_since,
         tuple(Told(reason.token.value, str(reason)) for reason in held),
@@ -277,7 +277,8 @@ _LIMITS_OF_IDLENESS: Mapping[Token, Callable[[str, Policy], float]] = {
 """How long a worker may be idle before what is said of its VM is another."""
 
 
-def _pool(pool: Pool, memory: Memory, policy: Policy, at: float) -> PoolNow:
+def pool_now(pool: Pool, memory: Memory, policy: Policy, at: float) -> PoolNow:
+    """Return what the next launch of a pool depends on, as of the time `at`."""
     own = [record for record in memory.vms.values() if record.pool == pool.name]
     booting = [record.id for record in own if record.stage is Stage.BOOTING]
     intents = [intent for intent in memory.intents if intent.pool == pool.name]

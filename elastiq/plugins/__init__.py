@@ -157,6 +157,27 @@ class Matchmaker(BatchSystem, Protocol):
         """
 
 
+class Narrower(Matchmaker, Protocol):
+    """A Matchmaker that reads the options `jobs` and `offers` of pools, by a method that a plugin need not have.
+    Without it they are refused.
+    """
+
+    def narrowed(self, template: str, jobs: str, offers: str) -> str:
+        """Return a text for `judge` that stands for workers like `template` of a pool that takes only such `jobs`; if
+        `template` is empty, for such that offer `offers` beside the usual, and of which nothing else is known yet. Each
+        of the three may be empty. The same three make the same text.
+
+        Of jobs that are not such, and of those of which that cannot be told, `judge` says NO by it, with a reason that
+        begins with TAKES_ONLY. Of no job it says more than without `jobs`: what a template denies stays denied. What is
+        asked for and all in `offers` is decided by them; the rest is as unknown as without. Once there is a template,
+        `offers` count no more.
+
+        It asks nobody, and is called before all else with what the configuration says, so that `demand` has in `wants`
+        what decides. Raise BatchError if `jobs` or `offers` cannot be read, with what is wrong; `template` may be
+        damaged, which is for `judge` to say.
+        """
+
+
 class Adviser(BatchSystem, Protocol):
     """A BatchSystem that tells what of its configuration costs VM-hours, by a method that a plugin need not have."""
 
@@ -198,6 +219,12 @@ METHODS = {"demand": 0, "workers": 0, "close": 1, "reopen": 1, "forget": 1, "che
 
 MATCHMAKING = {"template": 1, "judge": 2}
 """Those that it may have, both or neither."""
+
+NARROWING = {"narrowed": 3}
+"""The one that it may have beside them."""
+
+TAKES_ONLY = "the pool takes only jobs"
+"""How the reason begins why a pool does not take a job that it could run."""
 
 ADVICE_LIMIT = 400
 """Characters of one sentence of advice."""

@@ -19,13 +19,21 @@ from elastiq.plugins import (
     EXPLAINING,
     EXPLANATION_LIMIT,
     MATCHMAKING,
+    NARROWING,
     Adviser,
     BatchSystem,
     Closing,
     Explainer,
     Matchmaker,
+    Narrower,
 )
-from elastiq.plugins.faults import advice_faults, explanation_faults, judgement_faults, template_faults
+from elastiq.plugins.faults import (
+    advice_faults,
+    explanation_faults,
+    judgement_faults,
+    narrowed_faults,
+    template_faults,
+)
 from elastiq.plugins.foreign import run_foreign
 from elastiq.text import one_line
 
@@ -56,6 +64,8 @@ class Adapter:
         self._name = name or f"{type(batch).__module__}.{type(batch).__qualname__}"
         is_matchmaker = all(hasattr(batch, method) for method in MATCHMAKING)
         self._matchmaker = cast("Matchmaker", batch) if is_matchmaker else None
+        is_narrower = is_matchmaker and all(hasattr(batch, method) for method in NARROWING)
+        self._narrower = cast("Narrower", batch) if is_narrower else None
         is_adviser = all(hasattr(batch, method) for method in ADVISING)
         self._adviser = cast("Adviser", batch) if is_adviser else None
         is_explainer = all(hasattr(batch, method) for method in EXPLAINING)
@@ -109,6 +119,18 @@ class Adapter:
         for error in errors:
             self._say(str(error))
         return tuple(_unknown(one) if isinstance(one, PluginError) else one for one in found)
+
+    def narrowed(self, template: str, jobs: str, offers: str) -> str:
+        """Return what the plugin does; `template` if there is nothing to narrow. Raise BatchError also if its answer is
+        none, or if it does not read `jobs` and `offers`."""
+        narrower = self._narrower
+        if not (jobs or offers):
+            return template
+        if narrower is None:
+            raise PluginError(f"the batch plugin {self._name} does not read jobs and offers of pools; leave them out")
+        answer = self._run("narrowed", lambda: narrower.narrowed(template, jobs, offers))
+        self._refuse("narrowed", narrowed_faults(answer))
+        return answer
 
     def _judged_apart(
         self, matchmaker: Matchmaker, wants: Sequence[str], template: str

@@ -140,6 +140,13 @@ def template_faults(answer: object) -> list[str]:
     return [] if answer else ["it is empty, which means that there is none"]
 
 
+def narrowed_faults(answer: object) -> list[str]:
+    """Return in what an answer of `narrowed` breaks the contract, whatever it is; nothing if it keeps it."""
+    if not isinstance(answer, str):
+        return [f"it is a {type(answer).__name__}, not a text"]
+    return [] if answer else ["it is empty, as if there were nothing to narrow"]
+
+
 def judgement_faults(answer: object, asked: int) -> list[str]:
     """Return in what an answer of `judge` to so many wants breaks the contract; nothing if it keeps it."""
     if not isinstance(answer, tuple) or len(answer) != asked:

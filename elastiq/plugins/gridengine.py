@@ -29,10 +29,11 @@ from elastiq.plugins.gridengine_accounting import Accounting
 from elastiq.plugins.gridengine_complexes import CLOSED, INSTANCE, QUEUE_LIMITS, is_given, parse_complexes
 from elastiq.plugins.gridengine_explain import JOB, parse_held, parse_job
 from elastiq.plugins.gridengine_hosts import NOTHING, Host, host_resources, parse_global, parse_hosts
+from elastiq.plugins.gridengine_narrowing import judge, narrowed
 from elastiq.plugins.gridengine_parse import Group, Jobs, deciding_of, demand_of, limited, parse_jobs, parse_names
 from elastiq.plugins.gridengine_site import Site
 from elastiq.plugins.gridengine_template import template_of
-from elastiq.plugins.gridengine_wants import judged, to_text
+from elastiq.plugins.gridengine_wants import to_text
 from elastiq.plugins.kit import Deadline, explained, is_same, label, run_module
 from elastiq.plugins.placement import gridengine_advice
 from elastiq.plugins.sections import GridEngineOptions
@@ -180,7 +181,10 @@ class GridEngine:
         return text
 
     def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
-        return judged(wants, template, self._site.fingerprint)
+        return judge(wants, template, self._site.fingerprint, self._site.known)
+
+    def narrowed(self, template: str, jobs: str, offers: str) -> str:
+        return narrowed(template, jobs, offers)
 
     def close(self, worker: Worker) -> Closing:
         """Disable the queue instances of the host, then look whether a job got in first.

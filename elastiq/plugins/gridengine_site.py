@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from elastiq.clock import Clock
 from elastiq.command import execute, run
 from elastiq.errors import BatchError
-from elastiq.plugins.gridengine_complexes import Complexes, parse_complexes
+from elastiq.plugins.gridengine_complexes import Complexes, Resource, parse_complexes
 from elastiq.plugins.gridengine_parse import Group, parse_names, parse_rule, rule_of
 from elastiq.plugins.gridengine_template import parse_object, parse_values, site_of
 from elastiq.plugins.kit import Deadline
@@ -44,6 +44,11 @@ class Site:
             self._rules = {}
             self._asked_at = now
         return self._complexes
+
+    @property
+    def known(self) -> Mapping[str, Resource]:
+        """Return the complexes as they were asked for last; none before that."""
+        return self._complexes.named
 
     def rules(self, groups: Iterable[Group], deadline: Deadline) -> dict[str, str]:
         """Return the allocation rules by parallel environment, of those at least that `groups` name. One that vanishes

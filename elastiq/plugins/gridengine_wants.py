@@ -14,7 +14,7 @@ import json
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from elastiq.model import Eligibility, Judgement
@@ -143,7 +143,9 @@ def _values(value: object) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class _Wants:
+class Wants:
+    """What jobs want, of a text."""
+
     environment: str = ""
     queues: tuple[str, ...] = ()
     counted: Mapping[str, str] = field(default_factory=dict)
@@ -166,41 +168,61 @@ class _Wants:
         return tuple(dict.fromkeys(hosts)) if named else ()
 
 
-def _parsed(text: str) -> _Wants | None:
+def parsed(text: str) -> Wants | None:
+    """Return what `text` stands for, or None if it cannot be read."""
     if not text:
-        return _Wants()
+        return Wants()
     try:
         document = json.loads(text)
         if _TOO_LONG in document:
             return None
         queues, counted = _texts(document.get("q", [])), _values(document.get("m", {}))
-        return _Wants(_text(document.get("pe", "")), queues, counted, _values(document.get("l", {})))
+        return Wants(_text(document.get("pe", "")), queues, counted, _values(document.get("l", {})))
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def judged(wants: Sequence[str], template_text: str, site: str) -> tuple[Judgement, ...]:
-    """Return for each of `wants` whether workers like those of the template could run such jobs.
+@dataclass(frozen=True)
+class Supposed:
+    """What workers are said to offer, beside what nobody knows."""
+
+    queues: tuple[str, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
+    """By complex."""
+    complexes: Mapping[str, Resource] = field(default_factory=dict)
+    """What these are, as far as it is known."""
+
+
+def judged(
+    wants: Sequence[str],
+    template_text: str,
+    site: str,
+    supposed: Supposed | None = None,
+    complexes: Mapping[str, Resource] | None = None,
+) -> tuple[Judgement, ...]:
+    """Return for each of `wants` whether workers like those of the template could run such jobs; without a template,
+    such that offer what is `supposed`.
 
     `site` is that of the cluster as it is now, empty if it is not known: what a template of another one denies may have
-    become possible since.
+    become possible since. `complexes` are those of the cluster, as far as they are known.
     """
     template = _template(template_text) if template_text else None
-    return tuple(_judged(one, template_text, template, site) for one in wants)
+    without = replace(supposed or Supposed(), complexes=complexes or {})
+    return tuple(_judged(one, template_text, template, site, without) for one in wants)
 
 
-def _judged(text: str, template_text: str, template: Template | None, site: str) -> Judgement:
-    wants = _parsed(text)
+def _judged(text: str, template_text: str, template: Template | None, site: str, supposed: Supposed) -> Judgement:
+    wants = parsed(text)
     if wants is None:
         return Judgement(Eligibility.UNKNOWN, "they ask for more than can be compared")
     if wants.hosts:
         hosts = shown(", ".join(wants.hosts))
         return Judgement(Eligibility.NO, f"host {hosts}: a new worker is another one")
     if not template_text:
-        return _without_template(wants)
+        return _without_template(wants, supposed)
     if template is None:
         reason = "what is remembered of workers is damaged or another version's"
-        return Judgement() if wants == _Wants() else Judgement(Eligibility.UNKNOWN, reason)
+        return Judgement() if wants == Wants() else Judgement(Eligibility.UNKNOWN, reason)
     reason = _refusal(wants, template)
     if not reason:
         return Judgement()
@@ -209,15 +231,50 @@ def _judged(text: str, template_text: str, template: Template | None, site: str)
     return Judgement(Eligibility.NO, reason)
 
 
-def _without_template(wants: _Wants) -> Judgement:
-    unknown = [f"queue {shown(queue)}" for queue in wants.queues]
-    unknown += [f"complex {shown(name)}" for name in wants.others if name not in QUEUE_LIMITS and name != "hostname"]
+def _without_template(wants: Wants, supposed: Supposed) -> Judgement:
+    in_one = any(_names_queue(queue, one) for queue in wants.queues if "@" not in queue for one in supposed.queues)
+    unknown = [] if in_one else [f"queue {shown(queue)}" for queue in wants.queues]
+    for name, asked in wants.others.items():
+        offered = supposed.values.get(name)
+        meets = None if offered is None else _meets_perhaps(asked, offered, supposed.complexes.get(name))
+        if offered is not None and meets is False:
+            return Judgement(Eligibility.NO, _less(name, asked, offered))
+        is_elsewhere = name in QUEUE_LIMITS or name == "hostname" or _is_of_queue(name, asked, supposed)
+        if meets is None and not is_elsewhere:
+            unknown.append(f"complex {shown(name)}")
     if not unknown:
         return Judgement()
     return Judgement(Eligibility.UNKNOWN, f"{', '.join(unknown[:3])}: no worker has been seen yet that would tell")
 
 
-def _refusal(wants: _Wants, template: Template) -> str:
+def _less(name: str, asked: str, offered: str) -> str:
+    return f"complex {shown(name)}: {shown(asked)} is asked for, workers like this have {shown(offered)}"
+
+
+def _is_of_queue(name: str, asked: str, supposed: Supposed) -> bool:
+    return name == "qname" and any(matches(asked, queue, "STRING") for queue in supposed.queues)
+
+
+def _meets_perhaps(asked: str, offered: str, resource: Resource | None) -> bool | None:
+    """Return whether what is offered is enough; None if it is not known how the two are compared."""
+    if resource is None:
+        return True if asked.lower() == offered.lower() else None
+    return _meets(asked, offered, resource)
+
+
+def takes_queue(wants: Wants, queue: str) -> bool:
+    """Return whether jobs could run in `queue`, as far as that is for them to say."""
+    asked = wants.others.get("qname", "*")
+    is_listed = not wants.queues or any(_names_queue(one.partition("@")[0], queue) for one in wants.queues)
+    return is_listed and matches(asked, queue, "STRING")
+
+
+def _names_queue(asked: str, queue: str) -> bool:
+    """Return whether a job that asks for a queue by this name takes `queue`; without a name it takes any."""
+    return not asked or matches(asked, queue, "STRING")
+
+
+def _refusal(wants: Wants, template: Template) -> str:
     """Return why no queue of the template takes such jobs; empty if one does."""
     queues = [name for name in template.queues if _is_asked_for(name, wants, template)]
     if not queues:
@@ -229,12 +286,12 @@ def _refusal(wants: _Wants, template: Template) -> str:
     return "" if "" in reasons else reasons[0]
 
 
-def _is_asked_for(queue: str, wants: _Wants, template: Template) -> bool:
+def _is_asked_for(queue: str, wants: Wants, template: Template) -> bool:
     if not wants.queues:
         return True
     for asked in wants.queues:
         name, _, host = asked.partition("@")
-        if name and not matches(name, queue, "STRING"):
+        if not _names_queue(name, queue):
             continue
         # By name a new worker is none; by a pattern it may be any.
         if not host or (host[0] != "@" and _OPEN_NAME.search(host)):
@@ -244,7 +301,7 @@ def _is_asked_for(queue: str, wants: _Wants, template: Template) -> bool:
     return False
 
 
-def _refusal_of(name: str, wants: _Wants, template: Template) -> str:
+def _refusal_of(name: str, wants: Wants, template: Template) -> str:
     queue = template.queues[name]
     asked = wants.environment
     if asked and not any(matches(asked, environment, "STRING") for environment in queue.environments):
@@ -279,7 +336,7 @@ def _missing(name: str, asked: str, queue: str, template: Template) -> str:
         return f"complex {shown(name)} is not offered by workers like this"
     for offered in offers if asked else ():
         if not _meets(asked, offered, resource):
-            return f"complex {shown(name)}: {shown(asked)} is asked for, workers like this have {shown(offered)}"
+            return _less(name, asked, offered)
     return ""
 
 

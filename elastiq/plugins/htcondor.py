@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from elastiq.clock import Clock
 from elastiq.command import execute, run
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Eligibility, Explanation, Judgement, Standing, Worker
+from elastiq.model import Demand, Explanation, Judgement, Standing, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.htcondor_explain import ATTRIBUTES, JOB, Found, constraint, nearer, parse_job
 from elastiq.plugins.htcondor_matching import asked_of_jobs, template_of
+from elastiq.plugins.htcondor_narrowing import narrowed, narrowing_of, untold
 from elastiq.plugins.htcondor_parse import (
     OWN_DRAIN,
     Machine,
@@ -210,7 +211,8 @@ class HTCondor:
 
     def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
         deadline = self._deadline()
-        self._asked_of_jobs |= asked_of_jobs(template)
+        narrowing = narrowing_of(template)
+        self._asked_of_jobs |= narrowing.asked
         found: list[Judgement] = []
         crashes = 0
         while len(found) < len(wants) and crashes <= MOST_CRASHES:
@@ -226,9 +228,14 @@ class HTCondor:
                 raise BatchError(f"jobs could not be judged: {result.excerpt}")
             if result.status < 0 and len(found) < len(wants):
                 crashes += 1
-                found.append(Judgement(Eligibility.UNKNOWN, "Requirements: what evaluates them crashed or hung"))
-        late = Judgement(Eligibility.UNKNOWN, "Requirements: others crashed what evaluates them")
+                found.append(untold("Requirements: what evaluates them crashed or hung", narrowing.jobs))
+        late = untold("Requirements: others crashed what evaluates them", narrowing.jobs)
         return (*found[: len(wants)], *[late] * (len(wants) - len(found)))
+
+    def narrowed(self, template: str, jobs: str, offers: str) -> str:
+        text = narrowed(template, jobs, offers)
+        self._asked_of_jobs |= narrowing_of(text).asked
+        return text
 
     def check(self) -> str:
         deadline = self._deadline()

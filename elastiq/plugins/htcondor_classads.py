@@ -88,6 +88,85 @@ def clauses(text: str) -> tuple[Expression, ...] | None:
     return tuple(found)
 
 
+def is_well_formed(text: str) -> bool:
+    """Return whether operands and operators of `text` follow one another as in an expression. Records (`[a = 1]`) are
+    taken for none."""
+    tokens = _tokens(text)
+    is_operand_next, before = True, ""
+    open_brackets: list[str] = []
+    choices = [0]
+    """How many ? in each open bracket have not come to their : yet."""
+    for word in tokens or ():
+        sign = word.lower()
+        if sign in _CLOSING:
+            # Only a call or a list may be empty.
+            if (is_operand_next and before not in ("{", "call")) or choices.pop():
+                return False
+            open_brackets.pop()
+            is_operand_next, before = False, sign
+            continue
+        if is_operand_next:
+            is_name = word[0].isalpha() or word[0] in "_'"
+            if sign in ("(", "{") and before != ".":
+                open_brackets.append(sign)
+                choices.append(0)
+            elif sign in _OPERATORS or not (is_name or (before != "." and word[0] in '"0123456789.' and word != ".")):
+                if sign not in _BEFORE_OPERANDS or before == ".":
+                    return False
+            else:
+                is_operand_next = False
+            before = sign
+            continue
+        is_call = sign == "(" and before != "" and (before[0].isalpha() or before[0] == "_") and before not in _WORDS
+        if is_call or sign == "[":
+            open_brackets.append("call" if is_call else sign)
+            choices.append(0)
+            before = "call" if is_call else sign
+        elif sign == "," and open_brackets and open_brackets[-1] in ("call", "{") and not choices[-1]:
+            before = sign
+        elif sign in _OPERATORS:
+            choices[-1] += (sign == "?") - (sign == ":")
+            if choices[-1] < 0:
+                return False
+            before = sign
+        else:
+            return False
+        is_operand_next = True
+    return not is_operand_next and choices == [0]
+
+
+_BEFORE_OPERANDS = frozenset("+-!~")
+
+_OPERATORS = frozenset(
+    {
+        *("&&", "||", "==", "!=", "=?=", "=!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "&", "|", "^"),
+        *("<<", ">>", ">>>", "is", "isnt", "?:", "?", ":", "."),
+    }
+)
+
+
+def assignments(text: str) -> tuple[tuple[str, str], ...] | None:
+    """Given a list such as `A = 1, B = "x"`, return names and values; None if it is no such list. What the values are
+    is not looked at."""
+    pieces: list[str] = _TOKEN.findall(text)
+    if "".join(pieces) != text.rstrip():
+        return None
+    depth = 0
+    parts: list[list[str]] = [[]]
+    for word in map(str.strip, pieces):
+        depth += (word in _OPENING) - (word in _CLOSING)
+        if word == "," and depth == 0:
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    if not all(len(part) > 2 and part[1] == "=" and _NAME.fullmatch(part[0]) for part in parts):
+        return None
+    return tuple((part[0], _joined(part[2:])) for part in parts)
+
+
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+
+
 def reachable(names: Iterable[str], ad: Mapping[str, Expression]) -> frozenset[str] | None:
     """Return those of `names` that `ad` has, and what these refer to in it. Return None if any refers to itself."""
     done: set[str] = set()

@@ -33,6 +33,7 @@ from elastiq.plugins.htcondor_matching import (
     new_classad,
     read_all,
 )
+from elastiq.plugins.htcondor_narrowing import SAID_CHARACTERS, SMALL, narrowing_of, refusals, untold
 from elastiq.plugins.kit import lines, tell_errors_briefly
 from elastiq.text import excerpt, one_line
 
@@ -44,9 +45,6 @@ BATCH = 200
 
 COMMAND_SECONDS = 10.0
 
-SAID_CHARACTERS = 100
-"""So much of an expression is told."""
-
 _PATTERNS = frozenset(
     {
         "regexp", "regexps", "regexpmember", "substr", "strcat", "split", "splitslotname", "replace",
@@ -54,9 +52,6 @@ _PATTERNS = frozenset(
     }
 )  # fmt: skip
 """Functions by which a name is compared with more than itself."""
-
-_SMALL = {"requestcpus": "1", "requestmemory": "1", "requestdisk": "1"}
-"""What a job asks for whose sizes do not matter here."""
 
 _LARGE = dict.fromkeys(
     [
@@ -98,18 +93,22 @@ class Kind:
     deciding: frozenset[str]
     """Attributes of its own on which it depends whether it accepts a job."""
     is_learnt: bool
+    offered: frozenset[str] = frozenset()
+    """Attributes of which the configuration says what they are, where nothing was learnt."""
     fault: str = ""
     """Why it cannot be compared with anything."""
 
 
 def kinds_of(template: str, now: float) -> tuple[Kind, ...]:
-    """Return the kinds of slots that a worker like `template` has; without one, those that are supposed; none if it is
-    damaged. `now`, in seconds since the epoch, is when they are idle."""
-    ads = ads_of(template) if template else (unlearnt(),)
-    return tuple(_kind(ad, bool(template), now) for ad in ads or ())
+    """Return the kinds of slots that a worker like `template`, which may be narrowed, has; without one, those that are
+    supposed; none if it is damaged. `now`, in seconds since the epoch, is when they are idle."""
+    known = narrowing_of(template)
+    if not known.template:
+        return (_kind({**unlearnt(), **known.offers}, False, now, frozenset(known.offers)),)
+    return tuple(_kind(ad, True, now, frozenset()) for ad in ads_of(known.template) or ())
 
 
-def _kind(ad: Ad, is_learnt: bool, now: float) -> Kind:
+def _kind(ad: Ad, is_learnt: bool, now: float, offered: frozenset[str]) -> Kind:
     whole = {**ad, **idle_at(now)}
     expressions = read_all(whole)
     names = reachable(["requirements"], expressions)
@@ -118,19 +117,25 @@ def _kind(ad: Ad, is_learnt: bool, now: float) -> Kind:
     is_odd = names is None or any(part.foreign for part in parts) or needed & (set(whole) - set(expressions))
     fault = "START: cannot be evaluated here" if is_odd else ""
     slot = {name: text for name, text in whole.items() if name in expressions}
-    return Kind(slot, expressions, asked_by(ad), names or frozenset(), is_learnt, fault)
+    return Kind(slot, expressions, asked_by(ad), names or frozenset(), is_learnt, offered, fault)
 
 
-def judge(wants: Sequence[str], kinds: Sequence[Kind], evaluator: Evaluator) -> tuple[Judgement, ...]:
-    """Return for each of `wants` whether a worker that has slots of these `kinds` could run such jobs.
+def judge(wants: Sequence[str], kinds: Sequence[Kind], evaluator: Evaluator, taken: str = "") -> tuple[Judgement, ...]:
+    """Return for each of `wants` whether a worker that has slots of these `kinds` could run such jobs, and the pool
+    takes them, if `taken` says which it takes.
 
     Raise BatchError as `truths` does.
     """
+    if taken:
+        refused = refusals(wants, taken, evaluator.truths)
+        left = [one for one, reason in zip(wants, refused) if not reason]
+        found = iter(judge(left, kinds, evaluator))
+        return tuple(_no(reason) if reason else next(found) for reason in refused)
     if not kinds:
         return (_unknown("what workers offer is not known: its record is damaged"),) * len(wants)
     jobs = [_job(one) for one in wants]
-    found = [_judge_kind([job for job in jobs if not isinstance(job, Judgement)], kind, evaluator) for kind in kinds]
-    each = iter(zip(*found))
+    answers = [_judge_kind([job for job in jobs if not isinstance(job, Judgement)], kind, evaluator) for kind in kinds]
+    each = iter(zip(*answers))
     return tuple(job if isinstance(job, Judgement) else min(next(each), key=_hope) for job in jobs)
 
 
@@ -165,10 +170,10 @@ def _job(wants: str) -> dict[str, str] | Judgement:
 def _judge_kind(jobs: Sequence[Ad], kind: Kind, evaluator: Evaluator) -> list[Judgement]:
     if kind.fault:
         return [_unknown(kind.fault)] * len(jobs)
-    truths = evaluator.truths([{**_SMALL, **job} for job in jobs], kind.slot)
+    truths = evaluator.truths([{**SMALL, **job} for job in jobs], kind.slot)
     refused = [job for job, (accepts, _) in zip(jobs, truths) if not accepts]
     parts = [(job, part) for job in refused for part in clauses(job["requirements"]) or ()]
-    alone = [{**_SMALL, **job, "requirements": part.text} for job, part in parts]
+    alone = [{**SMALL, **job, "requirements": part.text} for job, part in parts]
     reasons: dict[int, list[Judgement]] = {}
     for (job, part), (is_true, _) in zip(parts, evaluator.truths(alone, kind.slot) if alone else ()):
         if not is_true:
@@ -205,7 +210,7 @@ def _why(clause: Expression, job: Ad, kind: Kind) -> Judgement:
         return _unknown(f"Requirements: {said} depends on the names of workers")
     if named == asked:
         return _no(f"Requirements: {said} names a machine, which no new worker is")
-    if not kind.is_learnt:
+    if not (kind.is_learnt or asked <= kind.offered):
         return _unknown(f"Requirements: whether new workers meet {said} is not known before there is one")
     momentary = sorted(name for name in asked if is_momentary(name) and name not in slot)
     if momentary:
@@ -221,7 +226,7 @@ def _why(clause: Expression, job: Ad, kind: Kind) -> Judgement:
 
 
 def _refused_by_slot(job: Ad, kind: Kind) -> Judgement:
-    open_names = sorted(name for name in kind.asked if name not in job and name not in _SMALL)
+    open_names = sorted(name for name in kind.asked if name not in job and name not in SMALL)
     if open_names:
         return _unknown(f"START: of these jobs it is not known what {open_names[0]} is")
     parts = [kind.expressions[name] for name in kind.deciding]
@@ -256,23 +261,22 @@ class Bindings:
 
     def __init__(self, classad2: Any) -> None:
         self._classad2 = classad2
-        self._slot: tuple[Ad, Any] = ({}, None)
+        self._slots: dict[int, tuple[Ad, Any, dict[tuple[tuple[str, str], ...], tuple[bool, bool]]]] = {}
+        """By slot, its ad, and what was found of it: clauses are the same in many jobs."""
         self._job: tuple[Ad, Any] = ({}, None)
         """The last job, by its attributes but for its Requirements: most jobs differ in these alone."""
-        self._known: dict[tuple[tuple[str, str], ...], tuple[bool, bool]] = {}
-        """What was found of this slot: clauses are the same in many jobs."""
 
     def truths(self, jobs: Sequence[Ad], slot: Ad) -> Sequence[tuple[bool, bool]]:
         """Return as Evaluator says."""
-        if self._slot[0] is not slot:
-            self._slot = slot, self._ad(slot, needed=_decide(slot))
-            self._known = {}
+        if id(slot) not in self._slots:
+            self._slots[id(slot)] = slot, self._ad(slot, needed=_decide(slot)), {}
+        _, there, known = self._slots[id(slot)]
         found = []
         for texts in jobs:
             key = tuple(sorted(texts.items()))
-            if key not in self._known:
-                self._known[key] = self._truth(texts, self._slot[1])
-            found.append(self._known[key])
+            if key not in known:
+                known[key] = self._truth(texts, there)
+            found.append(known[key])
         return found
 
     def _truth(self, texts: Ad, there: Any) -> tuple[bool, bool]:
@@ -336,15 +340,16 @@ def main(arguments: list[str]) -> int:
     signal.alarm(int(float(seconds)) + 1)  # the end of this process, should the daemon die before it
     tell_errors_briefly()
     question = json.load(sys.stdin)
-    kinds, wants = kinds_of(question["template"], Clock().now()), question["wants"]
+    template, wants = question["template"], question["wants"]
+    kinds, taken = kinds_of(template, Clock().now()), narrowing_of(template).jobs
     if how == "cli":
-        _say(by_commands(wants, kinds, Commands(min(float(seconds), COMMAND_SECONDS)), 0.7 * float(seconds)))
+        _say(by_commands(wants, kinds, Commands(min(float(seconds), COMMAND_SECONDS)), 0.7 * float(seconds), taken))
         return 0
     # It is htcondor2 that reads how this pool evaluates ClassAds.
     import htcondor2  # type: ignore[import-not-found,unused-ignore]  # noqa: F401  # isort: skip
     import classad2  # type: ignore[import-not-found,unused-ignore]
 
-    _say(one_by_one(wants, kinds, Bindings(classad2), _end_after))
+    _say(one_by_one(wants, kinds, Bindings(classad2), _end_after, taken))
     return 0
 
 
@@ -354,41 +359,45 @@ def _end_after(seconds: float) -> None:
 
 
 def one_by_one(
-    wants: Iterable[str], kinds: Sequence[Kind], evaluator: Evaluator, end_after: Callable[[float], None]
+    wants: Iterable[str],
+    kinds: Sequence[Kind],
+    evaluator: Evaluator,
+    end_after: Callable[[float], None],
+    taken: str = "",
 ) -> Iterator[Judgement]:
     """Judge one after the other. Whoever takes too long ends this process, and so does a crash: what was judged before
     has been written by then."""
     for one in wants:
         end_after(ONE_SECONDS)
-        judgement = _one(one, kinds, evaluator)
+        judgement = _one(one, kinds, evaluator, taken)
         end_after(0)
         yield judgement
 
 
-def _one(wants: str, kinds: Sequence[Kind], evaluator: Evaluator) -> Judgement:
+def _one(wants: str, kinds: Sequence[Kind], evaluator: Evaluator, taken: str) -> Judgement:
     try:
-        return judge([wants], kinds, evaluator)[0]
+        return judge([wants], kinds, evaluator, taken)[0]
     except BatchError as error:
         return _unknown(f"Requirements: {error}")
 
 
 def by_commands(
-    wants: Sequence[str], kinds: Sequence[Kind], evaluator: Evaluator, seconds: float
+    wants: Sequence[str], kinds: Sequence[Kind], evaluator: Evaluator, seconds: float, taken: str = ""
 ) -> Iterator[Judgement]:
     """Judge many at a time, and where that fails one by one, so that one odd job is no other's trouble. What is not
     begun within `seconds` is not judged."""
     budget = Budget(Clock(), seconds)
-    late = _unknown("Requirements: too many to judge in time")
+    late = untold("Requirements: too many to judge in time", taken)
     for start in range(0, len(wants), BATCH):
         some = wants[start : start + BATCH]
         if not budget.is_left:
             yield from [late] * len(some)
             continue
         try:
-            yield from judge(some, kinds, evaluator)
+            yield from judge(some, kinds, evaluator, taken)
         except BatchError:
             for one in some:
-                yield _one(one, kinds, evaluator) if budget.is_left else late
+                yield _one(one, kinds, evaluator, taken) if budget.is_left else late
 
 
 def _say(judgements: Iterable[Judgement]) -> None:

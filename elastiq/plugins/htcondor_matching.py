@@ -71,7 +71,7 @@ def is_momentary(name: str) -> bool:
     return name in NOW or name in _MOMENTARY or name.startswith(_MOMENTARY_BEGINNINGS)
 
 
-_OF_ONE_JOB = frozenset(
+OF_ONE_JOB = frozenset(
     {
         "clusterid", "procid", "globaljobid", "jobstatus", "qdate", "enteredcurrentstatus", "jobstartdate",
         "autoclusterid",
@@ -230,7 +230,7 @@ def ads_of(template: str) -> tuple[Ad, ...] | None:
 
 def asked_of_jobs(template: str) -> frozenset[str]:
     """Return which attributes of jobs decide whether workers like `template` accept them; none if it is damaged."""
-    return frozenset(name for ad in ads_of(template) or () for name in asked_by(ad)) - _OF_ONE_JOB
+    return frozenset(name for ad in ads_of(template) or () for name in asked_by(ad)) - OF_ONE_JOB
 
 
 def asked_by(ad: Ad) -> frozenset[str]:

@@ -12,17 +12,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elastiq import config
-from elastiq.config import Section, Settings
-from elastiq.errors import ConfigError
-from elastiq.plugins import MATCHMAKING, METHODS, BatchSystem
+from elastiq.config import ForPlugin, Section, Settings
+from elastiq.errors import BatchError, ConfigError
+from elastiq.plugins import MATCHMAKING, METHODS, NARROWING, BatchSystem
+from elastiq.plugins.faults import narrowed_faults
 from elastiq.plugins.foreign import run_foreign
 from elastiq.plugins.sections import SECTIONS
-from elastiq.text import excerpt
+from elastiq.text import excerpt, one_line
 
 BUILT_IN = frozenset(section.name for section in SECTIONS)
 
 GROUP = "elastiq.plugins"
 """Entry-point group by which other distributions offer plugins."""
+
+
+_PROBLEM_CHARACTERS = 300
 
 
 class Offer(NamedTuple):
@@ -68,15 +72,35 @@ def load(name: str, settings: Settings) -> BatchSystem:
 
     A module offers `create(settings) -> BatchSystem`; an entry point names such a module or such a function. Beside it
     may stand a dataclass `Options`, which declares what `settings.of(Options)` returns.
-    Raise ConfigError if there is no such plugin, if it cannot be imported or set up, or if it lacks a method.
+    Raise ConfigError if there is no such plugin, if it cannot be imported or set up, if it lacks a method, or if it
+    does not read which jobs pools take and what their workers offer.
     """
     create = _offer(name).create
     batch = _foreign(name, "cannot be set up", lambda: create(settings))
     problems = _foreign(name, "cannot be used", lambda: _problems(batch))
     if problems:
         raise _problem(f"{name} is no plugin for this elastiq: {', '.join(problems)}; see elastiq.plugins.BatchSystem")
+    unread = [problem for given in settings.for_plugin if (problem := _unread(name, batch, given))]
+    if unread:
+        raise ConfigError(unread)
     plugin: BatchSystem = batch
     return plugin
+
+
+def _unread(name: str, batch: Any, given: ForPlugin) -> str:
+    """Return what keeps the plugin from reading a value that is left to it; nothing if it does."""
+    if not hasattr(batch, "narrowed"):
+        return f"{given.place}: the plugin {name} does not read this; remove the line"
+    try:
+        answer = run_foreign(
+            lambda: batch.narrowed("", given.jobs, given.offers),
+            BatchError,
+            lambda error: BatchError(f"the plugin {name} fails over it: {error}; mend the plugin"),
+        )
+    except BatchError as error:
+        return f"{given.place}: {one_line(str(error), _PROBLEM_CHARACTERS)}"
+    faults = narrowed_faults(answer)
+    return f"{given.place}: what the plugin {name} makes of it cannot be used: {faults[0]}" if faults else ""
 
 
 def _problem(text: str) -> ConfigError:
@@ -94,7 +118,9 @@ def _problems(batch: object) -> list[str]:
     """Return what a plugin lacks of METHODS, in words."""
     problems = []
     has_any = any(hasattr(batch, method) for method in MATCHMAKING)
-    for method, count in {**METHODS, **(MATCHMAKING if has_any else {})}.items():
+    narrowing = NARROWING if hasattr(batch, "narrowed") else {}
+    matchmaking = MATCHMAKING if has_any or narrowing else {}
+    for method, count in {**METHODS, **matchmaking, **narrowing}.items():
         found = getattr(batch, method, None)
         if not callable(found):
             problems.append(f"it has no method {method}")
@@ -103,7 +129,7 @@ def _problems(batch: object) -> list[str]:
     return problems
 
 
-_ARGUMENTS = ("no argument", "one worker", "wants and a template")
+_ARGUMENTS = ("no argument", "one worker", "wants and a template", "a template, jobs and offers")
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:

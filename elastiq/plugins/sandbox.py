@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from elastiq.clock import Clock
 from elastiq.errors import BatchError, ConfigError
 from elastiq.model import Demand, Eligibility, Explanation, Judgement, Shape, Standing, Worker
-from elastiq.plugins import Closing
+from elastiq.plugins import TAKES_ONLY, Closing
 from elastiq.plugins.kit import explained, is_same, label
 from elastiq.plugins.sections import SandboxOptions
 from elastiq.sandbox.spool import Job, Spool, WorkerRecord, parse
+from elastiq.text import one_line, shown
 
 if TYPE_CHECKING:
     from elastiq.config import Settings
@@ -98,8 +99,20 @@ class SandboxBatch:
 
     def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
         """Return whether workers like `template` offer what jobs need."""
-        offers = _offers(template)
-        return tuple(_judgement(one.split(), offers) for one in wants)
+        narrowing = _read(template)
+        offers = _offers(narrowing.get("template", template))
+        supposed = narrowing.get("offers", "").split()
+        found = [_judgement(one.split(), offers, supposed) for one in wants]
+        jobs = narrowing.get("jobs", "*").split()
+        return tuple(
+            judgement if "*" in jobs or set(jobs).intersection(one.split()) or not jobs else _refusal(jobs)
+            for one, judgement in zip(wants, found)
+        )
+
+    def narrowed(self, template: str, jobs: str, offers: str) -> str:
+        """Return the three as one text. `jobs` and `offers` are words that jobs need and workers offer."""
+        texts = {"jobs": " ".join(_words(jobs)), "offers": "" if template else " ".join(_words(offers))}
+        return json.dumps({**texts, "template": template}, sort_keys=True)
 
     def explain(self, job: str) -> Explanation:
         """Return where the job is, by its number, with or without the zeros in front."""
@@ -187,8 +200,29 @@ def _offers(template: str) -> list[str] | None:
     return offers if isinstance(offers, list) else None
 
 
-def _judgement(needs: list[str], offers: list[str] | None) -> Judgement:
-    missing = ", ".join(need for need in needs if need not in (offers or ()))
+def _words(text: str) -> list[str]:
+    words = [word.strip() for word in text.split(",")] if text else []
+    if not all(len(word.split()) == 1 for word in words):
+        raise BatchError(f"'{shown(text)}' is no list of words; put a comma between two")
+    return words
+
+
+def _read(text: str) -> dict[str, str]:
+    """Return what `narrowed` made `text` of; nothing if it was not made by that."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    is_ours = isinstance(document, dict) and document.keys() == {"jobs", "offers", "template"}
+    return document if is_ours and all(isinstance(one, str) for one in document.values()) else {}
+
+
+def _refusal(jobs: list[str]) -> Judgement:
+    return Judgement(Eligibility.NO, f"{TAKES_ONLY} that need {one_line(' or '.join(jobs), 150)}")
+
+
+def _judgement(needs: list[str], offers: list[str] | None, supposed: list[str]) -> Judgement:
+    missing = ", ".join(need for need in needs if need not in (supposed if offers is None else offers))
     if not missing:
         return Judgement()
     if offers is None:

@@ -27,7 +27,7 @@ from elastiq.plugins.placement import slurm_advice
 from elastiq.plugins.sections import SlurmOptions
 from elastiq.plugins.slurm_explain import JOB, NO_SUCH_JOB, Found, explain_format, parse_job
 from elastiq.plugins.slurm_limits import Cluster, Partition, parse_licenses, parse_partitions, parse_sharing
-from elastiq.plugins.slurm_match import judge
+from elastiq.plugins.slurm_narrowing import judge, narrowed, taken_of
 from elastiq.plugins.slurm_parse import OWN_REASON, Node, parse_nodes, parse_server_time, with_addresses
 from elastiq.plugins.slurm_queue import GROUP_JOBS, Waiting, demand_of, parse_queue, queue_format
 from elastiq.text import one_line
@@ -66,6 +66,8 @@ class Slurm:
         of `partitions` are demand, if any are given."""
         self._timeout_seconds = timeout_seconds
         self._partitions = tuple(partitions)
+        self._asked: frozenset[str] = frozenset()
+        """The partitions by which pools take jobs."""
         self._clock = Clock()
         self._sudo = ("sudo", "-n", "-u", sudo_user) if sudo_user else ()
         self._reading: tuple[str, ...] | None = None
@@ -83,7 +85,7 @@ class Slurm:
         now = self._server_time(deadline)
         waiting, counts = parse_queue(self._queue(reading, now, deadline))
         self._once("jobs", counts.example, f"{counts.unread} jobs cannot be read and are left out: ")
-        return demand_of(waiting, counts, now, self._partitions, self._cluster(waiting, deadline))
+        return demand_of(waiting, counts, now, self._partitions, self._cluster(waiting, deadline), self._asked)
 
     def _queue(self, reading: Sequence[str], now: float, deadline: Deadline, *only: str) -> str:
         """Return the groups of equal jobs in the queue, or among those that the option `only` names."""
@@ -110,7 +112,7 @@ class Slurm:
             return explained(found.standing, found.text)
         waiting, counts = parse_queue(self._queue(reading, now, deadline, only))
         cluster = self._cluster(waiting, deadline)
-        group = next(iter(demand_of(waiting, counts, now, self._partitions, cluster)), None)
+        group = next(iter(demand_of(waiting, counts, now, self._partitions, cluster, self._asked)), None)
         if group is not None:
             return explained(Standing.WAITS, found.text, replace(group, jobs=1))
         is_elsewhere = bool(demand_of(waiting, counts, now, (), cluster))
@@ -140,6 +142,10 @@ class Slurm:
 
     def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
         return judge(wants, template)
+
+    def narrowed(self, template: str, jobs: str, offers: str) -> str:
+        self._asked |= taken_of(jobs).partitions
+        return narrowed(template, jobs, offers)
 
     def close(self, worker: Worker) -> Closing:
         deadline = self._deadline()

@@ -39,6 +39,8 @@ class Wants:
     usual: bool = False
     """True if one of `partitions` is the default one, or the only one of the cluster."""
     tmp_mb: int = 0
+    submitted: tuple[str, ...] = ()
+    """Of those partitions by which pools take jobs, the ones that it is in."""
 
     def text(self) -> str:
         """Return it as a text: the same for the same, nothing if nothing is wanted."""
@@ -76,23 +78,33 @@ class Offer:
         return text
 
 
-def judge(wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
-    """Return for each of `wants` whether a node like `template` could ever run such jobs: `Matchmaker.judge`."""
+def judge(wants: Sequence[str], template: str, supposed: Offer | None = None) -> tuple[Judgement, ...]:
+    """Return for each of `wants` whether a node like `template` could ever run such jobs: `Matchmaker.judge`. Without a
+    template nodes offer what is `supposed`, and nobody knows what else."""
     offer = _offer(template)
     missing = _NO_TEMPLATE if not template else _DAMAGED
-    return tuple(_judgement(one, offer, missing) for one in wants)
+    return tuple(_judgement(one, offer, missing, supposed or Offer()) for one in wants)
 
 
-def _judgement(text: str, offer: Offer | None, missing: str) -> Judgement:
+def parts_of(text: str) -> list[Wants]:
+    """Return what is wanted by each component of jobs, which are of one unless they are heterogeneous. Raise ValueError
+    if `text` cannot be read."""
+    try:
+        values = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is damaged") from error
+    components = values.get("components") if isinstance(values, dict) else None
+    return [_checked(Wants, part) for part in (components if isinstance(components, list) else [values])]
+
+
+def _judgement(text: str, offer: Offer | None, missing: str, supposed: Offer) -> Judgement:
     if not text:
         return _YES
     try:
-        values = json.loads(text)
-        components = values.get("components") if isinstance(values, dict) else None
-        parts = [_checked(Wants, part) for part in (components if isinstance(components, list) else [values])]
-    except (ValueError, RecursionError):
+        parts = parts_of(text)
+    except ValueError:
         return Judgement(Eligibility.UNKNOWN, "what the jobs want cannot be read, or is too long")
-    found = [judgement for part in parts for judgement in _judgements(part, offer, missing)]
+    found = [judgement for part in parts for judgement in _judgements(part, offer, missing, supposed)]
     refused = [judgement for judgement in found if judgement.answer is Eligibility.NO]
     unknown = [judgement for judgement in found if judgement.answer is Eligibility.UNKNOWN]
     first = (refused + unknown + [_YES])[0]
@@ -101,12 +113,14 @@ def _judgement(text: str, offer: Offer | None, missing: str) -> Judgement:
     return first
 
 
-def _judgements(wants: Wants, offer: Offer | None, missing: str) -> Iterator[Judgement]:
+def _judgements(wants: Wants, offer: Offer | None, missing: str, supposed: Offer) -> Iterator[Judgement]:
     """Yield all that keeps jobs from workers, or may do so."""
     for reason in _refusals_everywhere(wants):
         yield Judgement(Eligibility.NO, reason)
-    for what, lacks in _comparisons(wants, offer):
-        if offer is None:
+    # Of what is supposed there is so much, and no more; nothing is said of all else.
+    counted = {_gres_title(kind) for kind in wants.gres if _has_kind(kind, supposed.gres)}
+    for what, lacks in _comparisons(wants, offer or supposed, is_known=offer is not None):
+        if offer is None and lacks != "" and what not in counted:
             yield Judgement(Eligibility.UNKNOWN, f"{what}: {missing}")
         elif lacks is None:
             yield Judgement(Eligibility.UNKNOWN, f"{what}: that cannot be read")
@@ -123,10 +137,9 @@ def _refusals_everywhere(wants: Wants) -> Iterator[str]:
         yield f"reservation {_shown(wants.reservation)}: a VM that is launched is in no reservation"
 
 
-def _comparisons(wants: Wants, offer: Offer | None) -> Iterator[tuple[str, str | None]]:
-    """Yield what is asked for that not every worker has, and what `offer` lacks of it: nothing, or None if that is not
-    to be known. Without an offer the second counts nothing."""
-    known = offer or Offer()
+def _comparisons(wants: Wants, known: Offer, *, is_known: bool) -> Iterator[tuple[str, str | None]]:
+    """Yield what is asked for that not every worker has, and what the offer `known` lacks of it: nothing, or None if
+    that is not to be known. What is merely supposed may be more."""
     if wants.constraint:
         met = is_met(wants.constraint, known.features)
         absent = [feature for feature in features_in(wants.constraint) if feature not in known.features]
@@ -134,8 +147,8 @@ def _comparisons(wants: Wants, offer: Offer | None) -> Iterator[tuple[str, str |
         lacks = f"no worker like this has the feature{plural} {_shown(', '.join(absent))}"
         yield f"constraint {_shown(wants.constraint)}", None if met is None else "" if met else lacks
     for kind, count in sorted(wants.gres.items()):
-        yield f"gres {_shown(kind)}", slurm_gres.lacking(kind, count, known.gres)
-    if wants.partitions and not (offer is None and wants.usual):
+        yield _gres_title(kind), slurm_gres.lacking(kind, count, known.gres)
+    if wants.partitions and (is_known or not wants.usual):
         names = _shown(", ".join(wants.partitions))
         theirs = f"only in {_shown(', '.join(known.partitions))}" if known.partitions else "in none"
         is_in = set(wants.partitions).intersection(known.partitions)
@@ -143,6 +156,14 @@ def _comparisons(wants: Wants, offer: Offer | None) -> Iterator[tuple[str, str |
     if wants.tmp_mb:
         lacks = f"workers like this have {known.tmp_mb} MB" if known.tmp_mb < wants.tmp_mb else ""
         yield f"{wants.tmp_mb} MB of temporary disk space", lacks
+
+
+def _gres_title(kind: str) -> str:
+    return f"gres {_shown(kind)}"
+
+
+def _has_kind(kind: str, gres: Mapping[str, int]) -> bool:
+    return kind in gres or (":" not in kind and slurm_gres.total(gres, kind) > 0)
 
 
 def _shown(text: str) -> str:

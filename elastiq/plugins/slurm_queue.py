@@ -302,9 +302,11 @@ def demand_of(
     now: float,
     partitions: Collection[str] = (),
     cluster: Cluster | None = None,
+    asked: Collection[str] = (),
 ) -> tuple[Demand, ...]:
     """Return the demand that a further VM can meet, or could if it were of another kind, most jobs first; only of
-    `partitions`, if any are given. `now` is Slurm's time.
+    `partitions`, if any are given. `now` is Slurm's time. Which of the partitions `asked` for a job is in is part of
+    what it wants.
 
     A heterogeneous job is one job on as many machines as all its components have, each as large as the largest of them
     and such that it could run any: its components start together or not at all, on nodes of their own, and a launch for
@@ -315,7 +317,7 @@ def demand_of(
     found: dict[tuple[object, ...], Demand] = {}
     running: dict[tuple[object, ...], set[tuple[str, str]]] = {}
     for group in sorted(waiting, key=lambda group: (group.since, group.array, group.parts[0].asked)):
-        one = _demand(group, known)
+        one = _demand(group, known, asked)
         if one is None or not _is_of(group, partitions):
             continue
         jobs = _tasks(group, counts.running) if group.array else group.jobs
@@ -350,12 +352,13 @@ def _is_of(group: Waiting, partitions: Collection[str]) -> bool:
     return not partitions or all(set(partitions).intersection(part.partitions) for part in group.parts)
 
 
-def _demand(group: Waiting, cluster: Cluster) -> Demand | None:
+def _demand(group: Waiting, cluster: Cluster, asked: Collection[str]) -> Demand | None:
     """Return what a job of `group` needs, as a Demand of one job; None if a partition has to be opened for it."""
     wants = [_wants(part, cluster) for part in group.parts]
     if None in wants:
         return None
-    texts = [one.text() for one in wants if one]
+    submitted = [tuple(sorted(set(asked).intersection(part.partitions))) for part in group.parts]
+    texts = [replace(one, submitted=names).text() for one, names in zip(wants, submitted) if one]
     shapes = [part.shape for part in group.parts]
     return Demand(
         kit.largest(shapes),

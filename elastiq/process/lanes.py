@@ -333,6 +333,10 @@ class BatchLane:
         key = f"judge {hash((tuple(wants), template))}"
         return self._ask("the judgement of jobs", lambda: self._batch.judge(wants, template), key)
 
+    def narrowed(self, template: str, jobs: str, offers: str) -> str:
+        key = f"narrowed {hash((template, jobs, offers))}"
+        return self._ask("what a pool takes", lambda: self._batch.narrowed(template, jobs, offers), key)
+
     def advice(self) -> tuple[str, ...]:
         return _from_batch(lambda: self._aside.ask("advice", self._batch.advice, "advice"))
 

@@ -1,19 +1,17 @@
-"""The figures of the report for Prometheus: a file that node_exporter's textfile collector reads. No port is opened.
-
-The text is written by hand, in the exposition format 0.0.4 of Prometheus: a library is not worth a dependency here.
-"""
+"""The figures of the report for Prometheus: a file that node_exporter's textfile collector reads. No port is opened."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from elastiq.decisions import End, Kind, Outcome
+from elastiq.report.exposition import Family, lines
 
 FILE_MODE = 0o644
 """node_exporter runs as another user, and nothing in the file is secret."""
@@ -47,7 +45,19 @@ GAUGES: tuple[tuple[str, str, Mapping[str, str]], ...] = (
 )
 """Name, help, and which entry of the report has the value for each state; without states for the empty one."""
 
-FAILURES = ("queue check", "worker check", "VM check", "launch", "terminate", "reopen", "pass", "defect")
+FAILURES = (
+    "queue check",
+    "worker check",
+    "VM check",
+    "launch",
+    "terminate",
+    "reopen",
+    "pass",
+    "defect",
+    "notice by mail",
+    "notice by webhook",
+    "notice by command",
+)
 """Counted from 0 on, because Prometheus takes a counter that turns up as 1 for one that has not risen."""
 
 
@@ -70,54 +80,34 @@ class Totals:
             self.terminated += 1
 
 
-def text(report: Mapping[str, Any], totals: Totals) -> str:
-    """Return the figures of a report in the format of Prometheus. What is not known is left out: it is not 0."""
+def text(report: Mapping[str, Any], totals: Totals, more: Iterable[Family] = ()) -> str:
+    """Return the figures of a report, and `more`, as Prometheus reads them. What is not known is left out: it is not
+    0."""
     cluster = {"cluster": report["cluster"]}
+    return "".join(f"{line}\n" for family in (*_of_report(report, totals), *more) for line in lines(family, cluster))
+
+
+def _of_report(report: Mapping[str, Any], totals: Totals) -> Iterable[Family]:
     values = {**report, "max_vms": math.inf if report["max_vms"] is None else report["max_vms"]}
-    lines: list[str] = []
     for name, meaning, states in GAUGES:
         known = {state: values[key] for state, key in states.items() if values.get(key) is not None}
-        samples = [({**cluster, **({"state": state} if state else {})}, value) for state, value in known.items()]
-        lines += _family(name, "gauge", meaning, samples)
+        samples = [({"state": state} if state else {}, value) for state, value in known.items()]
+        yield Family(name, "gauge", meaning, samples)
     tokens = dict.fromkeys(reason["token"] for reason in report["reasons"])
-    held = [({**cluster, "reason": token}, 1) for token in tokens]
-    lines += _family("elastiq_held_back", "gauge", "Why nothing is done, by the tokens of docs/reasons.md.", held)
+    held = [({"reason": token}, 1) for token in tokens]
+    yield Family("elastiq_held_back", "gauge", "Why nothing is done, by the tokens of docs/reasons.md.", held)
     for name, meaning, count in (
         ("elastiq_vms_launched_total", "VMs that the cloud has launched.", totals.launched),
         ("elastiq_vms_terminated_total", "VMs that elastiq terminated.", totals.terminated),
     ):
-        lines += _family(name, "counter", meaning, [(cluster, count)])
-    failures = [({**cluster, "kind": kind}, count) for kind, count in sorted(totals.failed.items())]
-    lines += _family("elastiq_failures_total", "counter", "Checks and actions that failed.", failures)
-    return "\n".join(lines) + "\n"
+        yield Family(name, "counter", meaning, [({}, count)])
+    failures = [({"kind": kind}, count) for kind, count in sorted(totals.failed.items())]
+    yield Family("elastiq_failures_total", "counter", "Checks and actions that failed.", failures)
 
 
-def _family(name: str, kind: str, meaning: str, samples: Sequence[tuple[Mapping[str, str], float]]) -> list[str]:
-    """Return the lines of one metric; none if nothing is known of it."""
-    if not samples:
-        return []
-    return [
-        f"# HELP {name} {meaning}",
-        f"# TYPE {name} {kind}",
-        *(
-            f"{name}{{{','.join(_label(*label) for label in labels.items())}}} {_value(value)}"
-            for labels, value in samples
-        ),
-    ]
-
-
-def _label(name: str, value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'{name}="{escaped}"'
-
-
-def _value(value: float) -> str:
-    return "+Inf" if value == math.inf else repr(float(value))
-
-
-def write(path: Path, report: Mapping[str, Any], totals: Totals) -> None:
+def write(path: Path, report: Mapping[str, Any], totals: Totals, more: Iterable[Family] = ()) -> None:
     """Replace the file at `path`, so that nobody reads half of it. Raise OSError."""
-    content = text(report, totals).encode()
+    content = text(report, totals, more).encode()
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.unlink(missing_ok=True)
     with temporary.open("xb") as file:

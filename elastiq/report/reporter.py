@@ -14,10 +14,12 @@ from elastiq.clock import Time
 from elastiq.config import Settings
 from elastiq.decisions import Decision, End, Kind, Outcome, Plan, Token
 from elastiq.errors import BatchError, CloudError, CloudFault, PendingError, StateError
-from elastiq.model import of_pool
+from elastiq.model import Policy, of_pool
 from elastiq.planning.why import account
 from elastiq.redaction import Redactor
 from elastiq.report import accounts, costs, metrics
+from elastiq.report.figures import Look, families
+from elastiq.report.tally import Tally
 from elastiq.text import printable
 from elastiq.version import VERSION
 
@@ -67,6 +69,9 @@ class Reporter:
         """The latest of those that are over."""
         self._advice: tuple[str, ...] = ()
         self._totals = metrics.Totals()
+        self._tally = Tally()
+        self._settled: tuple[Settings, Policy] | None = None
+        """The settings that were used last, and what decisions depend on of them."""
         self._plan: Plan | None = None
         self._plan_at = 0.0
         """The last plan, and when it was made."""
@@ -213,6 +218,7 @@ class Reporter:
         # Of its own, or the refusal of each try would be news again.
         news = self._is_news(f"asked {topic}" if is_pending else _offered(decision), text) or outcome.end is End.DONE
         self._totals.count(outcome)
+        self._tally.count(outcome)
         is_told = False
         if outcome.end is End.DONE:
             is_told = self._said.pop(f"asked {topic}", None) is not None and decision.kind is Kind.TERMINATE
@@ -246,6 +252,8 @@ class Reporter:
         now = self._clock.now()
         if made is not self._plan:
             self._plan, self._plan_at = made, now
+        if settings.elastiq.metrics_file is not None:
+            self._tally.look(made, self._policy(settings), now)
         reasons = [decision.reason for decision in made.decisions if decision.kind is Kind.HOLD]
         figures = made.figures
         report: dict[str, object] = {
@@ -285,10 +293,15 @@ class Reporter:
         self.fine("pass")
         self.fine("defect")
 
+    def _policy(self, settings: Settings) -> Policy:
+        if self._settled is None or self._settled[0] is not settings:
+            self._settled = settings, settings.policy()
+        return self._settled[1]
+
     def _write(self, report: dict[str, object], settings: Settings) -> None:
         """Write a report, for people and for metrics. Raise StateError."""
         now, metrics_file = self._clock.now(), settings.elastiq.metrics_file
-        self._write_metrics(metrics_file, {**report, "updated_at": now})
+        self._write_metrics(metrics_file, {**report, "updated_at": now}, settings)
         # If that failed it is the last error, and must be no news to the next pass.
         report["last_error"] = self._last_error
         self._reported, self._report_due_at = f"{metrics_file} {report}", now + REPORT_EVERY_SECONDS
@@ -306,15 +319,17 @@ class Reporter:
         gist = hash(tuple(verdicts))
         if gist == self._accounted and now < self._account_due_at:
             return None
-        told = account(made, settings.policy(), self._plan_at)
+        told = account(made, self._policy(settings), self._plan_at)
         self._accounted, self._account_due_at = gist, now + REPORT_EVERY_SECONDS
         return accounts.written(told, self._clean)
 
-    def _write_metrics(self, path: Path | None, report: Mapping[str, Any]) -> None:
-        if path is None:
+    def _write_metrics(self, path: Path | None, report: Mapping[str, Any], settings: Settings) -> None:
+        made = self._plan
+        if path is None or made is None:
             return
+        more = families(Look(made, self._policy(settings), self._tally, self._clock.now()))
         try:
-            metrics.write(path, report, self._totals)
+            metrics.write(path, report, self._totals, more)
         except OSError as error:
             self.error("metrics file", f"metrics_file {printable(str(path))} cannot be written: {error.strerror}")
         else:

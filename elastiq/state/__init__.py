@@ -99,6 +99,16 @@ class State:
             if account is not None:
                 self.database.put("account", dict(account))
 
+    def told(self) -> Mapping[str, Mapping[str, object]]:
+        """Return what was kept of the notices that were sent, by their events. Raise StateError."""
+        found = self.database.fact("notices")
+        return found if isinstance(found, dict) else {}
+
+    def keep_told(self, told: Mapping[str, Mapping[str, object]]) -> None:
+        """Keep across restarts what was sent, so that it is not sent again at once. Raise StateError."""
+        with self.database.transaction():
+            self.database.put("notices", {event: dict(one) for event, one in told.items()})
+
     def adopt_legacy(self, memory: Memory, now: float) -> Memory:
         """Return `memory` with the ids of the original's state file, which is read once and then renamed."""
         found = legacy.read(self._directory, now)

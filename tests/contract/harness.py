@@ -119,6 +119,11 @@ class Harness(ABC):
         offer, or for what no worker here ever does."""
         pytest.skip(f"{type(self).__name__} has nothing special to ask for")
 
+    def special_options(self) -> tuple[str, str]:
+        """Return as which `jobs` a pool takes those of `submit_special` that are for what workers offer, and no others,
+        and what `offers` say of such workers."""
+        pytest.skip(f"{type(self).__name__} has no pools that take certain jobs")
+
     def submit_whole(self, seconds: float) -> str:
         """Submit a job of one CPU that has its machine for itself, and return its id."""
         pytest.skip(f"{type(self).__name__} has no jobs that take a whole machine")

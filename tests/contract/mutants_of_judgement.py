@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from elastiq.errors import BatchError
@@ -167,6 +168,38 @@ class FailsOnDamagedTemplates(SandboxBatch):
         return super().judge(wants, template)
 
 
+class Narrows(SandboxBatch):
+    """Narrows otherwise than it is told to."""
+
+    def narrowed(self, template: str, jobs: str, offers: str) -> str:
+        return super().narrowed(*self.change(template, jobs, offers))
+
+    def change(self, template: str, jobs: str, offers: str) -> tuple[str, str, str]:
+        raise NotImplementedError
+
+
+class TakesJobsThatHaveNotOptedIn(Narrows):
+    def change(self, template: str, jobs: str, offers: str) -> tuple[str, str, str]:
+        return template, "", offers
+
+
+class BelievesNoOffers(Narrows):
+    def change(self, template: str, jobs: str, offers: str) -> tuple[str, str, str]:
+        return template, jobs, ""
+
+
+class ForgetsWhatWasLearnt(Narrows):
+    def change(self, template: str, jobs: str, offers: str) -> tuple[str, str, str]:
+        return "", jobs, offers
+
+
+class ReadsWhateverIsThere(SandboxBatch):
+    def narrowed(self, template: str, jobs: str, offers: str) -> str:
+        with suppress(BatchError):
+            return super().narrowed(template, jobs, offers)
+        return template
+
+
 class PutsEachJobIntoAGroupOfItsOwn(SandboxBatch):
     def explain(self, job: str) -> Explanation:
         told = super().explain(job)
@@ -207,6 +240,10 @@ MUTANTS_OF_JUDGEMENT: list[tuple[type[SandboxBatch], Callable[[Harness], None]]]
     (GivesNoReason, suite.test_a_job_that_no_worker_could_run_is_told_from_one_that_it_could),
     (AnswersEachWantOnce, suite.test_a_job_that_no_worker_could_run_is_told_from_one_that_it_could),
     (AnswersInOrderOfWants, suite.test_a_job_that_no_worker_could_run_is_told_from_one_that_it_could),
+    *(
+        (mutant, suite.test_a_pool_takes_certain_jobs_and_says_what_its_workers_offer)
+        for mutant in (TakesJobsThatHaveNotOptedIn, BelievesNoOffers, ForgetsWhatWasLearnt, ReadsWhateverIsThere)
+    ),
     (ShowsNoTemplate, suite.test_a_template_tells_what_is_offered_not_what_is_in_use),
     (NamesTheWorker, suite.test_a_template_tells_what_is_offered_not_what_is_in_use),
     (ShowsWhatIsLeft, suite.test_a_template_tells_what_is_offered_not_what_is_in_use),

@@ -66,6 +66,9 @@ class SandboxHarness(Harness):
     def submit_special(self, seconds: float, *, offered: bool) -> str:
         return self._spool.submit(Job("new", ["sleep", str(seconds)], needs=["cvmfs" if offered else "gpu"])).id
 
+    def special_options(self) -> tuple[str, str]:
+        return "cvmfs", "cvmfs"
+
     def submit_whole(self, seconds: float) -> str:
         return self._spool.submit(Job("new", ["sleep", str(seconds)], whole=True)).id
 

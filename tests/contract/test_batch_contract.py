@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import cast
 
 import pytest
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError
 from elastiq.model import Eligibility, Shape, Standing, Worker
-from elastiq.plugins import MATCHMAKING, METHODS, Closing
+from elastiq.plugins import MATCHMAKING, METHODS, TAKES_ONLY, Closing, Narrower
 from elastiq.plugins.check import GARBAGE, Examiner, Finding, Grade
+from elastiq.plugins.faults import judgement_faults
 
 from .harness import Harness
 from .systems import PARAMETERS
@@ -176,6 +178,32 @@ def test_what_no_worker_was_seen_to_offer_is_not_known(system: Harness) -> None:
     system.wait_until(lambda: system.demand() == (), "the job to go")
     system.submit_special(1, offered=True)
     assert system.judged([system.group().wants], "")[0] is not Eligibility.NO
+
+
+def test_a_pool_takes_certain_jobs_and_says_what_its_workers_offer(joined: Harness) -> None:
+    """By `narrowed`, which is called before the jobs are asked for."""
+    jobs, offers = joined.special_options()
+    narrower = cast("Narrower", joined.batch)
+    template = joined.template(remembered(joined))
+    first = narrower.narrowed("", jobs, offers)
+    joined.submit_long()
+    joined.wait_until(lambda: joined.demand() == (), "the worker to be busy")
+    joined.submit_special(1, offered=True)
+    joined.submit(1)
+    joined.wait_until(lambda: joined.waiting() == 2, "two jobs to wait")
+    wants = [group.wants for group in joined.demand()]
+    assert len(wants) == 2
+    for text in (first, narrower.narrowed("", jobs, offers), narrower.narrowed(template, jobs, "")):
+        judged = joined.matchmaker().judge(wants, text)
+        assert judgement_faults(judged, 2) == []
+        assert sorted(one.answer.value for one in judged) == ["no", "yes"]
+        assert [one.reason.startswith(TAKES_ONLY) for one in judged if one.reason] == [True]
+    assert first == narrower.narrowed("", jobs, offers)
+    assert Eligibility.NO not in joined.judged(wants, narrower.narrowed("", "", offers))
+    assert joined.judged(wants, narrower.narrowed(template, "", "")) == joined.judged(wants, template)
+    for unreadable in (("", "( (", ""), ("", "", ", ,")):
+        with pytest.raises(BatchError):
+            narrower.narrowed(*unreadable)
 
 
 def test_a_job_that_no_worker_could_run_is_told_from_one_that_it_could(joined: Harness) -> None:

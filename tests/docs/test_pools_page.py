@@ -12,16 +12,19 @@ import pytest
 from elastiq.decisions import Decision, End, Kind, Outcome, Token
 from elastiq.ec2.codes import fault_of, scope_of
 from elastiq.memory import Memory
-from elastiq.model import Demand, Observation, Offer, Shape
+from elastiq.model import Demand, Eligibility, Judgement, Observation, Offer, Shape
+from elastiq.observer import as_taken
 from elastiq.planning.learning import learn
 from elastiq.planning.offer_words import described
 from elastiq.planning.offers import next_request, what_is_left
 from elastiq.planning.plan import plan
-from elastiq.plugins.loading import read_without_plugin
+from elastiq.plugins.htcondor import HTCondor
+from elastiq.plugins.htcondor_narrowing import refusals
+from elastiq.plugins.loading import load, read_without_plugin
 from tests.docs.blocks import TOP
 
 PAGE = (TOP / "docs/pools.md").read_text(encoding="utf-8")
-ROWS = {row[0]: row[1:] for row in re.findall(r"^\| (\w+) \| (.+?) \| (.+) \|$", PAGE, re.MULTILINE)}
+ROWS = {row[0]: row[1:] for row in re.findall(r"^\| (O\d+) \| (.+?) \| (.+) \|$", PAGE, re.MULTILINE)}
 POOL = re.findall(r"```ini\n(\[pool cpu\]\n.*?)```", PAGE, re.DOTALL)[0]
 NOW = 100_000.0
 HOLDS = {"cpu m5.xlarge": Shape(4), "cpu m5a.xlarge": Shape(4), "cpu c5.2xlarge": Shape(8)}
@@ -81,3 +84,17 @@ def test_the_planner_and_a_walk_come_to_what_the_page_says(name: str, tmp_path: 
 
 def test_every_row_is_tried() -> None:
     assert set(ROWS) == set(ANSWERS)
+
+
+def test_jobs_that_opt_in(tmp_path: Path) -> None:
+    file = tmp_path / "elastiq.conf"
+    (section,) = re.findall(r"```ini\n(\[pool campus\]\n.*?)```", PAGE, re.DOTALL)
+    file.write_text(f"[ec2]\nimage_id = ami-1\nregion = eu-west-1\n[quota]\nmax_vms = 200\n{section}")
+    settings = read_without_plugin(file)
+    assert isinstance(load("htcondor", settings), HTCondor), "the plugin reads them"
+    (pool,) = settings.policy().pools
+    refused = as_taken(pool, Judgement(Eligibility.NO, refusals(["{}"], pool.jobs, lambda jobs, slot: [])[0]))
+    said = f"`pool campus takes only jobs with {pool.jobs}`"
+    assert refused is not None
+    assert refused.reason.startswith(said.strip("`"))
+    assert said in PAGE

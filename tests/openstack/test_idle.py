@@ -60,7 +60,7 @@ def test_an_idle_daemon_asks_and_says_little(openstack: OpenStack, tmp_path: Pat
     without = Site(openstack, paths[1])
     with Site(openstack, paths[0]) as site:
         site.start({"api_url": relays[0].url}, **AS_SHIPPED, cluster_name="with", idle_for_time_s="7200")
-        without.start({"api_url": relays[1].url}, **AS_SHIPPED, cluster_name="without")
+        without.start({"api_url": relays[1].url}, **AS_SHIPPED, cluster_name="without", idle_for_time_s="7200")
         try:
             site.submit_held(VMS * CPUS_PER_VM)
             site.wait_for(lambda: len(site.jobs_running()) == VMS * CPUS_PER_VM, "all jobs run")

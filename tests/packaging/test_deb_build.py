@@ -32,6 +32,8 @@ FILES = {
     "./usr/share/doc/elastiq/copyright": "-rw-r--r--",
     "./usr/share/doc/elastiq/docs/examples": "lrwxrwxrwx",
     "./usr/share/doc/elastiq/elastiq.conf.example": "-rw-r--r--",
+    "./usr/share/elastiq/elastiq-alerts.yml": "-rw-r--r--",
+    "./usr/share/elastiq/elastiq-dashboard.json": "-rw-r--r--",
     "./usr/share/lintian/overrides/elastiq": "-rw-r--r--",
     "./usr/share/man/man5/elastiq.conf.5.gz": "-rw-r--r--",
     "./usr/share/man/man8/elastiq-real.8.gz": "-rw-r--r--",

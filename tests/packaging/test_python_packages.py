@@ -89,6 +89,8 @@ def test_wheel_holds_the_package_and_its_pages() -> None:
         f"{data}/data/share/man/man8/elastiqctl.8",
         f"{data}/data/share/man/man8/elastiq-real.8",
         f"{data}/data/share/doc/elastiq/elastiq.conf.example",
+        f"{data}/data/share/elastiq/elastiq-alerts.yml",
+        f"{data}/data/share/elastiq/elastiq-dashboard.json",
     }
 
 

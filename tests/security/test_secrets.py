@@ -25,6 +25,7 @@ pytestmark = pytest.mark.xdist_group("security")
 
 KEY = "AKIACANARYKEYIDCANARY"
 SECRET = "canarySecret/wJalrXUtnFEMI%K7MDENG+bPx=="
+WEBHOOK_KEY = "canaryHook0a1b2c3d4e5f6g7h8"
 FROM_ENVIRONMENT = "canary-secret-in-the-environment"
 USER_DATA = (
     b"#!/bin/sh\nexport POOL_PASSWORD=canary-pool-password\ncurl -H 'X-Token: canary-token-canary' http://%ipv4%/\n"
@@ -32,6 +33,7 @@ USER_DATA = (
 RENDERED = USER_DATA.replace(b"%ipv4%", b"192.0.2.7")
 CANARIES = (
     KEY,
+    WEBHOOK_KEY,
     SECRET,
     FROM_ENVIRONMENT,
     "canary-pool-password",
@@ -52,6 +54,11 @@ case "$0 $*" in
 *-totals*) echo 'Total for query: 0 jobs; 0 completed' ;;
 *condor_q*) test ! -e %(home)s/fail || { cat %(home)s/fail >&2 && exit 1; } ;;
 esac
+"""
+
+
+TELLER = """#!/bin/sh
+{ cat /proc/$$/cmdline /proc/$$/environ | tr '\\0' '\\n'; cat; } >>%(home)s/notices
 """
 
 
@@ -95,11 +102,20 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
         AWS_SECRET_ACCESS_KEY=FROM_ENVIRONMENT,
         AWS_SESSION_TOKEN=FROM_ENVIRONMENT,
     )
+    (head.home / "teller").write_text(TELLER % {"home": head.home})
+    (head.home / "teller").chmod(0o755)
     encoded = base64.b64encode(USER_DATA).decode()
-    head.configure(batch_plugin="htcondor", log_level="debug", estimated_vm_deploy_time_s="1")
+    head.configure(
+        batch_plugin="htcondor",
+        log_level="debug",
+        metrics_file=str(head.home / "elastiq.prom"),
+        estimated_vm_deploy_time_s="1",
+    )
     with head.config.open("a") as config:
         config.write(
             f"user_data_b64 = {encoded}\n"
+            f"[notify]\nmail = root\nsendmail = {head.home}/teller\nwebhook = http://127.0.0.1:1/{WEBHOOK_KEY}\n"
+            f"command = {head.home}/teller\n"
             "[quota]\nmin_vms = 2\n[htcondor]\nquery = cli\n[substitute]\nipv4 = 192.0.2.7\n"
         )
     text = head.config.read_text()
@@ -127,6 +143,7 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
         _, output, errors = head.ctl(*words.split())
         made.written[f"output of {words}, queue unknown"] = (output + errors).encode()
     (head.home / "fail").unlink()
+    metrics = head.home / "elastiq.prom"
     for _ in range(5):
         # Each SIGHUP ends the pause after a refused launch.
         running = find_daemon(head.state)
@@ -142,12 +159,12 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
     for path in [head.state, head.logs, *head.state.rglob("*"), *head.logs.rglob("*")]:
         with suppress(FileNotFoundError):  # the database's journal comes and goes
             made.modes[path.name] = stat.S_IMODE(path.stat().st_mode)
-    for action in ("status", "conf", "stop"):
+    for action in ("status", "conf", "notify-test", "stop"):
         _, output, errors = head.ctl(action)
         made.written[f"output of {action}"] = (output + errors).encode()
     head.config.write_text(head.config.read_text().replace("image_id = ", f"image_id = {SECRET} x "))
     made.written["output of check"] = "".join(map(str, head.real(f"--config={head.config}", "--check"))).encode()
-    for path in [*head.state.rglob("*"), *head.logs.rglob("*"), head.home / "children"]:
+    for path in [*head.state.rglob("*"), *head.logs.rglob("*"), head.home / "children", head.home / "notices", metrics]:
         made.written[path.name] = path.read_bytes()
     with closing(sqlite3.connect(head.state / "elastiq.db")) as database:
         made.decisions = [
@@ -180,7 +197,15 @@ def test_no_secret_is_written_shown_or_handed_on(run: Run, canary: str) -> None:
     assert not any(canary.encode() in line for line in run.command_lines)
 
 
+def test_notices_were_sent_or_refused(run: Run) -> None:
+    said = run.written["output of notify-test"].decode()
+    assert re.search(r"mail +sent", said) and re.search(r"webhook +NOT sent: .*refused", said)
+    assert b"this is a test" in run.written["notices"]
+    assert b"elastiq_vms" in run.written["elastiq.prom"]
+
+
 def test_children_know_no_variable_of_the_cloud(run: Run) -> None:
+    assert b"AWS_" not in run.written["notices"]
     assert b"AWS_" not in run.written["children"]
 
 

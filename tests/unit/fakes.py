@@ -103,6 +103,11 @@ class FakeBatch:
     def template(self, worker: Worker) -> str:
         return f"like {worker.name.partition('-')[0]}"
 
+    def narrowed(self, template: str, jobs: str, offers: str) -> str:
+        if "unreadable" in jobs:
+            raise BatchError("it cannot be read")
+        return f"{template} for {jobs} with {offers}"
+
     def judge(self, wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
         self.calls.append(("judge", template))
         return tuple(self.judgements.get(one, Judgement()) for one in wants)

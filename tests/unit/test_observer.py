@@ -12,7 +12,7 @@ import pytest
 
 from elastiq.errors import BatchError, CloudFault, PendingError
 from elastiq.memory import Intent, Memory, Template, VmRecord
-from elastiq.model import Demand, Eligibility, Instance, Judgement, Shape
+from elastiq.model import Demand, Eligibility, Instance, Judgement, Pool, Shape
 from elastiq.observer import Observer, Reading
 from elastiq.ports import Ports
 from elastiq.redaction import Redactor
@@ -316,3 +316,70 @@ def test_a_judge_that_fails_by_a_new_template_leaves_what_it_judged_by_the_one_b
         observer.check_queue(Memory(vms=there, templates={"default": Template("new")}), pools)
         (group,) = observer.reading.demand or ()
         assert group.judgements["default"].answer is Eligibility.NO
+
+
+def picky(rig: Rig, jobs: str = "those", supposed: str = "") -> tuple[Pool, ...]:
+    """Return a pool that takes only such jobs, and one that takes all."""
+    rig.batch.jobs = tuple(Demand(Shape(), 4, wants=one) for one in ("gpu", ""))
+    return (Pool("cpu", jobs=jobs, supposed=supposed), Pool("any"))
+
+
+def answers(observer: Observer, pools: Sequence[Pool], memory: Memory | None = None) -> list[dict[str, str]]:
+    observer.check_queue(memory or Memory(), pools)
+    demand = observer.reading.demand or ()
+    return [{name: one.answer.value for name, one in group.judgements.items()} for group in demand]
+
+
+def test_a_pool_that_takes_certain_jobs_has_all_of_them_judged(rig: Rig) -> None:
+    """Even those that want nothing."""
+    pools, observer = picky(rig), watcher(rig)
+    rig.batch.judgements = {"": Judgement(Eligibility.NO, "the pool takes only jobs with x")}
+    assert answers(observer, pools) == [{"cpu": "yes", "any": "yes"}, {"cpu": "no"}]
+    (_, plain) = observer.reading.demand or ()
+    assert plain.judgements["cpu"].reason == "pool cpu takes only jobs with x"
+    assert sorted(what for call, what in rig.batch.calls if call == "judge") == ["", " for those with "]
+
+
+def test_a_change_of_what_a_pool_takes_holds_at_the_next_check(rig: Rig) -> None:
+    observer = watcher(rig)
+    answers(observer, picky(rig))
+    answers(observer, picky(rig, "others"))
+    answers(observer, picky(rig, "others", "cvmfs"))
+    asked = [what for call, what in rig.batch.calls if call == "judge" and what]
+    assert asked == [" for those with ", " for others with ", " for others with cvmfs"]
+
+
+@pytest.mark.parametrize("fails", [no_answer, None])
+def test_jobs_of_which_it_is_not_known_whether_they_are_taken_are_not(rig: Rig, fails: object) -> None:
+    pools, observer = picky(rig, "those" if fails else "unreadable"), watcher(rig)
+    judge = rig.batch.judge
+    if fails:
+        rig.batch.judge = fails  # type: ignore[method-assign, assignment]
+    found = answers(observer, pools)
+    assert [one["cpu"] for one in found] == ["no", "no"]
+    (group, _) = observer.reading.demand or ()
+    assert group.judgements["cpu"].reason.startswith("pool cpu takes only jobs of a kind, and it cannot be told now")
+    rig.batch.judge = judge  # type: ignore[method-assign]
+    assert [one["cpu"] for one in answers(observer, picky(rig))] == ["yes", "yes"]
+
+
+def test_an_answer_that_is_not_known_is_no_doubt_about_the_option(rig: Rig) -> None:
+    pools, observer = picky(rig), watcher(rig)
+    rig.batch.judge = no_answer  # type: ignore[method-assign, assignment]
+    answers(observer, pools)
+    rig.batch.judge = cannot_tell  # type: ignore[method-assign]
+    assert answers(observer, pools) == [{"cpu": "unknown", "any": "unknown"}, {"cpu": "unknown"}]
+
+
+def test_what_was_judged_before_a_change_is_not_believed_after_it(rig: Rig) -> None:
+    observer = watcher(rig)
+    assert answers(observer, picky(rig))[0]["cpu"] == "yes"
+    rig.batch.judge = no_answer  # type: ignore[method-assign, assignment]
+    assert answers(observer, picky(rig, "others"))[0]["cpu"] == "no"
+
+
+def test_templates_stay_as_they_were_learnt(rig: Rig) -> None:
+    memory = Memory(vms={"i-1": VmRecord("i-1", "cpu", joined_at=5.0)}, templates={"cpu": Template("seen")})
+    answers(watcher(rig), picky(rig), memory)
+    assert ("judge", "seen for those with ") in rig.batch.calls
+    assert memory.templates == {"cpu": Template("seen")}

@@ -133,3 +133,55 @@ def test_a_plain_name_means_the_option_of_all(tmp_path: Path) -> None:
     path = written(tmp_path, f"{IMAGE}[pool a]\nidle_for_time_s = 9\n")
     policy = read_without_plugin(path, changes=["idle_for_time_s=60", "max_vms=8"]).policy()
     assert (policy.idle_for_time_s, policy.idle_seconds_of("a"), policy.max_vms) == (60.0, 9.0, 8)
+
+
+JOBS = f"""{IMAGE}jobs = MayUseAWS =?= true
+offers = HasCVMFS = true
+{QUOTA}
+[pool a]
+[pool b]
+jobs = true
+offers = HasGPFS = true, Site = "x"
+"""
+
+
+def test_jobs_and_offers_are_inherited_and_overridden(tmp_path: Path) -> None:
+    a, b = loaded(tmp_path, JOBS).policy().pools
+    assert (a.jobs, a.supposed) == ("MayUseAWS =?= true", "HasCVMFS = true")
+    assert (b.jobs, b.supposed) == ("true", 'HasGPFS = true, Site = "x"')
+    (alone,) = loaded(tmp_path, JOBS.partition("[pool")[0]).policy().pools
+    assert (alone.jobs, alone.supposed) == (a.jobs, a.supposed)
+    assert [one.place.partition("elastiq.conf")[2] for one in loaded(tmp_path, JOBS).for_plugin] == [
+        ":4: [ec2] jobs", ":5: [ec2] offers", ":11: [pool b] jobs", ":12: [pool b] offers",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("job = x", "[pool a] job: unknown option, did you mean jobs?"),
+        ("offer = x", "[pool a] offer: unknown option, did you mean offers?"),
+        ("jobs = a\n  && b", "[pool a] jobs: begins with a space and so goes on with the value of line"),
+        ("jobs = a\u200b", "[pool a] jobs: has a character in it that cannot be seen (U+200B)"),
+        (f"jobs = {'x' * 4001}", "[pool a] jobs: has 4001 characters, more than 4000"),
+        (f"offers = {'x' * 4001}", "[pool a] offers: has 4001 characters, more than 4000"),
+        ("jobs = a\njobs = b", "[pool a] jobs: given twice, first in line"),
+    ],
+)
+def test_jobs_and_offers_that_are_none(tmp_path: Path, line: str, problem: str) -> None:
+    (found,) = problems(tmp_path, f"{IMAGE}[pool a]\n{line}\n")
+    assert problem in found
+
+
+def test_jobs_may_be_long_and_in_quotes(tmp_path: Path) -> None:
+    for text in ("x" * 4000, '"a" == b || c == "d"'):
+        (pool,) = loaded(tmp_path, f"{IMAGE}[pool a]\njobs = {text}\n").policy().pools
+        assert pool.jobs == text
+
+
+def test_a_change_from_outside_has_no_line_and_no_newline(tmp_path: Path) -> None:
+    path = written(tmp_path, JOBS)
+    (first, *_) = read_without_plugin(path, ["ec2.jobs=Other"]).for_plugin
+    assert (first.place.partition("elastiq.conf")[2], first.jobs) == (": [ec2] jobs", "Other")
+    with pytest.raises(ConfigError, match="cannot be seen"):
+        read_without_plugin(path, ["ec2.jobs=a\n&& b"])

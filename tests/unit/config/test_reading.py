@@ -40,7 +40,7 @@ def test_file_that_must_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("elastiq.config.convert._open_without_waiting", refuse)
+    monkeypatch.setattr("elastiq.config.files._open_without_waiting", refuse)
     with pytest.raises(ConfigError, match=r"elastiq\.conf: cannot be read: Permission denied$"):
         load(path)
 

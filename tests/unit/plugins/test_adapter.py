@@ -259,3 +259,28 @@ def test_what_is_told_of_a_job_is_one_line() -> None:
 def test_what_is_no_explanation_is_refused(told: object) -> None:
     with pytest.raises(BatchError, match=r"explain.*; mend the plugin"):
         Adapter(Explaining(told)).explain("7")
+
+
+class Narrowing(Judging):
+    """Makes what it is told to of jobs and offers."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def narrowed(self, template: str, jobs: str, offers: str) -> Any:
+        return self.answer
+
+
+def test_what_a_pool_takes() -> None:
+    assert Adapter(Narrowing("x")).narrowed("like it", "jobs", "") == "x"
+    assert Adapter(Narrowing("x")).narrowed("like it", "", "") == "like it", "there is nothing to narrow"
+    assert Adapter(Of200()).narrowed("", "", "") == ""
+    with pytest.raises(BatchError, match="does not read jobs and offers of pools"):
+        Adapter(Of200()).narrowed("", "jobs", "")
+
+
+@pytest.mark.parametrize("answer", [None, "", b"x", 7, ["x"]])
+def test_what_stands_for_no_pool(answer: object) -> None:
+    with pytest.raises(BatchError, match=r"plugin \S+ answers to narrowed cannot be used: .*; mend the plugin"):
+        Adapter(Narrowing(answer)).narrowed("", "jobs", "")

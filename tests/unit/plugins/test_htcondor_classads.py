@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elastiq.plugins.htcondor_classads import clauses, reachable, read
+from elastiq.plugins.htcondor_classads import assignments, clauses, is_well_formed, reachable, read
 
 
 def texts(text: str) -> list[str] | None:
@@ -111,3 +111,48 @@ def test_every_text_is_read_or_refused_and_reading_is_stable(text: str) -> None:
         again = read(found.text)
         assert again is not None
         assert again.text == found.text
+
+
+ORDERLY = [
+    "A =?= true", "a && (b || !c)", "1 ? 2 : 3", "f()", "f(a, b)", "{}", "{1, 2}", "a.b == 1", '"x" == y', "a == -1",
+    "a isnt undefined", "x[0] == 1", "a ? b : c ? d : e", ".5 < x", "'my attr' == 1", "a ?: b",
+]  # fmt: skip
+DISORDERLY = [
+    "x(", "a b", "a =", "= a", "1 ? 2", "f(a,)", "a.1", "10K > 3", "(a", "a, b", "()", "!", "a = true", "f(,)", "a : b",
+    "f(a ? b)", '"a" "b"', "true(3)", "[a = 1]", "(f)(x)", "", "&& a", "a &&", ".a",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [*((one, True) for one in ORDERLY), *((one, False) for one in DISORDERLY)]
+)
+def test_operands_and_operators_follow_one_another(text: str, expected: bool) -> None:
+    assert is_well_formed(text) is expected
+
+
+@given(
+    st.lists(st.sampled_from(["a", "1", '"x"', "&&", "!", "-", "(", ")", ",", "f(", "?", ":", ".", "is"]), max_size=7)
+)
+def test_what_is_well_formed_is_an_expression_to_htcondor(words: list[str]) -> None:
+    classad2 = pytest.importorskip("classad2", reason="HTCondor's Python bindings are not installed")
+    text = " ".join(words)
+    if is_well_formed(text):
+        classad2.ExprTree(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('A = true, B = "x, y"', (("A", "true"), ("B", '"x, y"'))),
+        ("a = {1,2},b=f(x, y)", (("a", "{1, 2}"), ("b", "f(x, y)"))),
+        ("a", None),
+        ("a =", None),
+        ("a = 1,", None),
+        ("a == 1", None),
+        ('a = "', None),
+        ("1 = a", None),
+        ("", None),
+    ],
+)
+def test_assignments(text: str, expected: tuple[tuple[str, str], ...] | None) -> None:
+    assert assignments(text) == expected

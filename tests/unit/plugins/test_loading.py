@@ -5,14 +5,26 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from elastiq.config import Settings
+from elastiq.config import ForPlugin, Settings
 from elastiq.errors import ConfigError
 from elastiq.model import Worker
-from elastiq.plugins import ADVISING, EXPLAINING, MATCHMAKING, METHODS, Adviser, BatchSystem, Explainer, Matchmaker
+from elastiq.plugins import (
+    ADVISING,
+    EXPLAINING,
+    MATCHMAKING,
+    METHODS,
+    NARROWING,
+    Adviser,
+    BatchSystem,
+    Explainer,
+    Matchmaker,
+    Narrower,
+)
 from elastiq.plugins import loading as plugins
 from elastiq.plugins.loading import load, read_settings, read_without_plugin, section_of
 from elastiq.plugins.sandbox import SandboxBatch
@@ -45,7 +57,13 @@ def test_a_built_in_plugin(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("protocol", "names"),
-    [(BatchSystem, METHODS), (Matchmaker, MATCHMAKING), (Adviser, ADVISING), (Explainer, EXPLAINING)],
+    [
+        (BatchSystem, METHODS),
+        (Matchmaker, MATCHMAKING),
+        (Adviser, ADVISING),
+        (Explainer, EXPLAINING),
+        (Narrower, NARROWING),
+    ],
 )
 def test_every_method_of_the_protocols_is_asked_for(protocol: type, names: dict[str, int]) -> None:
     methods = {name: member for name, member in vars(protocol).items() if callable(member) and name[0] != "_"}
@@ -310,3 +328,48 @@ def test_options_declared_wrongly(packages: Packages, options: str, told: str) -
         section_of("toy")
     (line,) = caught.value.problems
     assert line.startswith(f"[elastiq] batch_plugin: plugin toy declares its options wrongly: {told}")
+
+
+NARROWS = JUDGES.replace(
+    "def create",
+    """    def narrowed(self, template, jobs, offers):
+        if "bad" in jobs + offers: raise BatchError("that is bad")
+        if "odd" in jobs + offers: return 1 / 0
+        return "" if "none" in jobs + offers else "x"
+def create""",
+)
+
+GIVEN = (ForPlugin("elastiq.conf:7: [ec2] jobs", "{}"), ForPlugin("elastiq.conf:9: [pool a] offers", offers="{}"))
+
+
+def settings_giving(text: str) -> Settings:
+    return Settings(for_plugin=tuple(replace(one, jobs=one.jobs and text, offers=one.offers and text) for one in GIVEN))
+
+
+@pytest.mark.parametrize(
+    ("methods", "text", "expected"),
+    [
+        (NARROWS, "good", ""),
+        (NARROWS, "bad", "that is bad"),
+        (NARROWS, "odd", "the plugin elastiq_site.toy fails over it: ZeroDivisionError"),
+        (NARROWS, "none", "what the plugin elastiq_site.toy makes of it cannot be used: it is empty"),
+        (JUDGES, "good", "the plugin elastiq_site.toy does not read this; remove the line"),
+        ("def create", "good", "the plugin elastiq_site.toy does not read this; remove the line"),
+    ],
+)
+def test_what_pools_take_is_read_by_the_plugin(packages: Packages, methods: str, text: str, expected: str) -> None:
+    (packages.directory / "elastiq_site").mkdir()
+    module = "from elastiq.errors import BatchError\n" + GOOD.replace("def create", methods)
+    (packages.directory / "elastiq_site" / "toy.py").write_text(module)
+    if not expected:
+        assert load("elastiq_site.toy", settings_giving(text)).check() == "here"
+        return
+    with pytest.raises(ConfigError) as caught:
+        load("elastiq_site.toy", settings_giving(text))
+    assert [one.startswith(given.place) for one, given in zip(caught.value.problems, GIVEN)] == [True, True]
+    assert all(expected in one and "\n" not in one for one in caught.value.problems)
+
+
+def test_a_plugin_that_narrows_something_else(packages: Packages) -> None:
+    line = loaded(packages, GOOD.replace("def create", NARROWS.replace("template, jobs, offers)", "jobs)")))
+    assert "its method narrowed does not take a template, jobs and offers;" in line

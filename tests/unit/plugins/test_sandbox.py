@@ -404,3 +404,32 @@ def test_what_a_single_job_is(spool: Spool, batch: SandboxBatch, clock: StoppedC
     assert batch.explain(after.id).standing is Standing.WAITS
     for name in ("99", "../lock", ""):
         assert batch.explain(name).standing is Standing.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("jobs", "offers", "wants", "template", "answer"),
+    [
+        ("gpu", "", "gpu", "", Eligibility.UNKNOWN),
+        ("gpu", "gpu", "gpu", "", Eligibility.YES),
+        ("gpu", "gpu", "cvmfs", "", Eligibility.NO),
+        ("gpu, fpga", "", "", "", Eligibility.NO),
+        ("gpu", "", "cvmfs gpu", '{"offers": ["cvmfs", "gpu"]}', Eligibility.YES),
+        ("", "gpu", "gpu", '{"offers": []}', Eligibility.NO),
+        ("*", "cvmfs", "cvmfs gpu", "", Eligibility.UNKNOWN),
+        ("*", "cvmfs", "cvmfs gpu", "damaged", Eligibility.UNKNOWN),
+    ],
+)
+def test_pools_that_take_certain_jobs(
+    batch: SandboxBatch, jobs: str, offers: str, wants: str, template: str, answer: Eligibility
+) -> None:
+    (found,) = batch.judge([wants], batch.narrowed(template, jobs, offers))
+    assert found.answer is answer
+    assert judgement_faults((found,), 1) == []
+
+
+@pytest.mark.parametrize("text", ["a b", "a,", ","])
+def test_words_that_are_none(batch: SandboxBatch, text: str) -> None:
+    with pytest.raises(BatchError, match="is no list of words"):
+        batch.narrowed("", text, "")
+    with pytest.raises(BatchError, match="is no list of words"):
+        batch.narrowed("", "", text)
