@@ -12,7 +12,8 @@ from elastiq.model import Instance, Pool, Shape
 from elastiq.plugins import Adviser, Matchmaker
 from elastiq.report.notices import Teller
 from elastiq.report.reporter import Records
-from elastiq.state.archive import Life, Piece
+from elastiq.state.archive import Piece
+from elastiq.state.kept import Event, Hour, Life
 
 
 class Cloud(Protocol):
@@ -105,8 +106,15 @@ class History(Protocol):
     def living(self, now: float) -> dict[str, Life]:
         """Return the VMs that were there when it was written last."""
 
-    def add(self, piece: Piece | None, lives: Iterable[Life], now: float) -> None:
-        """Keep what was seen, and the lives of VMs; let go what is old."""
+    def add(
+        self,
+        piece: Piece | None,
+        lives: Iterable[Life],
+        now: float,
+        events: Iterable[Event] = (),
+        hours: Iterable[Hour] = (),
+    ) -> None:
+        """Keep what was seen, lives of VMs and events, and add to the sums of hours; let go what is old."""
 
 
 class Batch(Matchmaker, Adviser, Protocol):

@@ -81,6 +81,10 @@ class Reporter:
         self._report_due_at = 0.0
         self._stopping = False
 
+    def clean(self, text: str) -> str:
+        """Return a text without secrets."""
+        return self._clean(text)
+
     def stop(self) -> None:
         """Take what is not answered from now on for no fault: it is abandoned, because the daemon is to end."""
         self._stopping = True
