@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from elastiq import control, questions
+from elastiq import control, ledger, questions
 from elastiq.clock import Clock
 from elastiq.config import Settings, defaults
 from elastiq.control import BAD_CONFIGURATION, FAILED, NO_SUCH, OK, UNREACHABLE
@@ -245,6 +245,41 @@ def _notify_test(options: argparse.Namespace) -> int:
     return code
 
 
+def _history(options: argparse.Namespace) -> int:
+    settings = loading.read_settings(options.config)
+    now = Clock().now()
+    question = ledger.asked("history", options.words, now)
+    return _tell(ledger.history(_state_directory(options, settings), question, now), question, settings)
+
+
+def _cost(options: argparse.Namespace) -> int:
+    settings = loading.read_settings(options.config)
+    now, batch, name = Clock().now(), None, settings.elastiq.batch_plugin
+    question = ledger.asked("cost", options.words, now)
+    if question.by == "user":
+        batch = Adapter(loading.load(name, settings), name)
+    try:
+        answer = ledger.costs(_state_directory(options, settings), question, now, batch)
+    except BatchError as error:
+        raise BatchError(questions.redactor_of(settings).clean(str(error))) from None
+    return _tell(answer, question, settings)
+
+
+def _tell(answer: ledger.Answer, question: ledger.Asked, settings: Settings) -> int:
+    """Print what was kept, without secrets, and return the exit code."""
+    clean = questions.redactor_of(settings).clean
+    if question.form == "json":
+        print(json.dumps(questions.cleaned(answer.document, clean)))
+    else:
+        print("\n".join(printable(clean(line)) for line in answer.lines))
+        # Beside the table, for programs that read it.
+        where = sys.stderr if question.form else sys.stdout
+        print("".join(f"{printable(clean(note))}\n" for note in answer.notes), end="", file=where)
+    if not answer.is_known:
+        return NO_SUCH
+    return OK if answer.is_whole else FAILED
+
+
 def _simulate(options: argparse.Namespace) -> int:
     from elastiq.sim.replay import command  # not for everybody, as the daemon
 
@@ -285,7 +320,7 @@ def _conf(options: argparse.Namespace) -> int:
     return OK
 
 
-_WITH_WORDS = ("simulate", "why", "plan", "vms", "jobs")
+_WITH_WORDS = ("simulate", "why", "plan", "vms", "jobs", "history", "cost")
 
 _ACTIONS = {
     "run": _run,
@@ -301,6 +336,8 @@ _ACTIONS = {
     "vms": _vms,
     "jobs": _jobs,
     "notify-test": _notify_test,
+    "history": _history,
+    "cost": _cost,
 }
 
 

@@ -199,6 +199,7 @@ def life_of(record: VmRecord, before: Life | None, policy: Policy) -> Life:
         price_of(record, policy) if price is None else price,
         (before and before.first_job_at) or record.work_from,
         token=record.goes_token if is_over else "",
+        worker=record.worker_name,
     )
     if before is not None and before.ended_at is not None and before.ended_at == record.terminated_at:
         return replace(known, idle_seconds=before.idle_seconds)

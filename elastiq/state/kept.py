@@ -28,17 +28,17 @@ MOST_HOURS = 10 * 366 * 24
 """Rows, one of each pool and hour in which there was a VM of it, and one of all."""
 
 TOLD_SECONDS = 90 * 86400.0
-"""For so long the sentence is kept why a VM was terminated; its token stays."""
+"""For so long after the end of a VM the sentence is kept why it was terminated, and the name of its worker."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS names (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS vms (id TEXT NOT NULL UNIQUE, pool INTEGER NOT NULL, type INTEGER NOT NULL,
                                 launched_at REAL NOT NULL, joined_at REAL, ended_at REAL, because TEXT NOT NULL,
                                 market INTEGER NOT NULL, zone INTEGER NOT NULL, price REAL, first_job_at REAL,
-                                idle_seconds REAL, idle_since REAL, token INTEGER NOT NULL);
+                                idle_seconds REAL, idle_since REAL, token INTEGER NOT NULL, worker TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS vms_in_order ON vms (launched_at);
 CREATE INDEX IF NOT EXISTS vms_living ON vms (ended_at) WHERE ended_at IS NULL;
-CREATE INDEX IF NOT EXISTS vms_told ON vms (ended_at) WHERE because <> '';
+CREATE INDEX IF NOT EXISTS vms_told ON vms (ended_at) WHERE because <> '' OR worker <> '';
 CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, at REAL NOT NULL, kind INTEGER NOT NULL,
                                    token INTEGER NOT NULL, subject TEXT NOT NULL, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS hours (at INTEGER NOT NULL, pool INTEGER NOT NULL, seconds REAL NOT NULL,
@@ -78,6 +78,8 @@ class Life:
     token: str = ""
     """The token of the reason for which it was terminated, or of how it is known to have gone; empty: neither, or it is
     there."""
+    worker: str = ""
+    """What the batch system called its worker; empty if it had none, or 90 days later."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def write_lives(db: sqlite3.Connection, lives: Iterable[Life]) -> None:
 
 _LIFE = (
     "id, pool, type, launched_at, joined_at, ended_at, because, market, zone, price, first_job_at, idle_seconds, "
-    "idle_since, token"
+    "idle_since, token, worker"
 )
 _NAMED = (1, 2, 7, 8, 13)
 """Which of these are numbers of names."""
@@ -194,7 +196,10 @@ def thin(db: sqlite3.Connection, now: float) -> None:
         "(SELECT launched_at FROM vms ORDER BY launched_at DESC LIMIT 1 OFFSET ?)",
         (MOST_VMS,),
     )
-    db.execute("UPDATE vms SET because = '' WHERE because <> '' AND ended_at < ?", (now - TOLD_SECONDS,))
+    db.execute(
+        "UPDATE vms SET because = '', worker = '' WHERE (because <> '' OR worker <> '') AND ended_at < ?",
+        (now - TOLD_SECONDS,),
+    )
     db.execute("DELETE FROM events WHERE number <= (SELECT max(number) FROM events) - ?", (MOST_EVENTS,))
     db.execute("DELETE FROM hours WHERE at <= (SELECT at FROM hours ORDER BY at DESC LIMIT 1 OFFSET ?)", (MOST_HOURS,))
 
@@ -234,8 +239,24 @@ def lives(db: sqlite3.Connection, where: str, values: tuple[object, ...]) -> Ite
 
 
 def _life(row: tuple[Any, ...], texts: Mapping[int, str]) -> Life:
-    id_, pool, type_, launched_at, joined_at, ended_at, because, market, zone, price, first, idle, since, token = row
-    if type(id_) is not str or type(because) is not str:
+    (
+        id_,
+        pool,
+        type_,
+        launched_at,
+        joined_at,
+        ended_at,
+        because,
+        market,
+        zone,
+        price,
+        first,
+        idle,
+        since,
+        token,
+        worker,
+    ) = row
+    if type(id_) is not str or type(because) is not str or type(worker) is not str:
         raise TypeError
     for number in (joined_at, ended_at, price, first, idle, since):
         if number is not None and not abs(number) < LARGEST_NUMBER:
@@ -257,6 +278,7 @@ def _life(row: tuple[Any, ...], texts: Mapping[int, str]) -> Life:
         idle,
         since,
         texts[token],
+        worker,
     )
 
 

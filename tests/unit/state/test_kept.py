@@ -35,6 +35,7 @@ LIFE = Life(
     400.5,
     None,
     "idle",
+    "ip-10-0-0-7.internal",
 )
 
 EVENT = Event(1_790_000_000.0, "hold", "quota-full", "batch", "2 VMs more are wanted than max_vms leaves")
@@ -140,7 +141,9 @@ def test_what_is_too_much_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(read_hours(tmp_path, 0, FOREVER).hours) == 5
     late = now + kept.TOLD_SECONDS + 90
     archive.add(Piece(late, late, late, True, ""), [], late)
-    assert {(life.because, life.token) for life in read_lives(tmp_path, 0, FOREVER).lives} == {("", "idle")}
+    assert {(life.because, life.worker, life.token) for life in read_lives(tmp_path, 0, FOREVER).lives} == {
+        ("", "", "idle")
+    }
 
 
 def test_a_year_of_1000_vms_a_day_is_100_mb_at_most_with_all_that_is_kept_beside(tmp_path: Path) -> None:
@@ -156,9 +159,8 @@ def test_a_year_of_1000_vms_a_day_is_100_mb_at_most_with_all_that_is_kept_beside
             # Of a quarter the sentence is still there.
             because = LIFE.because if number > vms * 3 // 4 else ""
             id_ = f"i-{chance.getrandbits(68):017x}"
-            lives.append(
-                Life(id_, "batch", "m5.large", at, at + 90, ended, because, "spot", "", 0.03, at, idle, token="idle")
-            )
+            life = Life(id_, "batch", "m5.large", at, at + 90, ended, because, "spot", "", 0.03, at, idle, token="idle")
+            lives.append(replace(life, worker="ip-10-0-123-217.eu-west-1.compute.internal" if because else ""))
         archive.add(None, lives, begin)
     lives_bytes = page_bytes(tmp_path) * share
     text = "launch 2 VMs of pool batch at on-demand m5.large: 8 jobs lack room for 40 s; launched i-1, i-2" * 2
