@@ -67,8 +67,12 @@ def _machine(host: str) -> str:
 
 
 def _time(text: str) -> float:
-    """Return a time; 0 if there is none."""
-    return float(text) if text.isdecimal() and len(text) < 12 else 0.0
+    """Return a time; 0 if there is none. Raise BatchError if it is something else."""
+    if text == UNDEFINED:
+        return 0.0
+    if not text.isdecimal() or len(text) > 11:
+        raise BatchError(f"the job history is not as expected: {excerpt(text)} is no time")
+    return float(text)
 
 
 def _cpus(texts: list[str]) -> int:

@@ -75,7 +75,10 @@ def test_retry_has_the_daemon_try_again(head: HeadNode) -> None:
     assert head.ctl("stop")[0] == 0
 
 
-USAGE = "usage: elastiqctl start|stop|status|restart|check|retry|why|plan|vms|jobs|notify-test|simulate|log|conf|help\n"
+USAGE = (
+    "usage: elastiqctl start|stop|status|restart|check|retry|why|plan|vms|jobs|history|cost|notify-test|"
+    "simulate|log|conf|help\n"
+)
 
 
 @pytest.mark.parametrize("arguments", [(), ("begin",), ("start", "now"), ("help", "why"), ("--version", "1")])
