@@ -12,7 +12,7 @@ from elastiq.ledger import Asked
 from elastiq.sim.engine import DAY, HOUR
 from elastiq.sim.things import START, Vm
 from elastiq.state.past import read_hours, read_lives
-from tests.sim.month import Month
+from tests.sim.month import Month, with_options
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -40,7 +40,8 @@ class Meter:
 
 def test_a_month_costs_what_it_has_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("elastiq.recorder.price_of", lambda record, policy: PRICE)
-    month = Month(tmp_path)
+    # Looks that are rarer than usual, for the time that this takes.
+    month = Month(tmp_path, settings=with_options(sleep_s=60.0, check_queue_every_s=60.0, check_vms_every_s=120.0))
     meter = Meter(month)
     month.run(DAYS * DAY)
     month.core.end()

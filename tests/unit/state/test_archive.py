@@ -14,11 +14,13 @@ from elastiq.errors import StateError
 from elastiq.state import archive
 from elastiq.state import kept as kept_rows
 from elastiq.state.archive import ARCHIVE, Archive, Piece, read_past
-from elastiq.state.kept import Life
-from elastiq.state.past import read_life
+from elastiq.state.kept import Event, Hour, Life
+from elastiq.state.past import read_events, read_hours, read_life
 
 LINE = "[%d,45.0,1,%d,[]]\n"
 ALL = 1e9
+
+EVENT, HOUR = Event(1000.0, "hold", "idle", "", "x"), Hour(3600.0, "", 9.0)
 
 
 def piece(number: int, *, first: bool = False, lines: str = "") -> Piece:
@@ -55,7 +57,7 @@ def test_what_is_kept_is_what_is_read_and_nobody_else_may(tmp_path: Path) -> Non
     assert {path.stat().st_mode & 0o777 for path in tmp_path.glob(f"{ARCHIVE}*")} == {0o600}
 
 
-@pytest.mark.parametrize("kills", range(1, 260, 7))
+@pytest.mark.parametrize("kills", range(1, 700, 17))
 def test_killed_at_any_step_it_has_all_or_nothing_of_the_last(kills: int, tmp_path: Path) -> None:
     kept = filled(tmp_path)
     pid = os.fork()
@@ -73,12 +75,13 @@ def test_killed_at_any_step_it_has_all_or_nothing_of_the_last(kills: int, tmp_pa
 
         assert own._connection is not None
         own._connection.set_progress_handler(count, 1)
-        own.add(piece(3), [life(3)], 1000.0)
+        own.add(piece(3), [life(3)], 1000.0, [EVENT], [HOUR])
         os._exit(0)
     os.waitpid(pid, 0)
     found = numbers(tmp_path)
     assert found in ([0, 1, 2], [0, 1, 2, 3])
     assert ("i-3" in kept.living(0.0)) == (len(found) == 4)
+    assert len(read_events(tmp_path, 0, 1e12).events) == len(read_hours(tmp_path, 0, 1e12).hours) == len(found) - 3
     kept.add(piece(0, first=True), [], 1000.0)
     assert numbers(tmp_path) == [*found, 0]
 
