@@ -169,7 +169,16 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
     for path in [head.state, head.logs, *head.state.rglob("*"), *head.logs.rglob("*")]:
         with suppress(FileNotFoundError):  # the database's journal comes and goes
             made.modes[path.name] = stat.S_IMODE(path.stat().st_mode)
-    for action in ("status", "conf", "notify-test", "stop", "history", "history --json", "history --csv", "cost --json"):
+    for action in (
+        "status",
+        "conf",
+        "notify-test",
+        "stop",
+        "history",
+        "history --json",
+        "history --csv",
+        "cost --json",
+    ):
         _, output, errors = head.ctl(*action.split())
         made.written[f"output of {action}"] = (output + errors).encode()
     head.config.write_text(head.config.read_text().replace("image_id = ", f"image_id = {SECRET} x "))

@@ -41,7 +41,7 @@ class Meter:
 def test_a_month_costs_what_it_has_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("elastiq.recorder.price_of", lambda record, policy: PRICE)
     # Looks that are rarer than usual, for the time that this takes.
-    month = Month(tmp_path, settings=with_options(sleep_s=60.0, check_queue_every_s=60.0, check_vms_every_s=120.0))
+    month = Month(tmp_path, settings=with_options(sleep_s=150.0, check_queue_every_s=150.0, check_vms_every_s=150.0))
     meter = Meter(month)
     month.run(DAYS * DAY)
     month.core.end()
