@@ -91,7 +91,7 @@ class VmRecord:
     """When the cloud accepted the termination."""
     goes_because: str = ""
     """Why it is to go, in the words of the first decision, however often its termination is tried."""
-    goes_token: str = ""
+    goes_cause: str = ""
     """The token of that reason."""
 
     @property

@@ -135,7 +135,7 @@ class Recorder:
             life, token = self._lives.pop(id_), self._gone.pop(id_, "")
             if life.ended_at is None:
                 last = self._records.get(id_)
-                token = token or (last.goes_token if last is not None and last.doomed else "")
+                token = token or (last.goes_cause if last is not None and last.doomed else "")
                 self._changed[id_] = ended(life, now, token)
         self._gone.clear()
         self._records = records
@@ -198,7 +198,7 @@ def life_of(record: VmRecord, before: Life | None, policy: Policy) -> Life:
         record.zone,
         price_of(record, policy) if price is None else price,
         (before and before.first_job_at) or record.work_from,
-        token=record.goes_token if is_over else "",
+        token=record.goes_cause if is_over else "",
         worker=record.worker_name,
     )
     if before is not None and before.ended_at is not None and before.ended_at == record.terminated_at:

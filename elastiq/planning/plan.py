@@ -73,9 +73,9 @@ def _with_first_reasons(memory: Memory, decisions: Iterable[Decision], postponed
     for record in memory.vms.values():
         reason = ending.get(record.id)
         if reason is not None and not (record.goes_because or record.leaving):
-            changed[record.id] = replace(record, goes_because=str(reason), goes_token=reason.token.value)
+            changed[record.id] = replace(record, goes_because=str(reason), goes_cause=reason.token.value)
         elif record.goes_because and record.id not in going and not record.leaving:
-            changed[record.id] = replace(record, goes_because="", goes_token="")
+            changed[record.id] = replace(record, goes_because="", goes_cause="")
     return replace(memory, vms={**memory.vms, **changed}) if changed else memory
 
 

@@ -210,7 +210,7 @@ def test_idle_and_work_add_up_whatever_comes(turns: list[tuple[float, bool]], en
     if ends:
         idle += 0.0 if record.at_work else 10.0
         at += 10.0
-        record = replace(record, terminated_at=at, goes_token="idle")
+        record = replace(record, terminated_at=at, goes_cause="idle")
         life = life_of(replace(record, detail="again"), life_of(record, life, Policy()), Policy())
         assert life.ended_at == at and life.idle_since is None and life.token == "idle"
     assert life.idle_seconds is not None
