@@ -18,6 +18,9 @@ from elastiq.state.kept import HOUR_SECONDS, Event, Hour, Life
 
 Row = TypeVar("Row")
 
+WRITTEN_WITHIN_SECONDS = 2 * HOUR_SECONDS
+"""What a daemon has seen lately is not written yet, where there is no VM for up to an hour."""
+
 LEAST_SEEN_SECONDS = 60.0
 """An hour of which the daemon saw all but so much has no gap: a restart takes a while."""
 
@@ -63,6 +66,8 @@ class Hours(Source):
         seen = {hour.at: hour.seconds for hour in self.hours if not hour.pool}
         if not seen:
             return ()
+        if self.written_to is not None and until - self.written_to < WRITTEN_WITHIN_SECONDS:
+            until = min(until, self.written_to)
         found: list[tuple[float, float]] = []
         at = max(since, min(seen)) // HOUR_SECONDS * HOUR_SECONDS
         while at < until:

@@ -58,6 +58,12 @@ def test_the_hour_that_is_not_over_has_no_gap() -> None:
     assert hours((5, 3600.0), (6, 600.0)).gaps(5 * 3600.0, 6 * 3600.0 + 640) == ()
 
 
+def test_what_is_not_written_yet_is_no_gap_but_what_is_overdue_is() -> None:
+    found = replace(hours((5, 3600.0), (6, 600.0)), written_to=6 * 3600.0 + 600)
+    assert found.gaps(5 * 3600.0, 7 * 3600.0 + 1800) == ()
+    assert found.gaps(5 * 3600.0, 9 * 3600.0) == ((6 * 3600.0, 9 * 3600.0),)
+
+
 def test_a_row_that_is_damaged_costs_itself_alone_and_is_said(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
     archive.add(None, [LIFE, replace(LIFE, id="i-2")], 1.0, [EVENT, EVENT], [HOUR, replace(HOUR, pool="")])
