@@ -144,6 +144,7 @@ class Recorder:
         """Write what is not written yet: the daemon ends."""
         if self._begins_at is not None:
             self._events.process("stopped", "elastiq was stopped", now)
+            self._sums.go_on(now)
             self._until = now
             self._write(now)
 

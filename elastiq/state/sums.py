@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from elastiq.memory import Memory, Stage, VmRecord
 from elastiq.model import Demand, Worker
@@ -84,6 +84,11 @@ class Sums:
                 for name, rate in rates.items():
                     sums[name] += rate * (end - begin)  # type: ignore[assignment]
             begin = end
+
+    def go_on(self, now: float) -> None:
+        """Add what the time since the last look comes to if nothing has changed: there will be no other look."""
+        if self._last is not None:
+            self.look(replace(self._last, at=now))
 
     def take(self) -> list[Hour]:
         """Return what has come since the last time."""

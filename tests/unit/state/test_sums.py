@@ -68,3 +68,11 @@ def test_hours_add_up_to_the_time_that_was_looked(pauses: list[float]) -> None:
     assert math.isclose(sum(hour.busy_vm_seconds for hour in hours), at - 7_000.0, rel_tol=1e-9)
     assert all(hour.seconds <= 3600.000001 and hour.at % 3600 == 0 for hour in hours)
     assert sums.take() == []
+
+
+def test_what_comes_after_the_last_look_is_as_it_was_then() -> None:
+    sums = Sums()
+    sums.go_on(90.0)
+    sums.look(moment(DEMAND, WORKERS, MEMORY, 100.0))
+    sums.go_on(110.0)
+    assert {hour.pool: hour.seconds for hour in sums.take()} == {"": 10, "a": 10, "b": 10}
