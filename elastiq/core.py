@@ -162,6 +162,8 @@ class Core:
         if due:
             self._chores.keep_features()
             self._recorder.note(self.reading, self._memory, self._policy, self._clock.now())
+        if not self._stopping:
+            self._chores.write_page()
 
     def _collect(self) -> None:
         """Take what the cloud has answered since to requests of earlier passes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from elastiq.clock import Time
@@ -117,6 +118,14 @@ class History(Protocol):
         """Keep what was seen, lives of VMs and events, and add to the sums of hours; let go what is old."""
 
 
+class Pages(Protocol):
+    """`elastiq.process.pages` is the real one."""
+
+    def write(self, path: Path) -> bool:
+        """Have the page written to `path`, beside the loop; return whether it is. Until then it goes on, and is asked
+        for again. Raise StateError if it could not be written."""
+
+
 class Batch(Matchmaker, Adviser, Protocol):
     """A batch system as the loop asks it: `elastiq.plugins.adapter` makes one of every plugin."""
 
@@ -139,3 +148,5 @@ class Ports(Outside):
     """None: nothing is kept but what must be."""
     teller: Teller | None = None
     """None: nobody is told of anything."""
+    pages: Pages | None = None
+    """None: no page is written."""

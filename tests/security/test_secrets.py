@@ -105,11 +105,13 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
     (head.home / "teller").write_text(TELLER % {"home": head.home})
     (head.home / "teller").chmod(0o755)
     encoded = base64.b64encode(USER_DATA).decode()
+    published = head.home / "published.html"
     head.configure(
         batch_plugin="htcondor",
         log_level="debug",
         metrics_file=str(head.home / "elastiq.prom"),
         estimated_vm_deploy_time_s="1",
+        page_file=str(published),
     )
     with head.config.open("a") as config:
         config.write(
@@ -149,6 +151,8 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
         "vms",
         "jobs --json",
         "cost --by user",
+        "page",
+        "top",
     ):
         _, output, errors = head.ctl(*words.split())
         made.written[f"output of {words}, queue unknown"] = (output + errors).encode()
@@ -178,12 +182,21 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
         "history --json",
         "history --csv",
         "cost --json",
+        "page",
+        "top",
     ):
         _, output, errors = head.ctl(*action.split())
         made.written[f"output of {action}"] = (output + errors).encode()
     head.config.write_text(head.config.read_text().replace("image_id = ", f"image_id = {SECRET} x "))
     made.written["output of check"] = "".join(map(str, head.real(f"--config={head.config}", "--check"))).encode()
-    for path in [*head.state.rglob("*"), *head.logs.rglob("*"), head.home / "children", head.home / "notices", metrics]:
+    for path in [
+        *head.state.rglob("*"),
+        *head.logs.rglob("*"),
+        head.home / "children",
+        head.home / "notices",
+        metrics,
+        published,
+    ]:
         made.written[path.name] = path.read_bytes()
     with closing(sqlite3.connect(head.state / "elastiq.db")) as database:
         made.decisions = [
@@ -205,6 +218,10 @@ def test_the_run_did_what_could_betray_a_secret(run: Run) -> None:
     assert b"SECMAN: (hidden)" in run.written["output of plan --json, queue unknown"]
     assert b"SECMAN: (hidden)" in run.written["output of cost --by user, queue unknown"]
     assert b"InvalidUserData.Malformed" in run.written["output of history --json"], "the cloud's words are kept"
+    assert b"SECMAN: (hidden)" in run.written["output of page, queue unknown"]
+    assert b"SECMAN: (hidden)" in run.written["output of top, queue unknown"]
+    assert b"is running" in run.written["published.html"]
+    assert b"Newest events" in run.written["output of page"]
     assert len(run.user_data) == 1
     assert b"canary-pool-password" in next(iter(run.user_data)), "the VMs do get their user data"
 
