@@ -13,7 +13,7 @@ from elastiq.model import Shape
 from elastiq.planning.phrases import describe
 from elastiq.planning.why import GroupTold, Told
 from elastiq.report.charts import Chart, figure
-from elastiq.report.markup import Markup, joined, tag
+from elastiq.report.markup import Markup, joined, tag, text
 from elastiq.report.now import STAGES, Happened, Now
 from elastiq.report.series import Past, Period
 from elastiq.report.spans import span
@@ -32,6 +32,8 @@ SENTENCE_CHARACTERS = 400
 """Of a sentence; most are a line long, but what a cloud answers may be in them."""
 
 ERROR_CHARACTERS = 2000
+BYTES_TRIED = 1000
+"""How long the markup of a sentence is, is told from so much of it."""
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """What the page may load: nothing. Its one style sheet is in it."""
@@ -48,7 +50,9 @@ def page(now: Now, past: Past, clean: Clean = str) -> str:
 
     def words(told: str) -> str:
         if told not in known:
-            known[told] = cut(clean(now.without_error(told)), SENTENCE_CHARACTERS)
+            # As markup it may be longer, if it is all of characters that are escaped.
+            most = SENTENCE_CHARACTERS * len(told[:BYTES_TRIED]) // max(1, len(text(told[:BYTES_TRIED]).encode()))
+            known[told] = cut(clean(now.without_error(told)), max(40, most))
         return known[told]
 
     cluster = words(now.report.cluster) if now.report and now.report.cluster else "elastiq"

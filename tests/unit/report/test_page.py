@@ -85,13 +85,16 @@ def test_what_is_too_much_is_counted() -> None:
 
 
 def test_secrets_go_out_of_every_text_of_others() -> None:
-    now, past = _with(trouble(), "SECRET", {*KEPT, "token", "version", "kind", "name"})
+    now, past = _with(trouble(), "SECRET", OWN)
     assert "SECRET" in page(now, past)
     assert "SECRET" not in page(now, past, lambda text: text.replace("SECRET", "(hidden)"))
 
 
 KEPT = frozenset({"stage", "key"})
 """By which things are told apart. All else is taken for a text of others here."""
+
+OWN = frozenset({*KEPT, "token", "version", "kind", "name"})
+"""And what elastiq itself says."""
 
 
 def _with(value: Any, words: str, kept: Collection[str] = KEPT) -> Any:
@@ -119,3 +122,8 @@ def test_whatever_stands_in_any_text_the_page_has_the_same_elements(words: str) 
 def _shape(words: str) -> list[tuple[str, list[str]]]:
     """Return the elements of a page, with the names of their attributes."""
     return [(tag, list(one)) for tag, one in seen(page(*_with(trouble(), words))).elements]
+
+
+@pytest.mark.parametrize("words", ["long word " * 500, "\u20ac" * 5000, "<&>" * 2000])
+def test_it_is_small_however_long_the_sentences_are(words: str) -> None:
+    assert len(page(*_with(SCENES["large"](), words, OWN)).encode()) <= MOST_BYTES
