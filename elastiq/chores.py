@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from elastiq.clock import Budget
 from elastiq.config import Settings
-from elastiq.errors import BatchError, CloudError, CloudFault, PendingError
+from elastiq.errors import BatchError, CloudError, CloudFault, PendingError, StateError
 from elastiq.memory import Departed, Memory, Template, VmRecord
 from elastiq.model import Instance, Policy, Pool, Worker
 from elastiq.observer import Reading
@@ -18,6 +18,7 @@ from elastiq.planning.boots import too_brief_idle_times
 from elastiq.planning.matching import match_workers
 from elastiq.ports import Ports
 from elastiq.report.reporter import Reporter
+from elastiq.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,9 @@ ADVICE_TRIES = 3
 FORGET_FOR_SECONDS = 3600.0
 """The batch system is told for so long of a worker whose VM is gone; later another VM may well have its address."""
 
+PAGE_SECONDS = 60.0
+"""So rarely is the page written: to make it takes most of a second of a core, though not of the loop's."""
+
 BUDGET_SECONDS = 5.0
 """Tagging goes on for so long at most in one pass, and so does forgetting."""
 
@@ -70,6 +74,8 @@ class Chores:
         self._advice_failures = 0
         self._are_any_wide = False
         """Whether a job of several VMs was seen: others do not lose VMs that wait for each other."""
+        self._page_due_at = 0.0
+        self._page_asked_at: float | None = None
         self._stopping = False
 
     def stop(self) -> None:
@@ -165,6 +171,24 @@ class Chores:
         else:
             self._advice_due_at, self._advice_failures = now + ADVICE_SECONDS, 0
             self._reporter.advise((*advice, *own))
+
+    def write_page(self) -> None:
+        """Have the page written where the configuration says, at most once a minute. Nobody waits for it."""
+        path, pages, now = self._settings.elastiq.page_file, self._ports.pages, self._ports.clock.now()
+        if path is None or pages is None:
+            self._reporter.over("page file")
+            return
+        # What was asked for in an earlier pass may be done by now, and the next one be due.
+        while now >= self._page_due_at:
+            self._page_asked_at = now if self._page_asked_at is None else self._page_asked_at
+            try:
+                if not pages.write(path):
+                    return
+            except StateError as error:
+                self._reporter.error("page file", f"page_file {printable(str(path))} is not up to date: {error}")
+            else:
+                self._reporter.fine("page file")
+            self._page_due_at, self._page_asked_at = self._page_asked_at + PAGE_SECONDS, None
 
     def keep_features(self) -> None:
         """Remember across restarts what the cloud was found to refuse. Raise StateError."""

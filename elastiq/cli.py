@@ -9,11 +9,11 @@ import platform
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from elastiq import control, questions
+from elastiq import control, ledger, questions, top
 from elastiq.clock import Clock
 from elastiq.config import Settings, defaults
 from elastiq.control import BAD_CONFIGURATION, FAILED, NO_SUCH, OK, UNREACHABLE
@@ -22,6 +22,11 @@ from elastiq.plugins import loading
 from elastiq.plugins.adapter import Adapter
 from elastiq.process.pidfile import AlreadyRunningError, find_daemon
 from elastiq.process.user import SERVICE_USER, daemon_user, service_user
+from elastiq.redaction import Redactor
+from elastiq.report import page
+from elastiq.report.now import Now
+from elastiq.report.publishing import publish
+from elastiq.report.series import Past, read_past
 from elastiq.report.status import picture
 from elastiq.state import read_report
 from elastiq.text import printable
@@ -245,6 +250,87 @@ def _notify_test(options: argparse.Namespace) -> int:
     return code
 
 
+def _history(options: argparse.Namespace) -> int:
+    settings = loading.read_settings(options.config)
+    now = Clock().now()
+    question = ledger.asked("history", options.words, now)
+    return _tell(ledger.history(_state_directory(options, settings), question, now), question, settings)
+
+
+def _cost(options: argparse.Namespace) -> int:
+    settings = loading.read_settings(options.config)
+    now, batch, name = Clock().now(), None, settings.elastiq.batch_plugin
+    question = ledger.asked("cost", options.words, now)
+    if question.by == "user":
+        batch = Adapter(loading.load(name, settings), name)
+    try:
+        answer = ledger.costs(_state_directory(options, settings), question, now, batch)
+    except BatchError as error:
+        raise BatchError(questions.redactor_of(settings).clean(str(error))) from None
+    return _tell(answer, question, settings)
+
+
+def _tell(answer: ledger.Answer, question: ledger.Asked, settings: Settings) -> int:
+    """Print what was kept, without secrets, and return the exit code."""
+    clean = questions.redactor_of(settings).clean
+    if question.form == "json":
+        print(json.dumps(questions.cleaned(answer.document, clean)))
+    else:
+        print("\n".join(printable(clean(line)) for line in answer.lines))
+        # Beside the table, for programs that read it.
+        where = sys.stderr if question.form else sys.stdout
+        print("".join(f"{printable(clean(note))}\n" for note in answer.notes), end="", file=where)
+    if not answer.is_known:
+        return NO_SUCH
+    return OK if answer.is_whole else FAILED
+
+
+def _page(options: argparse.Namespace) -> int:
+    words = options.words
+    is_usage = not words or (len(words) == 2 and words[0] == "--into" and words[1]) or words[0].startswith("--into=")
+    if not is_usage or len(words) > 2:
+        raise ElastiqError(f"usage: elastiqctl page [--into FILE]; not {printable(' '.join(words))}")
+    directory, clean = _to_be_shown(options)
+    now, past = _look(directory)
+    made = page.page(now, past, clean)
+    if not words:
+        print(made, end="")
+        return OK
+    into = _path(words[0].partition("=")[2] or words[-1])
+    try:
+        publish(into, made.encode())
+    except OSError as error:
+        raise ElastiqError(f"{printable(str(into))} cannot be written: {error.strerror}") from None
+    return OK
+
+
+def _top(options: argparse.Namespace) -> int:
+    if options.words:
+        raise ElastiqError(f"usage: elastiqctl top; not {printable(' '.join(options.words))}")
+    directory, clean = _to_be_shown(options)
+    top.show(lambda: _look(directory), clean, Clock(), os.environ)
+    return OK
+
+
+def _to_be_shown(options: argparse.Namespace) -> tuple[Path, Callable[[str], str]]:
+    """Return the state directory, and what takes secrets out of texts. Without a configuration that can be used there
+    is still much to be seen, from which the daemon has taken them."""
+    try:
+        settings = loading.read_without_plugin(options.config)
+    except ConfigError:
+        return options.state_dir or defaults.state_dir(), Redactor().clean
+    return _state_directory(options, settings), questions.redactor_of(settings).clean
+
+
+def _look(directory: Path) -> tuple[Now, Past]:
+    """Return how things stand and what was. Raise StateError if it cannot be seen whether the daemon runs."""
+    clock = Clock()
+    now = Now.read(
+        directory, clock.now(), clock.monotonic_microseconds(), is_running=find_daemon(directory) is not None
+    )
+    return now, read_past(directory, now.at)
+
+
 def _simulate(options: argparse.Namespace) -> int:
     from elastiq.sim.replay import command  # not for everybody, as the daemon
 
@@ -285,7 +371,7 @@ def _conf(options: argparse.Namespace) -> int:
     return OK
 
 
-_WITH_WORDS = ("simulate", "why", "plan", "vms", "jobs")
+_WITH_WORDS = ("simulate", "why", "plan", "vms", "jobs", "history", "cost", "page", "top")
 
 _ACTIONS = {
     "run": _run,
@@ -301,6 +387,10 @@ _ACTIONS = {
     "vms": _vms,
     "jobs": _jobs,
     "notify-test": _notify_test,
+    "history": _history,
+    "cost": _cost,
+    "page": _page,
+    "top": _top,
 }
 
 

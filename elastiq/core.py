@@ -161,7 +161,9 @@ class Core:
                 self._ports.state.present(self._clock.now())
         if due:
             self._chores.keep_features()
-            self._recorder.note(self.reading, self._memory, self._clock.now())
+            self._recorder.note(self.reading, self._memory, self._policy, self._clock.now())
+        if not self._stopping:
+            self._chores.write_page()
 
     def _collect(self) -> None:
         """Take what the cloud has answered since to requests of earlier passes."""
@@ -171,6 +173,7 @@ class Core:
         self._memory = self._actuator.memory
         if self._actuator.outcomes:
             self._queue_due_at = 0.0  # what is shown, and what is wanted, is another now
+            self._recorder.outcomes(self._actuator.outcomes, self._clock.now())
             self._reporter.outcomes(self._actuator.outcomes)
 
     def _plan(self) -> Plan:
@@ -189,6 +192,7 @@ class Core:
         finally:
             # Also if a defect ends the pass: what was begun must not be forgotten, nor why.
             self._memory = self._actuator.memory
+            self._recorder.planned(made, self._actuator.outcomes, self._clock.now())
             self._reporter.outcomes(self._actuator.outcomes)
             self._reporter.cycle(made)
         self._ports.state.save(self._memory)

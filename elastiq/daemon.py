@@ -26,6 +26,7 @@ from elastiq.ports import Ports
 from elastiq.process import logs
 from elastiq.process.lanes import ADVICE_WAIT_SECONDS, BatchLane, CloudLane, CloudLanes, Lane
 from elastiq.process.messenger import Messenger
+from elastiq.process.pages import PageLane, page_lane
 from elastiq.process.pidfile import PidFile
 from elastiq.process.systemd import ServiceManager
 from elastiq.redaction import Redactor
@@ -79,7 +80,8 @@ class Daemon:
         try:
             batch, cloud = self._ports(self._settings, state.refused_features(self._settings.cloud))
             self._messenger = messenger = _messenger(self._settings, state, self._redactor)
-            ports = Ports(self._clock, batch, cloud, state, Archive(self._state_directory), messenger)
+            history = Archive(self._state_directory)
+            ports = Ports(self._clock, batch, cloud, state, history, messenger, self._pages())
             self._core = Core(self._settings, ports, redactor=self._redactor)
             log.info(
                 "elastiq %s has started: process %d, configuration %s, state in %s, batch system %s, cluster %s",
@@ -146,6 +148,10 @@ class Daemon:
         aside = Lane("advice", self._clock, ask_wait_seconds=ADVICE_WAIT_SECONDS)
         self._lanes = (batch_lane, aside, *cloud_lanes.all())
         return BatchLane(batch, batch_lane, aside, name), CloudLane(cloud, cloud_lanes)
+
+    def _pages(self) -> PageLane | None:
+        path = self._settings.path
+        return None if path is None else PageLane(path, self._state_directory, page_lane(self._clock))
 
     def _read_configuration(self, core: Core) -> None:
         """Go on with the configuration as the file is now, or stay with the old one and say why."""

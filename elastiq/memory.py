@@ -93,6 +93,8 @@ class VmRecord:
     """When the cloud accepted the termination."""
     goes_because: str = ""
     """Why it is to go, in the words of the first decision, however often its termination is tried."""
+    goes_cause: str = ""
+    """The token of that reason."""
 
     @property
     def has_worked(self) -> bool:

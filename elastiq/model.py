@@ -128,6 +128,21 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """That somebody had a job on a worker for a time."""
+
+    user: str
+    worker: str
+    """As `Worker.name`."""
+    begin_at: float
+    """By the batch system's clock."""
+    end_at: float | None = None
+    """None: it runs."""
+    cpus: int = 1
+    """How many of the worker's the job had."""
+
+
+@dataclass(frozen=True)
 class Worker:
     """A machine that has joined the batch system."""
 

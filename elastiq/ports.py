@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from elastiq.clock import Time
@@ -12,7 +13,8 @@ from elastiq.model import Instance, Pool, Shape
 from elastiq.plugins import Adviser, Narrower
 from elastiq.report.notices import Teller
 from elastiq.report.reporter import Records
-from elastiq.state.archive import Life, Piece
+from elastiq.state.archive import Piece
+from elastiq.state.kept import Event, Hour, Life
 
 
 class Cloud(Protocol):
@@ -105,8 +107,23 @@ class History(Protocol):
     def living(self, now: float) -> dict[str, Life]:
         """Return the VMs that were there when it was written last."""
 
-    def add(self, piece: Piece | None, lives: Iterable[Life], now: float) -> None:
-        """Keep what was seen, and the lives of VMs; let go what is old."""
+    def add(
+        self,
+        piece: Piece | None,
+        lives: Iterable[Life],
+        now: float,
+        events: Iterable[Event] = (),
+        hours: Iterable[Hour] = (),
+    ) -> None:
+        """Keep what was seen, lives of VMs and events, and add to the sums of hours; let go what is old."""
+
+
+class Pages(Protocol):
+    """`elastiq.process.pages` is the real one."""
+
+    def write(self, path: Path) -> bool:
+        """Have the page written to `path`, beside the loop; return whether it is. Until then it goes on, and is asked
+        for again. Raise StateError if it could not be written."""
 
 
 class Batch(Narrower, Adviser, Protocol):
@@ -131,3 +148,5 @@ class Ports(Outside):
     """None: nothing is kept but what must be."""
     teller: Teller | None = None
     """None: nobody is told of anything."""
+    pages: Pages | None = None
+    """None: no page is written."""

@@ -33,7 +33,7 @@ from elastiq.report import accounts, why
 from elastiq.report.reporter import Reporter
 from elastiq.report.why import Document
 from elastiq.state import after_restart, read_account, read_decisions_on, read_memory
-from elastiq.state.archive import read_life
+from elastiq.state.past import read_life
 
 INSTANCE_ID = re.compile(r"i-[0-9a-f]+")
 """What is a VM's id, and no name of a job, whether it is known or not."""

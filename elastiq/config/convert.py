@@ -360,6 +360,13 @@ def _metrics_path(option: Option, text: str, directory: Path) -> Path:
     return path
 
 
+def _page_path(option: Option, text: str, directory: Path) -> Path:
+    path = _directory_path(option, text, directory)
+    if path.suffix != ".html":
+        raise ValueError(f"'{shown(text)}' does not end in .html; browsers and web servers go by that")
+    return path
+
+
 def _file(_option: Option, text: str, directory: Path) -> str:
     path = directory / _path(text)
     read_named(path, MAX_CA_BUNDLE)
@@ -422,6 +429,7 @@ _CONVERTERS: Mapping[ValueKind, Callable[[Option, str, Path], Value | FileConten
     ValueKind.DIRECTORY: _directory_path,
     ValueKind.FILE: _file,
     ValueKind.METRICS: _metrics_path,
+    ValueKind.PAGE: _page_path,
     ValueKind.CONTENT: _content,
     ValueKind.WEBHOOK: _webhook,
     ValueKind.WEBHOOK_FILE: _webhook_file,

@@ -42,6 +42,7 @@ class ValueKind(Enum):
     DIRECTORY = "a directory"
     FILE = "a file"
     METRICS = "a file whose name ends in .prom"
+    PAGE = "a file whose name ends in .html"
     BASE64 = "base64"
     CONTENT = "a file that is read in"
     WEBHOOK = "an address that begins with https://"

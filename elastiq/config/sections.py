@@ -129,6 +129,14 @@ class ElastiqOptions:
         kind=ValueKind.METRICS,
         new=True,
     )
+    page_file: Path | None = option(
+        None,
+        "Where the page that elastiqctl page prints is written, once a minute: one HTML file that needs nothing else, "
+        "in a directory that a web server shows, such as /var/lib/elastiq-page/index.html. Anybody may read the file; "
+        "nothing in it is secret, but it names VMs, pools and what jobs ask for.",
+        kind=ValueKind.PAGE,
+        new=True,
+    )
 
 
 @dataclass(frozen=True)

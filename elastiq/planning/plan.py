@@ -73,14 +73,15 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
 
 def _with_first_reasons(memory: Memory, decisions: Iterable[Decision], postponed: Collection[str]) -> Memory:
     """Return `memory` with why each VM that goes was to go at first, and without why others once were to go."""
-    ending = {one.instance_id: str(one.reason) for one in decisions if one.kind is Kind.TERMINATE}
+    ending = {one.instance_id: one.reason for one in decisions if one.kind is Kind.TERMINATE}
     going = {*ending, *postponed}
     changed = {}
     for record in memory.vms.values():
-        if record.id in ending and not (record.goes_because or record.leaving):
-            changed[record.id] = replace(record, goes_because=ending[record.id])
+        reason = ending.get(record.id)
+        if reason is not None and not (record.goes_because or record.leaving):
+            changed[record.id] = replace(record, goes_because=str(reason), goes_cause=reason.token.value)
         elif record.goes_because and record.id not in going and not record.leaving:
-            changed[record.id] = replace(record, goes_because="")
+            changed[record.id] = replace(record, goes_because="", goes_cause="")
     return replace(memory, vms={**memory.vms, **changed}) if changed else memory
 
 

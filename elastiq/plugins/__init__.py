@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
 
-from elastiq.model import Demand, Explanation, Judgement, Worker
+from elastiq.model import Demand, Explanation, Judgement, Usage, Worker
 
 
 class Closing(Enum):
@@ -209,6 +209,19 @@ class Explainer(BatchSystem, Protocol):
         """
 
 
+class Accountant(BatchSystem, Protocol):
+    """A BatchSystem that tells who used which worker, by a method that a plugin need not have."""
+
+    def usage(self, since: float) -> tuple[Usage, ...]:
+        """Return who had jobs on which worker at any time from `since` on, each stay of a job by itself; those that run
+        now have no end. The batch system's own accounting is asked, so it is up to that how far back is known.
+
+        What is not known is left out, never guessed: a job without a user, a worker or a beginning. A job of several
+        workers is told once for each. It is asked by people, in a process of their own, and changes nothing. Raise
+        BatchError if accounting is off, or does not answer, or not completely.
+        """
+
+
 TEMPLATE_LIMIT = 100_000
 
 WANTS_LIMIT = 4_000
@@ -233,6 +246,9 @@ ADVISING = {"advice": 0}
 """The one that it may have."""
 
 EXPLAINING = {"explain": 1}
+"""Likewise."""
+
+ACCOUNTING = {"usage": 1}
 """Likewise."""
 
 EXPLANATION_LIMIT = 300

@@ -12,14 +12,16 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from elastiq.errors import BatchError, PluginError
-from elastiq.model import Demand, Eligibility, Explanation, Judgement, Worker
+from elastiq.model import Demand, Eligibility, Explanation, Judgement, Usage, Worker
 from elastiq.plugins import (
+    ACCOUNTING,
     ADVICE_LIMIT,
     ADVISING,
     EXPLAINING,
     EXPLANATION_LIMIT,
     MATCHMAKING,
     NARROWING,
+    Accountant,
     Adviser,
     BatchSystem,
     Closing,
@@ -33,6 +35,7 @@ from elastiq.plugins.faults import (
     judgement_faults,
     narrowed_faults,
     template_faults,
+    usage_faults,
 )
 from elastiq.plugins.foreign import run_foreign
 from elastiq.text import one_line
@@ -70,6 +73,8 @@ class Adapter:
         self._adviser = cast("Adviser", batch) if is_adviser else None
         is_explainer = all(hasattr(batch, method) for method in EXPLAINING)
         self._explainer = cast("Explainer", batch) if is_explainer else None
+        is_accountant = all(hasattr(batch, method) for method in ACCOUNTING)
+        self._accountant = cast("Accountant", batch) if is_accountant else None
         self._said: set[str] = set()
 
     def demand(self) -> tuple[Demand, ...]:
@@ -179,6 +184,16 @@ class Adapter:
         if isinstance(answer, Explanation) and isinstance(answer.text, str):
             answer = replace(answer, text=one_line(answer.text, EXPLANATION_LIMIT))
         self._refuse("explain", explanation_faults(answer))
+        return answer
+
+    def usage(self, since: float) -> tuple[Usage, ...] | None:
+        """Return what the plugin does; None if it does not tell who used which worker. Raise BatchError also if its
+        answer cannot be used."""
+        accountant = self._accountant
+        if accountant is None:
+            return None
+        answer = self._run("usage", lambda: accountant.usage(since))
+        self._refuse("usage", usage_faults(answer))
         return answer
 
     def _run(self, method: str, call: Callable[[], Answer]) -> Answer:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 
-from elastiq.model import Demand, Eligibility, Explanation, Judgement, Shape, Standing, Worker
+from elastiq.model import Demand, Eligibility, Explanation, Judgement, Shape, Standing, Usage, Worker
 from elastiq.plugins import ADVICE_LIMIT, EXPLANATION_LIMIT, TEMPLATE_LIMIT, WANTS_LIMIT
 from elastiq.plugins.kit import LARGEST, ipv4, is_same, label
 from elastiq.text import excerpt
@@ -188,6 +188,34 @@ def explanation_faults(answer: object) -> list[str]:
     elif answer.group is not None:
         faults += [f"its group: {fault}" for fault in _group_faults(answer.group)]
     return faults
+
+
+def usage_faults(answer: object) -> list[str]:
+    """Return in what an answer of `usage` breaks the contract, whatever it is; nothing if it keeps it."""
+    if not isinstance(answer, tuple):
+        return [f"it is a {type(answer).__name__}, not a tuple"]
+    return [f"stay {number}: {fault}" for number, one in enumerate(answer, 1) for fault in _stay_faults(one)]
+
+
+def _stay_faults(stay: object) -> list[str]:
+    if not isinstance(stay, Usage):
+        return [f"it is {excerpt(repr(stay))}, no Usage"]
+    faults = []
+    for name in ("user", "worker"):
+        text = getattr(stay, name)
+        if not isinstance(text, str) or not text or not text.isprintable():
+            faults.append(f"its {name} is {excerpt(repr(text))}")
+    if not _is_time(stay.begin_at) or not (stay.end_at is None or _is_time(stay.end_at)):
+        faults.append(f"it is from {excerpt(repr(stay.begin_at))} to {excerpt(repr(stay.end_at))}")
+    elif stay.end_at is not None and stay.end_at < stay.begin_at:
+        faults.append("it ends before it begins")
+    if type(stay.cpus) is not int or stay.cpus < 0:
+        faults.append(f"it has {excerpt(repr(stay.cpus))} CPUs")
+    return faults
+
+
+def _is_time(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def later_faults(before: Sequence[Worker], after: Sequence[Worker], elapsed_seconds: float) -> list[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from elastiq.clock import Clock
 from elastiq.command import execute, run
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Explanation, Judgement, Standing, Worker
+from elastiq.model import Demand, Explanation, Judgement, Standing, Usage, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.htcondor_explain import ATTRIBUTES, JOB, Found, constraint, nearer, parse_job
 from elastiq.plugins.htcondor_matching import asked_of_jobs, template_of
@@ -30,6 +30,7 @@ from elastiq.plugins.htcondor_parse import (
     slots_of,
 )
 from elastiq.plugins.htcondor_query import SLOT_ATTRIBUTES, SLOT_CONSTRAINT
+from elastiq.plugins.htcondor_usage import HISTORY, IS_RUNNING, RUNNING, parse_history, parse_running, since_constraint
 from elastiq.plugins.kit import Deadline, execute_module, explained, is_same, label, run_module
 from elastiq.plugins.placement import DIVIDED, SEVERAL, condor_advice
 from elastiq.plugins.sections import HTCondorOptions
@@ -125,6 +126,21 @@ class HTCondor:
         if again is not None and again.standing is not Standing.WAITS:
             return explained(again.standing, again.text)
         return explained(one.standing_if_left_out, one.text)
+
+    def usage(self, since: float) -> tuple[Usage, ...]:
+        """Return who used which machine, by the history of all schedds and their queues."""
+        deadline = self._deadline()
+        found: list[Usage] = []
+        for schedd in self._schedds(deadline):
+            # The queue first: a job that ends in between is told twice, and counted once, instead of not at all.
+            question = [*_condor_q(schedd), "-constraint", IS_RUNNING, "-af", *RUNNING]
+            running = parse_running(run(question, deadline.remaining()))
+            question = ["condor_history", "-name", schedd, "-since", since_constraint(since), "-af", *HISTORY]
+            ended = parse_history(run(question, deadline.remaining()))
+            begun = {(one.user, one.worker, one.begin_at) for one in ended}
+            found += ended
+            found += [one for one in running if (one.user, one.worker, one.begin_at) not in begun]
+        return tuple(found)
 
     def _schedds_called(self, name: str | None, deadline: Deadline) -> tuple[str, ...]:
         """Return the schedds of that name, or with that host; all without a name."""

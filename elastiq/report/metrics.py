@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,9 +11,7 @@ from typing import Any
 
 from elastiq.decisions import End, Kind, Outcome
 from elastiq.report.exposition import Family, lines
-
-FILE_MODE = 0o644
-"""node_exporter runs as another user, and nothing in the file is secret."""
+from elastiq.report.publishing import publish
 
 GAUGES: tuple[tuple[str, str, Mapping[str, str]], ...] = (
     ("elastiq_jobs_waiting", "Jobs that wait for a worker.", {"": "jobs_waiting"}),
@@ -106,11 +103,5 @@ def _of_report(report: Mapping[str, Any], totals: Totals) -> Iterable[Family]:
 
 
 def write(path: Path, report: Mapping[str, Any], totals: Totals, more: Iterable[Family] = ()) -> None:
-    """Replace the file at `path`, so that nobody reads half of it. Raise OSError."""
-    content = text(report, totals, more).encode()
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    with temporary.open("xb") as file:
-        os.fchmod(file.fileno(), FILE_MODE)
-        file.write(content)
-    temporary.replace(path)
+    """Replace the file at `path`. Raise OSError."""
+    publish(path, text(report, totals, more).encode())

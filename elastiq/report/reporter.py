@@ -17,7 +17,7 @@ from elastiq.errors import BatchError, CloudError, CloudFault, PendingError, Sta
 from elastiq.model import Policy, of_pool
 from elastiq.planning.why import account
 from elastiq.redaction import Redactor
-from elastiq.report import accounts, costs, metrics
+from elastiq.report import accounts, metrics, spending
 from elastiq.report.figures import Look, families
 from elastiq.report.tally import Tally
 from elastiq.text import printable
@@ -80,6 +80,10 @@ class Reporter:
         self._reported = ""
         self._report_due_at = 0.0
         self._stopping = False
+
+    def clean(self, text: str) -> str:
+        """Return a text without secrets."""
+        return self._clean(text)
 
     def stop(self) -> None:
         """Take what is not answered from now on for no fault: it is abandoned, because the daemon is to end."""
@@ -275,7 +279,7 @@ class Reporter:
             "vms_unconfirmed": figures.vms_unconfirmed,
             "unconfirmed_until": figures.unconfirmed_until,
             "vms_of_pools": dict(figures.vms_of_pools),
-            **costs.reported(figures.cost),
+            **spending.reported(figures.cost),
             "min_vms": settings.quota.min_vms,
             "max_vms": settings.quota.max_vms,
             "last_action": self._last_action,

@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timezone
 from typing import Any
 
-from elastiq.report import costs
+from elastiq.report import spending
 
 SILENT_SECONDS = 180.0
 """A running daemon writes its report every minute."""
@@ -46,12 +46,14 @@ def _lines(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
         "workers": f"{_number(report.get('workers_busy'))} busy, {_number(report.get('workers_idle'))} idle",
         "VMs": _vms(report),
         **_pools(report),
-        **costs.lines(report),
+        **spending.lines(report),
         "last action": _event(report.get("last_action")),
         "last error": _event(report.get("last_error")),
     }
+    error = report.get("last_error") or {"text": "", "over_at": True}
     for hold in report.get("holds") or []:
-        lines.append(f"  holding back  {_without_error(hold, report.get('last_error'))}")
+        said = hold if error.get("over_at") else without_error(hold, str(error.get("text")), "see last error")
+        lines.append(f"  holding back  {said}")
     for advice in report.get("advice") or []:
         lines.append(f"  advice        {advice}")
     lines[1:1] = [f"  {name:13} {text}" for name, text in facts.items()]
@@ -87,15 +89,12 @@ def _event(event: dict[str, Any] | None) -> str:
     return f"{_time(event, 'at')}{over}: {event.get('text')}"
 
 
-def _without_error(hold: str, error: dict[str, Any] | None) -> str:
+def without_error(hold: str, text: str, instead: str) -> str:
     """Return why something is held back, without the words of an error that is shown already: they may be long."""
-    if not error or error.get("over_at"):
-        return hold
-    text = str(error.get("text"))
     # What failed, or what came of it, as far as both sentences have it.
     starts = [0, *(match.end() for match in re.finditer(r"[:;] ", text))]
     parts = (text[start:] for start in starts if len(text) - start >= SHORTEST_REPEATED)
-    return next((hold.replace(part, "see last error") for part in parts if part in hold), hold)
+    return next((hold.replace(part, instead) for part in parts if part in hold), hold)
 
 
 def _until(report: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from elastiq.model import Shape
 from elastiq.planning.phrases import describe
 from elastiq.planning.remedies import remedy
 from elastiq.planning.why import Account, GroupTold, PoolNow, Told, VmTold
+from elastiq.report.spans import span
 
 Document = dict[str, Any]
 
@@ -204,19 +205,12 @@ def _moment(at: float | None, now: float) -> str:
     """Return a time, and how far it is from now; nothing if it is not known."""
     if not at:
         return ""
-    distance = f"in {_span(at - now)}" if at > now else f"{_span(now - at)} ago"
+    distance = f"in {span(at - now)}" if at > now else f"{span(now - at)} ago"
     return f"{datetime.fromtimestamp(at, timezone.utc).astimezone():%Y-%m-%d %H:%M:%S%z} ({distance})"
 
 
 def _age(at: float | None, now: float) -> str:
-    return "-" if at is None else _span(max(0.0, now - at))
-
-
-def _span(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return "-" if at is None else span(max(0.0, now - at))
 
 
 def _jobs(count: int) -> str:

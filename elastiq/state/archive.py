@@ -6,30 +6,26 @@ Of its own, so that damage to it, or its size, is none to what the daemon must n
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from elastiq.errors import StateError
+from elastiq.state import kept
 from elastiq.state.database import is_damage, malformed, move_aside
+from elastiq.state.kept import Event, Hour, Life
 from elastiq.state.looks import Glass, Look
-from elastiq.state.records import from_dict, to_json
 
 ARCHIVE = "history.db"
 
 KEPT_SECONDS = 90 * 86400.0
 """Looks are kept for so long, as far as there is room."""
 
-MOST_BYTES = 100_000_000
-"""Of looks; the oldest go first."""
-
-MOST_VMS = 400_000
-"""Lives of VMs are kept for as long as there are no more of them: a year of 1,000 a day."""
+MOST_BYTES = 25_000_000
+"""Of looks; the oldest go first. With what is kept for years the file has at most 100 MB."""
 
 BUSY_TIMEOUT_SECONDS = 0.2
 """Nobody writes but the daemon, and whoever reads is not waited for."""
@@ -39,8 +35,6 @@ READ_TIMEOUT_SECONDS = 2.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS looks (number INTEGER PRIMARY KEY, begins_at REAL NOT NULL, written_from REAL NOT NULL,
                                   until REAL NOT NULL, is_first INTEGER NOT NULL, lines BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS lives (id TEXT PRIMARY KEY, launched_at REAL NOT NULL, ended_at REAL, record TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS lives_in_order ON lives (launched_at);
 """
 
 
@@ -56,21 +50,6 @@ class Piece:
     is_first: bool
     """Whether it is the first since that beginning."""
     lines: str
-
-
-@dataclass(frozen=True)
-class Life:
-    """A VM of elastiq's own, from launch to end."""
-
-    id: str
-    pool: str
-    type: str
-    launched_at: float
-    joined_at: float | None = None
-    ended_at: float | None = None
-    """When the cloud accepted its termination, or when it was seen to be gone; None: it is there."""
-    because: str = ""
-    """Why elastiq terminated it; empty if it did not, or is not known to have."""
 
 
 @dataclass
@@ -94,11 +73,23 @@ class Archive:
     def living(self, now: float) -> dict[str, Life]:
         """Return the VMs that were there when it was written last. Raise StateError, as `add`."""
         with self._errors(now):
-            rows = self._open().execute("SELECT record FROM lives WHERE ended_at IS NULL").fetchall()
-            return {life.id: life for life in map(_life, rows)}
+            found = {}
+            for life, damage in kept.lives(self._open(), "ended_at IS NULL", ()):
+                if life is None:
+                    raise sqlite3.DatabaseError(damage)
+                found[life.id] = life
+            return found
 
-    def add(self, piece: Piece | None, lives: Iterable[Life], now: float) -> None:
-        """Keep looks and lives of VMs, all or nothing; let go what is old. Raise StateError.
+    def add(
+        self,
+        piece: Piece | None,
+        lives: Iterable[Life],
+        now: float,
+        events: Iterable[Event] = (),
+        hours: Iterable[Hour] = (),
+    ) -> None:
+        """Keep looks, lives of VMs and events, add to the sums of hours, all or nothing; let go what is old. Raise
+        StateError.
 
         A file that is damaged is moved aside, and the next time another one is begun.
         """
@@ -108,11 +99,13 @@ class Archive:
             try:
                 if piece is not None:
                     _insert(connection, piece)
-                for life in lives:
-                    row = (life.id, life.launched_at, life.ended_at, to_json(life))
-                    connection.execute("INSERT OR REPLACE INTO lives VALUES (?, ?, ?, ?)", row)
+                kept.write_lives(connection, lives)
+                kept.write_events(connection, events)
+                kept.add_hours(connection, hours)
+                kept.note_written(connection, now)
                 if piece is not None and piece.is_first:
                     _thin(connection, now)
+                    kept.thin(connection, now)
                 connection.execute("COMMIT")
             finally:
                 if connection.in_transaction:
@@ -130,7 +123,8 @@ class Archive:
                 # What a crash of the machine takes away is a few minutes of the past; a pass is not to wait for that.
                 connection.execute("PRAGMA synchronous=NORMAL")
                 connection.executescript(SCHEMA)
-            except sqlite3.Error:
+                _migrate(connection)
+            except (sqlite3.Error, UnicodeDecodeError):
                 connection.close()
                 raise
             self._connection = connection
@@ -140,10 +134,12 @@ class Archive:
     def _errors(self, now: float) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             self.close()
             text = f"{self._path}: {error}"
-            if isinstance(error, sqlite3.DatabaseError) and is_damage(error):
+            # sqlite3 repeats in its message what it cannot read.
+            is_garbled = isinstance(error, UnicodeDecodeError)
+            if is_garbled or (isinstance(error, sqlite3.DatabaseError) and is_damage(error)):
                 try:
                     text += f"; it is moved to {move_aside(self._path, now)}, and another one is begun"
                 except OSError as reason:
@@ -176,11 +172,17 @@ def _thin(connection: sqlite3.Connection, now: float) -> None:
         if held > MOST_BYTES:
             connection.execute("DELETE FROM looks WHERE number <= ?", (number,))
             break
-    connection.execute(
-        "DELETE FROM lives WHERE ended_at IS NOT NULL AND launched_at <= "
-        "(SELECT launched_at FROM lives ORDER BY launched_at DESC LIMIT 1 OFFSET ?)",
-        (MOST_VMS,),
-    )
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        kept.migrate(connection)
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
 
 
 def read_past(directory: Path, seconds: float) -> Past | None:
@@ -195,29 +197,15 @@ def read_past(directory: Path, seconds: float) -> Past | None:
             past.damage = "" if found == "ok" else f"{path}: {found}"
             with malformed():
                 since = (db.execute("SELECT max(until) FROM looks").fetchone()[0] or 0.0) - seconds
-            lives = db.execute("SELECT record FROM lives WHERE coalesce(ended_at, ?) >= ?", (since, since)).fetchall()
-            for row in lives:
-                try:
-                    past.lives.append(_life(row))
-                except sqlite3.DatabaseError as error:  # it costs itself alone
-                    past.damage = f"{path}: {error}"
+            for life, damage in kept.lives(db, "coalesce(ended_at, ?) >= ?", (since, since)):
+                if life is not None:
+                    past.lives.append(life)
+                else:  # it costs itself alone
+                    past.damage = f"{path}: {damage}"
             _read_pieces(db, since, past)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
         past.damage = f"{path}: {error}"
     return past
-
-
-def read_life(directory: Path, id_: str) -> Life | None:
-    """Return what was kept of a VM; None if nothing was, or it cannot be read. Change nothing."""
-    path = directory / ARCHIVE
-    try:
-        if not path.exists():
-            return None
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=READ_TIMEOUT_SECONDS)) as db:
-            row = db.execute("SELECT record FROM lives WHERE id = ?", (id_,)).fetchone()
-            return _life(row) if row else None
-    except (OSError, sqlite3.Error):
-        return None
 
 
 def _read_pieces(db: sqlite3.Connection, since: float, past: Past) -> None:
@@ -252,8 +240,3 @@ def _text(lines: bytes) -> tuple[str, bool]:
         for place in range(0, len(lines), 1024):
             parts.append(machine.decompress(lines[place : place + 1024]))
     return b"".join(parts).decode("ascii", "replace"), machine.eof
-
-
-def _life(row: tuple[Any, ...]) -> Life:
-    with malformed():
-        return from_dict(Life, json.loads(row[0]))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields
 from enum import Enum
+from functools import cache
 from typing import Any, TypeVar
 
 from elastiq.model import InstanceState
@@ -45,16 +46,22 @@ def from_dict(kind: type[Row], values: Mapping[str, Any], **convert: Any) -> Row
 
     Raise TypeError or ValueError if a value is of another kind than its field.
     """
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    known = {name: value for name, value in values.items() if name in names}
+    annotations = _annotations(kind)  # type: ignore[arg-type]
+    known = {name: value for name, value in values.items() if name in annotations}
     for name, function in convert.items():
         if name in known:
             known[name] = function(known[name])
     row = kind(**known)
-    for field in fields(row):  # type: ignore[arg-type]
-        value = getattr(row, field.name)
-        if type(value) not in TYPES.get(str(field.type), (type(value),)):
-            raise TypeError(f"{field.name} is a {type(value).__name__}")
+    for name, kinds in annotations.items():
+        value = getattr(row, name)
+        if kinds is not None and type(value) not in kinds:
+            raise TypeError(f"{name} is a {type(value).__name__}")
         if isinstance(value, (int, float)) and not abs(value) < LARGEST_NUMBER:
-            raise ValueError(f"{field.name} is no number that can be")
+            raise ValueError(f"{name} is no number that can be")
     return row
+
+
+@cache
+def _annotations(kind: type[Any]) -> Mapping[str, tuple[type, ...] | None]:
+    """Return which values each field may have; None: any. Found once for each kind: there are thousands of rows."""
+    return {field.name: TYPES.get(str(field.type)) for field in fields(kind)}

@@ -14,14 +14,24 @@ from typing import cast
 
 import pytest
 
-from elastiq.model import Demand, Eligibility, Explanation, Worker
-from elastiq.plugins import EXPLAINING, MATCHMAKING, BatchSystem, Closing, Explainer, Matchmaker
+from elastiq.model import Demand, Eligibility, Explanation, Usage, Worker
+from elastiq.plugins import (
+    ACCOUNTING,
+    EXPLAINING,
+    MATCHMAKING,
+    Accountant,
+    BatchSystem,
+    Closing,
+    Explainer,
+    Matchmaker,
+)
 from elastiq.plugins.faults import (
     demand_faults,
     explanation_faults,
     judgement_faults,
     later_faults,
     template_faults,
+    usage_faults,
     workers_faults,
 )
 from elastiq.plugins.kit import is_same
@@ -184,6 +194,14 @@ class Harness(ABC):
             pytest.skip(f"the plugin of {type(self).__name__} tells of no single jobs")
         answer = cast("Explainer", self.batch).explain(job)
         assert explanation_faults(answer) == []
+        return answer
+
+    def usage(self) -> tuple[Usage, ...]:
+        """Return who has used what so far; fail the test if that cannot be, and skip it if the plugin does not tell."""
+        if not all(hasattr(self.batch, method) for method in ACCOUNTING):
+            pytest.skip(f"the plugin of {type(self).__name__} does not tell who used which worker")
+        answer = cast("Accountant", self.batch).usage(0.0)
+        assert usage_faults(answer) == []
         return answer
 
     def template(self, worker: Worker) -> str:

@@ -444,3 +444,16 @@ def test_close_and_a_new_job_never_both_win(joined: Harness) -> None:
             joined.batch.reopen(worker)
         joined.wait_until(lambda job=job: joined.is_done(job), "the job to end")  # type: ignore[misc]
         assert joined.starts(job) == 1
+
+
+def test_who_used_a_worker_is_told_while_a_job_runs_and_after_it(joined: Harness) -> None:
+    (worker,) = joined.workers()
+    before = len(joined.usage())
+    job = joined.submit_long()
+    joined.wait_until(lambda: any(one.end_at is None for one in joined.usage()), "the job to be told")
+    (stay,) = [one for one in joined.usage() if one.end_at is None]
+    assert stay.worker == worker.name and stay.user and stay.cpus == 1
+    joined.let_end(job)
+    joined.wait_until(lambda: len(joined.usage()) > before and all(one.end_at for one in joined.usage()), "its end")
+    (ended,) = [one for one in joined.usage() if one.begin_at == stay.begin_at]
+    assert (ended.user, ended.worker) == (stay.user, stay.worker)

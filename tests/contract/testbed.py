@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Eligibility, Explanation, Judgement, Shape, Standing, Worker
+from elastiq.model import Demand, Eligibility, Explanation, Judgement, Shape, Standing, Usage, Worker
 from elastiq.plugins import BatchSystem, Closing
 from tests.e2e.harness import PluginOnHead
 from tests.e2e.systems import SYSTEMS
@@ -73,6 +73,13 @@ class RemoteMatchmaker(RemoteBatch):
         return Explanation(Standing(said["standing"]), said["text"], group)
 
 
+class RemoteAccountant(RemoteMatchmaker):
+    """The same of one that tells who used which worker, too."""
+
+    def usage(self, since: float) -> tuple[Usage, ...]:
+        return tuple(Usage(**stay) for stay in self._answer("usage", [since]))
+
+
 def _worker(fields: Mapping[str, Any]) -> Worker:
     shapes = {name: Shape(**fields[name]) for name in ("capacity", "free")}
     return Worker(**{**fields, **shapes})
@@ -117,8 +124,11 @@ class TestbedHarness(Harness):
 
     def reconnect(self) -> BatchSystem:
         module = importlib.import_module(f"elastiq.plugins.{self.system}")
-        judges = any(hasattr(plugin, "judge") for plugin in vars(module).values() if isinstance(plugin, type))
+        kinds = [one for one in vars(module).values() if isinstance(one, type)]
+        accounts, judges = (any(hasattr(kind, method) for kind in kinds) for method in ("usage", "judge"))
         plugin = self._ending.enter_context(PluginOnHead(self.pool))
+        if accounts:
+            return RemoteAccountant(plugin)
         return RemoteMatchmaker(plugin) if judges else RemoteBatch(plugin)
 
     def join(self, name: str, instance_id: str, address: str) -> None:

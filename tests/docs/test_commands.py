@@ -31,7 +31,7 @@ from tests.testbed.machines import CHECKOUT, Network
 from tests.testbed.rootfs import JOB_USER, UnavailableError, rootfs
 
 ALL = [block for page in PAGES for block in blocks(page) if block.language in SHELL]
-NEEDS = ("AWS", "OpenStack", "a cloud", "EL or Fedora", "root", "systemd", "Slurm", "Grid Engine")
+NEEDS = ("AWS", "OpenStack", "a cloud", "EL or Fedora", "root", "systemd", "HTCondor", "Slurm", "Grid Engine")
 HERE = ("sandbox", "head-node", "head-node as a user", "make -n")
 LONG = 300
 """Seconds; a bound against hangs."""

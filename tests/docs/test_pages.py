@@ -104,7 +104,7 @@ def test_commands_in_the_text_have_these_words(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for command in re.findall(r"`elastiqctl (\w+)`", text):
         words = ("start", "stop", "status", "restart", "check", "retry", "simulate", "log", "conf", "help")
-        words += ("why", "plan", "vms", "jobs")
+        words += ("why", "plan", "vms", "jobs", "history", "cost", "top", "page")
         assert command in words, command
     names = {option.name for section in (*DOCUMENTED, *PLUGINS) for option in section.options}
     names |= {name for name, _, _ in GAUGES} | {field.name for field in fields(Demand)}

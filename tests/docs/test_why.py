@@ -38,7 +38,8 @@ from elastiq.plugins.slurm_explain import parse_job as parse_slurm
 from elastiq.report import accounts
 from elastiq.sandbox.spool import Job, Spool
 from elastiq.state import State
-from elastiq.state.archive import Archive, Life
+from elastiq.state.archive import Archive
+from elastiq.state.kept import Life
 from tests.docs import telling
 from tests.docs.blocks import TOP
 from tests.unit.fakes import settings_with

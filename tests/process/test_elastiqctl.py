@@ -75,7 +75,10 @@ def test_retry_has_the_daemon_try_again(head: HeadNode) -> None:
     assert head.ctl("stop")[0] == 0
 
 
-USAGE = "usage: elastiqctl start|stop|status|restart|check|retry|why|plan|vms|jobs|notify-test|simulate|log|conf|help\n"
+USAGE = (
+    "usage: elastiqctl start|stop|status|restart|check|retry|why|plan|vms|jobs|history|cost|notify-test|"
+    "simulate|log|conf|help\n"
+)
 
 
 @pytest.mark.parametrize("arguments", [(), ("begin",), ("start", "now"), ("help", "why"), ("--version", "1")])
@@ -115,6 +118,16 @@ def test_questions_beside_a_daemon(head: HeadNode) -> None:
     assert head.ctl("why", "4711", "4712")[0] == 1
     assert head.ctl("vms") == (0, "VM  POOL  STAGE  WORKER  AGE  IDLE  VERDICT\n", "")
     assert json.loads(head.ctl("jobs", "--json")[1])["groups"] == []
+    document = json.loads(head.ctl("history", "--json")[1])
+    assert (document["vms"], document["damage"]) == ([], [])
+    code, output, _ = head.ctl("history", "--since", "1h")
+    assert code == 0 and output.startswith("no VM was there in that time\n")
+    assert head.ctl("history", "--vm", "i-0123456789abcdef0")[0] == 3
+    assert head.ctl("cost", "--csv")[1].splitlines()[0].startswith("all,vms,vm_hours,boot_hours,")
+    code, output, errors = head.ctl("cost", "--by", "user")
+    assert (code, output) == (1, "") and "does not tell who used which worker" in errors
+    code, output, errors = head.ctl("cost", "--since", "yesterday")
+    assert (code, output) == (1, "") and errors.startswith("elastiq: --since: 'yesterday' is no time; give 90s")
     pid, before = find_daemon(head.state), head.log.read_text()
     code, output, errors = head.ctl("plan")
     assert (code, errors) == (1, ""), "no cloud answers here"

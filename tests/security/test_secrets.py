@@ -105,11 +105,13 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
     (head.home / "teller").write_text(TELLER % {"home": head.home})
     (head.home / "teller").chmod(0o755)
     encoded = base64.b64encode(USER_DATA).decode()
+    published = head.home / "published.html"
     head.configure(
         batch_plugin="htcondor",
         log_level="debug",
         metrics_file=str(head.home / "elastiq.prom"),
         estimated_vm_deploy_time_s="1",
+        page_file=str(published),
     )
     with head.config.open("a") as config:
         config.write(
@@ -139,7 +141,19 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
     head.wait_for("queue check failed: condor_q")
     _, output, errors = head.ctl("status")
     made.written["output of status, queue unknown"] = (output + errors).encode()
-    for words in ("why", "why 7.3", "why 7.3 --json", "why --json", "plan", "plan --json", "vms", "jobs --json"):
+    for words in (
+        "why",
+        "why 7.3",
+        "why 7.3 --json",
+        "why --json",
+        "plan",
+        "plan --json",
+        "vms",
+        "jobs --json",
+        "cost --by user",
+        "page",
+        "top",
+    ):
         _, output, errors = head.ctl(*words.split())
         made.written[f"output of {words}, queue unknown"] = (output + errors).encode()
     (head.home / "fail").unlink()
@@ -159,12 +173,30 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
     for path in [head.state, head.logs, *head.state.rglob("*"), *head.logs.rglob("*")]:
         with suppress(FileNotFoundError):  # the database's journal comes and goes
             made.modes[path.name] = stat.S_IMODE(path.stat().st_mode)
-    for action in ("status", "conf", "notify-test", "stop"):
-        _, output, errors = head.ctl(action)
+    for action in (
+        "status",
+        "conf",
+        "notify-test",
+        "stop",
+        "history",
+        "history --json",
+        "history --csv",
+        "cost --json",
+        "page",
+        "top",
+    ):
+        _, output, errors = head.ctl(*action.split())
         made.written[f"output of {action}"] = (output + errors).encode()
     head.config.write_text(head.config.read_text().replace("image_id = ", f"image_id = {SECRET} x "))
     made.written["output of check"] = "".join(map(str, head.real(f"--config={head.config}", "--check"))).encode()
-    for path in [*head.state.rglob("*"), *head.logs.rglob("*"), head.home / "children", head.home / "notices", metrics]:
+    for path in [
+        *head.state.rglob("*"),
+        *head.logs.rglob("*"),
+        head.home / "children",
+        head.home / "notices",
+        metrics,
+        published,
+    ]:
         made.written[path.name] = path.read_bytes()
     with closing(sqlite3.connect(head.state / "elastiq.db")) as database:
         made.decisions = [
@@ -184,6 +216,12 @@ def test_the_run_did_what_could_betray_a_secret(run: Run) -> None:
     assert len([text for text in said if re.search(r"condor_q.*SECMAN: \(hidden\) \(hidden\)", text)]) > 1
     assert b"SECMAN: (hidden)" in run.written["output of why 7.3, queue unknown"]
     assert b"SECMAN: (hidden)" in run.written["output of plan --json, queue unknown"]
+    assert b"SECMAN: (hidden)" in run.written["output of cost --by user, queue unknown"]
+    assert b"InvalidUserData.Malformed" in run.written["output of history --json"], "the cloud's words are kept"
+    assert b"SECMAN: (hidden)" in run.written["output of page, queue unknown"]
+    assert b"SECMAN: (hidden)" in run.written["output of top, queue unknown"]
+    assert b"is running" in run.written["published.html"]
+    assert b"Newest events" in run.written["output of page"]
     assert len(run.user_data) == 1
     assert b"canary-pool-password" in next(iter(run.user_data)), "the VMs do get their user data"
 
@@ -210,6 +248,6 @@ def test_children_know_no_variable_of_the_cloud(run: Run) -> None:
 
 
 def test_all_that_was_written_is_private(run: Run) -> None:
-    assert {"elastiq.db", "elastiq.log", "elastiq.pid", "lock"} <= set(run.modes)
+    assert {"elastiq.db", "history.db", "elastiq.log", "elastiq.pid", "lock"} <= set(run.modes)
     for name, mode in run.modes.items():
         assert mode == (0o700 if name in ("state", "log") else 0o600), name

@@ -7,7 +7,7 @@ from pathlib import Path
 from elastiq.config import Settings
 from elastiq.core import Core
 from elastiq.model import Demand, Shape
-from elastiq.ports import Ports
+from elastiq.ports import Pages, Ports
 from elastiq.redaction import Redactor
 from elastiq.state import State
 from tests.unit.fakes import FakeBatch, FakeClock, FakeCloud, settings_with
@@ -22,12 +22,14 @@ class Rig:
         self.directory, self.redactor = directory, redactor
         self.clock, self.batch, self.cloud = FakeClock(), FakeBatch(), FakeCloud()
         self.settings = settings
+        self.pages: Pages | None = None
         self.start()
 
     def start(self) -> None:
         """Start, or start again after a crash: nothing is told to the old Core."""
         self.state = State(self.directory, self.clock.now())
-        self.core = Core(self.settings, Ports(self.clock, self.batch, self.cloud, self.state), redactor=self.redactor)
+        ports = Ports(self.clock, self.batch, self.cloud, self.state, pages=self.pages)
+        self.core = Core(self.settings, ports, redactor=self.redactor)
 
     def run(self, seconds: float) -> None:
         end = self.clock.now() + seconds

@@ -10,7 +10,7 @@ from typing import NoReturn
 import pytest
 
 from elastiq import chores
-from elastiq.errors import BatchError, CloudError, CloudFault
+from elastiq.errors import BatchError, CloudError, CloudFault, StateError
 from elastiq.memory import Departed, Memory, VmRecord
 from elastiq.model import Demand, Instance, InstanceState, Pool, Shape, Worker
 from elastiq.observer import Reading
@@ -467,3 +467,70 @@ def test_advice_that_fails_is_no_fault_and_is_not_believed_for_ever(rig: Rig, ca
     assert rig.batch.asked_for_advice - before <= 4 + 10, "it is asked in vain hardly more often than otherwise"
     assert (read_report(rig.directory) or {})["last_error"] is None
     assert "the negotiator" not in caplog.text
+
+
+class Paper:
+    """Pages that are written when the test says so."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig, self.asked_at, self.seconds = rig, list[float](), 0.0
+        self.since: float | None = None
+        self.fault = ""
+
+    def write(self, path: Path) -> bool:
+        now = self.rig.clock.now()
+        if self.since is None:
+            self.asked_at.append(now)
+            self.since = now
+        if now - self.since < self.seconds:
+            return False
+        self.since = None
+        if self.fault:
+            raise StateError(self.fault)
+        return True
+
+
+@pytest.fixture
+def paper(rig: Rig, tmp_path: Path) -> Paper:
+    rig.settings = settings_with(SETTINGS, page_file=tmp_path / "page.html")
+    made = Paper(rig)
+    rig.pages = made
+    rig.start()
+    return made
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 30.0, 100.0])
+def test_the_page_is_written_once_a_minute_and_nobody_waits(rig: Rig, paper: Paper, seconds: float) -> None:
+    paper.seconds = seconds
+    rig.run(600)
+    pauses = [later - earlier for earlier, later in zip(paper.asked_at, paper.asked_at[1:])]
+    assert all(max(60.0, seconds) <= pause < max(60.0, seconds) + 10 for pause in pauses)
+    assert len(pauses) >= 600 / (max(60.0, seconds) + 10) - 1
+    rig.wait_for_jobs(40)
+    rig.run(100)
+    assert rig.cloud.launches == [5]
+
+
+def test_a_page_that_cannot_be_written_is_said_once_and_ended_by_the_next(
+    rig: Rig, paper: Paper, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    paper.fault = "the disk is full"
+    rig.run(300)
+    fault = f"page_file {rig.settings.elastiq.page_file} is not up to date: the disk is full"
+    assert caplog.messages.count(fault) == 1
+    assert (read_report(rig.directory) or {})["last_error"]["text"] == fault
+    paper.fault = ""
+    rig.run(100)
+    assert "page file works again" in caplog.messages
+
+
+def test_without_the_option_no_page_is_written_and_none_is_missed(rig: Rig, paper: Paper) -> None:
+    paper.fault = "the disk is full"
+    rig.run(100)
+    rig.settings = settings_with(SETTINGS, page_file=None)
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
+    paper.asked_at.clear()
+    rig.run(200)
+    assert not paper.asked_at
+    assert "over_at" in (read_report(rig.directory) or {})["last_error"]

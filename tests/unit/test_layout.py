@@ -15,7 +15,7 @@ PACKAGE = TOP / "elastiq"
 FLOORS = (
     ("cli",),
     ("cloudcheck",),
-    ("control", "questions"),
+    ("control", "questions", "ledger", "top"),
     ("daemon", "sim"),
     ("core",),
     ("observer", "actuator", "chores", "recorder", "process"),

@@ -12,10 +12,15 @@ import pytest
 
 from elastiq.errors import StateError
 from elastiq.state import archive
-from elastiq.state.archive import ARCHIVE, Archive, Life, Piece, read_life, read_past
+from elastiq.state import kept as kept_rows
+from elastiq.state.archive import ARCHIVE, Archive, Piece, read_past
+from elastiq.state.kept import Event, Hour, Life
+from elastiq.state.past import read_events, read_hours, read_life
 
 LINE = "[%d,45.0,1,%d,[]]\n"
 ALL = 1e9
+
+EVENT, HOUR = Event(1000.0, "hold", "idle", "", "x"), Hour(3600.0, "", 9.0)
 
 
 def piece(number: int, *, first: bool = False, lines: str = "") -> Piece:
@@ -52,7 +57,7 @@ def test_what_is_kept_is_what_is_read_and_nobody_else_may(tmp_path: Path) -> Non
     assert {path.stat().st_mode & 0o777 for path in tmp_path.glob(f"{ARCHIVE}*")} == {0o600}
 
 
-@pytest.mark.parametrize("kills", range(1, 260, 7))
+@pytest.mark.parametrize("kills", range(1, 700, 17))
 def test_killed_at_any_step_it_has_all_or_nothing_of_the_last(kills: int, tmp_path: Path) -> None:
     kept = filled(tmp_path)
     pid = os.fork()
@@ -70,12 +75,13 @@ def test_killed_at_any_step_it_has_all_or_nothing_of_the_last(kills: int, tmp_pa
 
         assert own._connection is not None
         own._connection.set_progress_handler(count, 1)
-        own.add(piece(3), [life(3)], 1000.0)
+        own.add(piece(3), [life(3)], 1000.0, [EVENT], [HOUR])
         os._exit(0)
     os.waitpid(pid, 0)
     found = numbers(tmp_path)
     assert found in ([0, 1, 2], [0, 1, 2, 3])
     assert ("i-3" in kept.living(0.0)) == (len(found) == 4)
+    assert len(read_events(tmp_path, 0, 1e12).events) == len(read_hours(tmp_path, 0, 1e12).hours) == len(found) - 3
     kept.add(piece(0, first=True), [], 1000.0)
     assert numbers(tmp_path) == [*found, 0]
 
@@ -145,7 +151,7 @@ def test_what_is_old_or_too_much_is_let_go(tmp_path: Path, monkeypatch: pytest.M
     kept.add(piece(7, first=True), [], 1000.0 + archive.KEPT_SECONDS + 4.5)
     assert numbers(tmp_path) == [7], "the rest goes on with what is gone"
     monkeypatch.setattr(archive, "MOST_BYTES", 60)
-    monkeypatch.setattr(archive, "MOST_VMS", 2)
+    monkeypatch.setattr(kept_rows, "MOST_VMS", 2)
     for number in range(8, 20):
         kept.add(piece(number, first=True), [life(number, ended_at=5000.0)], 1000.0)
     assert numbers(tmp_path) == [18, 19]
@@ -162,24 +168,15 @@ def test_the_life_of_one_vm_is_found_with_why_it_ended(tmp_path: Path) -> None:
     assert read_life(tmp_path, "i-1") == ended
     assert read_life(tmp_path, "i-77") is None
     with closing(sqlite3.connect(tmp_path / ARCHIVE)) as db:
-        db.execute("UPDATE lives SET record = 'x'")
+        db.execute("UPDATE vms SET pool = 'x'")
         db.commit()
     assert read_life(tmp_path, "i-1") is None
-
-
-def test_a_life_that_an_earlier_version_wrote_has_no_reason(tmp_path: Path) -> None:
-    kept = filled(tmp_path)
-    with closing(sqlite3.connect(tmp_path / ARCHIVE)) as db:
-        db.execute("UPDATE lives SET record = json_remove(record, '$.because')")
-        db.commit()
-    assert read_life(tmp_path, "i-1") == life(1)
-    assert kept.living(0.0)["i-1"] == life(1)
 
 
 def test_a_life_that_is_damaged_costs_itself_alone(tmp_path: Path) -> None:
     filled(tmp_path)
     with closing(sqlite3.connect(tmp_path / ARCHIVE)) as db:
-        db.execute("UPDATE lives SET record = 'x' WHERE id = 'i-1'")
+        db.execute("UPDATE vms SET pool = 'x' WHERE id = 'i-1'")
         db.commit()
     past = read_past(tmp_path, ALL)
     assert past is not None and "malformed" in past.damage

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from elastiq.sim.replay.recorded import Recorded, recorded
 from elastiq.sim.replay.traces import Job
-from elastiq.state.archive import Life, Past, Piece
+from elastiq.state.archive import Past, Piece
+from elastiq.state.kept import Life
 from elastiq.state.looks import QUEUE, WORKERS, Kind, Look, Queued, Use
 
 ONE = Kind(1, None, 0)

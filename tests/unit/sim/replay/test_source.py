@@ -9,7 +9,8 @@ import pytest
 
 from elastiq.memory import Memory
 from elastiq.state import State
-from elastiq.state.archive import Archive, Life, Piece
+from elastiq.state.archive import Archive, Piece
+from elastiq.state.kept import Life
 from elastiq.state.looks import Kind, Pen, Queued, Use
 from tests.unit.sim.replay.test_command import simulate
 

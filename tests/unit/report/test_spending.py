@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from elastiq.decisions import CostFigures
-from elastiq.report import costs
+from elastiq.report import spending
 from elastiq.report.status import picture
 from elastiq.state import read_report
 from tests.unit.fakes import settings_with
@@ -27,11 +27,11 @@ from tests.unit.rig import SETTINGS, Rig
     ],
 )
 def test_what_status_says(figures: CostFigures | None, says: dict[str, str]) -> None:
-    assert costs.lines(costs.reported(figures)) == says
+    assert spending.lines(spending.reported(figures)) == says
 
 
 def test_it_stands_in_the_picture() -> None:
-    shown = picture({**REPORT, **costs.reported(CostFigures("EUR", 96_000, 0, 0))}, 1_001_000_000)
+    shown = picture({**REPORT, **spending.reported(CostFigures("EUR", 96_000, 0, 0))}, 1_001_000_000)
     assert "  cost          0.10 EUR an hour, 0.00 spent today, 0.00 this month" in shown
     assert not any("cost" in line for line in picture(REPORT, 1_001_000_000))
 

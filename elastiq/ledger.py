@@ -1,0 +1,159 @@
+"""What `elastiqctl history` and `cost` find out, beside the daemon: from what it has kept, and nothing is changed.
+
+Only for the users the batch system is asked as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from elastiq.errors import BatchError, ElastiqError
+from elastiq.model import Usage
+from elastiq.plugins.adapter import Adapter
+from elastiq.process.pidfile import find_daemon
+from elastiq.report import cost, past
+from elastiq.report.past import Document
+from elastiq.report.periods import days, moment, since_of
+from elastiq.state.past import Hours, Source, read_events, read_hours, read_life, read_lives
+from elastiq.text import printable
+
+HISTORY_SINCE, COST_SINCE = "1d", "30d"
+
+FOREVER = 1e12
+"""After all times."""
+
+MOST_GAPS = 20
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for."""
+
+    since: float
+    vm: str = ""
+    by: str = ""
+    form: str = ""
+    """json, csv, or empty: for people."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found out."""
+
+    document: Document
+    lines: list[str]
+    notes: tuple[str, ...] = ()
+    """What people have to know of it, and programs find in the document."""
+    is_known: bool = True
+    is_whole: bool = True
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise ElastiqError."""
+        raise ElastiqError(f"{self.format_usage().strip()}: {printable(message)}")
+
+
+def asked(action: str, words: Sequence[str], now: float) -> Asked:
+    """Return what the words after `history` or `cost` ask for. Raise ElastiqError if they are no such."""
+    parser = _Parser(prog=f"elastiqctl {action}", add_help=False, allow_abbrev=False)
+    parser.add_argument("--since", default=HISTORY_SINCE if action == "history" else COST_SINCE)
+    if action == "history":
+        parser.add_argument("--vm", default="")
+    else:
+        parser.add_argument("--by", choices=cost.WAYS, default="")
+    form = parser.add_mutually_exclusive_group()
+    for name in ("json", "csv"):
+        form.add_argument(f"--{name}", action="store_const", const=name, dest="form", default="")
+    options = parser.parse_args(words)
+    is_of_one = action == "history" and options.vm and "--since" not in " ".join(words)
+    since = 0.0 if is_of_one else since_of(options.since, now)
+    return Asked(since, getattr(options, "vm", ""), getattr(options, "by", ""), options.form)
+
+
+def seen_until(directory: Path, now: float) -> float:
+    """Return up to when it is known which VMs there are: now, or when a daemon that is down wrote last. Raise
+    StateError if it cannot be seen whether it runs."""
+    if find_daemon(directory) is not None:
+        return now
+    written_to = read_hours(directory, now, now).written_to
+    return now if written_to is None else min(written_to, now)
+
+
+def history(directory: Path, question: Asked, now: float) -> Answer:
+    """Return what happened, and which VMs there were."""
+    until = seen_until(directory, now)
+    lives = read_lives(directory, FOREVER if question.vm else question.since, FOREVER)
+    events = read_events(directory, question.since, FOREVER)
+    kept, told, is_known = lives.lives, events.events, True
+    if question.vm:
+        one = read_life(directory, question.vm)
+        kept = () if one is None else (one,)
+        told = tuple(event for event in told if event.subject == question.vm or question.vm in event.text)
+        is_known = bool(kept or told)
+    document = past.history_document(kept, told, until)
+    hours = read_hours(directory, question.since, until)
+    notes = _notes(directory, question, until, hours, lives, events)
+    if question.form == "csv":
+        lines = past.comma_separated(past.HISTORY_COLUMNS, past.history_rows(document))
+    else:
+        lines = past.history_lines(document, until)
+    document.update(_frame(question, until, hours, lives, events))
+    return Answer(document, lines, notes, is_known, not (lives.damage or events.damage or hours.damage))
+
+
+def costs(directory: Path, question: Asked, now: float, batch: Adapter | None = None, currency: str = "") -> Answer:
+    """Return what VMs have cost. By user it is asked `batch`. Raise BatchError if that does not tell."""
+    until = seen_until(directory, now)
+    hours = read_hours(directory, question.since, until)
+    lives = read_lives(directory, question.since, until)
+    if question.by == "user":
+        lines = cost.by_user(lives.lives, _used(batch, question.since), question.since, until)
+    elif question.by == "day":
+        first = min((life.launched_at for life in lives.lives), default=until)
+        lines = cost.by_day(lives.lives, days(max(question.since, first), until))
+    else:
+        lines = cost.by_property(question.by, lives.lives, question.since, until)
+    document = past.cost_document(question.by, lines, len(lives.lives))
+    notes = _notes(directory, question, until, hours, lives)
+    if question.form == "csv":
+        text = past.comma_separated((document["by"], *past.COST_COLUMNS), past.cost_rows(document))
+    else:
+        text = past.cost_lines(document, currency)
+    document.update(_frame(question, until, hours, lives), currency=currency)
+    return Answer(document, text, notes, is_whole=not (lives.damage or hours.damage))
+
+
+def _used(batch: Adapter | None, since: float) -> tuple[Usage, ...]:
+    found = None if batch is None else batch.usage(since)
+    if found is None:
+        raise BatchError("the batch plugin does not tell who used which worker, so nothing can be said by user")
+    return found
+
+
+def _frame(question: Asked, until: float, hours: Hours, *sources: Source) -> Document:
+    return {
+        "since": question.since,
+        "until": until,
+        "gaps": [list(gap) for gap in hours.gaps(question.since, until)],
+        "damage": [source.damage for source in (*sources, hours) if source.damage],
+    }
+
+
+def _notes(directory: Path, question: Asked, until: float, hours: Hours, *sources: Source) -> tuple[str, ...]:
+    if not sources[0].is_there:
+        return (f"nothing was kept in {directory} so far: a daemon that runs keeps it",)
+    notes = list(dict.fromkeys(source.damage for source in (*sources, hours) if source.damage))
+    gaps = hours.gaps(question.since, until)
+    notes += [
+        f"nobody looked from {moment(begin)} to {moment(end)}, or in a part of it" for begin, end in gaps[:MOST_GAPS]
+    ]
+    if len(gaps) > MOST_GAPS:
+        notes.append(f"... and at {len(gaps) - MOST_GAPS} times more")
+    if find_daemon(directory) is None:
+        notes.append(f"the daemon does not run: VMs that were there then are counted until {moment(until)}")
+    return tuple(notes)
