@@ -264,7 +264,7 @@ def _cost(options: argparse.Namespace) -> int:
     if question.by == "user":
         batch = Adapter(loading.load(name, settings), name)
     try:
-        answer = ledger.costs(_state_directory(options, settings), question, now, batch)
+        answer = ledger.costs(_state_directory(options, settings), question, now, batch, settings.cost.currency)
     except BatchError as error:
         raise BatchError(questions.redactor_of(settings).clean(str(error))) from None
     return _tell(answer, question, settings)

@@ -17,6 +17,7 @@ EVENTS: Mapping[str, str] = {
     "unknown-vm": "a VM may be elastiq's own, and nothing tells; or no worker is known for sure to be its own",
     "leaked-vm": "a VM that is to go has not been terminated for half an hour, or left the listings for as long",
     "in-vain": "jobs do not start although there is room for them",
+    "cap": "jobs wait, and max_per_hour, max_per_day or max_per_month leaves no money for another VM",
     "defect": "a pass was given up, by a defect in elastiq or because its state cannot be written",
 }
 """What notices are about, and when. elastiq.report.notices says what shows each."""

@@ -52,6 +52,9 @@ SIGNS: Mapping[Token, Sign] = {
     Token.RETRY_LATER: Sign("leaked-vm", 1800.0),
     Token.UNFINISHED: Sign("leaked-vm", 1800.0),
     Token.IN_VAIN: Sign("in-vain"),
+    Token.CAP_HOUR: Sign("cap"),
+    Token.CAP_DAY: Sign("cap"),
+    Token.CAP_MONTH: Sign("cap"),
 }
 """By the token of what is held back, or of a verdict on jobs or a VM. A new kind of event is a line here and one in
 elastiq.config.notify.EVENTS."""
@@ -62,6 +65,7 @@ TITLES: Mapping[str, str] = {
     "unknown-vm": "a VM is not known for sure",
     "leaked-vm": "a VM is not gone that should be",
     "in-vain": "jobs do not start",
+    "cap": "jobs wait for money",
     "defect": "a pass was given up",
     "test": "this is a test",
 }

@@ -41,6 +41,8 @@ class Report:
     updated_at: float = 0.0
     monotonic_microseconds: int = 0
     summary: str = ""
+    currency: str = ""
+    """Of the prices; empty: not said."""
     jobs_waiting: int | None = None
     workers_busy: int | None = None
     workers_idle: int | None = None

@@ -66,12 +66,13 @@ def page(now: Now, past: Past, clean: Clean = str) -> str:
         tag("title", f"{cluster}: {now.state}"),
         tag("style", Markup(sheet())),
     )
+    currency = words(now.report.currency) if now.report else ""
     main = tag(
         "main",
         _holds(now, words),
         _vms(now, words),
         _jobs(now, words),
-        *(_period(period) for period in past.periods),
+        *(_period(period, currency) for period in past.periods),
         _events(past, now.at, words),
         id="main",
     )
@@ -249,7 +250,7 @@ def _job_row(now: Now, group: GroupTold, told: Told, words: Clean) -> Markup:
     return tag("tr", _counted(told.jobs, "jobs"), tag("td", *asks, class_="asks"), tag("td", verdict))
 
 
-def _period(period: Period) -> Markup:
+def _period(period: Period, currency: str) -> Markup:
     key, span_, wide = period.key, period.span, period.wide or period.span
     ends = "Launches, and below them ends"
     charts = (
@@ -257,7 +258,7 @@ def _period(period: Period) -> Markup:
         Chart(f"{key}-jobs", "Waiting jobs", "jobs", span_, (period.waiting,) if period.waiting else ()),
         Chart(f"{key}-ends", ends, "VMs", wide, period.launches, period.ends, is_columns=True),
         Chart(f"{key}-hours", "VM-hours", "hours", wide, period.spent, is_columns=True),
-        Chart(f"{key}-cost", "Cost", "in the unit of the prices", wide, period.money, is_columns=True),
+        Chart(f"{key}-cost", "Cost", currency or "in the unit of the prices", wide, period.money, is_columns=True),
     )
     shown = [picture for picture in map(figure, charts) if picture]
     return _section(key, period.name, tag("div", *shown, class_="figures")) if shown else Markup()

@@ -150,12 +150,15 @@ def test_what_a_plan_shows() -> None:
     made = plan_of(
         Reason(Token.UNREADABLE, "the queue cannot be read", "the queue"),
         Reason(Token.QUOTA_FULL, "all are in use"),
+        Reason(Token.CAP_DAY, "max_per_day 5.00 is reached", "cpu"),
         vms={"i-1": Reason(Token.LOOKALIKE, "may be of a launch"), "i-2": Reason(Token.AT_WORK, "works")},
     )
     assert signs_of(made) == {
         (Token.UNREADABLE, "the queue"): "the queue cannot be read",
+        (Token.CAP_DAY, "cpu"): "max_per_day 5.00 is reached",
         (Token.LOOKALIKE, "i-1"): "VM i-1: may be of a launch",
     }
+    assert SIGNS[Token.CAP_DAY].event == "cap"
 
 
 def test_a_notice_in_words_and_for_programs() -> None:
