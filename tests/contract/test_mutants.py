@@ -446,5 +446,6 @@ def test_every_clause_has_a_mutant() -> None:
     not_tried = {
         suite.test_no_more_tasks_of_an_array_are_demand_than_may_run,
         suite.test_a_job_on_several_machines_says_how_many,
+        suite.test_who_used_a_worker_is_told_while_a_job_runs_and_after_it,
     }
     assert clauses - tried == not_tried
