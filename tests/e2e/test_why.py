@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ from tests.e2e import configurations
 from tests.e2e.harness import ElasticCluster
 from tests.e2e.systems import BatchMaker, on
 from tests.testbed.batch import wait_until
+from tests.testbed.proxy import Vm
 
 CPUS_PER_VM = 2
+BOUND_SECONDS = 900.0
+"""Against a hang alone."""
 
 
 class Asking:
@@ -44,12 +48,25 @@ class Asking:
         return found
 
 
+def _held_back(cluster: ElasticCluster) -> threading.Event:
+    """Let no VM boot until the event that is returned is set: to see it booting must not be a matter of time."""
+    may_boot, boot = threading.Event(), cluster.cloud.on_running
+
+    def boot_later(vm: Vm) -> None:
+        may_boot.wait(BOUND_SECONDS)
+        if boot is not None:
+            boot(vm)
+
+    cluster.cloud.on_running = boot_later
+    return may_boot
+
+
 @pytest.mark.real
 @on()
 def test_why_of_jobs_and_vms(make_batch: BatchMaker) -> None:
     batch = make_batch(CPUS_PER_VM)
     with ElasticCluster(batch) as cluster:
-        asking = Asking(cluster)
+        asking, may_boot = Asking(cluster), _held_back(cluster)
         cluster.configure(configurations.own(cluster, max_vms="1", waiting_jobs_time_s="30", idle_for_time_s="30"))
         held = batch.submit(1, 1, held=True)
         found = asking.wait_for("job-held", held)
@@ -64,6 +81,7 @@ def test_why_of_jobs_and_vms(make_batch: BatchMaker) -> None:
         assert waits["group"]["pools"][0]["answer"] in ("yes", "unknown")
         assert waits["told"][0]["until"] > waits["at"]
         asking.wait_for("room-booting", runs)
+        may_boot.set()
         asking.wait_for("job-runs", runs)
         (vm,) = cluster.alive()
         asking.wait_for("at-work", vm)

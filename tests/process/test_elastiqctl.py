@@ -76,8 +76,8 @@ def test_retry_has_the_daemon_try_again(head: HeadNode) -> None:
 
 
 USAGE = (
-    "usage: elastiqctl start|stop|status|restart|check|retry|why|plan|vms|jobs|history|cost|notify-test|"
-    "simulate|log|conf|help\n"
+    "usage: elastiqctl start|stop|status|restart|check|retry|why|plan|vms|jobs|history|cost|top|page|"
+    "notify-test|simulate|log|conf|help\n"
 )
 
 

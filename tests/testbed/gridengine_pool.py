@@ -122,7 +122,9 @@ class GridEnginePool(BatchTestbed):
     def busy(self) -> Counter[str]:
         """Return, by instance id, how many jobs run on each worker that has any."""
         ids = {host: instance for host, instance, _ in self._hosts()}
-        return Counter(ids.get(each["host"], each["host"]) for each in self.queue() if each["state"] in _RUNNING)
+        running = (each["host"] for each in self.queue() if each["state"] in _RUNNING)
+        # Of a job that ends at this moment there is no host any more.
+        return Counter(ids.get(host, host) for host in running if host)
 
     def last_ran_on(self, job: str) -> str:
         """Return the instance id of the worker, one that is still there, where `job` ran last."""
