@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from elastiq.errors import BatchError
 from elastiq.model import Usage
-from elastiq.plugins.kit import LARGEST
+from elastiq.plugins.kit import LARGEST, lines
 from elastiq.text import excerpt
 
 HISTORY = (
@@ -51,7 +51,7 @@ def parse_running(text: str) -> tuple[Usage, ...]:
 
 
 def _rows(text: str, columns: int) -> Iterator[list[str]]:
-    for line in text.splitlines():
+    for line in lines(text):
         row = line.split()
         if not row:
             continue

@@ -129,7 +129,7 @@ def forgets_what_a_pass_did_that_a_defect_ended(patch: Patch) -> None:
 
 
 def ignores_the_maximum(patch: Patch) -> None:
-    patch.setattr(fleet.Fleet, "quota_room", lambda self, pool: 1)
+    patch.setattr(fleet.Fleet, "quota_left", lambda self, pool: 1)
 
 
 def takes_every_vm_for_its_own(patch: Patch) -> None:

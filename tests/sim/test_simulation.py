@@ -81,9 +81,13 @@ def test_several_offers_whose_room_comes_and_goes(seed: int) -> None:
     assert result.book.faults[NO_ROOM]
 
 
-@pytest.mark.parametrize("seed", range(1, 6))
+WITH_MONEY = range(1, 6)
+OF_MONEY = Options(life_seconds=10 * DAY, adaptive=0.5, wide=0.3, offers=0.3, money=1.0)
+
+
+@pytest.mark.parametrize("seed", WITH_MONEY)
 def test_caps_in_money_and_schedules(seed: int) -> None:
-    result = live(seed, Options(life_seconds=10 * DAY, adaptive=0.5, wide=0.3, offers=0.3, money=1.0))
+    result = live(seed, OF_MONEY)
     assert not result.violation
     assert result.book.tested["never above max_per_hour"] + result.book.tested["nothing at a cap"]
 
@@ -156,6 +160,8 @@ def test_a_slice_of_many_lives_keeps_every_promise_and_meets_every_fault() -> No
         result = live(seed, Options(life_seconds=20 * DAY, adaptive=0.5, wide=0.2))
         assert not result.violation, f"seed {seed}"
         book.add(result.book)
+    for seed in WITH_MONEY:
+        book.add(live(seed, OF_MONEY).book)
     assert [name for name in INVARIANTS if not book.tested[name]] == []
     rare = {kind for kind in (*PROBABILITIES, *ONE_OFF, *IN_VAIN, *AT_RESTART) if not book.faults[kind]}
     assert len(rare) <= 8, f"never injected: {sorted(rare)}"
