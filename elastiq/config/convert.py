@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from elastiq.config import hours, zones
 from elastiq.config.files import FileContent, read_named
@@ -280,15 +280,21 @@ def type_and_price(entry: str) -> tuple[str, float | None]:
     return type_, float(price)
 
 
-def _url(_option: Option, text: str, _directory: Path) -> str:
-    # The address is shown nowhere: people have put keys into it.
+def _address(text: str, beginning: str) -> SplitResult:
+    """Return the parts of an address, which is to begin so."""
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ValueError("is not a valid address (host or port is wrong)") from None
     if parts.scheme not in ("http", "https") or not host or port == 0:
-        raise ValueError("is not an address that begins with http:// or https:// and names a host")
+        raise ValueError(f"is not an address that begins with {beginning} and names a host")
+    return parts
+
+
+def _url(_option: Option, text: str, _directory: Path) -> str:
+    # The address is shown nowhere: people have put keys into it.
+    parts = _address(text, "http:// or https://")
     if re.search(r"\s", text):
         raise ValueError("has a space in it; a comment behind a value begins with # or ; after a space")
     if "@" in parts.netloc:
@@ -300,13 +306,7 @@ def _url(_option: Option, text: str, _directory: Path) -> str:
 
 def _webhook(_option: Option, text: str, _directory: Path) -> str:
     """It is shown nowhere: who knows it may post there."""
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("is not a valid address (host or port is wrong)") from None
-    if parts.scheme not in ("http", "https") or not host or port == 0:
-        raise ValueError("is not an address that begins with https:// and names a host")
+    parts = _address(text, "https://")
     if re.search(r"\s", text) or not text.isascii() or not text.isprintable():
         raise ValueError("has a space or a character in it that an address has not; copy it again")
     if "@" in parts.netloc or parts.fragment:
