@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -122,12 +121,12 @@ def test_what_is_odd(tmp_path: Path) -> None:
     assert warnings_of(tmp_path, f"{IMAGE}[notify]\nevents = breaker\n") == [
         "/elastiq.conf:5: [notify] events: nobody is told of anything: give mail, webhook or command, too"
     ]
-    (tmp_path / "hook").write_text(SECRET)
-    (tmp_path / "hook").chmod(0o604)
-    for directory in (tmp_path, *tmp_path.parents[:-1]):
-        if directory.stat().st_uid == os.geteuid() and directory.is_relative_to(tmp_path.parents[1]):
-            directory.chmod(0o711)
-    (said,) = warnings_of(tmp_path, f"{IMAGE}[notify]\nwebhook_file = hook\n")
+
+
+def test_an_address_that_others_can_read(reachable: Path) -> None:
+    (reachable / "hook").write_text(SECRET)
+    (reachable / "hook").chmod(0o604)
+    (said,) = warnings_of(reachable, f"{IMAGE}[notify]\nwebhook_file = hook\n")
     assert "anybody on this machine can read or change /hook, and who knows that address may post there" in said
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,14 +52,6 @@ def test_many_problems_are_cut_short(tmp_path: Path) -> None:
 
 def test_line_ends_and_byte_order_mark_of_other_systems(tmp_path: Path) -> None:
     assert loaded(tmp_path, b"\xef\xbb\xbf" + IMAGE.replace("\n", "\r\n").encode()).ec2.image_id == "ami-1a2b3c4d"
-
-
-@pytest.fixture
-def reachable() -> Iterator[Path]:
-    """A directory to which the way is open to anybody; pytest's own is closed."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
-        Path(directory).chmod(0o755)
-        yield Path(directory)
 
 
 READ = "anybody on this machine can read {}, and user data often holds a password or token; do chmod o= on it"
