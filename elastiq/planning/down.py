@@ -9,13 +9,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
-from elastiq.memory import Stage, VmRecord
+from elastiq.memory import Breaker, Stage, VmRecord
 from elastiq.model import InstanceState, Pool, Worker
 from elastiq.planning import money_words, words
 from elastiq.planning.adaptive import free_cores, held_seconds, spare_of
 from elastiq.planning.capacities import capacity_of
 from elastiq.planning.fleet import Fleet
-from elastiq.planning.offers import is_fallback, price_of
+from elastiq.planning.offers import all_away, is_fallback, price_of
 from elastiq.planning.packing import Rest, Room
 
 
@@ -365,11 +365,15 @@ def _bars(record: VmRecord, rest: Rest, wanted: Pool, fleet: Fleet) -> bool:
         return False
     if fleet.purse.caps and not fleet.purse.frees(record, wanted, lacks):
         return False  # it would go in vain
+    breaker = fleet.memory.breakers.get(wanted.name, Breaker())
+    if fleet.now < breaker.paused_until or all_away(wanted, fleet.memory, fleet.now) is not None:
+        return False  # nothing would come in its place for now
     is_barred = fleet.key_of(record) in rest.barred_from
     holds = rest.shape.fits(worker.capacity) and rest.shape.fits(worker.free) and not is_barred
     if holds or record.pool == wanted.name:
+        is_of_other_type = wanted.is_variant and record.type != wanted.instance_type
         # One that says that it is hurt does not tell what a whole one holds.
-        return not holds and (worker.hurt or capacity_of(fleet.memory, wanted) is not None)
+        return not holds and (worker.hurt or is_of_other_type or capacity_of(fleet.memory, wanted) is not None)
     pool = fleet.policy.pool(record.pool)
     of_both = fleet.counted
     is_kept = pool is not None and of_both[record.pool] <= pool.min_vms

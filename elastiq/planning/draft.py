@@ -51,6 +51,10 @@ class Up:
         """How many VMs are to be launched so far."""
         return sum(decision.count for decision in self.decisions if decision.kind is Kind.LAUNCH)
 
+    def launched_of(self, pool: Pool) -> int:
+        """Return how many of them are of `pool`."""
+        return sum(one.count for one in self.decisions if one.kind is Kind.LAUNCH and one.pool == pool.name)
+
     @property
     def purse(self) -> Purse:
         """What there is to spend after these launches."""
@@ -64,6 +68,10 @@ class Up:
     def is_suited(self, rest: Rest, pool: Pool) -> bool:
         """Return whether it is sure that VMs of `pool` run such jobs."""
         return self.chances[rest.number][pool.key] is Chance.YES
+
+    def may_run(self, rest: Rest, pool: Pool) -> bool:
+        """Return whether VMs of `pool` run such jobs, or would show whether they do."""
+        return self.chances[rest.number][pool.key] in (Chance.TRY, Chance.YES)
 
     def is_to_learn(self, rest: Rest) -> bool:
         """Return whether a VM would show whether such jobs run."""
@@ -81,8 +89,7 @@ class Up:
 
     def pool_to_try(self, rest: Rest) -> Pool | None:
         """Return the first pool of which a VM may teach something about such jobs."""
-        found = self.chances[rest.number]
-        return next((pool for pool in self.fleet.variants if found[pool.key] in (Chance.TRY, Chance.YES)), None)
+        return next((pool for pool in self.fleet.variants if self.may_run(rest, pool)), None)
 
     def by_pool(self, rests: Iterable[Rest]) -> dict[str, list[Rest]]:
         """Return the jobs of which it is sure that VMs of a pool run them, by the name of the first such pool."""

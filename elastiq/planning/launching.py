@@ -27,10 +27,9 @@ MOST_VMS_AT_ONCE = 1000
 
 def launch(up: Up, left: list[Rest], reopened: int, *, may_spare: bool) -> None:
     """Launch VMs for the jobs that are left, for those to come and for the minimum, within quota and breaker."""
-    fleet, policy = up.fleet, up.fleet.policy
-    cluster_missing = policy.min_vms - reopened - sum(fleet.working.values())
-    cluster_missing -= sum(fleet.awaited(pool.name) for pool in policy.pools)
+    fleet = up.fleet
     last = None
+    late: list[Pool] = []
     begun: set[str] = set()
     seen: set[tuple[str, int]] = set()
     for number, pool in enumerate(fleet.variants, 1):
@@ -39,14 +38,14 @@ def launch(up: Up, left: list[Rest], reopened: int, *, may_spare: bool) -> None:
         taken = {rest.number for rest in suited}
         seen |= {(pool.name, number) for number in taken}
         left = [rest for rest in left if rest.number not in taken]
-        own_missing = pool.min_vms - fleet.awaited(pool.name) - reopened - fleet.working[pool.name]
         next_pools = [one for one in fleet.variants[number:] if one.name != pool.name]
-        parts, launched_before = _apart(suited, pool, fleet), up.launched
+        parts = _apart(suited, pool, fleet)
         for part in parts:
             room, is_last = _room(up, pool), pool.name not in begun and part is parts[-1]
             wanted = _wanted(part, room, pool, fleet)
-            own_missing_yet = own_missing - (up.launched - launched_before)
-            missing = max(0, own_missing_yet, cluster_missing - up.launched) if is_last else 0
+            missing = _missing(up, pool, reopened, left) if is_last else 0
+            if is_last and missing < _missing(up, pool, reopened):
+                late.append(pool)
             spare = lacking(fleet, pool, up.rooms, wanted, room) if may_spare and is_last else Lacking()
             left += wanted.beyond
             if not wanted.vms + spare.vms + missing:
@@ -57,6 +56,24 @@ def launch(up: Up, left: list[Rest], reopened: int, *, may_spare: bool) -> None:
         begun.add(pool.name)
     _settle_beyond(up, _launch_to_learn(up, left), last)
     _launch_to_try(up)
+    for pool in late:
+        missing = _missing(up, pool, reopened)
+        if missing:
+            _launch_of(up, pool, Wanted(), Lacking(), missing, 0)
+
+
+def _missing(up: Up, pool: Pool, reopened: int, others: Iterable[Rest] = ()) -> int:
+    """Return how many VMs of `pool` its own minimum and that of all pools lack, leaving out what VMs of other types or
+    pools for `others` may make up for: with these first the quota might be used up, and those never come."""
+    fleet, policy = up.fleet, up.fleet.policy
+    own = pool.min_vms - reopened - fleet.working[pool.name] - fleet.awaited(pool.name) - up.launched_of(pool)
+    every = policy.min_vms - reopened - sum(fleet.working.values()) - up.launched
+    every -= sum(fleet.awaited(one.name) for one in policy.pools)
+    if own <= 0 and every <= 0:
+        return 0
+    tried = (up.pool_to_try(rest) for rest in others)
+    able = {one.name for one in tried if one is not None and one.key != pool.key}
+    return max(0, 0 if pool.name in able else own, 0 if able else every)
 
 
 def _apart(suited: list[Rest], pool: Pool, fleet: Fleet) -> list[list[Rest]]:

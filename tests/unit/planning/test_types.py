@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from elastiq.decisions import Decision, End, Kind, Outcome, Plan, Reason, Step, Token
-from elastiq.memory import Intent, Memory
+from elastiq.memory import Breaker, Intent, Memory
 from elastiq.model import ON_DEMAND, SPOT, Demand, Eligibility, Judgement, Offer, Pool, Scope, Shape
 from elastiq.planning.offers import put_away
 from elastiq.planning.plan import plan
@@ -98,8 +98,39 @@ def test_the_minimum_is_launched_once_for_all_types() -> None:
     assert by_type(made) == {"a": 3}
     (decision,) = of(made, Kind.LAUNCH)
     assert [step.count for step in decision.walk] == [3, 3, 3]
-    made = plan(see([], demand=(jobs(1, 16),)), KNOWN, replace(POLICY, pools=(replace(CPU, min_vms=3),)))
-    assert sum(by_type(made).values()) == 4
+
+
+@pytest.mark.parametrize(("own", "whole"), [(3, 0), (0, 3), (2, 3)])
+@pytest.mark.parametrize("most", [3, 20])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_vms_for_jobs_come_before_those_that_only_fill_the_minimum(
+    own: int, whole: int, most: int, is_known: bool
+) -> None:
+    """Found by the simulator: with as many as there may be, a larger type never came."""
+    policy = replace(POLICY, pools=(replace(CPU, min_vms=own),), min_vms=whole, max_vms=most)
+    memory = replace(KNOWN, capacities=HOLDS if is_known else {key: HOLDS[key] for key in ("cpu a", "cpu b")})
+    made = plan(see([], demand=(jobs(1, 16),)), memory, policy)
+    assert by_type(made) == {"c": 1, "a": 2}
+    away = plan(see([], demand=(jobs(1, 16),)), without(memory, LARGE), policy)
+    assert by_type(away) == {"a": 3}, "nothing else is to be had"
+
+
+def test_vms_for_jobs_of_another_pool_come_before_the_minimum_of_all_but_not_before_that_of_a_pool() -> None:
+    plain, large = Pool("plain"), Pool("large")
+    holds = {"plain": Shape(4, 4000), "large": Shape(16, 64000)}
+    memory = Memory(waiting_since=NOW - 100, capacities=holds)
+    policy = replace(BY_SHAPE, pools=(plain, large), min_vms=1, max_vms=1)
+    (decision,) = of(plan(see([], demand=(jobs(1, 16),)), memory, policy), Kind.LAUNCH)
+    assert (decision.pool, decision.count) == ("large", 1)
+    policy = replace(policy, pools=(replace(plain, min_vms=1), large))
+    (decision,) = of(plan(see([], demand=(jobs(1, 16),)), memory, policy), Kind.LAUNCH)
+    assert (decision.pool, decision.count) == ("plain", 1)
+
+
+def test_the_minimum_is_one_request_with_what_it_is_to_teach() -> None:
+    policy = replace(POLICY, min_vms=2)
+    (decision,) = of(plan(see([], demand=(jobs(1, 16),)), replace(KNOWN, capacities={}), policy), Kind.LAUNCH)
+    assert (decision.walk[0].offer.type, decision.count) == ("a", 2)
 
 
 def test_vms_that_boot_are_room_for_what_their_type_holds() -> None:
@@ -162,9 +193,15 @@ def test_vms_on_demand_go_before_spot_where_that_comes_first() -> None:
     assert ended(plan(see(records, workers=workers), remember(records), reverse)) == ["i-00000001"]
 
 
-def test_an_idle_vm_of_a_small_type_gives_its_place_to_a_large_one_of_the_same_pool() -> None:
+@pytest.mark.parametrize("holds", [HOLDS, {"cpu a": HOLDS["cpu a"], "cpu b": HOLDS["cpu b"]}, {}])
+def test_an_idle_vm_of_a_small_type_gives_its_place_to_a_large_one_of_the_same_pool(holds: dict[str, Shape]) -> None:
+    """Also where nobody knows what that holds: found by the simulator."""
     policy = replace(POLICY, max_vms=1, min_vms=1)
     records = [joined(1, pool="cpu", type="a")]
-    memory = remember(records, waiting_since=NOW - 100, capacities=HOLDS)
+    memory = remember(records, waiting_since=NOW - 100, capacities=holds)
     seen = see(records, demand=(jobs(1, 16),), workers=(worker(1, idle_seconds=4000.0),))
     assert ended(plan(seen, memory, policy)) == ["i-00000001"]
+    assert ended(plan(seen, without(memory, LARGE), policy)) == ([] if "cpu b" in holds else ["i-00000001"])
+    paused = replace(memory, breakers={"cpu": Breaker(paused_until=NOW + 60)})
+    assert not ended(plan(seen, paused, policy)), "nothing would come in its place for now"
+    assert not ended(plan(replace(seen, demand=(jobs(1, 4),)), memory, policy)), "it holds them"
