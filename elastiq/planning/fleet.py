@@ -122,7 +122,15 @@ class Fleet:
 
     def key_of(self, record: VmRecord) -> str:
         """Return by what jobs are known that can never run on a VM: the key of its pool."""
-        return self.variant(self.pool_of(record), record.type).key
+        kind = (record.pool, record.type)
+        key = self._keys.get(kind)
+        if key is None:
+            key = self._keys[kind] = self.variant(self.pool_of(record), record.type).key
+        return key
+
+    @cached_property
+    def _keys(self) -> dict[tuple[str, str], str]:
+        return {}
 
     def chances(self, group: Demand) -> Mapping[str, Chance]:
         """Return for each of the `variants`, by its key, whether VMs of it are worth launching for `group`."""

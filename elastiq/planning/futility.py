@@ -56,7 +56,7 @@ class _OpenRooms:
         self._kinds: dict[str, int] = {}
         self._alike: list[list[str]] = []
         self._samples: list[Room] = []
-        self._known: dict[Hashable, dict[int, bool]] = {}
+        self._known: dict[Hashable, dict[int | None, bool]] = {}
         numbers: dict[Hashable, int] = {}
         for record in records:
             room, worker = fleet.present_room(record), fleet.worker(record)
@@ -71,20 +71,17 @@ class _OpenRooms:
             self._idle_since[record.id] = None if worker.jobs else _idle_since(record, worker, fleet)
         self._rooms = Rooms(self._samples, least_cpus)
 
-    def still(self, watched: Mapping[str, float], rest: Rest) -> dict[str, float]:
+    def still(self, watched: Mapping[str, float], rest: Rest) -> Mapping[str, float]:
         """Return those VMs of `watched` on whose workers there is room for a job of `rest`."""
-        kinds, known = self._kinds, self._known.setdefault(rest.kind, {})
-        found = {}
-        for id_, since in watched.items():
-            number = kinds.get(id_)
-            if number is None:
-                continue
-            holds = known.get(number)
-            if holds is None:
-                holds = known[number] = self._samples[number].holds(rest)
-            if holds:
-                found[id_] = since
-        return found
+        if not watched:
+            return watched
+        known = self._known.setdefault(rest.kind, {None: False})
+        for number in {*map(self._kinds.get, watched)}:
+            if number is not None and number not in known:
+                known[number] = self._samples[number].holds(rest)
+        if all(map(known.__getitem__, map(self._kinds.get, watched))):
+            return watched
+        return {id_: since for id_, since in watched.items() if known[self._kinds.get(id_)]}
 
     def holding(self, rest: Rest) -> Iterator[str]:
         """Go over the VMs on whose workers there is room for a job of `rest`."""
@@ -309,10 +306,9 @@ def _watch(
     kept = rooms.still(before.rooms, rest)
     lacking = max(ROOMS_WATCHED, group.vms_per_job) - len(kept)
     if lacking > 0:
-        further = (id_ for id_ in rooms.holding(rest) if id_ not in kept)
-        for id_ in list(islice(further, lacking)):
-            idle_since = rooms.idle_since(id_)
-            kept[id_] = looked_at if idle_since is None else min(looked_at, idle_since)
+        further = list(islice((id_ for id_ in rooms.holding(rest) if id_ not in kept), lacking))
+        idle_since = ((id_, rooms.idle_since(id_)) for id_ in further)
+        kept = {**kept, **{id_: looked_at if idle is None else min(looked_at, idle) for id_, idle in idle_since}}
     if not kept and before.least != group.jobs:
         # Without room nothing is learnt: what counts is what waits from this look on, of a VM that joins after it, too.
         before = replace(before, least=group.jobs, since=looked_at)

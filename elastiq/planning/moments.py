@@ -98,8 +98,8 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
     for seen in memory.watched.values():
         if not seen.waiting:
             yield seen.since + FUTILE_KEPT_SECONDS
-        for since in {max(since, seen.since) for since in seen.rooms.values()}:
-            yield since + seconds
+        for since in {*seen.rooms.values()}:
+            yield max(since, seen.since) + seconds
     demand_at = observation.now - observation.demand_age_seconds
     for group in observation.demand or ():
         if group.oldest_wait_seconds is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from heapq import merge
@@ -135,20 +135,23 @@ class _Most:
         cpus, memory_mb = shape.cpus, shape.memory_mb or -math.inf
         return any(most >= memory_mb and of >= cpus for of, most in self.memory_mb.items())
 
-    def include(self, room: Room) -> None:
-        """Let it hold for `room`, too."""
-        free = room.free
-        if room.is_empty:
-            self.has_empty = True
-        if free is None:
-            self.gpus = self.memory_mb[math.inf] = math.inf
-            return
-        memory_mb = math.inf if free.memory_mb is None else free.memory_mb
-        if memory_mb > self.memory_mb.get(free.cpus, -math.inf):
-            self.memory_mb[free.cpus] = memory_mb
-        gpus = math.inf if free.gpus is None else free.gpus
-        if gpus > self.gpus:
-            self.gpus = gpus
+    def include(self, entries: Iterable[tuple[int, Room]]) -> None:
+        """Let it hold for these rooms, too."""
+        most_of, gpus_at_most = self.memory_mb, self.gpus
+        for _, room in entries:
+            free = room.free
+            if room.is_empty:
+                self.has_empty = True
+            if free is None:
+                gpus_at_most = most_of[math.inf] = math.inf
+                continue
+            memory_mb = math.inf if free.memory_mb is None else free.memory_mb
+            if memory_mb > most_of.get(free.cpus, -math.inf):
+                most_of[free.cpus] = memory_mb
+            gpus = math.inf if free.gpus is None else free.gpus
+            if gpus > gpus_at_most:
+                gpus_at_most = gpus
+        self.gpus = gpus_at_most
 
     def include_all(self, other: _Most) -> None:
         """Let it hold for the rooms of `other`, too."""
@@ -162,41 +165,41 @@ class _Most:
 class _Block:
     """Rooms that lie side by side, each with its place."""
 
-    def __init__(self) -> None:
-        self.rooms: list[tuple[int, Room]] = []
+    def __init__(self, entries: list[tuple[int, Room]]) -> None:
+        self.rooms = entries
         self.most = _Most()
+        self.most.include(entries)
         self.is_stale = False
         """Whether a room may have got jobs since `most` was found out, as most new ones do at once."""
 
-    def add(self, place: int, room: Room) -> None:
-        self.rooms.append((place, room))
-        self.most.include(room)
+    def add(self, entry: tuple[int, Room]) -> None:
+        self.rooms.append(entry)
+        self.most.include((entry,))
         self.is_stale = True
 
     def refresh(self, least_cpus: int) -> None:
         """Find out anew what the rooms hold at most; leave out those that take no job of so many CPUs."""
+        self.rooms = [entry for entry in self.rooms if entry[1].takes_any(least_cpus)]
         self.most = _Most()
-        entries, self.rooms = self.rooms, []
-        for place, room in entries:
-            if room.takes_any(least_cpus):
-                self.add(place, room)
+        self.most.include(self.rooms)
         self.is_stale = False
 
 
 class _Side:
     """The rooms on VMs of one pool, in blocks."""
 
-    def __init__(self, least_cpus: int) -> None:
-        self._blocks: list[_Block] = []
-        self._most = _Most()
-        self._is_stale = False
+    def __init__(self, entries: Sequence[tuple[int, Room]], least_cpus: int) -> None:
+        firsts = range(0, len(entries), ROOMS_OF_A_BLOCK)
+        self._blocks = [_Block(list(entries[first : first + ROOMS_OF_A_BLOCK])) for first in firsts]
         self._least_cpus = least_cpus
+        self._is_stale = False
+        self._most = self._most_of_blocks()
 
-    def add(self, place: int, room: Room) -> None:
+    def add(self, entry: tuple[int, Room]) -> None:
         if not self._blocks or len(self._blocks[-1].rooms) >= ROOMS_OF_A_BLOCK:
-            self._blocks.append(_Block())
-        self._blocks[-1].add(place, room)
-        self._most.include(room)
+            self._blocks.append(_Block([]))
+        self._blocks[-1].add(entry)
+        self._most.include((entry,))
 
     def holding(self, rest: Rest) -> Iterator[tuple[int, Room]]:
         if not self._most.may_hold(rest):
@@ -217,9 +220,13 @@ class _Side:
     def _refresh(self) -> None:
         self._is_stale = False
         self._blocks = [block for block in self._blocks if block.rooms]
-        self._most = _Most()
+        self._most = self._most_of_blocks()
+
+    def _most_of_blocks(self) -> _Most:
+        most = _Most()
         for block in self._blocks:
-            self._most.include_all(block.most)
+            most.include_all(block.most)
+        return most
 
 
 class Rooms:
@@ -227,12 +234,14 @@ class Rooms:
 
     def __init__(self, rooms: Iterable[Room] = (), least_cpus: int = 0) -> None:
         """Take these rooms, for jobs of which none asks for fewer CPUs than so many."""
-        self.all: list[Room] = []
+        self.all = list(rooms)
         self._least_cpus = least_cpus
-        self._sides: dict[str, _Side] = {}
         self._fruitless: set[Hashable] = set()
-        for room in rooms:
-            self.add(room)
+        by_pool: dict[str, list[tuple[int, Room]]] = {}
+        for place, room in enumerate(self.all):
+            if room.takes_any(least_cpus):
+                by_pool.setdefault(room.pool, []).append((place, room))
+        self._sides = {pool: _Side(entries, least_cpus) for pool, entries in by_pool.items()}
 
     def add(self, room: Room) -> int:
         """Add a room behind the others; return its place."""
@@ -241,8 +250,8 @@ class Rooms:
         if room.takes_any(self._least_cpus):
             side = self._sides.get(room.pool)
             if side is None:
-                side = self._sides[room.pool] = _Side(self._least_cpus)
-            side.add(place, room)
+                side = self._sides[room.pool] = _Side((), self._least_cpus)
+            side.add((place, room))
             self._fruitless.clear()
         return place
 

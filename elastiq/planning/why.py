@@ -236,10 +236,11 @@ def _span(
     limit = _LIMITS_OF_IDLENESS.get(token)
     if limit is not None and idle_since is not None:
         return idle_since, idle_since + limit(record.pool, policy)
+    if token is Token.AT_WORK:
+        return record.work_from, None  # as most of thousands
     deploy_seconds, lost_seconds = policy.estimated_vm_deploy_time_s, policy.lost_worker_time_s
     gone = patience.MISSING_GRACE_SECONDS
     spans: Mapping[Token, tuple[float | None, float | None]] = {
-        Token.AT_WORK: (record.work_from, None),
         Token.STILL_BOOTING: (record.launched_at, record.awaited_since + deploy_seconds),
         Token.NEVER_JOINED: (record.awaited_since + deploy_seconds, None),
         Token.WORKER_OUT_OF_SIGHT: (record.lost_since, _after(record.lost_since, lost_seconds)),

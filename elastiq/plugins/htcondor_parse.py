@@ -25,6 +25,9 @@ from elastiq.plugins.kit import (
 )
 from elastiq.text import excerpt
 
+LAYOUTS_KEPT = 1000
+"""Of ads: there is no end of them if somebody makes ads up."""
+
 OWN_DRAIN = "elastiq"
 """How the reason of every drain that elastiq asks for begins."""
 
@@ -157,13 +160,14 @@ def parse_machines(text: str) -> tuple[Machine, ...]:
     """
     slots: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     texts: dict[str, str] = {}
+    layouts: dict[tuple[str, ...], tuple[str, ...]] = {}
     addresses: dict[tuple[str, str], str] = {}
     is_empty = True
     for ad in json_items(text, "condor_status"):
         if not isinstance(ad, dict):
             raise BatchError("condor_status answered what is no list of slots")
         is_empty = False
-        slot = _spelled_as_known(ad, texts)
+        slot = _spelled_as_known(ad, texts, layouts)
         name = _name(slot)
         if name:
             # Two VMs from one image may both call themselves "localhost": the address keeps them apart.
@@ -177,14 +181,20 @@ def parse_machines(text: str) -> tuple[Machine, ...]:
     return _without_doubtful_ids(machines)
 
 
-def _spelled_as_known(ad: Mapping[str, Any], texts: dict[str, str]) -> Mapping[str, Any]:
+def _spelled_as_known(
+    ad: Mapping[str, Any], texts: dict[str, str], layouts: dict[tuple[str, ...], tuple[str, ...]]
+) -> Mapping[str, Any]:
     """Return an ad with its attributes spelled as elsewhere in this file. Texts that `texts` has are taken from there:
-    the slots of a machine say mostly the same, and kept once it takes little room."""
-    slot: dict[str, Any] = {}
-    for key, value in ad.items():
-        name = _ATTRIBUTES.get(key) or _ATTRIBUTES.get(key.lower()) or key
-        slot[name] = texts.setdefault(value, value) if type(value) is str else value
-    return slot
+    the slots of a machine say mostly the same, and kept once it takes little room. They also have mostly the same
+    attributes in the same order: `layouts` has how these are spelled."""
+    written = tuple(ad)
+    names = layouts.get(written)
+    if names is None:
+        names = tuple(_ATTRIBUTES.get(key) or _ATTRIBUTES.get(key.lower()) or key for key in written)
+        if len(layouts) < LAYOUTS_KEPT:
+            layouts[written] = names
+    known = texts.setdefault
+    return dict(zip(names, [known(value, value) if type(value) is str else value for value in ad.values()]))
 
 
 def slots_of(text: str, worker: Worker) -> list[Mapping[str, Any]]:
@@ -270,8 +280,10 @@ def _jobs(slot: Mapping[str, Any], broken: Mapping[str, int]) -> int:
 def _broken_without_job(slots: Sequence[Mapping[str, Any]]) -> Counter[str]:
     """Return how many dynamic slots of each partitionable slot, by its name, HTCondor says to be broken and to have no
     job. They are so for good: until the startd is started again, whose slots are others then."""
-    started = {str(slot.get("Name")): slot.get("DaemonStartTime") for slot in slots}
     found: Counter[str] = Counter()
+    if not any(map(_is_broken, slots)):
+        return found  # as nearly always
+    started = {str(slot.get("Name")): slot.get("DaemonStartTime") for slot in slots}
     for slot in slots:
         parent = _DYNAMIC.sub("", str(slot.get("Name")), count=1)
         is_current = started.get(parent) is not None and slot.get("DaemonStartTime") == started[parent]
@@ -334,13 +346,19 @@ def _capacity(slot: Mapping[str, Any]) -> Shape:
 
 def _shape(slot: Mapping[str, Any], prefix: str) -> Shape:
     """Return what the slot says of itself. Only what is there can be 0; without any word of GPUs there are none."""
+    said = slot.get
+    disk_kb = _whole(said(prefix + "Disk", said("Disk")))
+    return Shape(
+        _whole(said(prefix + "Cpus", said("Cpus"))) or 0,
+        _whole(said(prefix + "Memory", said("Memory"))),
+        None if disk_kb is None else disk_kb // 1024,
+        _whole(said(prefix + "GPUs", said("GPUs", 0))),
+    )
 
-    def number(name: str) -> int | None:
-        known = amount(slot.get(prefix + name, slot.get(name, 0 if name == "GPUs" else None)))
-        return None if known is None else int(known)
 
-    disk_kb = number("Disk")
-    return Shape(number("Cpus") or 0, number("Memory"), None if disk_kb is None else disk_kb // 1024, number("GPUs"))
+def _whole(value: object) -> int | None:
+    known = amount(value)
+    return None if known is None else int(known)
 
 
 def _less(whole: Shape, lost: Shape) -> Shape:

@@ -278,7 +278,7 @@ def amount(value: object) -> float | None:
 
     Neither NaN and infinity, which Python's JSON may carry, nor true and false are amounts.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, (int, float))):
         return None
     return value if 0 <= value < LARGEST else None  # a comparison with NaN is never true
 
@@ -310,12 +310,19 @@ def total(shapes: Iterable[Shape]) -> Shape:
     """Return the sum of `shapes`, in which what is not known of any of them is not known; no CPU and nothing else for
     none."""
     known = tuple(shapes)
+    if len(known) == 1:
+        return known[0]
 
-    def whole(name: str) -> int | None:
-        values = [getattr(shape, name) for shape in known]
-        return None if None in values else sum(values)
+    def whole(values: Sequence[int | None]) -> int | None:
+        counts = [value for value in values if value is not None]
+        return sum(counts) if len(counts) == len(values) else None
 
-    return Shape(sum(shape.cpus for shape in known), whole("memory_mb"), whole("disk_mb"), whole("gpus"))
+    return Shape(
+        sum([shape.cpus for shape in known]),
+        whole([shape.memory_mb for shape in known]),
+        whole([shape.disk_mb for shape in known]),
+        whole([shape.gpus for shape in known]),
+    )
 
 
 def largest(shapes: Sequence[Shape]) -> Shape:
