@@ -89,6 +89,17 @@ class _Left:
     run: _Run | None = None
 
 
+@dataclass
+class _Over:
+    """A job that has ended, on one worker."""
+
+    began_at: float
+    ended_at: float
+    cores: int
+    index: int | None
+    """Among the jobs; None: it was elsewhere."""
+
+
 class _Teller:
     """Tells jobs from looks, in their order."""
 
@@ -105,6 +116,8 @@ class _Teller:
         """By worker, those that began first at the front."""
         self._oldest: dict[int, list[tuple[float, int, str, _Run]]] = defaultdict(list)
         """By cores, those that began first at the front, and such that are over."""
+        self._over: deque[_Over] = deque()
+        """Those that have ended of late, in that order."""
         self._number = 0
         self._whole_cores = 1
         self._known_at: dict[int, float] = {}
@@ -212,6 +225,8 @@ class _Teller:
         run.workers -= 1
         if run.workers:
             return
+        if run.machines == 1:
+            self._over.append(_Over(run.began_at, at, run.cores, len(self.jobs) if run.is_own else None))
         if run.is_own:
             seconds = max(SHORTEST_SECONDS, at - run.began_at)
             self.jobs.append(Job(run.submitted_at, seconds, run.cores * run.machines))
@@ -225,20 +240,41 @@ class _Teller:
                 one = left.popleft()
                 if one.run is None and one.vms == 1:
                     self._replace(cores or self._whole_cores, one)
+        while self._over and self._over[0].ended_at <= until:
+            self._over.popleft()
 
     def _replace(self, cores: int, one: _Left) -> None:
-        """Have a job start where the one has ended that has run for longest; if there is none, the job was removed
+        """Have a job start where the one has ended that had run for longest then; if there is none, the job was removed
         from the queue, or was too short to be seen."""
         heap = self._oldest[cores]
         while heap and (not heap[0][-1].workers or heap[0][-1].machines > 1 or heap[0][-1].cores != cores):
             heapq.heappop(heap)
-        if heap and heap[0][0] < one.left_at:
+        over = min(
+            (known for known in self._over if known.cores == cores and known.began_at < one.left_at < known.ended_at),
+            key=lambda known: known.began_at,
+            default=None,
+        )
+        if over and not (heap and heap[0][0] < over.began_at):
+            self._part(over, one)
+        elif heap and heap[0][0] < one.left_at:
             _, _, name, old = heapq.heappop(heap)
             self._end(name, old, one.left_at)
             self._start(name, _Run(one.submitted_at, one.left_at, cores, is_own=old.is_own))
 
+    def _part(self, over: _Over, one: _Left) -> None:
+        """Take what looked like a job for two, of which the second one began when `one` left the queue."""
+        if over.index is None:
+            self.elsewhere += 1
+        else:
+            first = self.jobs[over.index]
+            self.jobs[over.index] = first._replace(seconds=max(SHORTEST_SECONDS, one.left_at - over.began_at))
+            self.jobs.append(Job(one.submitted_at, max(SHORTEST_SECONDS, over.ended_at - one.left_at), over.cores))
+            over.index = len(self.jobs) - 1
+        over.began_at = one.left_at
+
     def finish(self, at: float) -> None:
         """Nothing was seen any more: what runs ends, and what waits would run for as long as others."""
+        self._settle(at)
         for name, runs in self._running.items():
             for run in list(runs):
                 self.cut += run.workers == 1

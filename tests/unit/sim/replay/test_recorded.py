@@ -45,6 +45,15 @@ def test_a_start_that_no_worker_shows_is_the_end_of_another() -> None:
     assert sum(job.seconds for job in found.jobs) == 2995
 
 
+def test_short_jobs_one_after_the_other_on_a_worker_that_stays_full() -> None:
+    """Found on a real HTCondor: all have ended before it is sure that no worker showed their starts."""
+    looks = (queue(10, 3), workers(20, a=1), queue(20, 2), queue(40, 1), queue(60, 0), workers(80, a=0))
+    found = told(workers(0, a=0), queue(0, 0), *looks)
+    assert found.jobs == (Job(5.0, 20.0, 1),) * 3
+    others = told(workers(0, a=0, is_own=False), queue(0, 0), queue(10, 3), workers(20, is_own=False, a=1), *looks[2:])
+    assert (found.elsewhere, others.jobs, others.elsewhere) == (0, (), 3)
+
+
 def test_jobs_that_are_removed_from_the_queue_are_none() -> None:
     assert told(workers(0, a=0), queue(0, 0), queue(100, 3), queue(200, 0)).jobs == ()
 
