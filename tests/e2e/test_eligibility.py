@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import time
 from typing import Any
 
 import pytest
@@ -94,11 +95,12 @@ def _started(pool: HtcondorPool) -> set[tuple[str, int]]:
     return found
 
 
-def _rejected(pool: HtcondorPool) -> int:
-    """Return how many waiting jobs the negotiator has turned down: it says so of one of those that are alike to it."""
+def _rejected(pool: HtcondorPool, since: float = 0.0) -> int:
+    """Return how many waiting jobs the negotiator has turned down after `since`: it says so of one of those that are
+    alike to it."""
     asked = ("-constraint", "JobStatus == 1", "-af", "AutoClusterId", "LastRejMatchTime")
     jobs = [line.split() for line in pool.head.run("condor_q", "-allusers", *asked).stdout.splitlines()]
-    refused = {alike for alike, at in jobs if at.isdecimal()}
+    refused = {alike for alike, at in jobs if at.isdecimal() and int(at) > since}
     return sum(alike in refused for alike, _ in jobs)
 
 
@@ -172,15 +174,16 @@ def _judged(pool: HtcondorPool, query: str, workers: dict[str, str]) -> dict[tup
 
 def _let_the_negotiator_decide(pool: HtcondorPool, jobs: int) -> None:
     """Wait until jobs have started that could, and all others were turned down while every slot was idle."""
-    last: list[set[tuple[str, int]]] = [set()]
+    before, since = -1, 0.0
 
     def is_decided() -> bool:
         idle = not pool.busy() and not any(job["JobStatus"] == 2 for job in pool.queue())
-        started = _started(pool)
-        same, last[0] = started == last[0], started
-        return idle and same and len(started) + _rejected(pool) == jobs
+        return idle and len(_started(pool)) + _rejected(pool, since) == jobs
 
-    wait_until(is_decided, "every job was started or turned down", PATIENCE_SECONDS + jobs, pool.queue)
-    pool.head.run("condor_reschedule")
-    for _ in range(3):
-        wait_until(is_decided, "that stays so", detail=pool.queue)
+    while before != len(_started(pool)):
+        before = len(_started(pool))
+        wait_until(is_decided, "every job was started or turned down", PATIENCE_SECONDS + jobs, pool.queue)
+        # What was turned down while another job had some of the slot gets it by itself now.
+        since = time.time()
+        pool.head.run("condor_reschedule")
+        wait_until(is_decided, "those that wait were turned down again", PATIENCE_SECONDS + jobs, pool.queue)
