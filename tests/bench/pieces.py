@@ -209,7 +209,7 @@ def daemon(_repetitions: int, vms: str, seconds: str, check_vms_every_s: str) ->
         configuration = directory.parent / "elastiq.conf"
         configuration.write_text(
             f"[elastiq]\ncluster_name = {CLUSTER}\ncheck_vms_every_s = {check_vms_every_s}\n"
-            "[quota]\nmin_vms = 0\nmax_vms = 5000\n"
+            f"[quota]\nmin_vms = {vms}\nmax_vms = 5000\n"  # or idle ones would go
             f"[ec2]\napi_url = {cloud.url}\naws_access_key_id = key\naws_secret_access_key = secret\n"
             "image_id = ami-0c55b159cbfafe1f0\nflavour = m5.large\n[htcondor]\nquery = cli\n"
         )
