@@ -20,6 +20,7 @@ from elastiq.planning.money import Purse
 from elastiq.planning.offers import next_request, of_request, what_is_left
 from elastiq.plugins import Closing
 from elastiq.ports import Ports
+from elastiq.text import last_lines
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +134,8 @@ class Actuator:
         self.is_any_left = False
         budget = Budget(self._ports.clock, REOPENING_BUDGET_SECONDS)
         for decision in plan.decisions:
+            if decision.kind is Kind.REQUEUE and self._may_begin() and budget.is_left:
+                self._note([self.requeue(decision)])
             if decision.kind is Kind.REOPEN and self._may_begin() and budget.is_left:
                 self._reopen(decision)
         if plan.ask_again and self._ports.cloud.token_is_lock:
@@ -177,6 +180,14 @@ class Actuator:
             self._note([self.reopen(decision)])
         else:
             self._not_begun([decision])
+
+    def requeue(self, decision: Decision) -> Outcome:
+        """Have the jobs of a VM queued again that the cloud itself is about to end."""
+        try:
+            self._ports.batch.requeue(_worker(self._record(decision)))
+        except BatchError as error:
+            return Outcome(decision, End.FAILED, f"could not be asked for: {error}", cause=Token.BATCH_ERROR)
+        return Outcome(decision, End.DONE, "asked for")
 
     def reopen(self, decision: Decision) -> Outcome:
         """Open the worker of a VM again that was closed but not terminated."""
@@ -376,6 +387,12 @@ class DryRunActuator(Actuator):
             return super().close(decision)
         return Outcome(decision, End.REFUSED, "dry run: not terminated (dry_run_shutdown_vms)", cause=Token.DRY_RUN)
 
+    def requeue(self, decision: Decision) -> Outcome:
+        """Leave jobs alone if dry_run_shutdown_vms is set."""
+        if not self._shutdown:
+            return super().requeue(decision)
+        return Outcome(decision, End.REFUSED, "dry run: not queued again (dry_run_shutdown_vms)", cause=Token.DRY_RUN)
+
     def console(self, instance_id: str) -> str | CloudError | None:
         """Ask for no console if dry_run_shutdown_vms is set: nothing is terminated that it could explain."""
         return None if self._shutdown else super().console(instance_id)
@@ -389,21 +406,10 @@ def _explained(decision: Decision, console: str | CloudError | None) -> Decision
         log.warning("VM %s never became a worker; its console cannot be read: %s", decision.instance_id, console)
         return decision
     log.warning("VM %s never became a worker; the end of its console:\n%s", decision.instance_id, console)
-    end = _last_lines(console)
+    end = last_lines(console, CONSOLE_CHARACTERS)
     if not end:
         return decision
     return replace(decision, reason=replace(decision.reason, text=f"{decision.reason}; its console ends with: {end}"))
-
-
-def _last_lines(text: str) -> str:
-    """Return whole lines from the end of `text`, as many as are worth showing, in one line."""
-    end = ""
-    for line in reversed([line.strip() for line in text.splitlines() if line.strip()]):
-        longer = f"{line} | {end}" if end else line[-CONSOLE_CHARACTERS:]
-        if len(longer) > CONSOLE_CHARACTERS:
-            break
-        end = longer
-    return end
 
 
 def _asked_pool(pool: Pool, intent: Intent) -> Pool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from elastiq.decisions import Decision, Kind, Plan, Verdict
 from elastiq.memory import Memory
 from elastiq.model import Observation, Policy, Pool
-from elastiq.planning import money_words, words
+from elastiq.planning import interruptions, money_words, words
 from elastiq.planning.capacities import size_tried
 from elastiq.planning.departures import NOT_OF_ELASTIQ, departures
 from elastiq.planning.down import left_alone, nothing_is_known, plan_down
@@ -53,7 +53,8 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     memory = _with_first_reasons(memory, down.decisions, down.postponed)
     departed = departures(situation.departed, observation.now)
     spent = [Decision(Kind.HOLD, money_words.gone(cap, policy))] if (cap := fleet.purse.gone) else []
-    decisions = (*up.decisions, *down.decisions, *spent, *left_alone(fleet), *departed.decisions)
+    taken_back = interruptions.decisions(fleet) if observation.workers is not None else ()
+    decisions = (*up.decisions, *down.decisions, *spent, *left_alone(fleet), *taken_back, *departed.decisions)
     figures = fleet.figures(observation)
     return Plan(
         decisions,

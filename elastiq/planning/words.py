@@ -354,6 +354,8 @@ def gone(token: Token, records: Sequence[VmRecord], now: float) -> Reason:
     how = how_gone(records[0], now, "it" if is_one else "they")
     if token is Token.ENDED_AFTER_ALL:
         why = "after a termination without a clear answer"
+    elif token is Token.VM_INTERRUPTED:
+        why = f"for the cloud has taken {'it' if is_one else 'them'} back"
     else:
         why = f"and elastiq did not terminate {'it' if is_one else 'them'}"
     text = f"{_vms(ids)} {'is' if is_one else 'are'} gone {why}: {how}"

@@ -57,6 +57,9 @@ class SimBatch:
     def forget(self, worker: Worker) -> None:
         self._gate.pass_through("forget", lambda: self._carelessly(lambda: self._forget(worker)))
 
+    def requeue(self, worker: Worker) -> None:
+        raise BatchError("no cloud takes VMs back here")
+
     def check(self) -> str:
         return "simulated"
 
