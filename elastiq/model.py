@@ -79,6 +79,9 @@ class Demand:
     """What was judged of these jobs on VMs of each pool, by its name: filled in by elastiq, never by a plugin. What is
     not in it is YES."""
 
+    is_to_come: bool = False
+    """True of what runs now, and is taken to wait soon: the planner's own, and never a plugin's."""
+
     @cached_property
     def key(self) -> str:
         """By what the group is known again, when its jobs are others."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from elastiq.decisions import Decision, Kind, Reason, Token
 from elastiq.memory import VmRecord
-from elastiq.model import Policy
+from elastiq.model import Demand, Eligibility, Judgement, Policy, Shape
 from elastiq.planning import patience
 from elastiq.planning.fleet import Fleet
 
@@ -39,6 +39,32 @@ def decisions(fleet: Fleet) -> Iterator[Decision]:
         is_due = fleet.now >= requeue_at(record, fleet.policy)
         if worker is not None and worker.interrupted and worker.jobs and is_due:
             yield Decision(Kind.REQUEUE, requeued(record), record.pool, instance_id=record.id)
+
+
+def successors(fleet: Fleet) -> Iterator[Demand]:
+    """Return what runs on VMs that the cloud takes back, each VM as one job for a VM of the same pool: so another one
+    is asked for before its jobs wait. Until they are queued again, when they are demand by themselves."""
+    for record in fleet.records:
+        worker, pool = fleet.worker(record), fleet.policy.pool(record.pool)
+        is_announced = is_to_come(record, fleet.now) and record.requeued_at is None and not record.leaving
+        if pool is None or worker is None or not is_announced or not worker.jobs:
+            continue
+        whole, free = worker.capacity, worker.free
+        shape = Shape(
+            max(1, whole.cpus - free.cpus),
+            _used(whole.memory_mb, free.memory_mb),
+            _used(whole.disk_mb, free.disk_mb),
+            _used(whole.gpus, free.gpus),
+        )
+        others = [one.key for one in fleet.variants if one.name != pool.name]
+        yield Demand(shape, 1, judgements=dict.fromkeys(others, _OTHER_POOL), is_to_come=True)
+
+
+def _used(whole: int | None, free: int | None) -> int | None:
+    return None if whole is None or free is None else max(0, whole - free)
+
+
+_OTHER_POOL = Judgement(Eligibility.NO, "its VM is of another pool")
 
 
 def announced(record: VmRecord) -> Reason:

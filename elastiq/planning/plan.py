@@ -66,7 +66,7 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
         departed.records,
         figures,
         _ask_again(observation, fleet),
-        (*up.verdicts, *down.verdicts),
+        (*(one for one in up.verdicts if one.group is None or not one.group.is_to_come), *down.verdicts),
         wake_at(observation, memory, policy),
         look_at(observation, memory, policy),
     )
@@ -89,7 +89,8 @@ def _with_first_reasons(memory: Memory, decisions: Iterable[Decision], postponed
 def _up(observation: Observation, fleet: Fleet) -> Up:
     groups, unreadable = observation.demand or (), words.unreadable(observation)
     if unreadable is None:
-        return plan_up(groups, fleet, observation.now - observation.demand_age_seconds)
+        running = tuple(interruptions.successors(fleet))
+        return plan_up((*groups, *running), fleet, observation.now - observation.demand_age_seconds)
     hold = Decision(Kind.HOLD, unreadable)
     verdicts = [Verdict(unreadable, group, group.jobs) for group in groups]
     since = fleet.memory.waiting_since

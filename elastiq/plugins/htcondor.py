@@ -212,7 +212,7 @@ class HTCondor:
         if machines:
             startd = _startd(machines)
             how = "-fast" if startd in self._vacated else "-graceful"
-            run(["condor_vacate", how, startd], deadline.remaining())
+            run(["condor_vacate", how, startd.partition("@")[2]], deadline.remaining())
             self._vacated = {startd, *list(self._vacated)[:MOST_VACATED]}
 
     def forget(self, worker: Worker) -> None:

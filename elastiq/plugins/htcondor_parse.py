@@ -245,7 +245,7 @@ def _machine(name: str, address: str, slots: Sequence[Mapping[str, Any]]) -> Mac
         instance_id=instance_id(ids.pop()) if len(ids) == 1 else None,
         address=address or None,
         capacity=_less(total([_capacity(slot) for slot in whole]), total([_shape(slot, "TotalSlot") for slot in cut])),
-        free=total([_shape(slot, "") for slot in whole if _takes_jobs(slot)]),
+        free=total([_shape(slot, "") for slot in whole if _takes_jobs(slot, interrupted=interrupted)]),
         jobs=jobs,
         idle_seconds=idle_seconds,
         closed=drained or interrupted,
@@ -295,8 +295,10 @@ def _is_hurt(slot: Mapping[str, Any]) -> bool:
     return _is_broken(slot) or bool(slot.get("OfflineGPUs")) or any(slot.get(name) for name in _LOST)
 
 
-def _takes_jobs(slot: Mapping[str, Any]) -> bool:
-    return slot.get("State") in ("Unclaimed", "Drained") and not _is_broken(slot)
+def _takes_jobs(slot: Mapping[str, Any], *, interrupted: bool) -> bool:
+    # Without START = False, which goes with an interruption, one that is Owner by it would take jobs.
+    states = ("Unclaimed", "Drained", "Owner") if interrupted else ("Unclaimed", "Drained")
+    return slot.get("State") in states and not _is_broken(slot)
 
 
 def _drained_by_other(slot: Mapping[str, Any]) -> bool:
