@@ -34,7 +34,7 @@ def test_the_job_of_a_vm_that_is_taken_back_waits_again_in_time(make_batch: Batc
     batch.metadata = SPOT
     with ElasticCluster(batch) as cluster:
         cluster.ec2 = {**cluster.ec2, "market": "spot"}
-        cluster.configure(configurations.own(cluster, max_vms="2"))
+        cluster.configure(configurations.own(cluster, max_vms="2", idle_for_time_s="200"))
         cluster.elastiqctl("start", check=True)
         batch.submit(1, 3600)
         wait_until(lambda: len(batch.busy()) == 1, "the job runs", detail=batch.queue)
