@@ -141,7 +141,8 @@ close_htcondor() {
 }
 
 close_slurm() {
-  scontrol update nodename="$instance_id" state=drain reason="elastiq: spot interruption $when"
+  # slurm-worker.sh calls the node like its VM.
+  scontrol update nodename="$(ask instance-id)" state=drain reason="elastiq: spot interruption $when"
 }
 
 close_gridengine() {
@@ -158,16 +159,20 @@ case ${1:-} in
     ;;
 esac
 tries=60
-# 22: the metadata have no such thing, as on clouds without a spot market; else they do not answer, or not yet.
-until life_cycle=$(ask instance-life-cycle) || [ $? -eq 22 ] || [ "$tries" -eq 0 ]; do
-  tries=$((tries - 1))
+while :; do
+  life_cycle=$(ask instance-life-cycle)
+  case $? in
+    0) break ;;
+    22) tries=$((tries - 20)) ;; # there is no such thing, as on clouds without a spot market, or not at this moment
+    *) tries=$((tries - 1)) ;;
+  esac
+  [ "$tries" -gt 0 ] || break
   sleep "$every_seconds"
 done
 if [ "$life_cycle" != spot ]; then
   say "this VM is not of the spot market"
   exit 0
 fi
-instance_id=$(ask instance-id)
 rm -f "$condor_directory/99-spot-interruption.conf"
 until notice=$(ask spot/instance-action) && [ -n "$notice" ]; do
   sleep "$every_seconds"
