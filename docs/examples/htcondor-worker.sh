@@ -117,7 +117,7 @@ set -u
 
 metadata=${METADATA:-http://169.254.169.254/latest}
 every_seconds=${EVERY_SECONDS:-5}
-condor_directory=${CONDOR_DIRECTORY:-/etc/condor/config.d}
+condor_mark=${CONDOR_DIRECTORY:-/etc/condor/config.d}/99-spot-interruption.conf
 proc=${PROC:-/proc}
 
 say() { echo "spot-interruption: $*" >&2; }
@@ -128,16 +128,21 @@ ask() {
     curl -sf --max-time 2 -H "X-aws-ec2-metadata-token: $session" "$metadata/meta-data/$1"
 }
 
-close_htcondor() {
-  # shellcheck disable=SC2016 # HTCondor is to expand it
-  printf 'START = False\nElastiqInterruption = "%s"\nSTARTD_ATTRS = $(STARTD_ATTRS) ElastiqInterruption\n' \
-    "$when" >"$condor_directory/99-spot-interruption.conf" || return 1
+# Has the startd read its configuration again, at once and without a right in the pool.
+reconfigure_condor() {
   for file in "$proc"/[0-9]*/comm; do
     if { read -r name <"$file"; } 2>/dev/null && [ "$name" = condor_startd ]; then
       file=${file%/comm}
       kill -HUP "${file##*/}"
     fi
   done
+}
+
+close_htcondor() {
+  # shellcheck disable=SC2016 # HTCondor is to expand it
+  printf 'START = False\nElastiqInterruption = "%s"\nSTARTD_ATTRS = $(STARTD_ATTRS) ElastiqInterruption\n' \
+    "$when" >"$condor_mark" || return 1
+  reconfigure_condor
 }
 
 close_slurm() {
@@ -173,7 +178,11 @@ if [ "$life_cycle" != spot ]; then
   say "this VM is not of the spot market"
   exit 0
 fi
-rm -f "$condor_directory/99-spot-interruption.conf"
+if [ -e "$condor_mark" ]; then
+  # Of an image or a VM that was only stopped.
+  rm "$condor_mark"
+  reconfigure_condor
+fi
 until notice=$(ask spot/instance-action) && [ -n "$notice" ]; do
   sleep "$every_seconds"
 done
