@@ -67,6 +67,7 @@ REMEDIES: Mapping[Token, str] = {
     Token.LAUNCHED_IN_VAIN: "see why the batch system does not start the jobs that it was launched for",
     Token.INTERRUPTED_IDLE: "nothing: the cloud takes it back anyway",
     Token.INTERRUPTED: "nothing: the cloud takes it back; market = on-demand has VMs that stay",
+    Token.REQUEUED: "on_interruption = drain lets jobs run until the cloud ends their VM",
     Token.AT_WORK: "nothing: it stays as long as jobs run there",
     Token.IDLE_YET_SHORT: "lower idle_for_time_s, and it goes sooner",
     Token.KEPT_FOR_JOBS: "nothing: jobs are to start there; if they do not, see the batch system",
