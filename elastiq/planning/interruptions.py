@@ -69,7 +69,8 @@ _OTHER_POOL = Judgement(Eligibility.NO, "its VM is of another pool")
 
 def announced(record: VmRecord) -> Reason:
     """Return that the cloud takes a VM back."""
-    text = f"the cloud has announced that it takes VM {record.id} back: it is no room for jobs any more"
+    jobs = ", and what runs there counts as one job that waits" if record.at_work and record.requeued_at is None else ""
+    text = f"the cloud has announced that it takes VM {record.id} back: it is no room{jobs}"
     return Reason(Token.INTERRUPTED, text, record.id)
 
 

@@ -362,4 +362,4 @@ def _offered(decision: Decision) -> str:
 def _deed(decision: Decision) -> str:
     if decision.kind is Kind.LAUNCH:
         return f"launch {decision.count} VM{'s' if decision.count != 1 else ''}{of_pool(decision.pool)}"
-    return f"{decision.kind.value} VM {decision.instance_id}"
+    return f"{decision.kind.value} {'jobs of ' if decision.kind is Kind.REQUEUE else ''}VM {decision.instance_id}"

@@ -150,7 +150,8 @@ def test_it_is_said_of_the_vm_and_once_of_all() -> None:
     assert tokens(made, "i-00000001") == [Token.INTERRUPTED]
     (hold,) = [one for one in of(made, Kind.HOLD) if one.reason.token is Token.INTERRUPTED]  # type: ignore[arg-type]
     assert str(hold.reason) == (
-        "the cloud has announced that it takes VM i-00000001 back: it is no room for jobs any more"
+        "the cloud has announced that it takes VM i-00000001 back: it is no room, "
+        "and what runs there counts as one job that waits"
     )
     assert tokens(after([joined(1)], 5, ()), "i-00000001") == [Token.INTERRUPTED]
 
