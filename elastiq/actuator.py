@@ -28,13 +28,13 @@ ASK_AGAIN_SECONDS = 10.0
 """How long after its request a launch without an answer is first asked for again."""
 
 CLOSING_BUDGET_SECONDS = 5.0
-"""A cycle closes workers for so long at most; the rest has its turn in the next cycle."""
+"""A cycle closes workers for so long at most, and reads consoles; the rest has its turn in the next cycle."""
 
 REOPENING_BUDGET_SECONDS = 5.0
 """The same for reopening: one worker that does not answer keeps neither the others nor the loop waiting for long."""
 
-CONSOLES_BUDGET_SECONDS = 5.0
-"""The same for reading consoles."""
+REQUEUING_BUDGET_SECONDS = 15.0
+"""The same for jobs that are queued again: a cloud may take all VMs back at once, and gives two minutes for that."""
 
 CONSOLE_CHARACTERS = 160
 """So much of the end of a console is a reason to show; the log has more."""
@@ -121,21 +121,22 @@ class Actuator:
         return any(decision.kind is kind for request in self.in_hand for decision in request.decisions)
 
     def _wait_for(self, decisions: Sequence[Decision], pending: PendingError, token: str) -> list[Outcome]:
-        request = InHand(tuple(decisions), self._ports.clock.now(), pending.answer, token)
-        self.in_hand = (*self.in_hand, request)
+        self.in_hand = (*self.in_hand, InHand(tuple(decisions), self._ports.clock.now(), pending.answer, token))
         return [_failed(decision, pending, token) for decision in decisions]
 
     def act(self, plan: Plan, memory: Memory) -> None:
-        """Carry out the decisions of `plan`, beginning with `memory`; what cannot be journalled first is not done.
-
-        The order is the safe one: reopen before anything is launched; all that is closed is terminated in one request.
-        """
+        """Carry out `plan`, beginning with `memory`; what cannot be journalled first is not done. The order is the safe
+        one: reopen before anything is launched; all that is closed is terminated in one request."""
         self.memory, self.outcomes, self._unsaved = memory, [], ""
         self.is_any_left = False
+        urgent = Budget(self._ports.clock, REQUEUING_BUDGET_SECONDS)
+        for decision in plan.decisions:
+            if decision.kind is Kind.REQUEUE and self._may_begin():
+                self.is_any_left = not urgent.is_left
+                if urgent.is_left:
+                    self._note([self.requeue(decision)])
         budget = Budget(self._ports.clock, REOPENING_BUDGET_SECONDS)
         for decision in plan.decisions:
-            if decision.kind is Kind.REQUEUE and self._may_begin() and budget.is_left:
-                self._note([self.requeue(decision)])
             if decision.kind is Kind.REOPEN and self._may_begin() and budget.is_left:
                 self._reopen(decision)
         if plan.ask_again and self._ports.cloud.token_is_lock:
@@ -326,7 +327,7 @@ class Actuator:
     def _consoles(self, decisions: Iterable[Decision]) -> dict[str, str | CloudError | None]:
         """Return the ends of the consoles of VMs that never became workers, or why one cannot be read, by instance id;
         None for other VMs, and if it was told before. VMs for which there is no time are left out."""
-        budget = Budget(self._ports.clock, CONSOLES_BUDGET_SECONDS)
+        budget = Budget(self._ports.clock, CLOSING_BUDGET_SECONDS)
         consoles: dict[str, str | CloudError | None] = {}
         for decision in decisions:
             record = self._record(decision)
@@ -407,9 +408,8 @@ def _explained(decision: Decision, console: str | CloudError | None) -> Decision
         return decision
     log.warning("VM %s never became a worker; the end of its console:\n%s", decision.instance_id, console)
     end = last_lines(console, CONSOLE_CHARACTERS)
-    if not end:
-        return decision
-    return replace(decision, reason=replace(decision.reason, text=f"{decision.reason}; its console ends with: {end}"))
+    text = f"{decision.reason}; its console ends with: {end}" if end else str(decision.reason)
+    return replace(decision, reason=replace(decision.reason, text=text))
 
 
 def _asked_pool(pool: Pool, intent: Intent) -> Pool:

@@ -31,6 +31,7 @@ def decisions(fleet: Fleet) -> Iterator[Decision]:
 
     By the worker of this moment alone: what it said some time ago may be over.
     """
+    due = []
     for record in fleet.records:
         worker = fleet.worker(record)
         if not is_to_come(record, fleet.now) or record.leaving:
@@ -38,7 +39,10 @@ def decisions(fleet: Fleet) -> Iterator[Decision]:
         yield Decision(Kind.HOLD, announced(record), record.pool)
         is_due = fleet.now >= requeue_at(record, fleet.policy)
         if worker is not None and worker.interrupted and worker.jobs and is_due:
-            yield Decision(Kind.REQUEUE, requeued(record), record.pool, instance_id=record.id)
+            due.append(record)
+    # There may be no time for all: those first that have not been asked yet.
+    for record in sorted(due, key=lambda one: one.requeued_at or 0.0):
+        yield Decision(Kind.REQUEUE, requeued(record), record.pool, instance_id=record.id)
 
 
 def successors(fleet: Fleet) -> Iterator[Demand]:

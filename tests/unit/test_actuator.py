@@ -701,3 +701,26 @@ def test_what_cannot_be_queued_again_is_told_and_tried_again(rig: Rig) -> None:
     assert requeued(rig) > 1
     told = [one for one in read_decisions(rig.directory, 0) if one["kind"] == "requeue"]
     assert len(told) == 1, "each further try is no news"
+
+
+def test_where_there_is_no_time_for_all_the_others_have_their_turn_in_the_next_passes(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cloud may take all VMs back at once."""
+    rig.wait_for_jobs(20)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=1)
+    rig.run(30)
+    requeue = rig.batch.requeue
+
+    def slow(worker: Worker) -> None:
+        rig.clock.time += 6.0
+        requeue(worker)
+
+    monkeypatch.setattr(rig.batch, "requeue", slow)
+    taken_back(rig, jobs=1)
+    while not requeued(rig):
+        rig.run(1)
+    rig.run(10)
+    assert len({name for call, name in rig.batch.calls if call == "requeue"}) == 5
