@@ -20,6 +20,7 @@ from elastiq.planning.money import Purse
 from elastiq.planning.offers import next_request, of_request, what_is_left
 from elastiq.plugins import Closing
 from elastiq.ports import Ports
+from elastiq.text import last_lines
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +28,13 @@ ASK_AGAIN_SECONDS = 10.0
 """How long after its request a launch without an answer is first asked for again."""
 
 CLOSING_BUDGET_SECONDS = 5.0
-"""A cycle closes workers for so long at most; the rest has its turn in the next cycle."""
+"""A cycle closes workers for so long at most, and reads consoles; the rest has its turn in the next cycle."""
 
 REOPENING_BUDGET_SECONDS = 5.0
 """The same for reopening: one worker that does not answer keeps neither the others nor the loop waiting for long."""
 
-CONSOLES_BUDGET_SECONDS = 5.0
-"""The same for reading consoles."""
+REQUEUING_BUDGET_SECONDS = 15.0
+"""The same for jobs that are queued again: a cloud may take all VMs back at once, and gives two minutes for that."""
 
 CONSOLE_CHARACTERS = 160
 """So much of the end of a console is a reason to show; the log has more."""
@@ -120,17 +121,20 @@ class Actuator:
         return any(decision.kind is kind for request in self.in_hand for decision in request.decisions)
 
     def _wait_for(self, decisions: Sequence[Decision], pending: PendingError, token: str) -> list[Outcome]:
-        request = InHand(tuple(decisions), self._ports.clock.now(), pending.answer, token)
-        self.in_hand = (*self.in_hand, request)
+        self.in_hand = (*self.in_hand, InHand(tuple(decisions), self._ports.clock.now(), pending.answer, token))
         return [_failed(decision, pending, token) for decision in decisions]
 
     def act(self, plan: Plan, memory: Memory) -> None:
-        """Carry out the decisions of `plan`, beginning with `memory`; what cannot be journalled first is not done.
-
-        The order is the safe one: reopen before anything is launched; all that is closed is terminated in one request.
-        """
+        """Carry out `plan`, beginning with `memory`; what cannot be journalled first is not done. The order is the safe
+        one: reopen before anything is launched; all that is closed is terminated in one request."""
         self.memory, self.outcomes, self._unsaved = memory, [], ""
         self.is_any_left = False
+        urgent = Budget(self._ports.clock, REQUEUING_BUDGET_SECONDS)
+        for decision in plan.decisions:
+            if decision.kind is Kind.REQUEUE and self._may_begin():
+                self.is_any_left = not urgent.is_left
+                if urgent.is_left:
+                    self._note([self.requeue(decision)])
         budget = Budget(self._ports.clock, REOPENING_BUDGET_SECONDS)
         for decision in plan.decisions:
             if decision.kind is Kind.REOPEN and self._may_begin() and budget.is_left:
@@ -177,6 +181,14 @@ class Actuator:
             self._note([self.reopen(decision)])
         else:
             self._not_begun([decision])
+
+    def requeue(self, decision: Decision) -> Outcome:
+        """Have the jobs of a VM queued again that the cloud itself is about to end."""
+        try:
+            self._ports.batch.requeue(_worker(self._record(decision)))
+        except BatchError as error:
+            return Outcome(decision, End.FAILED, f"could not be asked for: {error}", cause=Token.BATCH_ERROR)
+        return Outcome(decision, End.DONE, "asked for")
 
     def reopen(self, decision: Decision) -> Outcome:
         """Open the worker of a VM again that was closed but not terminated."""
@@ -315,7 +327,7 @@ class Actuator:
     def _consoles(self, decisions: Iterable[Decision]) -> dict[str, str | CloudError | None]:
         """Return the ends of the consoles of VMs that never became workers, or why one cannot be read, by instance id;
         None for other VMs, and if it was told before. VMs for which there is no time are left out."""
-        budget = Budget(self._ports.clock, CONSOLES_BUDGET_SECONDS)
+        budget = Budget(self._ports.clock, CLOSING_BUDGET_SECONDS)
         consoles: dict[str, str | CloudError | None] = {}
         for decision in decisions:
             record = self._record(decision)
@@ -376,6 +388,12 @@ class DryRunActuator(Actuator):
             return super().close(decision)
         return Outcome(decision, End.REFUSED, "dry run: not terminated (dry_run_shutdown_vms)", cause=Token.DRY_RUN)
 
+    def requeue(self, decision: Decision) -> Outcome:
+        """Leave jobs alone if dry_run_shutdown_vms is set."""
+        if not self._shutdown:
+            return super().requeue(decision)
+        return Outcome(decision, End.REFUSED, "dry run: not queued again (dry_run_shutdown_vms)", cause=Token.DRY_RUN)
+
     def console(self, instance_id: str) -> str | CloudError | None:
         """Ask for no console if dry_run_shutdown_vms is set: nothing is terminated that it could explain."""
         return None if self._shutdown else super().console(instance_id)
@@ -389,21 +407,9 @@ def _explained(decision: Decision, console: str | CloudError | None) -> Decision
         log.warning("VM %s never became a worker; its console cannot be read: %s", decision.instance_id, console)
         return decision
     log.warning("VM %s never became a worker; the end of its console:\n%s", decision.instance_id, console)
-    end = _last_lines(console)
-    if not end:
-        return decision
-    return replace(decision, reason=replace(decision.reason, text=f"{decision.reason}; its console ends with: {end}"))
-
-
-def _last_lines(text: str) -> str:
-    """Return whole lines from the end of `text`, as many as are worth showing, in one line."""
-    end = ""
-    for line in reversed([line.strip() for line in text.splitlines() if line.strip()]):
-        longer = f"{line} | {end}" if end else line[-CONSOLE_CHARACTERS:]
-        if len(longer) > CONSOLE_CHARACTERS:
-            break
-        end = longer
-    return end
+    end = last_lines(console, CONSOLE_CHARACTERS)
+    text = f"{decision.reason}; its console ends with: {end}" if end else str(decision.reason)
+    return replace(decision, reason=replace(decision.reason, text=text))
 
 
 def _asked_pool(pool: Pool, intent: Intent) -> Pool:

@@ -204,6 +204,8 @@ class Core:
         # How high the load is, and beside which room jobs wait, is only known of both at about the same moment.
         both = are_vms_due and (self._policy.is_adaptive or queue_seconds > QUEUE_LASTS_SECONDS)
         if both or self._clock.now() >= self._queue_due_at:
+            if not are_vms_due and any(record.may_be_taken_back for record in self._memory.vms.values()):
+                self._observer.check_workers()  # before the queue: a job that starts in between waits nowhere
             self._check_queue()
 
     def _check_queue(self) -> None:

@@ -63,6 +63,7 @@ class Token(Enum):
     CLOSED_AND_IDLE = "closed-and-idle", "Its worker is closed, nobody says why, and it has been idle for long."
     CLOSED_AT_BIRTH = "closed-at-birth", "Its worker was closed by others before it ran anything."
     LAUNCHED_IN_VAIN = "launched-in-vain", "It has had no job, and those that it was launched for do not start."
+    INTERRUPTED_IDLE = "interrupted-idle", "The cloud has announced that it takes it back, and no job is there."
     # Why a VM stays.
     AT_WORK = "at-work", "Jobs run on its worker, or may: the batch system does not say that it is idle."
     IDLE_YET_SHORT = "idle-yet-short", "It is idle, but not yet for idle_for_time_s."
@@ -71,6 +72,7 @@ class Token(Enum):
     KEPT_FOR_MINIMUM = "kept-for-minimum", "It is idle, and kept because of min_vms."
     STILL_BOOTING = "still-booting", "It may yet join the batch system."
     WORKER_OUT_OF_SIGHT = "worker-out-of-sight", "Its worker is given lost_worker_time_s to come back."
+    INTERRUPTED = "interrupted", "The cloud has announced that it takes it back; it is no room for jobs any more."
     CLOSED_BY_OTHER = "closed-by-other", "Somebody else closed its worker in the batch system, and may open it again."
     CLOSED_BY_SOMEBODY = "closed-by-somebody", "Its worker is closed, and the batch system does not say by whom."
     NOT_LISTED = "not-listed", "The cloud's listings leave it out; it counts, and nothing is done to it."
@@ -83,7 +85,10 @@ class Token(Enum):
     # What became of a VM that is gone.
     VM_ENDED = "vm-ended", "The cloud says that it has ended, and elastiq did not terminate it."
     VM_VANISHED = "vm-vanished", "Listings have left it out for too long, and elastiq did not terminate it."
+    VM_INTERRUPTED = "vm-interrupted", "The cloud has taken it back, as it may with VMs of the spot market."
     ENDED_AFTER_ALL = "ended-after-all", "It is gone after a termination that the cloud had not clearly accepted."
+    # What is done to jobs.
+    REQUEUED = "requeued", "The cloud ends the VM within a minute, so its jobs are queued again before."
     # Requests without an answer.
     ASKED_AGAIN = "asked-again", "The answer to a launch was lost, so it is asked for again with the same client token."
     ANSWER_TO_COME = "answer-to-come", "The cloud was asked for it, and has not answered yet."
@@ -143,6 +148,8 @@ class Kind(Enum):
     LAUNCH = "launch"
     TERMINATE = "terminate"
     REOPEN = "reopen"
+    REQUEUE = "requeue"
+    """Have the jobs of a VM queued again that the cloud is about to take back."""
     HOLD = "hold"
     """Nothing is done, and this is why."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 
-from elastiq.model import InstanceState, Shape
+from elastiq.model import SPOT, InstanceState, Shape
 
 
 class Stage(Enum):
@@ -23,6 +23,8 @@ class Stage(Enum):
     """The cloud's listings leave it out."""
     BROKEN = "broken"
     """The cloud says that it is stopped or in error."""
+    INTERRUPTED = "interrupted"
+    """The cloud has announced that it takes it back."""
     LEAVING = "leaving"
     """Its worker is closed, or was to be, for a termination that the cloud has not accepted yet."""
     GOING = "going"
@@ -72,6 +74,10 @@ class VmRecord:
     whatever the batch system says. None: it has jobs, or has never had any."""
     lost_since: float | None = None
     """Since when the batch system has not shown a worker that had joined."""
+    interrupted_at: float | None = None
+    """When it was first seen that the cloud takes it back: its worker says so, or the cloud of one that has ended."""
+    requeued_at: float | None = None
+    """When its jobs were last asked to be queued again because of that."""
     closing_at: float | None = None
     """When its worker was asked to close, for a termination; None: open, or opened again."""
     closed: bool = False
@@ -114,7 +120,8 @@ class VmRecord:
     @cached_property
     def works(self) -> bool:
         """True if it is, or is expected to become, a worker that takes jobs."""
-        return self.state in (InstanceState.PENDING, InstanceState.RUNNING) and not self.leaving
+        alive = self.state in (InstanceState.PENDING, InstanceState.RUNNING)
+        return alive and self.interrupted_at is None and not self.leaving
 
     @property
     def counts(self) -> bool:
@@ -129,7 +136,13 @@ class VmRecord:
     @property
     def may_reopen(self) -> bool:
         """True unless no job must start there any more, because it is going, or may be."""
-        return not self.doomed and self.terminated_at is None and self.state is InstanceState.RUNNING
+        gone = self.doomed or self.terminated_at is not None or self.interrupted_at is not None
+        return not gone and self.state is InstanceState.RUNNING
+
+    @property
+    def may_be_taken_back(self) -> bool:
+        """True if the cloud may take it back, so that its worker is looked at more often."""
+        return self.interrupted_at is not None or (self.market == SPOT and self.works and self.joined_at is not None)
 
     @property
     def is_awaited(self) -> bool:
@@ -149,7 +162,7 @@ class VmRecord:
         if self.missing_since is not None:
             return Stage.UNLISTED
         if not self.works:
-            return Stage.BROKEN
+            return Stage.BROKEN if self.interrupted_at is None else Stage.INTERRUPTED
         if self.joined_at is None:
             return Stage.BOOTING
         return Stage.WORKING if self.lost_since is None else Stage.OUT_OF_SIGHT

@@ -7,8 +7,7 @@ start of the daemon, moved on by the monotonic clock, so that a step of the wall
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
@@ -79,6 +78,9 @@ class Demand:
     judgements: Mapping[str, Judgement] = field(default_factory=dict, hash=False)
     """What was judged of these jobs on VMs of each pool, by its name: filled in by elastiq, never by a plugin. What is
     not in it is YES."""
+
+    is_to_come: bool = False
+    """True of what runs now, and is taken to wait soon: the planner's own, and never a plugin's."""
 
     @cached_property
     def key(self) -> str:
@@ -166,6 +168,8 @@ class Worker:
     hurt: bool = False
     """True if it has less to offer than its VM holds (a slot that broke, a queue that it lost), so that it tells
     nothing of what others hold."""
+    interrupted: bool = False
+    """True if it says that the cloud is about to take its VM back."""
 
 
 class InstanceState(Enum):
@@ -207,6 +211,8 @@ class Instance:
     image_id: str = ""
     market: str = ""
     """SPOT if the cloud says so, otherwise empty."""
+    interrupted: bool = False
+    """True if the cloud says that it took it back itself, as it may with those of the spot market."""
 
 
 SPOT, ON_DEMAND = "spot", "on-demand"
@@ -251,14 +257,6 @@ class Offer:
     def family(self) -> str:
         """Return of which family of types it is: m5 of m5.large. AWS's quotas are for families, not for types."""
         return self.type.partition(".")[0]
-
-
-def worthwhile(offers: Sequence[Offer]) -> tuple[Offer, ...]:
-    """Return the offers without those of the spot market that are known to cost no less than the cheapest on demand:
-    they may be taken back at any time, and nothing is saved."""
-    on_demand = [offer.price for offer in offers if not offer.is_spot and offer.price is not None]
-    cheapest = min(on_demand, default=math.inf)
-    return tuple(offer for offer in offers if not offer.is_spot or offer.price is None or offer.price < cheapest)
 
 
 DEFAULT_POOL = "default"
@@ -405,6 +403,8 @@ class Policy:
     """A worker that vanished from the batch system is given this long to come back before its VM goes."""
     cluster: str = ""
     """Value of the tag elastiq:cluster of every VM of this cluster."""
+    requeues_interrupted: bool = True
+    """Whether jobs that run on a VM which the cloud is about to take back are queued again shortly before."""
     cost: Cost = field(default_factory=Cost)
     schedules: tuple[Schedule, ...] = ()
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from elastiq.clock import Time
 from elastiq.memory import Memory
 from elastiq.model import Instance, Pool, Shape
-from elastiq.plugins import Adviser, Narrower
+from elastiq.plugins import Adviser, Narrower, Requeuer
 from elastiq.report.notices import Teller
 from elastiq.report.reporter import Records
 from elastiq.state.archive import Piece
@@ -126,7 +126,7 @@ class Pages(Protocol):
         for again. Raise StateError if it could not be written."""
 
 
-class Batch(Narrower, Adviser, Protocol):
+class Batch(Narrower, Adviser, Requeuer, Protocol):
     """A batch system as the loop asks it: `elastiq.plugins.adapter` makes one of every plugin."""
 
 

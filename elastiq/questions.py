@@ -173,7 +173,7 @@ def _gone(name: str, known: Known) -> Document | None:
     return {"id": name, "stage": "gone", **facts, "ended_at": at, "told": [why.answer(one) for one in told]}
 
 
-_DEPARTURES = (Token.VM_ENDED, Token.VM_VANISHED, Token.ENDED_AFTER_ALL)
+_DEPARTURES = (Token.VM_ENDED, Token.VM_VANISHED, Token.VM_INTERRUPTED, Token.ENDED_AFTER_ALL)
 
 
 def _is_on(decision: Mapping[str, Any], name: str) -> bool:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from elastiq.decisions import Outcome, Plan, Token
+from elastiq.decisions import Outcome, Plan
 from elastiq.errors import StateError
 from elastiq.memory import Memory, VmRecord
 from elastiq.model import ON_DEMAND, Demand, Policy, Worker
 from elastiq.observer import Reading
+from elastiq.planning.departures import token_of
 from elastiq.ports import History
 from elastiq.report.events import Events
 from elastiq.report.reporter import Reporter
@@ -77,8 +78,7 @@ class Recorder:
         self._events.plan(made, now)
         self._events.outcomes(outcomes, now)
         for record in made.departed:
-            vanished = record.missing_since is not None
-            self._gone[record.id] = (Token.VM_VANISHED if vanished else Token.VM_ENDED).value
+            self._gone[record.id] = token_of(record).value
 
     def note(self, reading: Reading, memory: Memory, policy: Policy, now: float) -> None:
         """Take note of what was seen since the last time, and of the VMs that are remembered."""

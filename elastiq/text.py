@@ -30,3 +30,14 @@ def shown(text: str) -> str:
 def excerpt(text: str) -> str:
     """Return the beginning of an answer that was not understood, in quotes, as Python would write it."""
     return repr(text.strip()[:_EXCERPT_CHARACTERS])
+
+
+def last_lines(text: str, limit: int) -> str:
+    """Return whole lines from the end of `text`, as many as fit into `limit` characters, in one line."""
+    end = ""
+    for line in reversed([line.strip() for line in text.splitlines() if line.strip()]):
+        longer = f"{line} | {end}" if end else line[-limit:]
+        if len(longer) > limit:
+            break
+        end = longer
+    return end

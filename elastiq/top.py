@@ -34,6 +34,7 @@ COLOURS = {
     "out of sight": "magenta",
     "unlisted": "magenta",
     "broken": "red",
+    "interrupted": "cyan",
     "leaving": "cyan",
     "going": "cyan",
     "good": "green",

@@ -136,6 +136,7 @@ class Settings:
             is_paced=self.ec2.is_aws,
             lost_worker_time_s=options.lost_worker_time_s,
             cluster=options.cluster_name,
+            requeues_interrupted=options.on_interruption == "requeue",
             cost=cost.settled(self.cost, is_given=self.has_cost),
             schedules=self.schedules,
         )

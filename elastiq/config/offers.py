@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from elastiq.config.convert import type_and_price
 from elastiq.config.reading import Reading
 from elastiq.config.sections import VmOptions
-from elastiq.model import ON_DEMAND, Offer, worthwhile
+from elastiq.model import ON_DEMAND, Offer
 from elastiq.text import shown
 
 MICROS = 1_000_000
@@ -43,6 +43,14 @@ def of(options: VmOptions) -> tuple[Offer, ...]:
         for zone in zones
     ]
     return worthwhile(offers)
+
+
+def worthwhile(offers: Sequence[Offer]) -> tuple[Offer, ...]:
+    """Return the offers without those of the spot market that are known to cost no less than the cheapest on demand:
+    they may be taken back at any time, and nothing is saved."""
+    on_demand = [offer.price for offer in offers if not offer.is_spot and offer.price is not None]
+    cheapest = min(on_demand, default=math.inf)
+    return tuple(offer for offer in offers if not offer.is_spot or offer.price is None or offer.price < cheapest)
 
 
 def micros(amount: float, *, is_limit: bool = False) -> int:

@@ -91,6 +91,13 @@ class ElastiqOptions:
         maximum=365 * DAY,
         new=True,
     )
+    on_interruption: str = option(
+        "requeue",
+        "What becomes of jobs on a spot VM that the cloud is about to take back. requeue: what still runs shortly "
+        "before the end is queued again. drain: they run until the cloud ends their VM. No new job starts there.",
+        choices=("requeue", "drain"),
+        new=True,
+    )
     batch_plugin: str = option(
         "htcondor",
         "The batch system: htcondor, slurm, gridengine, sandbox, or the name of a plugin installed beside elastiq.",

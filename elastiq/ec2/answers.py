@@ -34,6 +34,10 @@ _STATES = {
 }
 
 
+_TAKEN_BACK = ("Server.SpotInstanceTermination", "Server.SpotInstanceShutdown")
+"""Codes of StateReason of VMs of the spot market that AWS has ended itself (EC2 API reference, StateReason)."""
+
+
 def listed(answer: Mapping[str, Any], redactor: Redactor) -> tuple[Instance, ...]:
     """Return the instances of one page. Raise CloudError if it is none: an answer without a list is no empty list."""
     if "Reservations" not in answer:
@@ -68,6 +72,7 @@ def instance_of(item: Mapping[str, Any], redactor: Redactor) -> Instance:
         detail=detail and printable(redactor.clean(detail, foreign=True), " ")[:LINE_CHARACTERS],
         image_id=item.get("ImageId") or "",
         market=SPOT if item.get("InstanceLifecycle") == SPOT else "",
+        interrupted=reason.get("Code") in _TAKEN_BACK,
     )
 
 

@@ -9,8 +9,17 @@ from elastiq.decisions import Decision, Kind, Token
 from elastiq.memory import VmRecord
 from elastiq.planning import words
 
-NOT_OF_ELASTIQ = frozenset({Token.VM_ENDED, Token.VM_VANISHED})
+NOT_OF_ELASTIQ = frozenset({Token.VM_ENDED, Token.VM_VANISHED, Token.VM_INTERRUPTED})
 """Elastiq has not even tried to terminate such VMs."""
+
+
+def token_of(record: VmRecord) -> Token:
+    """Return how a VM is gone that the cloud has accepted no termination of."""
+    if record.doomed:
+        return Token.ENDED_AFTER_ALL
+    if record.interrupted_at is not None:
+        return Token.VM_INTERRUPTED
+    return Token.VM_ENDED if record.missing_since is None else Token.VM_VANISHED
 
 
 @dataclass(frozen=True)
@@ -26,11 +35,7 @@ def departures(records: Iterable[VmRecord], now: float) -> Departures:
     """Say of VMs that are gone how they ended, as the cloud tells it, and that it was not elastiq's doing."""
     groups: dict[tuple[Token, str], list[VmRecord]] = {}
     for record in records:
-        if record.doomed:
-            token = Token.ENDED_AFTER_ALL
-        else:
-            token = Token.VM_ENDED if record.missing_since is None else Token.VM_VANISHED
-        groups.setdefault((token, words.how_gone(record, now)), []).append(record)
+        groups.setdefault((token_of(record), words.how_gone(record, now)), []).append(record)
     decisions = [Decision(Kind.HOLD, words.gone(token, group, now)) for (token, _), group in groups.items()]
     told = [
         replace(record, detail=how)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
 from elastiq.memory import Breaker, Stage, VmRecord
 from elastiq.model import InstanceState, Pool, Worker
-from elastiq.planning import money_words, words
+from elastiq.planning import interruptions, money_words, words
 from elastiq.planning.adaptive import free_cores, held_seconds, spare_of
 from elastiq.planning.capacities import capacity_of
 from elastiq.planning.fleet import Fleet
@@ -245,6 +245,14 @@ def _claimed_twice(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Ans
     return Answer(words.claimed_twice(record.id, rivals)) if rivals and worker and not worker.jobs else None
 
 
+def _interrupted(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    if not interruptions.is_to_come(record, fleet.now):
+        return None
+    if worker is not None and worker.interrupted and not worker.jobs:
+        return Answer(interruptions.without_job(record), goes=True)
+    return _stays(Token.INTERRUPTED, record, worker)
+
+
 def _closed_at_birth(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
     if worker is None or not worker.closed or worker.jobs or not record.failed_boot:
         return None
@@ -306,6 +314,7 @@ RULES: tuple[Callable[[Fleet, VmRecord, Worker | None], Answer | None], ...] = (
     _in_error,
     _not_listed,
     _claimed_twice,
+    _interrupted,
     _closed_at_birth,
     _closed_for_long,
     _at_work,

@@ -23,6 +23,9 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
     record = memory.vms.get(decision.instance_id)
     if record is None:
         return memory
+    if decision.kind is Kind.REQUEUE:
+        record = replace(record, requeued_at=now)
+        return replace(memory, vms={**memory.vms, record.id: record})
     if decision.failed_boot and not (record.failed_boot or end is End.REFUSED):
         # Once: a termination that has no effect is asked for again and again.
         breaker = boot_failed(memory.breakers.get(record.pool), now, f"VM {record.id}: {decision.reason}")

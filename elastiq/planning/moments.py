@@ -13,6 +13,7 @@ from elastiq.planning.capacities import BELIEVED_SECONDS, LASTS_SECONDS
 from elastiq.planning.futility import FUTILE_KEPT_SECONDS, futile_seconds
 from elastiq.planning.hours import changes
 from elastiq.planning.intents import settle_seconds
+from elastiq.planning.interruptions import requeue_at
 from elastiq.planning.money import Purse
 
 
@@ -39,6 +40,9 @@ def _of_the_plan(observation: Observation, memory: Memory, policy: Policy) -> It
     for record in memory.vms.values():
         yield record.terminate_retry_at
         yield record.reopen_retry_at
+        yield requeue_at(record, policy)
+        if record.interrupted_at is not None:
+            yield record.interrupted_at + patience.INTERRUPTION_SECONDS
         if record.joined_at is None:
             yield record.awaited_since + policy.estimated_vm_deploy_time_s
         if record.lost_since is not None:

@@ -74,6 +74,16 @@ CLOUD_LIMIT_SECONDS = 86400.0
 """After that it is tried again whether a cloud that gave too few VMs for a job of many, against what was asked, gives
 more."""
 
+REQUEUE_AFTER_SECONDS = 50.0
+"""Jobs on a VM that the cloud takes back run on for so long after that was seen: AWS announces it 120 s before, the
+worker sees it 5 s later at most, elastiq at its next look at the queue, and the batch system needs some seconds."""
+
+REQUEUE_AGAIN_SECONDS = 15.0
+"""Pause between two requests to queue the same jobs again: the first one lets them end in peace."""
+
+INTERRUPTION_SECONDS = 600.0
+"""A VM that was announced to be taken back and is still there after so long is treated as one that was not."""
+
 OUT_OF_SIGHT_SECONDS = 120.0
 """A worker that left the batch system without being closed still counts as room for so long."""
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from elastiq.decisions import Decision, Kind, Plan, Verdict
 from elastiq.memory import Memory
 from elastiq.model import Observation, Policy, Pool
-from elastiq.planning import money_words, words
+from elastiq.planning import interruptions, money_words, words
 from elastiq.planning.capacities import size_tried
 from elastiq.planning.departures import NOT_OF_ELASTIQ, departures
 from elastiq.planning.down import left_alone, nothing_is_known, plan_down
@@ -53,7 +53,8 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     memory = _with_first_reasons(memory, down.decisions, down.postponed)
     departed = departures(situation.departed, observation.now)
     spent = [Decision(Kind.HOLD, money_words.gone(cap, policy))] if (cap := fleet.purse.gone) else []
-    decisions = (*up.decisions, *down.decisions, *spent, *left_alone(fleet), *departed.decisions)
+    taken_back = interruptions.decisions(fleet) if observation.workers is not None else ()
+    decisions = (*up.decisions, *down.decisions, *spent, *left_alone(fleet), *taken_back, *departed.decisions)
     figures = fleet.figures(observation)
     return Plan(
         decisions,
@@ -65,7 +66,7 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
         departed.records,
         figures,
         _ask_again(observation, fleet),
-        (*up.verdicts, *down.verdicts),
+        (*(one for one in up.verdicts if one.group is None or not one.group.is_to_come), *down.verdicts),
         wake_at(observation, memory, policy),
         look_at(observation, memory, policy),
     )
@@ -88,7 +89,8 @@ def _with_first_reasons(memory: Memory, decisions: Iterable[Decision], postponed
 def _up(observation: Observation, fleet: Fleet) -> Up:
     groups, unreadable = observation.demand or (), words.unreadable(observation)
     if unreadable is None:
-        return plan_up(groups, fleet, observation.now - observation.demand_age_seconds)
+        running = tuple(interruptions.successors(fleet))
+        return plan_up((*groups, *running), fleet, observation.now - observation.demand_age_seconds)
     hold = Decision(Kind.HOLD, unreadable)
     verdicts = [Verdict(unreadable, group, group.jobs) for group in groups]
     since = fleet.memory.waiting_since

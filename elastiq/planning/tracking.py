@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from elastiq.memory import Breaker, Departed, Intent, Memory, VmRecord
-from elastiq.model import Instance, InstanceState, Observation, Policy, Worker
+from elastiq.model import SPOT, Instance, InstanceState, Observation, Policy, Worker
 from elastiq.planning import patience
 from elastiq.planning.boots import with_boot
 from elastiq.planning.breaker import boot_failed
@@ -57,12 +57,12 @@ def _track_instances(
     vanished = _track_unlisted(listed, vms, memory, listed_at, observation)
     breakers = dict(memory.breakers)
     for record in ended:
-        if record.terminated_at is None and record.joined_at is None and not record.failed_boot:
+        if record.terminated_at is None and _has_failed_to_boot(record):
             how = "after a termination without an answer" if record.doomed else "by itself"
             reason = f"VM {record.id} ended {how}: {record.detail or 'no reason'}"
             breakers[record.pool] = boot_failed(breakers.get(record.pool), now, reason)
     for record in vanished:
-        if record.joined_at is None and not record.failed_boot:
+        if _has_failed_to_boot(record):
             reason = f"VM {record.id} vanished before it became a worker"
             breakers[record.pool] = boot_failed(breakers.get(record.pool), now, reason)
     tokens_shown = memory.tokens_shown or any(instance.client_token for instance in listed.values())
@@ -84,6 +84,11 @@ def _track_instances(
     return memory, tuple(departed)
 
 
+def _has_failed_to_boot(record: VmRecord) -> bool:
+    """Return whether a VM that is gone is one more failed boot: not if the cloud has taken it back."""
+    return record.joined_at is None and not record.failed_boot and record.interrupted_at is None
+
+
 def _track_listed(
     instances: Iterable[Instance],
     vms: dict[str, VmRecord],
@@ -103,6 +108,8 @@ def _track_listed(
                 continue
             met_before = instance.id in known_before
             record = _adopt(instance, now, tokens.get(instance.client_token), policy, met_before=met_before)
+        if instance.interrupted and record.interrupted_at is None:
+            record = replace(record, interrupted_at=listed_at)
         if instance.state.alive:
             vms[instance.id] = _still_there(_refresh(record, instance, policy.cluster), listed_at)
         else:
@@ -314,7 +321,9 @@ def _as_born(
 
 
 def _was_closed_at_birth(record: VmRecord, worker: Worker, seen_at: float) -> bool:
-    if not worker.closed or worker.jobs or record.leaving or record.has_worked or record.failed_boot:
+    if not worker.closed or worker.jobs or worker.interrupted:
+        return False
+    if record.leaving or record.has_worked or record.failed_boot:
         return False
     seconds = seen_at - (seen_at if record.joined_at is None else record.joined_at)
     # A job may have come and gone between two looks, or before a restart: the batch system would know of it.
@@ -330,8 +339,15 @@ def _seen(record: VmRecord, worker: Worker, seen_at: float) -> VmRecord:
     if was_closing and not worker.closed and seen_at > (record.closing_at or 0.0) + patience.CLOSE_AGAIN_SECONDS:
         # Open although elastiq once closed it: somebody else opened it again, and jobs may be on their way.
         record = replace(record, closing_at=None, closed=False, terminate_tries=0)
+    interrupted_at = record.interrupted_at
+    # Nobody but the cloud takes VMs back, and only such: what a worker says of others may be forged.
+    if worker.interrupted and record.market == SPOT:
+        interrupted_at = seen_at if interrupted_at is None else interrupted_at
+    elif record.state is InstanceState.RUNNING:
+        interrupted_at = None  # somebody has taken the mark away, and nothing of it has come
     if (
         record.at_work is at_work
+        and record.interrupted_at == interrupted_at
         and record.work_from == work_from
         and record.idle_from == idle_from
         and record.joined_at is not None
@@ -347,4 +363,6 @@ def _seen(record: VmRecord, worker: Worker, seen_at: float) -> VmRecord:
         joined_at=seen_at if record.joined_at is None else record.joined_at,
         worker_name=worker.name,
         lost_since=None,
+        interrupted_at=interrupted_at,
+        requeued_at=None if interrupted_at is None else record.requeued_at,
     )

@@ -28,7 +28,8 @@ def plan_up(groups: Sequence[Demand], fleet: Fleet, demand_at: float) -> Up:
     rests = feasible(up)
     placed: Counter[tuple[int, Token]] = Counter()
     if policy.is_adaptive:
-        up.fleet = fleet = fleet.after(follow(fleet, up.by_pool(rests), demand_at))
+        waiting = [rest for rest in rests if not groups[rest.number].is_to_come]
+        up.fleet = fleet = fleet.after(follow(fleet, up.by_pool(waiting), demand_at))
     up.rooms = fleet.rooms()
     without_room = place(largest_first(rests), Rooms(up.rooms, least_cpus(rests)), placed, fleet.most_to_come)
     threshold = max(1, policy.waiting_jobs_threshold)

@@ -241,6 +241,7 @@ def _span(
     deploy_seconds, lost_seconds = policy.estimated_vm_deploy_time_s, policy.lost_worker_time_s
     gone = patience.MISSING_GRACE_SECONDS
     spans: Mapping[Token, tuple[float | None, float | None]] = {
+        Token.INTERRUPTED: (record.interrupted_at, None),
         Token.STILL_BOOTING: (record.launched_at, record.awaited_since + deploy_seconds),
         Token.NEVER_JOINED: (record.awaited_since + deploy_seconds, None),
         Token.WORKER_OUT_OF_SIGHT: (record.lost_since, _after(record.lost_since, lost_seconds)),

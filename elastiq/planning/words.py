@@ -354,6 +354,8 @@ def gone(token: Token, records: Sequence[VmRecord], now: float) -> Reason:
     how = how_gone(records[0], now, "it" if is_one else "they")
     if token is Token.ENDED_AFTER_ALL:
         why = "after a termination without a clear answer"
+    elif token is Token.VM_INTERRUPTED:
+        why = f"because the cloud has taken {'it' if is_one else 'them'} back"
     else:
         why = f"and elastiq did not terminate {'it' if is_one else 'them'}"
     text = f"{_vms(ids)} {'is' if is_one else 'are'} gone {why}: {how}"
@@ -380,6 +382,7 @@ def summary(figures: Figures, policy: Policy, decisions: Iterable[Decision], now
     counts = {
         "reopen": sum(decision.kind is Kind.REOPEN for decision in decisions),
         "launch": sum(decision.count for decision in decisions if decision.kind is Kind.LAUNCH),
+        "requeue": sum(decision.kind is Kind.REQUEUE for decision in decisions),
         "terminate": sum(decision.kind is Kind.TERMINATE for decision in decisions),
     }
     actions = [f"{verb} {count}" for verb, count in counts.items() if count]

@@ -74,6 +74,8 @@ class BatchSystem(Protocol):
           which VM it is; None where the batch system does not know it for sure.
         - `capacity` has at least one CPU. `free` is what new jobs could still use of it; of a closed worker, after
           `reopen`. In both None is not known, and 0 is none (left): it is never said for the other.
+        - `interrupted` is True only if the worker itself says that the cloud is about to take its VM back, and it is
+          closed for that: elastiq terminates it as soon as no job is there.
         - `hurt` is True if `capacity` is less than its VM holds: a broken slot, a lost queue.
         - `jobs` counts what is running, starting, ending, suspended or has a claim on the machine. It is never 0 while
           any such thing is there; in doubt it is 1.
@@ -209,6 +211,20 @@ class Explainer(BatchSystem, Protocol):
         """
 
 
+class Requeuer(BatchSystem, Protocol):
+    """A BatchSystem that takes jobs from a worker, by a method that a plugin need not have. Without it such jobs end
+    with their VM."""
+
+    def requeue(self, worker: Worker) -> None:
+        """Have all jobs of `worker` wait in the queue again, by the batch system's own means; first so that they may
+        end in peace, and if it is asked again, at once. Jobs that may not run twice are left where they are.
+
+        It is only asked of a worker that is `interrupted`, when the cloud is about to end its VM within a minute: look
+        again, and leave the jobs of one alone that is not. It returns when the request is accepted; an unknown worker
+        is no error. Raise BatchError if it failed.
+        """
+
+
 class Accountant(BatchSystem, Protocol):
     """A BatchSystem that tells who used which worker, by a method that a plugin need not have."""
 
@@ -246,6 +262,9 @@ ADVISING = {"advice": 0}
 """The one that it may have."""
 
 EXPLAINING = {"explain": 1}
+"""Likewise."""
+
+REQUEUING = {"requeue": 1}
 """Likewise."""
 
 ACCOUNTING = {"usage": 1}

@@ -21,6 +21,7 @@ from elastiq.plugins import (
     EXPLANATION_LIMIT,
     MATCHMAKING,
     NARROWING,
+    REQUEUING,
     Accountant,
     Adviser,
     BatchSystem,
@@ -28,6 +29,7 @@ from elastiq.plugins import (
     Explainer,
     Matchmaker,
     Narrower,
+    Requeuer,
 )
 from elastiq.plugins.faults import (
     advice_faults,
@@ -75,6 +77,8 @@ class Adapter:
         self._explainer = cast("Explainer", batch) if is_explainer else None
         is_accountant = all(hasattr(batch, method) for method in ACCOUNTING)
         self._accountant = cast("Accountant", batch) if is_accountant else None
+        can_requeue = all(hasattr(batch, method) for method in REQUEUING)
+        self._requeuer = cast("Requeuer", batch) if can_requeue else None
         self._said: set[str] = set()
 
     def demand(self) -> tuple[Demand, ...]:
@@ -96,6 +100,13 @@ class Adapter:
 
     def forget(self, worker: Worker) -> None:
         self._run("forget", lambda: self._batch.forget(worker))
+
+    def requeue(self, worker: Worker) -> None:
+        """Do what the plugin does. Raise BatchError also if it takes no jobs from workers."""
+        requeuer = self._requeuer
+        if requeuer is None:
+            raise BatchError(f"the batch plugin {self._name} cannot queue jobs again; set on_interruption = drain")
+        self._run("requeue", lambda: requeuer.requeue(worker))
 
     def check(self) -> str:
         return self._run("check", self._batch.check)

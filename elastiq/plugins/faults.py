@@ -82,7 +82,7 @@ def _worker_faults(worker: object) -> list[str]:
         faults.append(f"address is {worker.address!r}, neither an IPv4 address nor None")
     faults += [
         f"{name} is {getattr(worker, name)!r}, neither True nor False"
-        for name in ("closed", "closed_by_other", "hurt")
+        for name in ("closed", "closed_by_other", "hurt", "interrupted")
         if type(getattr(worker, name)) is not bool
     ]
     if not _is_count(worker.jobs, 0):
@@ -105,6 +105,8 @@ def _worker_contradictions(worker: Worker) -> list[str]:
         faults.append(f"it has {worker.jobs} jobs and has been idle for {worker.idle_seconds:.0f} s")
     if worker.closed_by_other and not worker.closed:
         faults.append("closed_by_other is True, but closed is not")
+    if worker.interrupted and not worker.closed:
+        faults.append("interrupted is True, but closed is not")
     return faults
 
 

@@ -239,6 +239,13 @@ class GridEngine:
         if host:
             _mark(host, (), deadline)
 
+    def requeue(self, worker: Worker) -> None:
+        deadline = self._deadline()
+        host = _find(worker, self._hosts(deadline))
+        _must_be_readable(host)
+        if host and host.jobs and host.closed and host.is_marked:
+            _rerun(host, deadline)
+
     def forget(self, worker: Worker) -> None:
         """Take the host out of its host groups and the cluster, after its jobs, if it died with some, were sent
         elsewhere.
@@ -253,7 +260,7 @@ class GridEngine:
             return
         if host.jobs:
             _switch("-d", host, host.open_queues, deadline)  # or they would start there again
-            run(["qmod", "-rq", *_instances(host, [queue.queue for queue in host.queues])], deadline.remaining())
+            _rerun(host, deadline)
         result = _remove(host, deadline)
         left = _find(worker, self._hosts(deadline))
         if left and left.jobs:
@@ -378,6 +385,11 @@ def _remove(host: Host, deadline: Deadline) -> Result:
 def _switch(option: str, host: Host, queues: Sequence[str], deadline: Deadline) -> None:
     if queues:
         run(["qmod", option, *_instances(host, queues)], deadline.remaining())
+
+
+def _rerun(host: Host, deadline: Deadline) -> None:
+    """Have the jobs of `host` wait again; those that may not be rerun stay."""
+    run(["qmod", "-rq", *_instances(host, [queue.queue for queue in host.queues])], deadline.remaining())
 
 
 def _host_groups(host: Host, deadline: Deadline, option: str = "-shgrp") -> list[str]:

@@ -25,6 +25,9 @@ from elastiq.text import excerpt
 NOTHING = "elastiq.nothing"
 """Value of CLOSED where elastiq has opened again what it closed: no queue, but, unlike NONE, surely a value."""
 
+INTERRUPTION = "elastiq.interruption"
+"""Value of CLOSED where spot-interruption.sh has disabled all queues of its host: no queue either."""
+
 _QUEUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,254}")
 _SLOTS_LIMIT = 9_999_999
 
@@ -125,9 +128,15 @@ class Host:
         return bool(self.queues) and all(queue.disabled or queue.orphaned for queue in self.queues)
 
     @property
+    def is_marked(self) -> bool:
+        """True if it says that the cloud is about to take its VM back."""
+        return INTERRUPTION in self.closed_queues
+
+    @property
     def own_closed(self) -> tuple[str, ...]:
-        """The queues here that are disabled, and by elastiq."""
-        return tuple(queue.queue for queue in self.queues if queue.disabled and queue.queue in self.closed_queues)
+        """The queues here that are disabled, and by elastiq or the script that goes with it."""
+        here = [queue.queue for queue in self.queues if queue.disabled]
+        return tuple(queue for queue in here if queue in self.closed_queues or self.is_marked)
 
     @property
     def open_queues(self) -> tuple[str, ...]:
@@ -174,6 +183,7 @@ class Host:
             closed=self.closed,
             closed_by_other=self.closed_by_other,
             hurt=self.hurt or lost_queues,
+            interrupted=self.closed and self.is_marked,
         )
 
     def _free(self, asked: Collection[str]) -> Shape:

@@ -71,6 +71,9 @@ MOST_CRASHES = 5
 """So many jobs may crash what judges them, in one call."""
 
 
+MOST_VACATED = 1000
+
+
 def create(settings: Settings) -> HTCondor:
     """Return the plugin; nothing is asked of HTCondor yet."""
     options = settings.of(HTCondorOptions)
@@ -87,6 +90,8 @@ class HTCondor:
         self._clock = Clock()
         self._known_schedds: frozenset[str] = frozenset()
         self._drain_takes_reason = True
+        self._vacated: set[str] = set()
+        """Startds whose jobs were asked to end, some of them."""
         self._asked_of_jobs: frozenset[str] = frozenset()
         """Attributes of jobs by which workers accept them, as far as templates have shown."""
 
@@ -172,7 +177,7 @@ class HTCondor:
         if any(machine.worker.jobs for machine in machines):
             return Closing.BUSY
         _leave_to_other(machines)
-        if all(machine.worker.closed for machine in machines):
+        if all(machine.drained for machine in machines):
             return Closing.CLOSED
         if not self._drain(_startd(machines), _no_job_check(machines), deadline):
             return Closing.BUSY
@@ -199,6 +204,16 @@ class HTCondor:
             if self._clock.now() >= end:
                 raise BatchError(f"{label(worker)} cannot be opened again: {trouble}")
             self._clock.sleep(1.0)
+
+    def requeue(self, worker: Worker) -> None:
+        """Vacate the slots: at first jobs have time to end and to hand over what they wrote, the second time none."""
+        deadline = self._deadline()
+        machines = [one for one in self._find(worker, deadline) if one.worker.interrupted and one.worker.jobs]
+        if machines:
+            startd = _startd(machines)
+            how = "-fast" if startd in self._vacated else "-graceful"
+            run(["condor_vacate", how, startd.partition("@")[2]], deadline.remaining())
+            self._vacated = {startd, *list(self._vacated)[:MOST_VACATED]}
 
     def forget(self, worker: Worker) -> None:
         deadline = self._deadline()

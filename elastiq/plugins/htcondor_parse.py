@@ -55,6 +55,8 @@ class Machine:
 
     worker: Worker
     startds: tuple[str, ...] = ()
+    drained: bool = False
+    """True if it is closed by a drain, as elastiq closes workers."""
     broken: Mapping[str, int] = field(default_factory=dict)
     """How many broken dynamic slots without a job each of its partitionable slots has, by its name."""
 
@@ -244,19 +246,22 @@ def _machine(name: str, address: str, slots: Sequence[Mapping[str, Any]]) -> Mac
     cut = [slot for slot in slots if slot.get("DynamicSlot") is True]
     # A broken slot that a job still has is counted by its partitionable slot.
     jobs = sum(_jobs(slot, broken) for slot in whole) if whole else len(cut)
-    closed = all(slot.get("Draining") is True or slot.get("State") == "Drained" for slot in slots)
+    drained = all(slot.get("Draining") is True or slot.get("State") == "Drained" for slot in slots)
+    # spot-interruption.sh sets it on all slots, with START = False: one ad more in another's name is no notice.
+    interrupted = all(slot.get("ElastiqInterruption") for slot in slots)
     idle_seconds = None if jobs else _least([_idle_seconds(slot) for slot in slots])
     worker = Worker(
         name=name,
         instance_id=instance_id(ids.pop()) if len(ids) == 1 else None,
         address=address or None,
         capacity=_less(total([_capacity(slot) for slot in whole]), total([_shape(slot, "TotalSlot") for slot in cut])),
-        free=total([_shape(slot, "") for slot in whole if _takes_jobs(slot)]),
+        free=total([_shape(slot, "") for slot in whole if _takes_jobs(slot, interrupted=interrupted)]),
         jobs=jobs,
         idle_seconds=idle_seconds,
-        closed=closed,
-        closed_by_other=closed and any(_drained_by_other(slot) for slot in slots),
+        closed=drained or interrupted,
+        closed_by_other=drained and any(_drained_by_other(slot) for slot in slots),
         hurt=any(_is_hurt(slot) for slot in slots),
+        interrupted=interrupted,
     )
     startds: dict[str, str] = {}
     for slot in whole:
@@ -264,7 +269,7 @@ def _machine(name: str, address: str, slots: Sequence[Mapping[str, Any]]) -> Mac
         if isinstance(slot_name, str) and _SLOT_NAME.fullmatch(slot_name):
             startd = _sinful(slot)
             startds[startd] = min(slot_name, startds.get(startd, slot_name))
-    return Machine(worker, tuple(sorted(startds.values())), dict(broken))
+    return Machine(worker, tuple(sorted(startds.values())), drained, dict(broken))
 
 
 def _jobs(slot: Mapping[str, Any], broken: Mapping[str, int]) -> int:
@@ -302,8 +307,10 @@ def _is_hurt(slot: Mapping[str, Any]) -> bool:
     return _is_broken(slot) or bool(slot.get("OfflineGPUs")) or any(slot.get(name) for name in _LOST)
 
 
-def _takes_jobs(slot: Mapping[str, Any]) -> bool:
-    return slot.get("State") in ("Unclaimed", "Drained") and not _is_broken(slot)
+def _takes_jobs(slot: Mapping[str, Any], *, interrupted: bool) -> bool:
+    # Without START = False, which goes with an interruption, one that is Owner by it would take jobs.
+    states = ("Unclaimed", "Drained", "Owner") if interrupted else ("Unclaimed", "Drained")
+    return slot.get("State") in states and not _is_broken(slot)
 
 
 def _drained_by_other(slot: Mapping[str, Any]) -> bool:

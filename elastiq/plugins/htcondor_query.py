@@ -44,6 +44,7 @@ SLOT_ATTRIBUTES = (
     "OfflineGPUs",
     "EC2InstanceId",
     "EC2PrivateIp",
+    "ElastiqInterruption",
     "MyAddress",
     "MyCurrentTime",
     "EnteredCurrentState",

@@ -41,6 +41,8 @@ _ENVIRONMENT = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
 """Times in seconds, and lists of array tasks in full length."""
 _ACTIVE_STATES = "R,CF,CG,S,SI,SO,ST"
 """All states of a job that has something on a node."""
+_RUNNING_STATES = "R,CF,S,SO,ST"
+"""Those of jobs that do not end yet."""
 _DOUBTFUL_PRIVACY = frozenset({"jobs", "nodes"})
 _SHOW = ("scontrol", "--oneliner", "--all", "show")
 _SHOW_NODES = ("scontrol", "--oneliner", "--details", "--all", "show", "node")
@@ -175,7 +177,7 @@ class Slurm:
             raise BatchError(f"{label(worker)} took the drain, but is not drained: {found.reason[:200]}")
         if not found.worker.jobs and not self._has_jobs(found, deadline):
             return Closing.CLOSED
-        if not found.drained_by_slurm:
+        if not (found.drained_by_slurm or found.worker.interrupted):
             self._undrain(found, deadline)
         return Closing.BUSY
 
@@ -194,6 +196,17 @@ class Slurm:
                 f"(scontrol update nodename={node.worker.name} state=resume): {node.reason[:200]}"
             )
         self._undrain(node, deadline)
+
+    def requeue(self, worker: Worker) -> None:
+        """Have the jobs of the node requeued: they get SIGTERM, and KillWait later SIGKILL."""
+        deadline = self._deadline()
+        node = _find(worker, self._nodes(deadline, worker))
+        if node is None or not node.worker.interrupted:
+            return
+        question = ["squeue", "--all", "--noheader", f"--nodelist={node.worker.name}", f"--states={_RUNNING_STATES}"]
+        jobs = run([*self._readable(deadline), *question, "--format=%A"], deadline.remaining()).split()
+        if jobs:
+            self._try(["requeue", ",".join(jobs)], f"requeue jobs of {label(node.worker)}", deadline)
 
     def forget(self, worker: Worker) -> None:
         """Delete the node, so that its jobs are queued again at once. A node that cannot be deleted, because the

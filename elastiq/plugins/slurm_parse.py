@@ -18,6 +18,9 @@ _IDLE = f"{OWN_REASON}idle"
 _IDLE_BUT_BROKEN = f"{_IDLE}; "
 """Before Slurm's own reason, where it had drained the node already."""
 
+INTERRUPTION = f"{OWN_REASON}spot interruption"
+"""How the reason begins that spot-interruption.sh gives on the worker."""
+
 _REASONS_OF_SLURM = (
     "Not responding",
     "Node unexpectedly rebooted",
@@ -242,6 +245,7 @@ def _node(name: str, fields: Mapping[str, str], reason: str, now: float) -> Node
             idle_seconds=None if busy or claimed else _idle_seconds(fields, now),
             closed=closed,
             closed_by_other=closed and not by_slurm and not reason.startswith(OWN_REASON),
+            interrupted=closed and reason.startswith(INTERRUPTION),
             hurt=(closed and by_slurm) or "FAIL" in flags or fields.get("GresDrain", "") not in _NO_GRES,
         ),
         present=state not in ("DOWN", "UNKNOWN", "ERROR"),

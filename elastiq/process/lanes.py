@@ -296,11 +296,8 @@ def _serve(calls: SimpleQueue[_Call | None], news: SimpleQueue[None]) -> None:
 
 
 class BatchLane:
-    """A BatchSystem in a lane, and a Matchmaker even if it is none.
-
-    Its methods are written out, for in a table of names, words and keys their arguments would have no types (ParamSpec
-    is not in Python 3.9). So are those of CloudLane.
-    """
+    """A BatchSystem in a lane, and a Matchmaker even if it is none. Its methods and those of CloudLane are written out,
+    for in a table their arguments would have no types (ParamSpec is not in Python 3.9)."""
 
     def __init__(self, batch: BatchSystem, lane: Lane, aside: Lane, name: str = "") -> None:
         """`aside` is for what nobody waits for: it must not keep a question waiting that something depends on. `name`
@@ -318,6 +315,9 @@ class BatchLane:
 
     def reopen(self, worker: Worker) -> None:
         return self._act(f"reopening {_name(worker)}", lambda: self._batch.reopen(worker))
+
+    def requeue(self, worker: Worker) -> None:
+        return self._act(f"queuing jobs of {_name(worker)} again", lambda: self._batch.requeue(worker))
 
     def forget(self, worker: Worker) -> None:
         return self._act(f"forgetting {_name(worker)}", lambda: self._batch.forget(worker))

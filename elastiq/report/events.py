@@ -22,7 +22,7 @@ MOST_REFUSED = 1000
 
 TEXT_CHARACTERS = 300
 
-GONE = (Token.VM_ENDED, Token.VM_VANISHED, Token.ENDED_AFTER_ALL)
+GONE = (Token.VM_ENDED, Token.VM_VANISHED, Token.VM_INTERRUPTED, Token.ENDED_AFTER_ALL)
 
 _ENDS = {
     End.DONE: "done",
@@ -112,7 +112,7 @@ def _sentence(outcome: Outcome) -> str:
 
 def _deed(decision: Decision) -> str:
     if decision.kind is not Kind.LAUNCH:
-        return f"{decision.kind.value} VM {decision.instance_id}"
+        return f"{decision.kind.value} {'jobs of ' if decision.kind is Kind.REQUEUE else ''}VM {decision.instance_id}"
     offer = decision.walk[0].offer if decision.walk else None
     at = "" if offer is None else " at " + " ".join(filter(None, (offer.market, offer.type, offer.zone)))
     return f"launch {decision.count} VM{'s' if decision.count != 1 else ''}{of_pool(decision.pool)}{at}"

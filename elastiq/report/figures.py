@@ -34,6 +34,7 @@ GOING = (
     Token.CLOSED_AND_IDLE,
     Token.CLOSED_AT_BIRTH,
     Token.LAUNCHED_IN_VAIN,
+    Token.INTERRUPTED_IDLE,
 )
 """Why VMs go: counted from 0 on, because Prometheus takes a counter that turns up as 1 for one that has not risen."""
 

@@ -16,7 +16,7 @@ from elastiq.state import read_account, read_report
 from elastiq.state.records import from_dict
 
 AT_WORK, IDLE = "at work", "idle"
-STAGES = ("booting", AT_WORK, IDLE, "out of sight", "unlisted", "broken", "leaving", "going")
+STAGES = ("booting", AT_WORK, IDLE, "out of sight", "unlisted", "broken", "interrupted", "leaving", "going")
 """As `elastiq.memory.Stage` has them; of those that are workers, at work and idle apart."""
 
 

@@ -38,7 +38,7 @@ BYTES_TRIED = 1000
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """What the page may load: nothing. Its one style sheet is in it."""
 
-LOOKS = dict(zip(STAGES, ("boot", "work", "idle", "out", "out", "bad", "go", "go")))
+LOOKS = dict(zip(STAGES, ("boot", "work", "idle", "out", "out", "bad", "go", "go", "go")))
 """The colours of the stages."""
 
 Clean = Callable[[str], str]

@@ -210,6 +210,8 @@ class Reporter:
         for record in made.memory.vms.values():
             if record.leaving:
                 wanted |= {f"{kind.value} {record.id}" for kind in (Kind.TERMINATE, Kind.REOPEN)}
+            if record.requeued_at is not None:
+                wanted.add(f"{Kind.REQUEUE.value} {record.id}")  # asked again after a pause
         actions = tuple(f"{kind.value} " for kind in Kind)
         for topic in [topic for topic in self._errors if topic.startswith(actions) and topic not in wanted]:
             self.over(topic)
@@ -360,4 +362,4 @@ def _offered(decision: Decision) -> str:
 def _deed(decision: Decision) -> str:
     if decision.kind is Kind.LAUNCH:
         return f"launch {decision.count} VM{'s' if decision.count != 1 else ''}{of_pool(decision.pool)}"
-    return f"{decision.kind.value} VM {decision.instance_id}"
+    return f"{decision.kind.value} {'jobs of ' if decision.kind is Kind.REQUEUE else ''}VM {decision.instance_id}"

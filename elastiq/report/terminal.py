@@ -37,8 +37,8 @@ class Glyphs:
     unknown: str
 
 
-BLOCKS = Glyphs("░█▒?!x··", " ▁▂▃▄▅▆▇█", "?")
-PLAIN = Glyphs("-#=?!x..", " .:-=+*#@", "?")
+BLOCKS = Glyphs("░█▒?!xv··", " ▁▂▃▄▅▆▇█", "?")
+PLAIN = Glyphs("-#=?!xv..", " .:-=+*#@", "?")
 """For terminals that show no others."""
 
 Piece = tuple[str, str]

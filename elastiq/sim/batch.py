@@ -57,6 +57,9 @@ class SimBatch:
     def forget(self, worker: Worker) -> None:
         self._gate.pass_through("forget", lambda: self._carelessly(lambda: self._forget(worker)))
 
+    def requeue(self, worker: Worker) -> None:
+        self._gate.pass_through("requeue", lambda: self._requeue(worker))
+
     def check(self) -> str:
         return "simulated"
 
@@ -164,6 +167,7 @@ class SimBatch:
 
     def _worker(self, ad: Ad, now: float) -> Worker:
         cpus, memory_mb, jobs, idle_since, closed, drained = ad.frozen or self._world.picture(ad.vm)
+        interrupted = ad.vm.taken_back and ad.frozen is None
         return Worker(
             ad.name,
             ad.instance_id,
@@ -172,9 +176,10 @@ class SimBatch:
             Shape(cpus, memory_mb),
             jobs,
             None if idle_since is None else now - idle_since,
-            closed,
+            closed or interrupted,
             drained,
             ad.vm.hurt,
+            interrupted,
         )
 
     def _ad(self, worker: Worker) -> Ad | None:
@@ -267,6 +272,17 @@ class SimBatch:
         world.open(vm)
         if faults.strikes("reopen: answer lost, done"):
             raise BatchError("no answer to the reopening")
+
+    def _requeue(self, worker: Worker) -> None:
+        world = self._world
+        self._trouble()
+        ad = self._ad(worker)
+        if ad is None:
+            return
+        is_taken = ad.vm.taken_back
+        world.book.check("no job killed", is_taken, f"{ad.vm.id} was to lose its jobs though nobody takes it back")
+        for job in list(ad.vm.jobs.values()) if ad.vm.joined else ():
+            world.take_off(job, ad.vm)
 
     def _forget(self, worker: Worker) -> None:
         world = self._world

@@ -9,7 +9,7 @@ from elastiq.errors import CloudError, CloudFault, PendingError
 from elastiq.model import Instance, InstanceState, Pool, Shape
 from elastiq.planning import patience
 from elastiq.sim.proof.gate import Gate
-from elastiq.sim.things import ABSENT_SECONDS, CLUSTER, IMAGE, SMALL, Vm
+from elastiq.sim.things import ABSENT_SECONDS, CLUSTER, IMAGE, SMALL, TAKEN_BACK, Vm
 from elastiq.sim.world import World
 
 HANG_SECONDS = 5.0
@@ -166,6 +166,7 @@ class SimCloud:
             vm.pool if tagged else "",
             vm.detail,
             IMAGE if vm.own else "ami-other",
+            interrupted=vm.detail == TAKEN_BACK,
         )
 
     def _launch(self, pool: Pool, count: int, token: str, at_least: int) -> tuple[Instance, ...]:

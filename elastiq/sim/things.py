@@ -10,6 +10,8 @@ from elastiq.model import InstanceState, Shape
 
 CLUSTER = "sim"
 IMAGE = "ami-sim"
+TAKEN_BACK = "Server.SpotInstanceTermination"
+"""What AWS says of a VM that it has taken back."""
 SMALL, LARGE = "sim.small", "sim.large"
 """Types of VMs; the second holds twice as much."""
 
@@ -171,6 +173,7 @@ class Vm:
         "shown_alive_until",
         "state",
         "tags_visible_at",
+        "taken_back",
         "token",
         "type",
         "visible_at",
@@ -192,6 +195,8 @@ class Vm:
         """Its worker does not answer any more, and cannot be opened."""
         self.drained = False
         """An administrator has closed it."""
+        self.taken_back = False
+        """Its worker has closed itself, because the cloud has announced to it that it ends the VM."""
         self.end_requested = False
         self.end_asked_at = created_at
         """When the daemon last asked for its end."""
@@ -225,7 +230,7 @@ class Vm:
     @property
     def takes_jobs(self) -> bool:
         """Return whether a job can start there."""
-        return self.joined and not self.closed and self.state is InstanceState.RUNNING
+        return self.joined and not (self.closed or self.taken_back) and self.state is InstanceState.RUNNING
 
 
 Picture = tuple[int, int, int, Optional[float], bool, bool]

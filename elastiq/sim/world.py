@@ -298,6 +298,15 @@ class World:
         self.waiting.append(job)
         self.negotiate_soon()
 
+    def take_off(self, job: Job, vm: Vm) -> None:
+        """Put a job that runs back into the queue, since the cloud is about to end its VM."""
+        self._leave(job, vm)
+        job.vm, job.mates = None, (job,)
+        self.running.pop(job.number, None)
+        self.waiting.append(job)
+        self.book.work["jobs queued again in time"] += 1
+        self.negotiate_soon()
+
     def gone(self, vm: Vm) -> None:
         """End a VM, by whomever. On AWS it is listed as terminated for an hour, on OpenStack it vanishes."""
         if not vm.state.alive:

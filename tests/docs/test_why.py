@@ -164,6 +164,9 @@ SCENES: dict[str, Scene] = {
     ),
     "it boots": of_vm(vm(1)),
     "its worker has left the batch system lately": of_vm(joined(1, lost_since=NOW - 9)),
+    "the cloud has announced that it takes it back": of_vm(
+        joined(1), worker(1, running=1, closed=True, interrupted=True)
+    ),
     "somebody else closed its worker": of_vm(joined(1), worker(1, closed=True, closed_by_other=True)),
     "its worker is closed, and nobody says by whom": of_vm(joined(1), worker(1, closed=True)),
     "the cloud does not list it": of_vm(joined(1, missing_since=NOW - 20), worker(1), seen={"instances": ()}),
@@ -205,6 +208,7 @@ SCENES: dict[str, Scene] = {
         memory={"futile": {SMALL.key: Futility(50, try_at=NOW + 3500, tried_at=NOW - 100)}},
         policy=BY_SHAPE,
     ),
+    "it goes, for the cloud takes it back anyway": of_vm(joined(1), worker(1, closed=True, interrupted=True)),
 }
 """Whatever the planner decides."""
 
@@ -275,6 +279,9 @@ GONE: dict[str, Callable[[State, Archive], None]] = {
     "it is gone, and elastiq did not terminate it": lambda state, archive: ended(state, archive, by_elastiq=False),
     "it is gone, and the cloud says how it ended": lambda state, _: state.record(
         NOW - 50, Decision(Kind.HOLD, Reason(Token.VM_ENDED, f"VM {VM} is gone: spot", VM)), None
+    ),
+    "it is gone, for the cloud has taken it back": lambda state, _: state.record(
+        NOW - 50, Decision(Kind.HOLD, Reason(Token.VM_INTERRUPTED, f"VM {VM} is gone: spot", VM)), None
     ),
     "there is no such VM": lambda *_: None,
 }
@@ -372,6 +379,7 @@ def test_every_row_is_made_here() -> None:
 
 def test_the_page_has_every_token_of_a_job_or_a_vm_or_says_that_it_is_of_the_whole_cluster() -> None:
     whole = {"below-minimum", "spare", "lookalike", "asked-again", "kept-as-spare", "vm-vanished", "ended-after-all"}
+    whole |= {"requeued"}
     assert {token.value for token in REMEDIES} == {*ROWS.values(), *whole}
 
 

@@ -58,7 +58,14 @@ workers = st.lists(
         st.sampled_from([None, 0.0, 3599.0, 3601.0, 99_999.0]),
         st.booleans(),
         st.booleans(),
-    ).map(lambda worker: replace(worker, closed_by_other=worker.closed and worker.closed_by_other)),
+        interrupted=st.booleans(),
+    ).map(
+        lambda worker: replace(
+            worker,
+            closed_by_other=worker.closed and worker.closed_by_other,
+            interrupted=worker.closed and worker.interrupted,
+        )
+    ),
     max_size=6,
     unique_by=lambda worker: worker.name,
 ).map(tuple)
@@ -71,6 +78,7 @@ instances = st.lists(
         client_token=st.sampled_from(["", "t1", "t2"]),
         launched_at=st.none() | TIMES,
         image_id=st.sampled_from(["", "ami-1"]),
+        interrupted=st.sampled_from([False, False, True]),
     ),
     max_size=8,
     unique_by=lambda instance: instance.id,
@@ -86,6 +94,8 @@ records = st.dictionaries(
         st.sampled_from(InstanceState).filter(lambda state: state.alive),
         joined_at=st.none() | TIMES,
         lost_since=st.none() | TIMES,
+        interrupted_at=st.none() | st.none() | TIMES,
+        requeued_at=st.none() | TIMES,
         closing_at=st.none() | TIMES,
         closed=st.booleans(),
         doomed=st.booleans(),
@@ -125,6 +135,7 @@ policies = st.builds(
         high,
         per_vm,
         cluster="test",
+        requeues_interrupted=low < 2,
     ),
     st.integers(0, 3),
     st.none() | st.integers(1, 6),
@@ -189,6 +200,20 @@ def test_every_plan_keeps_the_promises(seen: Observation, memory: Memory, policy
         record = made.memory.vms[id_]
         assert not record.doomed and record.terminated_at is None, "what may be dying is not reopened"
     assert plan(seen, memory, policy) == made, "the same facts give the same plan"
+
+
+@settings(max_examples=500)
+@given(observations, memories, policies)
+def test_jobs_are_only_taken_from_a_worker_that_says_that_its_vm_is_taken_back(
+    seen: Observation, memory: Memory, policy: Policy
+) -> None:
+    made = plan(seen, memory, policy)
+    found = {worker.instance_id: worker for worker in seen.workers or ()}
+    for id_ in of(made, Kind.REQUEUE):
+        assert policy.requeues_interrupted
+        assert found[id_].interrupted and found[id_].jobs
+        assert made.memory.vms[id_].interrupted_at is not None
+    assert not set(of(made, Kind.REQUEUE)) & set(of(made, Kind.TERMINATE))
 
 
 @settings(max_examples=500)
@@ -261,10 +286,11 @@ def test_every_job_and_every_vm_has_its_verdict(seen: Observation, memory: Memor
         elif decision.kind is Kind.REOPEN:
             assert on_vms[decision.instance_id].token is Token.REOPENED
         elif decision.kind is Kind.LAUNCH and decision.reason.token is Token.NO_ROOM:
-            assert any(verdict.reason == decision.reason for verdict in on_jobs)
+            is_for_running = any(worker.interrupted and worker.jobs for worker in seen.workers or ())
+            assert is_for_running or any(verdict.reason == decision.reason for verdict in on_jobs)
     assert {verdict.reason.token for verdict in made.verdicts if verdict.instance_id in of(made, Kind.TERMINATE)} <= {
         Token.IDLE, Token.IN_THE_WAY, Token.UNFINISHED, Token.VM_IN_ERROR, Token.NEVER_JOINED, Token.WORKER_LOST,
-        Token.CLOSED_AND_IDLE,
+        Token.CLOSED_AND_IDLE, Token.INTERRUPTED_IDLE,
     } | {verdict.reason.token for verdict in on_jobs}  # fmt: skip
 
 

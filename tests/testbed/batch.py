@@ -34,6 +34,8 @@ class BatchTestbed(ABC):
     """How long after the request to close a job has to be submitted to be sure to come too late."""
     network: Network
     head: Machine
+    metadata: Mapping[str, str] = {}
+    """What the metadata services of VMs know beside the rest, path to text."""
 
     @abstractmethod
     def user_data(self) -> str:
@@ -148,7 +150,7 @@ class BatchTestbed(ABC):
             instance_id,
             address,
             script=user_data.decode() if isinstance(user_data, bytes) else user_data,
-            metadata={"/latest/meta-data/instance-id": instance_id, **(metadata or {})},
+            metadata={"/latest/meta-data/instance-id": instance_id, **self.metadata, **(metadata or {})},
             files=tuple(files),
         )
 

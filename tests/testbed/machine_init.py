@@ -18,6 +18,8 @@ from pathlib import Path
 _METADATA_ADDRESS = ("169.254.169.254", 80)
 _TOKEN_HEADER = "X-aws-ec2-metadata-token"
 _TOKEN = "testbed-session"
+LATER = Path("/run/metadata")
+"""What the service knows beside what it was started with: a file for each path."""
 
 
 class MetadataHandler(http.server.BaseHTTPRequestHandler):
@@ -36,6 +38,8 @@ class MetadataHandler(http.server.BaseHTTPRequestHandler):
             self._answer(401, "")
         elif self.path in self.documents:
             self._answer(200, self.documents[self.path])
+        elif LATER.joinpath(self.path.lstrip("/")).is_file():
+            self._answer(200, LATER.joinpath(self.path.lstrip("/")).read_text(encoding="utf-8"))
         else:
             self._answer(404, "")
 

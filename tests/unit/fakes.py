@@ -91,6 +91,11 @@ class FakeBatch:
     def forget(self, worker: Worker) -> None:
         self.calls.append(("forget", worker.name))
 
+    def requeue(self, worker: Worker) -> None:
+        self.calls.append(("requeue", worker.name))
+        if self.close_fails or self.joined is None:
+            raise BatchError("no answer to the requeue")
+
     def check(self) -> str:
         return "fake"
 

@@ -10,7 +10,7 @@ import pytest
 
 from elastiq.errors import BatchError, CloudError, CloudFault, PendingError, StateError
 from elastiq.memory import Breaker, LaunchTook
-from elastiq.model import Instance, Pool, Worker
+from elastiq.model import SPOT, Instance, Pool, Worker
 from elastiq.plugins import Closing
 from elastiq.state import read_decisions
 from tests.unit.fakes import FakeCloud, settings_with
@@ -647,3 +647,81 @@ def test_a_launch_whose_answer_is_lost_waits_for_as_long_as_the_cloud_is_known_t
     (intent,) = rig.core.memory.intents
     rig.start()
     assert [known.usual_seconds for known in rig.core.memory.intents] == [100.0 * intent.count]
+
+
+def taken_back(rig: Rig, jobs: int) -> None:
+    """Let the workers say that the cloud takes their VMs back, which are of the spot market."""
+    assert rig.batch.joined is not None
+    rig.cloud.vms = {id_: replace(vm, market=SPOT) for id_, vm in rig.cloud.vms.items()}
+    rig.join_all(jobs=jobs)
+    for name, worker in rig.batch.joined.items():
+        rig.batch.joined[name] = replace(worker, closed=True, interrupted=True)
+
+
+def requeued(rig: Rig) -> int:
+    return len([call for call, _ in rig.batch.calls if call == "requeue"])
+
+
+def test_jobs_of_a_vm_that_is_taken_back_are_queued_again_in_time_and_it_goes_once_it_is_empty(rig: Rig) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=1)
+    rig.run(60)
+    (first,) = rig.cloud.alive
+    taken_back(rig, jobs=1)
+    rig.run(45)
+    assert not requeued(rig)
+    rig.run(60)
+    assert 1 <= requeued(rig) <= 5
+    assert not rig.cloud.terminations
+    taken_back(rig, jobs=0)
+    rig.run(60)
+    assert first not in rig.cloud.alive
+
+
+@pytest.mark.parametrize("option", ["on_interruption", "dry_run_shutdown_vms"])
+def test_jobs_of_a_vm_that_is_taken_back_are_left_alone_if_the_file_says_so(rig: Rig, option: str) -> None:
+    rig.settings = settings_with(SETTINGS, **{option: "drain" if option == "on_interruption" else True})
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    taken_back(rig, jobs=1)
+    rig.run(200)
+    assert not requeued(rig)
+
+
+def test_what_cannot_be_queued_again_is_told_and_tried_again(rig: Rig) -> None:
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    taken_back(rig, jobs=1)
+    rig.batch.close_fails = True
+    rig.run(120)
+    assert requeued(rig) > 1
+    told = [one for one in read_decisions(rig.directory, 0) if one["kind"] == "requeue"]
+    assert len(told) == 1, "each further try is no news"
+
+
+def test_where_there_is_no_time_for_all_the_others_have_their_turn_in_the_next_passes(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cloud may take all VMs back at once."""
+    rig.wait_for_jobs(20)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=1)
+    rig.run(30)
+    requeue = rig.batch.requeue
+
+    def slow(worker: Worker) -> None:
+        rig.clock.time += 6.0
+        requeue(worker)
+
+    monkeypatch.setattr(rig.batch, "requeue", slow)
+    taken_back(rig, jobs=1)
+    while not requeued(rig):
+        rig.run(1)
+    rig.run(10)
+    assert len({name for call, name in rig.batch.calls if call == "requeue"}) == 5

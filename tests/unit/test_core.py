@@ -11,7 +11,7 @@ import pytest
 
 from elastiq.errors import CloudFault
 from elastiq.memory import Breaker
-from elastiq.model import Demand, InstanceState, Shape, Worker
+from elastiq.model import SPOT, Demand, InstanceState, Shape, Worker
 from elastiq.plugins import Closing
 from elastiq.state import read_decisions, read_report
 from tests.unit.fakes import FakeBatch, settings_with
@@ -428,3 +428,20 @@ def test_a_defect_of_a_plugin_in_judging_costs_that_answer_and_never_the_pass(
     assert "ended a pass" not in caplog.text
     assert caplog.text.count(f"judging jobs failed: {type(error).__name__}") == 1
     assert rig.core.last_plan is not None
+
+
+@pytest.mark.parametrize(("market", "times"), [(SPOT, range(12, 17)), ("", range(4, 5))])
+def test_workers_that_may_say_that_they_are_taken_back_are_looked_at_as_often_as_the_queue(
+    rig: Rig, market: str, times: range
+) -> None:
+    """AWS says it two minutes before."""
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.wait_for_jobs(0)
+    rig.join_all(jobs=1)
+    for id_, vm in rig.cloud.vms.items():
+        rig.cloud.vms[id_] = replace(vm, market=market)
+    rig.run(100)
+    before = len([call for call, _ in rig.batch.calls if call == "workers"])
+    rig.run(180)
+    assert len([call for call, _ in rig.batch.calls if call == "workers"]) - before in times

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from elastiq.model import ON_DEMAND, SPOT, InstanceState, Offer, Policy, Pool, Shape, worthwhile
+from elastiq.model import ON_DEMAND, SPOT, InstanceState, Offer, Policy, Pool, Shape
 
 
 @pytest.mark.parametrize(
@@ -51,28 +51,6 @@ def test_a_pool_that_is_no_more() -> None:
     policy = Policy(pools=(Pool("a"), Pool("b")))
     assert policy.pool("b") is policy.pools[1]
     assert policy.pool("c") is None
-
-
-CHEAP, DEAR, UNKNOWN = Offer(ON_DEMAND, "a", "", 0.1), Offer(ON_DEMAND, "b", "", 0.2), Offer(ON_DEMAND, "c")
-
-
-@pytest.mark.parametrize(
-    ("spot", "others", "is_worthwhile"),
-    [
-        (None, (CHEAP, DEAR), True),
-        (0.09, (CHEAP, DEAR), True),
-        (0.1, (CHEAP, DEAR), False),
-        (0.15, (CHEAP, DEAR), False),
-        (0.15, (DEAR, UNKNOWN), True),
-        (9.9, (UNKNOWN,), True),
-        (9.9, (), True),
-    ],
-)
-def test_spot_is_never_dearer_than_the_cheapest_on_demand(
-    spot: float | None, others: tuple[Offer, ...], is_worthwhile: bool
-) -> None:
-    offers = (Offer(SPOT, "b", "", spot), *others)
-    assert worthwhile(offers) == (offers if is_worthwhile else others)
 
 
 def test_a_pool_of_several_types_is_one_pool_for_each_but_by_name() -> None:

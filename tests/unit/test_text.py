@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elastiq.text import cut, excerpt, one_line, printable, shown
+from elastiq.text import cut, excerpt, last_lines, one_line, printable, shown
 
 
 def test_printable_replaces_character_by_character_and_keeps_the_rest_whole() -> None:
@@ -45,3 +46,16 @@ def test_whatever_it_was_it_is_printable_and_no_longer(text: str, most: int) -> 
     assert len(line) <= most
     assert len(shown(text)) <= 40
     assert len(printable(text)) == len(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "expected"),
+    [
+        ("", 9, ""),
+        (" one \n\n two\n", 99, "one | two"),
+        ("one\ntwo", 5, "two"),
+        ("one\nfourteen", 4, "teen"),
+    ],
+)
+def test_the_last_lines(text: str, limit: int, expected: str) -> None:
+    assert last_lines(text, limit) == expected

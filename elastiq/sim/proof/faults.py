@@ -79,6 +79,9 @@ ONE_OFF = (
 )
 """Faults that happen at a moment."""
 
+ANNOUNCED = ("spot notice",)
+"""Only where a caller asks for it: two minutes later the VM is lost, and its worker says so before."""
+
 IN_VAIN = (
     "jobs that never start",
     "jobs for what no VM offers",

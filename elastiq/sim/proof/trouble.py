@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from elastiq.model import InstanceState, Shape
 from elastiq.sim.proof.disks import Disk
-from elastiq.sim.proof.faults import ONE_OFF, PROBABILITIES
-from elastiq.sim.things import LARGE, SMALL, Ad, Vm
+from elastiq.sim.proof.faults import ANNOUNCED, ONE_OFF, PROBABILITIES
+from elastiq.sim.things import LARGE, SMALL, TAKEN_BACK, Ad, Vm
 from elastiq.state import DATABASE
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 LYING_LISTINGS = ("listing: VMs missing", "listing: empty")
 """Only for minutes: the daemon believes listings that say the same for longer, and has to."""
+
+NOTICE_SECONDS = 120.0
+"""So long before the end AWS announces it."""
 
 
 class Trouble:
@@ -35,7 +38,7 @@ class Trouble:
             if kind in LYING_LISTINGS and kind != lies[0]:
                 continue  # listings that lie for longer than the daemon's patience cannot be told from the truth
             at = engine.between(0, seconds * 0.9)
-            if kind in ONE_OFF:
+            if kind in (*ONE_OFF, *ANNOUNCED):
                 for _ in range(engine.random.randint(1, 2)):
                     engine.after(engine.between(0, seconds), lambda kind=kind: self._befall(kind))  # type: ignore[misc]
                 continue
@@ -104,6 +107,10 @@ class Trouble:
                     vm.closed = vm.drained = True
         elif kind in ("spot loss", "VM crashes", "VM stops") and own:
             self._lose(kind, engine.random.choice(joined or own))
+        elif kind == "spot notice" and joined:
+            vm = engine.random.choice(joined)
+            vm.taken_back = True
+            engine.after(NOTICE_SECONDS, lambda: self._lose("spot loss", vm))
         elif kind == "tag taken off" and known:
             engine.random.choice(known).give("", "")
         elif kind == "VM in error while jobs run" and joined:
@@ -126,7 +133,7 @@ class Trouble:
             vm.state = InstanceState.STOPPED
             life.world.lose_worker(vm)
         elif kind == "spot loss":
-            vm.detail = "Server.SpotInstanceTermination"
+            vm.detail = TAKEN_BACK
             life.world.gone(vm)
         else:
             # Its kernel hangs: the cloud knows nothing of it.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from elastiq.config.offers import worthwhile
 from elastiq.errors import ConfigError
 from elastiq.model import ON_DEMAND, SPOT, Offer, Pool
 from tests.unit.config.rig import IMAGE, loaded
@@ -169,3 +170,25 @@ def test_what_a_pool_says_stands_for_all_that_ec2_says_of_the_same(
 )
 def test_problems(text: str, problem: str, tmp_path: Path) -> None:
     assert problems(tmp_path, text) == [problem]
+
+
+CHEAP, DEAR, UNKNOWN = Offer(ON_DEMAND, "a", "", 0.1), Offer(ON_DEMAND, "b", "", 0.2), Offer(ON_DEMAND, "c")
+
+
+@pytest.mark.parametrize(
+    ("spot", "others", "is_worthwhile"),
+    [
+        (None, (CHEAP, DEAR), True),
+        (0.09, (CHEAP, DEAR), True),
+        (0.1, (CHEAP, DEAR), False),
+        (0.15, (CHEAP, DEAR), False),
+        (0.15, (DEAR, UNKNOWN), True),
+        (9.9, (UNKNOWN,), True),
+        (9.9, (), True),
+    ],
+)
+def test_spot_is_never_dearer_than_the_cheapest_on_demand(
+    spot: float | None, others: tuple[Offer, ...], is_worthwhile: bool
+) -> None:
+    offers = (Offer(SPOT, "b", "", spot), *others)
+    assert worthwhile(offers) == (offers if is_worthwhile else others)

@@ -35,6 +35,20 @@ def test_states_go_by_name(name: str, state: InstanceState) -> None:
     assert instance_of({"InstanceId": "i-1", "State": {"Code": 0, "Name": name}}, Redactor()).state is state
 
 
+@pytest.mark.parametrize(
+    ("code", "interrupted"),
+    [
+        ("Server.SpotInstanceTermination", True),
+        ("Server.SpotInstanceShutdown", True),
+        ("Client.UserInitiatedShutdown", False),
+        ("", False),
+    ],
+)
+def test_what_the_cloud_has_taken_back_itself(code: str, interrupted: bool) -> None:
+    reason = {"StateReason": {"Code": code, "Message": f"{code}: text"}}
+    assert instance_of({"InstanceId": "i-1", **reason}, Redactor()).interrupted is interrupted
+
+
 def test_an_answer_without_a_list_is_no_empty_list() -> None:
     assert listed({"Reservations": []}, Redactor()) == ()
     for answer in ({}, {"Reservations": [{}]}, {"Reservations": [{"Instances": [{}]}]}):

@@ -38,7 +38,7 @@ class Pool:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        for name in ("q", "status", "drain", "on", "advertise", "version", "config_val"):
+        for name in ("q", "status", "drain", "vacate", "on", "advertise", "version", "config_val"):
             script = directory / f"condor_{name}"
             script.write_text(FAKE.format(python=sys.executable, directory=str(directory)))
             script.chmod(0o755)

@@ -284,3 +284,11 @@ def test_what_a_pool_takes() -> None:
 def test_what_stands_for_no_pool(answer: object) -> None:
     with pytest.raises(BatchError, match=r"plugin \S+ answers to narrowed cannot be used: .*; mend the plugin"):
         Adapter(Narrowing(answer)).narrowed("", "jobs", "")
+
+
+def test_a_plugin_that_takes_no_jobs_from_workers_says_so_and_what_to_set() -> None:
+    with pytest.raises(BatchError, match="cannot queue jobs again; set on_interruption = drain"):
+        Adapter(Of200(), "old").requeue(Worker("w1"))
+    batch = FakeBatch()
+    Adapter(batch).requeue(Worker("w1"))
+    assert batch.calls == [("requeue", "w1")]

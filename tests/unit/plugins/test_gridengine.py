@@ -891,3 +891,20 @@ class TestExplain:
         cluster.answers["qstat"] = Result(1, "", "error: commlib error: got select error")
         with pytest.raises(BatchError, match="commlib error"):
             plugin.explain("7")
+
+
+def test_jobs_are_sent_elsewhere_only_from_a_host_that_says_that_its_vm_is_taken_back(
+    cluster: FakeGridEngine, plugin: GridEngine
+) -> None:
+    host = cluster.add()
+    host.queues["all.q"] = [1, "d"]
+    plugin.requeue(ONE)
+    assert not cluster.changes
+    host.values["elastiq_closed"] = "elastiq.interruption"
+    plugin.requeue(ONE)
+    assert cluster.changes == ["-rq all.q@node1"]
+    plugin.requeue(ONE)
+    plugin.requeue(Worker("node9", "i-9", "10.0.0.9"))
+    assert len(cluster.changes) == 1
+    assert plugin.close(ONE) is Closing.CLOSED
+    assert len(cluster.changes) == 1, "it was closed"

@@ -10,7 +10,14 @@ import pytest
 from elastiq.errors import BatchError
 from elastiq.model import Shape
 from elastiq.plugins.gridengine_complexes import Complexes, Resource, parse_complexes
-from elastiq.plugins.gridengine_hosts import Host, QueueInstance, host_resources, parse_global, parse_hosts
+from elastiq.plugins.gridengine_hosts import (
+    INTERRUPTION,
+    Host,
+    QueueInstance,
+    host_resources,
+    parse_global,
+    parse_hosts,
+)
 
 RECORDED = Path(__file__).parent / "recorded" / "gridengine"
 COMPLEXES = parse_complexes((RECORDED / "complexes").read_text())
@@ -118,6 +125,15 @@ class TestHosts:
         queues = (QueueInstance("a.q", 2, 0, 0, "d"), QueueInstance("b.q", 2, 0, 0, "d"))
         closed = Host("node", queues, closed_queues=("b.q", "c.q"))
         assert (closed.closed, closed.closed_by_other, closed.own_closed) == (True, False, ("b.q",))
+
+    def test_one_that_says_that_its_vm_is_taken_back(self) -> None:
+        queues = (QueueInstance("a.q", 2, 1, 0, "d"), QueueInstance("b.q", 2, 0, 0, "d"))
+        marked = Host("node", queues, closed_queues=(INTERRUPTION,))
+        assert marked.own_closed == ("a.q", "b.q")
+        worker = marked.worker()
+        assert (worker.interrupted, worker.closed, worker.closed_by_other) == (True, True, False)
+        assert not Host("node", queues).worker().interrupted
+        assert not host(closed_queues=(INTERRUPTION,)).worker().interrupted, "it is open"
 
     def test_a_mark_on_an_open_queue_means_nothing(self) -> None:
         assert host(closed_queues=("all.q",)).own_closed == ()

@@ -467,3 +467,37 @@ class TestExplain:
         pool.answers(SCHEDDS, ("condor_q", [(1, "", "Failed to fetch ads")]))
         with pytest.raises(BatchError, match="Failed to fetch ads"):
             plugin.explain("7.3")
+
+
+class TestRequeue:
+    BUSY = partitionable(NumDynamicSlots=1, ElastiqInterruption="2026-11-28T20:17:00Z")
+
+    def test_gently_and_the_second_time_at_once(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_status", [slots(self.BUSY)]), ("condor_vacate", [(0, "Sent command\n", "")]))
+        for _ in range(2):
+            plugin.requeue(NODE)
+        assert [asked[1:] for asked in pool.asked("condor_vacate")] == [
+            ["-graceful", "node1.pool.test"],
+            ["-fast", "node1.pool.test"],
+        ]
+
+    @pytest.mark.parametrize(
+        "ad", [partitionable(NumDynamicSlots=1), {**BUSY, "NumDynamicSlots": 0}], ids=["stays", "has no job"]
+    )
+    def test_only_of_one_with_jobs_whose_vm_is_taken_back(
+        self, pool: Pool, plugin: HTCondor, ad: dict[str, Any]
+    ) -> None:
+        pool.answers(SCHEDDS, ("condor_status", [slots(ad)]))
+        plugin.requeue(NODE)
+        assert not pool.asked("condor_vacate")
+
+    def test_a_failure_is_told(self, pool: Pool, plugin: HTCondor) -> None:
+        pool.answers(("condor_status", [slots(self.BUSY)]), ("condor_vacate", [(1, "", "Can't find address\n")]))
+        with pytest.raises(BatchError, match="condor_vacate failed"):
+            plugin.requeue(NODE)
+
+    def test_it_is_drained_like_any_other_once_it_is_empty(self, pool: Pool, plugin: HTCondor) -> None:
+        empty = {**self.BUSY, "NumDynamicSlots": 0, "State": "Owner"}
+        pool.answers(SCHEDDS, DRAIN_SENT, ("condor_status", [slots(empty), slots(empty), NO_SLOT]))
+        assert plugin.close(NODE) is Closing.CLOSED
+        assert len(pool.asked("condor_drain")) == 1

@@ -328,6 +328,15 @@ class TestBrokenSlots:
         assert (worker.jobs, worker.hurt) == (0, True)
         assert worker.capacity == worker.free == Shape(4, 8000, 10, 0)
 
+    def test_one_that_says_that_its_vm_is_taken_back(self) -> None:
+        mark = {"ElastiqInterruption": "2026-11-28T20:17:00Z", "State": "Owner"}
+        worker = worker_of(partitionable(NumDynamicSlots=1, Cpus=3, **mark))
+        assert (worker.interrupted, worker.closed, worker.closed_by_other, worker.jobs) == (True, True, False, 1)
+        assert worker.free.cpus == 3, "after the end of START = False"
+        assert worker_of(partitionable(State="Owner")).free.cpus == 0
+        assert not worker_of(partitionable(elastiqinterruption="")).interrupted
+        assert worker_of(partitionable(elastiqinterruption="soon")).interrupted
+
     @pytest.mark.parametrize(
         ("attributes", "hurt"),
         [

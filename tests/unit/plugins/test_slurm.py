@@ -72,7 +72,7 @@ class FakeSlurm:
         if words[0] == "scontrol":
             return "".join(NODE.format(**node) for node in self.nodes.values()) or "No nodes in the system\n"
         (name,) = [word.partition("=")[2] for word in words if word.startswith("--nodelist=")]
-        return "JOBID\n" + "77\n" * self.jobs_on.get(name, 0)
+        return ("" if "--noheader" in words else "JOBID\n") + "77\n" * self.jobs_on.get(name, 0)
 
     def execute(self, arguments: Sequence[str], timeout_seconds: float, **_: Any) -> Result:
         if arguments[0] == "getent":
@@ -84,6 +84,9 @@ class FakeSlurm:
                 raise BatchError("getent gave no complete answer within 5 s and was killed")
             return Result(2, self.resolved, "")
         assert arguments[:5] == ["sudo", "-n", "-u", "slurm", "scontrol"]
+        if arguments[5] == "requeue":
+            self.changes.append(f"requeue {arguments[6]}")
+            return Result(1 if self.refusal else 0, "", self.refusal)
         words = dict(word.split("=", 1) for word in arguments[6:])
         if self.refusal:
             return Result(1, "", self.refusal)
@@ -697,3 +700,37 @@ def test_a_job_that_slurm_does_not_know(job: str, explain: Callable[..., Explana
 def test_a_slurm_that_does_not_answer_for_one_job(explain: Callable[..., Explanation]) -> None:
     with pytest.raises(BatchError, match="Unable to contact"):
         explain("7", Result(1, "", "slurm_load_jobs error: Unable to contact slurm controller\n"))
+
+
+TAKEN_BACK = "elastiq: spot interruption 2026-11-28T20:17:00Z"
+
+
+def test_jobs_are_requeued_only_of_a_node_that_says_that_its_vm_is_taken_back(
+    cluster: FakeSlurm, plugin: Slurm
+) -> None:
+    cluster.add("i-00000001", "MIXED+DRAIN+DYNAMIC_NORM", OWN)
+    cluster.jobs_on["i-00000001"] = 2
+    plugin.requeue(ONE)
+    assert not cluster.changes
+    cluster.nodes["i-00000001"]["reason"] = TAKEN_BACK
+    plugin.requeue(ONE)
+    assert cluster.changes == ["requeue 77,77"]
+    cluster.jobs_on["i-00000001"] = 0
+    plugin.requeue(ONE)
+    plugin.requeue(Worker("i-00000009", "i-00000009", "10.0.0.9"))
+    assert len(cluster.changes) == 1
+    cluster.jobs_on["i-00000001"] = 1
+    cluster.refusal = "slurm_requeue error: Requested operation is presently disabled\n"
+    with pytest.raises(BatchError, match=r"requeue jobs of .*presently disabled"):
+        plugin.requeue(ONE)
+
+
+def test_a_node_whose_vm_is_taken_back_is_closed_and_never_opened_for_a_job_that_ends(
+    cluster: FakeSlurm, plugin: Slurm
+) -> None:
+    cluster.add("i-00000001", DRAINED, TAKEN_BACK)
+    cluster.jobs_on["i-00000001"] = 1
+    assert plugin.close(ONE) is Closing.BUSY
+    cluster.jobs_on["i-00000001"] = 0
+    assert plugin.close(ONE) is Closing.CLOSED
+    assert not cluster.changes

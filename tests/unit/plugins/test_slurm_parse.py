@@ -230,6 +230,15 @@ def test_what_slurm_drains_is_drained_by_nobody(reason: str) -> None:
     assert (found.worker.closed, found.worker.closed_by_other, found.drained_by_elastiq) == (True, False, False)
 
 
+def test_a_node_that_says_that_its_vm_is_taken_back() -> None:
+    reason = " Reason=elastiq: spot interruption 2026-11-28T20:17:00Z [root@2026-11-28T20:15:03]\n"
+    found = one_node(node(State="MIXED+DRAIN").rstrip("\n") + reason)
+    assert (found.worker.interrupted, found.worker.closed, found.worker.closed_by_other) == (True, True, False)
+    assert not one_node(node(State="MIXED").rstrip("\n") + reason).worker.interrupted, "somebody has opened it again"
+    other = one_node(node(State="MIXED+DRAIN").rstrip("\n") + " Reason=spot interruption\n")
+    assert (other.worker.interrupted, other.worker.closed_by_other) == (False, True)
+
+
 def test_what_people_write_is_not_taken_for_slurms_words() -> None:
     comment = " Comment=x State=DOWN CPUAlloc=9 NodeAddr=10.9.9.9 Reason=gone NodeName=other\n"
     found = one_node(node().rstrip("\n") + comment)
