@@ -30,7 +30,7 @@ WORD_CHARACTERS = 256
 """Of a name, type, token or tag; AWS takes no more for any of them."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}")
-"""Of a VM: i-0123456789abcdef0, or a UUID where others speak EC2. It goes back into requests, and into every message."""
+"""Of a VM: i-0123456789abcdef0, or a UUID where others speak EC2. It goes into requests and into every message."""
 
 _STATES = {
     "pending": InstanceState.PENDING,

@@ -1,5 +1,5 @@
-"""How much of an answer is read: whoever answers in the place of the cloud must not fill the daemon's memory, nor keep a
-request that nobody waits for any more.
+"""How much of an answer is read: whoever answers in the place of the cloud must not fill the daemon's memory, nor keep
+a request going that nobody waits for any more.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ MOST_INTERIM = 10
 """Interim answers (100 to 199) before the one that counts."""
 
 PIECE_BYTES = 65536
+
 
 class Abandonment(threading.Event):
     """Is set when nobody waits any more for what a thread asks for, and cuts its connection then: an answer that drips,

@@ -86,11 +86,20 @@ class RotatingLog(logging.Handler):
     def _open(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self._path, flags, 0o600)
+        descriptor = os.open(self._path, flags | self._link_flag(), 0o600)
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = descriptor
         _make_private(self._path)
+
+    def _link_flag(self) -> int:
+        """Return what keeps the log from being written elsewhere by way of a link that another user has made; an
+        administrator's own may lead to a device."""
+        try:
+            owner = self._path.lstat().st_uid
+        except FileNotFoundError:
+            owner = -1
+        return 0 if owner in (0, os.geteuid()) else os.O_NOFOLLOW
 
     def _rotate(self) -> None:
         """Move every file one number up. If that fails the log goes on where it is."""

@@ -284,7 +284,7 @@ class Reporter:
             "max_vms": settings.quota.max_vms,
             "last_action": self._last_action,
             "last_error": self._last_error,
-            "advice": list(self._advice),
+            "advice": [*settings.ec2.cautions, *self._advice],
             "holds": [self._clean(str(reason)) for reason in reasons],
             "reasons": [
                 {"token": reason.token.value, "subject": self._clean(reason.subject), "numbers": dict(reason.numbers)}

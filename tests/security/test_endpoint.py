@@ -1,20 +1,21 @@
-"""Whoever answers in the place of the cloud gets neither keys nor the daemon's memory or time, and no VM is lost by it."""
+"""Whoever answers in the place of the cloud gets neither keys nor the daemon's memory or time."""
 
 from __future__ import annotations
 
+import base64
 import gzip
 import itertools
 from collections.abc import Callable
 
 import pytest
 
-from elastiq.ec2 import Ec2, Limits, MOST_INSTANCES
+from elastiq.ec2 import MOST_INSTANCES, Ec2, Limits
 from elastiq.ec2.answers import CONSOLE_LINES, LINE_CHARACTERS, WORD_CHARACTERS
 from elastiq.ec2.bounds import MOST_ANSWER_BYTES, MOST_MARKS
 from elastiq.ec2.sending import MAX_STUCK_REQUESTS
 from elastiq.errors import CloudError
 from elastiq.model import Pool
-from tests.security.hostile import GOOD, Answer, Conversation, Server, serve
+from tests.security.hostile import GOOD, Answer, Conversation, serve
 from tests.unit.fakes import settings_with
 
 pytestmark = pytest.mark.xdist_group("security")
@@ -51,7 +52,10 @@ def listed(*vms: bytes) -> bytes:
 
 
 def vm(id_: bytes, more: bytes = b"") -> bytes:
-    return b"<item><instanceId>%b</instanceId><instanceState><name>running</name></instanceState>%b</item>" % (id_, more)
+    return b"<item><instanceId>%b</instanceId><instanceState><name>running</name></instanceState>%b</item>" % (
+        id_,
+        more,
+    )
 
 
 def bombs() -> bytes:
@@ -131,7 +135,8 @@ DOCUMENTS = {
     "a billion laughs": (bombs() + listed(vm(b"i-1", b"<imageId>&i;</imageId>")), "DescribeInstances"),
     "laughs between comments": (b"<!--a-->" + bombs() + b"<!--b-->" + listed(vm(b"i-&i;")).partition(b"\n")[2], ""),
     "an entity that is a file": (
-        b'<!--a--><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><!--b-->' + listed(vm(b"&a;")).partition(b"\n")[2],
+        b'<!--a--><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><!--b-->'
+        + listed(vm(b"&a;")).partition(b"\n")[2],
         "",
     ),
     "comments for an expression to go astray in": (b"<!---->" * 280 + b"x", "plain text"),
@@ -185,7 +190,19 @@ def test_the_secret_key_itself_is_in_no_request() -> None:
     assert not any(SECRET.encode() in request for request in server.requests)
 
 
-IDS = [b"", b" ", b"--all", b"i-1\x07", b"i-1\n2026 ERROR", b"../../x", b"i 1", b"*", b"i" * 101, MEGABYTE, "і-1".encode()]
+IDS = [
+    b"",
+    b" ",
+    b"--all",
+    b"i-1\x07",
+    b"i-1\n2026 ERROR",
+    b"../../x",
+    b"i 1",
+    b"*",
+    b"i" * 101,
+    MEGABYTE,
+    "\u0456-1".encode(),
+]
 
 
 @pytest.mark.parametrize("id_", IDS, ids=lambda id_: repr(id_[:20]))
@@ -198,7 +215,9 @@ def test_what_is_no_id_makes_the_listing_unknown(id_: bytes) -> None:
 
 def test_names_types_and_tags_of_a_vm_are_made_short_and_harmless() -> None:
     evil = "<![CDATA[\u202e\u2028" + "y" * 100_000 + "]]>"
-    fields = "".join(f"<{name}>{evil}</{name}>" for name in ("privateDnsName", "instanceType", "imageId", "clientToken"))
+    fields = "".join(
+        f"<{name}>{evil}</{name}>" for name in ("privateDnsName", "instanceType", "imageId", "clientToken")
+    )
     tag = f"<tagSet><item><key>elastiq:pool</key><value>{evil}</value></item></tagSet>"
     with serve(lambda to: to.answer(listed(vm(b"i-1", (fields + tag).encode())))) as server:
         found = cloud(server.url).list_instances(everything=True)[0]
@@ -224,7 +243,10 @@ def pages(token: Callable[[int], bytes]) -> Answer:
 
 
 def test_a_listing_that_grows_for_ever_is_given_up() -> None:
-    with serve(pages(lambda n: b"page-%d" % n)) as server, pytest.raises(CloudError, match=f"more than {MOST_INSTANCES}"):
+    with (
+        serve(pages(lambda n: b"page-%d" % n)) as server,
+        pytest.raises(CloudError, match=f"more than {MOST_INSTANCES}"),
+    ):
         cloud(server.url).list_instances(everything=True)
     assert len(server.requests) == MOST_INSTANCES // 2_000 + 1
 
@@ -298,10 +320,10 @@ def test_what_a_cloud_says_of_a_refusal_is_one_short_line(code: bytes, message: 
     assert not any(secret in said for secret in (KEY, SECRET, "canary-pool-password"))
 
 
-@pytest.mark.parametrize("text", [b"\x1b]0;owned\x07\x1b[2J" * 200_000, b"a/" * 3_000_000, b"\n" * 5_000_000, b"\xff" * 99])
+@pytest.mark.parametrize(
+    "text", [b"\x1b]0;owned\x07\x1b[2J" * 200_000, b"a/" * 3_000_000, b"\n" * 5_000_000, b"\xff" * 99]
+)
 def test_a_console_of_any_bytes_is_a_few_printable_lines(text: bytes) -> None:
-    import base64
-
     body = (
         b"<?xml version='1.0'?><GetConsoleOutputResponse xmlns='http://ec2.amazonaws.com/doc/2016-11-15/'>"
         b"<instanceId>i-1</instanceId><output>%b</output></GetConsoleOutputResponse>" % base64.b64encode(text)
