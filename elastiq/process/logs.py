@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from elastiq.redaction import Redactor
+from elastiq.text import harmless
 
 LOG_FILE = "elastiq.log"
 
@@ -23,14 +24,15 @@ _FOREIGN_LOGGERS = ("boto3", "botocore", "s3transfer", "urllib3", "htcondor2")
 
 
 class _RedactingFormatter(logging.Formatter):
-    """Cleans the finished text, exception and traceback included."""
+    """Cleans the finished text, exception and traceback included. Only what is logged begins a line: all that follows a
+    line end, which may be of others, is set in."""
 
     def __init__(self, line: str, redactor: Redactor) -> None:
         super().__init__(line, _TIME)
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._redactor.clean(super().format(record))
+        return harmless(self._redactor.clean(super().format(record))).replace("\n", "\n  ")
 
 
 class RotatingLog(logging.Handler):
