@@ -15,8 +15,8 @@ def printable(text: str, instead: str = "?") -> str:
 
 
 def harmless(text: str) -> str:
-    """Return `text` with its line ends, and with "?" for what else is not printable: no terminal obeys it, and it can be
-    written in UTF-8."""
+    """Return `text` with its line ends, and with "?" for what else is not printable: no terminal obeys it, and UTF-8
+    has all of it."""
     return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
 
 

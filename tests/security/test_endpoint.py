@@ -312,9 +312,11 @@ ERRORS = (
     ids=["long code", "templates", "pieces", "line", "controls", "code of two lines", "echo"],
 )
 def test_what_a_cloud_says_of_a_refusal_is_one_short_line(code: bytes, message: bytes) -> None:
-    with serve(lambda to: to.answer(ERRORS % (code, message), status=b"400 Bad")) as server:
-        with pytest.raises(CloudError) as refused:
-            cloud(server.url).launch(Pool(instance_type="m5.large"), 1, "token-1")
+    with (
+        serve(lambda to: to.answer(ERRORS % (code, message), status=b"400 Bad")) as server,
+        pytest.raises(CloudError) as refused,
+    ):
+        cloud(server.url).launch(Pool(instance_type="m5.large"), 1, "token-1")
     said = str(refused.value)
     assert said.isprintable() and len(said) < 1000
     assert not any(secret in said for secret in (KEY, SECRET, "canary-pool-password"))

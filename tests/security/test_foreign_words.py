@@ -1,5 +1,5 @@
-"""Whatever bytes others put into names, reasons and errors: they make no line of the log, no word of a terminal's language,
-no markup, no label and no header, and nothing that is written fails because of them.
+"""Whatever bytes others put into names, reasons and errors: they make no line of the log, tell no terminal what to do,
+make no markup, label or header, and nothing that is written fails because of them.
 
 A plugin of somebody else hands them on as they are here; elastiq's own make them words before.
 """
@@ -164,7 +164,9 @@ def test_mail_and_webhook(words: str, tmp_path: Path) -> None:
         ["To", "Subject", "Auto-Submitted", "MIME-Version", "Content-Type", "Content-Transfer-Encoding"]
     )
     said = messenger.chat_text(notice.sentence)
-    assert said.isprintable() and "<" not in said and not re.search(r"@\w|\]\(", said)
+    assert not re.search(r"@\w|\]\(", said)
+    said = said.replace("\N{ZERO WIDTH SPACE}", "")
+    assert said.isprintable() and "<" not in said
 
 
 def test_harmless_text_is_utf8_without_controls(words: str) -> None:
