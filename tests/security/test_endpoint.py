@@ -142,6 +142,10 @@ DOCUMENTS = {
     "comments for an expression to go astray in": (b"<!---->" * 280 + b"x", "plain text"),
     "elements without end": (listed(b"<a>" * 200_000), ""),
     "millions of elements": (listed(b"<item/>" * (MOST_MARKS + 1)), f"more than {MOST_MARKS} elements"),
+    "millions of attributes": (
+        listed(b"<a " + b" ".join(b'a%d=""' % number for number in range(MOST_MARKS)) + b"/>"),
+        f"more than {MOST_MARKS} elements and attributes",
+    ),
     "no bytes of XML": (bytes(range(256)) * 10, ""),
     "UTF-16": (listed(vm(b"i-1")).decode().encode("utf-16"), ""),
 }
@@ -181,6 +185,16 @@ def test_a_redirection_is_not_followed(status: bytes) -> None:
                 assert "a redirection to http://127.0.0.1" in str(refused.value) or status == b"303 See"
         assert server.requests
         assert thief.requests == [], "neither a signature nor user data"
+
+
+def test_a_proxy_of_the_environment_sees_what_is_not_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with boto3; what it sees is in docs/security.md."""
+    with serve(lambda to: to.answer(GOOD % b"")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "")
+        cloud("http://cloud.example.org/").list_instances(everything=True)
+    assert proxy.requests[0].startswith(b"POST http://cloud.example.org/")
+    assert SECRET.encode() not in proxy.requests[0]
 
 
 def test_the_secret_key_itself_is_in_no_request() -> None:
