@@ -27,8 +27,8 @@ MOST_ANSWER_BYTES = 12_000_000
 """Of one answer. A page of 200 VMs has 1 MB."""
 
 MOST_MARKS = 200_000
-"""So many elements may begin or end in an answer, or have attributes: an element of 4 bytes takes up to 400 when it is parsed. A cloud that
-knows no pages can tell of about 1,500 VMs in so much."""
+"""So many elements may begin or end in an answer, or have attributes: an element of 4 bytes takes up to 400 when it is
+parsed. A cloud that knows no pages can tell of about 1,500 VMs in so much."""
 
 MOST_INTERIM = 10
 """Interim answers (100 to 199) before the one that counts."""
