@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -52,13 +53,16 @@ class Server:
 
 
 @contextmanager
-def serve(answer: Answer) -> Iterator[Server]:
-    """Answer each request with `answer`, which may say whatever it likes."""
+def serve(answer: Answer, secure: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """Answer each request with `answer`, which may say whatever it likes; by TLS if `secure` says how."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = Server(listening.getsockname()[1])
 
         def converse(connection: socket.socket) -> None:
-            with connection, suppress(OSError):
+            with (
+                suppress(OSError),
+                secure.wrap_socket(connection, server_side=True) if secure else connection as connection,
+            ):
                 while request := _request(connection):
                     server.requests.append(request)
                     answer(Conversation(connection, server, request))

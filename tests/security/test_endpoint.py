@@ -5,7 +5,12 @@ from __future__ import annotations
 import base64
 import gzip
 import itertools
+import shutil
+import ssl
+import subprocess
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +20,11 @@ from elastiq.ec2.bounds import MOST_ANSWER_BYTES, MOST_MARKS
 from elastiq.ec2.sending import MAX_STUCK_REQUESTS
 from elastiq.errors import CloudError
 from elastiq.model import Pool
-from tests.security.hostile import GOOD, Answer, Conversation, serve
+from elastiq.report.status import picture
+from elastiq.state import read_report
+from tests.security.hostile import GOOD, Answer, Conversation, Server, serve
 from tests.unit.fakes import settings_with
+from tests.unit.rig import SETTINGS, Rig
 
 pytestmark = pytest.mark.xdist_group("security")
 
@@ -35,7 +43,7 @@ def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-def cloud(url: str, limits: Limits = ONCE) -> Ec2:
+def cloud(url: str, limits: Limits = ONCE, **options: object) -> Ec2:
     settings = settings_with(
         api_url=url,
         aws_access_key_id=KEY,
@@ -43,6 +51,7 @@ def cloud(url: str, limits: Limits = ONCE) -> Ec2:
         image_id="ami-12345678",
         flavour="m5.large",
         cluster_name="physics",
+        **options,
     )
     return Ec2(settings, user_data={"default": USER_DATA}, limits=limits)
 
@@ -305,6 +314,73 @@ def test_an_answer_without_end_ends_by_its_deadline_and_its_connection_with_it(a
             with pytest.raises(CloudError, match="no whole answer within 0 s"):
                 ec2.list_instances(everything=True)
             assert server.ended.acquire(timeout=LONG), "or they would keep every later request from the cloud"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1, and its key, in one file: anybody can make one."""
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make a certificate")
+    made = tmp_path_factory.mktemp("certificate") / "both.pem"
+    subprocess.run(
+        f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 "
+        f"-keyout {made} -out {made}.crt".split(),
+        check=True,
+        capture_output=True,
+        timeout=LONG,
+    )
+    made.write_text(made.read_text() + Path(f"{made}.crt").read_text())
+    return made
+
+
+def by_tls(certificate: Path, answer: Answer) -> AbstractContextManager[Server]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return serve(answer, context)
+
+
+def secure_cloud(server: Server, seconds: float = LONG, **options: object) -> Ec2:
+    limits = Limits(connect_seconds=LONG, read_seconds=LONG, attempts=1, deadline_seconds=seconds)
+    return cloud(f"https://127.0.0.1:{server.port}/", limits, **options)
+
+
+def test_who_cannot_prove_to_be_the_cloud_is_asked_nothing(certificate: Path) -> None:
+    with by_tls(certificate, lambda to: to.answer(GOOD % b"")) as server:
+        with pytest.raises(CloudError, match="check ca_bundle and verify"):
+            secure_cloud(server).list_instances(everything=True)
+        assert server.requests == []
+        assert secure_cloud(server, ca_bundle=str(certificate)).list_instances(everything=True) == ()
+        assert secure_cloud(server, verify=False).list_instances(everything=True) == ()
+
+
+def test_an_encrypted_answer_without_end_ends_as_well(certificate: Path) -> None:
+    with by_tls(certificate, dripping) as server:
+        ec2 = secure_cloud(server, 0.5, ca_bundle=str(certificate))
+        for _ in range(2):
+            with pytest.raises(CloudError, match="no whole answer within"):
+                ec2.list_instances(everything=True)
+            assert server.ended.acquire(timeout=LONG)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"api_url": "http://cloud.example.org/"}, ["api_url begins with http:// and is not on this machine"]),
+        ({"api_url": "https://cloud.example.org/", "verify": False}, ["verify = no: nobody checks"]),
+        ({"api_url": "https://cloud.example.org/"}, []),
+        ({"api_url": "http://127.0.0.1:8773/"}, []),
+        ({"verify": True}, []),
+    ],
+)
+def test_status_says_that_the_cloud_is_asked_without_protection(
+    options: dict[str, object], said: list[str], tmp_path: Path
+) -> None:
+    rig = Rig(tmp_path, settings_with(SETTINGS, **options))
+    rig.run(60)
+    report = read_report(tmp_path)
+    assert report
+    lines = [line for line in picture(report, rig.clock.monotonic_microseconds()) if line.startswith("  advice")]
+    assert len(lines) == len(said) and all(words in line for line, words in zip(lines, said))
 
 
 ERRORS = (
