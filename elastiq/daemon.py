@@ -197,11 +197,20 @@ class Daemon:
         self._try_again = True
 
 
+def keep_no_core() -> None:
+    """Have the kernel write this process's memory, which holds keys and user data, into no core file, and hand it to no
+    program either: a limit of 0 bytes keeps it from files alone, one of 1 byte from both (core(5))."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    if hard != 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+
+
 def run(settings: Settings, state_directory: Path, log_directory: Path | None, ready: Callable[[], None]) -> None:
     """Be the daemon of `state_directory` in this process until a signal ends it.
 
     Raise AlreadyRunningError, ConfigError, StateError, or OSError if the log cannot be written.
     """
+    keep_no_core()
     redactor = Redactor()
     _hide_secrets(redactor, settings)
     process = Daemon(settings, state_directory, redactor)
@@ -221,6 +230,7 @@ def background(keep_open: int) -> DaemonContext:
     return DaemonContext(
         detach_process=True,
         umask=0o077,
+        prevent_core=False,  # see keep_no_core
         files_preserve=[keep_open],
         signal_map={signal.SIGTTIN: None, signal.SIGTTOU: None, signal.SIGTSTP: None},
     )

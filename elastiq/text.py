@@ -9,7 +9,15 @@ _EXCERPT_CHARACTERS = 200
 
 def printable(text: str, instead: str = "?") -> str:
     """Return `text` whole, with `instead` of each character that is not printable (line ends are not)."""
+    if text.isprintable():
+        return text  # as nearly all are
     return "".join(character if character.isprintable() else instead for character in text)
+
+
+def harmless(text: str) -> str:
+    """Return `text` with its line ends, and with "?" for what else is not printable: no terminal obeys it, and UTF-8
+    has all of it."""
+    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
 
 
 def cut(text: str, most: int) -> str:

@@ -12,6 +12,7 @@ from elastiq.config import notify, offers
 from elastiq.config.convert import MAX_USER_DATA_AWS, duration_text
 from elastiq.config.options import Section, ValueKind
 from elastiq.config.reading import Reading
+from elastiq.config.sections import PLAIN_HTTP, UNVERIFIED
 from elastiq.redaction import SHORTEST_KEY
 from elastiq.text import shown
 
@@ -67,8 +68,10 @@ def _check_cloud(reading: Reading) -> None:
             REGION, "given neither here nor to boto3 (AWS_DEFAULT_REGION, ~/.aws/config), nor is there an api_url"
         )
     if reading.value(VERIFY) is False:
-        reading.warn(VERIFY, "nobody checks that the cloud is who it says it is; name its authority in ca_bundle")
-    elif reading.value(CA_BUNDLE) and str(reading.value(URL)).startswith("http:"):
+        reading.warn(VERIFY, UNVERIFIED)
+    if str(reading.value(URL)).startswith("http:") and not notify.is_here(str(reading.value(URL))):
+        reading.warn(URL, PLAIN_HTTP)
+    if reading.value(VERIFY) is not False and reading.value(CA_BUNDLE) and str(reading.value(URL)).startswith("http:"):
         reading.warn(CA_BUNDLE, "is of no use with an api_url that begins with http://")
 
 

@@ -137,7 +137,7 @@ def check(reading: Reading) -> None:
     for title in (WEBHOOK, WEBHOOK_FILE):
         value = reading.values.get(title)
         address = value.decode() if isinstance(value, bytes) else str(value or "")
-        if address.startswith("http:") and not _is_here(address) and reading.value(PLAIN) is False:
+        if address.startswith("http:") and not is_here(address) and reading.value(PLAIN) is False:
             reading.fault(
                 title,
                 "begins with http:// and is not on this machine, so that everybody on the way could read it; give "
@@ -153,7 +153,8 @@ def check(reading: Reading) -> None:
         reading.warn(given[0], "nobody is told of anything: give mail, webhook or command, too")
 
 
-def _is_here(address: str) -> bool:
+def is_here(address: str) -> bool:
+    """Return whether an address is of this very machine."""
     host = urlsplit(address).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from elastiq.config.notify import NotifyOptions
+from elastiq.config.notify import NotifyOptions, is_here
 from elastiq.config.options import DAY, Section, ValueKind, option
 from elastiq.model import ON_DEMAND, SPOT
 
@@ -159,6 +159,14 @@ class QuotaOptions:
         minimum=1,
         maximum=100_000,
     )
+
+
+PLAIN_HTTP = (
+    "begins with http:// and is not on this machine: everybody on the way can read the user data of the VMs, and "
+    "answer as the cloud; give https://"
+)
+UNVERIFIED = "nobody checks that the cloud is who it says it is; name its authority in ca_bundle"
+"""What is said of a cloud that cannot be told from somebody else."""
 
 
 @dataclass(frozen=True)
@@ -361,6 +369,13 @@ class Ec2Options(VmOptions, CloudOptions):
         """Whether the endpoint is AWS itself, which takes every parameter that boto3 knows."""
         host = urlsplit(self.api_url).hostname or ""
         return not self.api_url or host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What is to be said, as long as the daemon runs, of how the cloud is asked."""
+        if self.api_url.startswith("http:"):
+            return () if is_here(self.api_url) else (f"api_url {PLAIN_HTTP}",)
+        return () if self.verify else (f"verify = no: {UNVERIFIED}",)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,12 @@ parsing, and most of that stays with the process; in pages of 200 the whole list
 
 MAX_PAGES = 1000
 
+LONGEST_PAGE_TOKEN = 10_000
+"""Characters; all that came are kept until the listing ends."""
+
+MOST_INSTANCES = 20_000
+"""In a listing. More of them are no listing that the daemon has memory for."""
+
 IDS_PER_REQUEST = 1000
 
 MAX_REQUESTS_FOR_ALL = 64
@@ -276,10 +282,12 @@ class Ec2:
                 answer = send({**parameters, **more})
                 for instance in answers.listed(answer, self._redactor):
                     instances[instance.id] = instance
+                if len(instances) > MOST_INSTANCES:
+                    raise CloudError(f"DescribeInstances: more than {MOST_INSTANCES} VMs; will be tried again")
                 page = answer.get("NextToken") or ""
                 if not page:
                     return tuple(instances.values())
-                if page in seen or len(seen) >= MAX_PAGES:
+                if page in seen or len(seen) >= MAX_PAGES or len(page) > LONGEST_PAGE_TOKEN:
                     raise CloudError("DescribeInstances: the pages of the listing do not end; will be tried again")
                 seen.add(page)
                 more = {"NextToken": page}

@@ -10,7 +10,7 @@ from typing import Any
 from elastiq.errors import CloudError
 from elastiq.model import SPOT, Instance, InstanceState, Shape
 from elastiq.redaction import Redactor
-from elastiq.text import printable
+from elastiq.text import cut, printable, shown
 
 CLUSTER_TAG = "elastiq:cluster"
 
@@ -20,8 +20,17 @@ TOKEN_TAG = "elastiq:token"  # noqa: S105 (a name, not a secret)
 
 CONSOLE_LINES = 20
 
+CONSOLE_CHARACTERS = 256_000
+"""Of a console, from its end; AWS keeps 64 KB."""
+
 LINE_CHARACTERS = 200
 """Of a line of a console, and of what the cloud says of a VM."""
+
+WORD_CHARACTERS = 256
+"""Of a name, type, token or tag; AWS takes no more for any of them."""
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}")
+"""Of a VM: i-0123456789abcdef0, or a UUID where others speak EC2. It goes into requests and into every message."""
 
 _STATES = {
     "pending": InstanceState.PENDING,
@@ -51,29 +60,37 @@ def listed(answer: Mapping[str, Any], redactor: Redactor) -> tuple[Instance, ...
 
 
 def instance_of(item: Mapping[str, Any], redactor: Redactor) -> Instance:
-    """Return one instance. Raise CloudError if it has no id."""
-    if not item.get("InstanceId"):
+    """Return one instance. Raise CloudError if it has no id, or what cannot be one."""
+    id_ = item.get("InstanceId")
+    if not id_:
         raise CloudError("an answer names a VM without an id; will be tried again")
+    if not _ID.fullmatch(id_):
+        raise CloudError(f"an answer names a VM {shown(redactor.clean(id_))!r}, which is no id; will be tried again")
     tags = {tag.get("Key"): tag.get("Value") or "" for tag in item.get("Tags") or ()}
     reason = item.get("StateReason") or {}
     detail = reason.get("Message") or reason.get("Code") or ""
     # By name, for OpenStack gives a VM in error the code of a pending one. A state that nobody has heard of is alive.
     state = _STATES.get((item.get("State") or {}).get("Name") or "", InstanceState.RUNNING)
     return Instance(
-        id=item["InstanceId"],
+        id=id_,
         state=state,
-        address=item.get("PrivateIpAddress") or None,
-        name=item.get("PrivateDnsName") or "",
-        type=item.get("InstanceType") or "",
+        address=_word(item.get("PrivateIpAddress")) or None,
+        name=_word(item.get("PrivateDnsName")),
+        type=_word(item.get("InstanceType")),
         launched_at=_epoch(item.get("LaunchTime") or ""),
-        client_token=item.get("ClientToken") or "",
-        cluster=tags.get(CLUSTER_TAG, ""),
-        pool=tags.get(POOL_TAG, ""),
+        client_token=_word(item.get("ClientToken")),
+        cluster=_word(tags.get(CLUSTER_TAG)),
+        pool=_word(tags.get(POOL_TAG)),
         detail=detail and printable(redactor.clean(detail, foreign=True), " ")[:LINE_CHARACTERS],
-        image_id=item.get("ImageId") or "",
+        image_id=_word(item.get("ImageId")),
         market=SPOT if item.get("InstanceLifecycle") == SPOT else "",
         interrupted=reason.get("Code") in _TAKEN_BACK,
     )
+
+
+def _word(text: str | None) -> str:
+    """Return what the cloud calls something, fit to be kept and shown. What had to be changed is no name of ours."""
+    return cut(printable(text or ""), WORD_CHARACTERS)
 
 
 def _epoch(timestamp: str) -> float | None:
@@ -97,6 +114,7 @@ def shape(item: Mapping[str, Any]) -> Shape:
 
 def console_tail(output: str, redactor: Redactor) -> str:
     """Return the last CONSOLE_LINES lines with anything in them, printable characters only, without secrets."""
+    output = output[-CONSOLE_CHARACTERS:]
     # Cleaned first, since cloud-init prints the commands that it runs, and a long line that is cut matches none.
     without_colours = re.sub(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])", "", redactor.clean(output, foreign=True))
     lines = [printable(line, " ").rstrip()[-LINE_CHARACTERS:] for line in re.split(r"[\r\n]+", without_colours)]

@@ -24,6 +24,7 @@ from botocore.parsers import ResponseParserFactory
 
 from elastiq.config import Settings
 from elastiq.config.sections import Ec2Options
+from elastiq.ec2.bounds import BoundedSession, check_marks
 from elastiq.ec2.foreign import refuse_foreign
 from elastiq.version import VERSION
 
@@ -151,6 +152,7 @@ class _LeanParser:
         refuse_foreign(response)
         if shape is not None and shape.name == "DescribeInstancesResult":
             response = {**response, "body": _without_unread_parts(response["body"])}
+        check_marks(response["body"])
         return self._parser.parse(response, shape)
 
 
@@ -216,6 +218,8 @@ class ClientMaker:
                 ),
                 **keys,
             )
+        endpoint = vars(client)["_endpoint"]  # botocore lets nobody name another session
+        endpoint.http_session = BoundedSession(endpoint.http_session)
         if first:
             gc.collect()  # the parts of the model that were cut off
         return client

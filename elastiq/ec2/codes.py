@@ -154,7 +154,7 @@ _OPTION_BY_WORDS = (
 _MISSING_RIGHT = re.compile(r"not authorized to perform:? ([\w-]+:\w+)(?: on resource:? (arn:[^\s,]+))?")
 """How AWS names a right that is missing, and on what; in some regions and of old it names none."""
 
-_FLAVOUR_TEMPLATE = re.compile(r"%\(value\)s.*%\(parameter\)s")
+_FLAVOUR_TEMPLATE = ("%(value)s", "%(parameter)s")
 """What ec2-api answers when it does not know a flavour: its message lacks a value, so it fills in none."""
 
 _TEMPLATE = re.compile(r"%\(\w+\)")
@@ -225,7 +225,8 @@ def options_of(operation: str, code: str, message: str, fault: CloudFault) -> li
     if operation != "RunInstances":
         return []
     if fault is CloudFault.CONFIGURATION or code == "AuthFailure":
-        if _FLAVOUR_TEMPLATE.search(message):
+        first, second = _FLAVOUR_TEMPLATE
+        if second in message.partition(first)[2]:
             return ["flavour"]
         said = message.partition("Value:")[0]  # OpenStack sends the user data back after it
         return [name for name, words in _OPTION_BY_WORDS if re.search(words, said, re.IGNORECASE)]

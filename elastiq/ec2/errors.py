@@ -19,6 +19,9 @@ MAX_MESSAGE_CHARACTERS = 400
 MAX_ASKED_CHARACTERS = 200
 """Of these, for what was asked for."""
 
+LONGEST_CLOUD_MESSAGE = 100_000
+"""Of a longer one no more than the beginning is looked at; one with all of the user data in it is shorter."""
+
 _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 
 REQUEST_ERRORS = (
@@ -142,6 +145,7 @@ def explain(
         status = int((answer.get("ResponseMetadata") or {}).get("HTTPStatusCode") or 0)
     elif isinstance(error, ResponseParserError):
         cloud_message = "the answer is no XML of EC2"
+    code, cloud_message = code[:MAX_MESSAGE_CHARACTERS], cloud_message[:LONGEST_CLOUD_MESSAGE]
     fault = _fault(error, code, status, cloud_message)
     if operation == "RunInstances" and code.startswith(codes.OF_WHAT_A_LAUNCH_MAKES):
         fault = CloudFault.UNREACHABLE

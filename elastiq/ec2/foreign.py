@@ -12,8 +12,10 @@ from botocore.parsers import ResponseParserError
 from elastiq.config.sections import Ec2Options
 from elastiq.errors import CloudFault
 
-_ROOT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:[\w.-]+:)?([\w.-]+)", re.DOTALL)
-"""The first element of a document."""
+_BEFORE_ROOT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?")
+_ROOT = re.compile(rb"<(?:[\w.-]+:)?([\w.-]+)")
+"""The first element of a document. Of a document type it is none, nor of what stands behind one: no answer of EC2 has
+one, and entities, which may become a thousand times as long as they are, are made there alone."""
 
 _LOOKED_AT = 2000
 
@@ -62,7 +64,7 @@ def _seen(status: int, headers: Mapping[str, Any], body: bytes) -> str:
     begin = body.lstrip()[:20].lower()
     if not begin:
         return "an empty answer"
-    root = _ROOT.match(body)
+    root = _root(body)
     if root and root[1].endswith(b"Response"):
         return ""
     if begin.startswith((b"<!doctype html", b"<html")) or (root and root[1].lower() == b"html"):
@@ -72,6 +74,20 @@ def _seen(status: int, headers: Mapping[str, Any], body: bytes) -> str:
     if begin.startswith((b"{", b"[")):
         return "JSON of another service"
     return "plain text"
+
+
+def _root(body: bytes) -> re.Match[bytes] | None:
+    """Return the first element behind comments. One by one: an expression for all of them could be led to take years,
+    or to take a document type for a part of a comment."""
+    begin = _BEFORE_ROOT.match(body)
+    position = begin.end() if begin else 0
+    while body.startswith(b"<!--", position):
+        end = body.find(b"-->", position + 4)
+        if end < 0:
+            return None
+        position = end + 3
+        position += len(body[position:]) - len(body[position:].lstrip())
+    return _ROOT.match(body, position)
 
 
 def place_of(options: Ec2Options) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from elastiq.clock import Clock, Time
 from elastiq.config import Settings
+from elastiq.ec2 import bounds
 from elastiq.ec2.client import OPERATIONS, ClientMaker
 from elastiq.ec2.errors import REQUEST_ERRORS, RequestError, explain
 from elastiq.ec2.foreign import place_of
@@ -224,23 +225,26 @@ class Sender:
         """Return what `work` returns, or raise CloudError, within `seconds`.
 
         Timeouts of sockets count from byte to byte: only another thread can end a wait for an answer that drips. The
-        event tells `work` that nobody waits for it any more.
+        event tells `work` that nobody waits for it any more, and cuts the connection.
 
         The lane's own thread is not enough. A lane knows of calls and not of their requests: a launch may be several of
         RunInstances, listings and a tagging, and a call that it left behind would go on with its next request, such as
         another RunInstances, whenever the answer came after all.
         """
-        abandoned = threading.Event()
+        abandoned = bounds.Abandonment()
         results: list[Result] = []
         errors: list[CloudError] = []
 
         def run() -> None:
+            bounds.abandonment.set(abandoned)
             try:
                 results.append(work(abandoned))
             except CloudError as error:
                 errors.append(error)
             except REQUEST_ERRORS as error:
                 errors.append(self._explained(operation, error, asked))
+            finally:
+                abandoned.close()
 
         self._check_stuck(operation)
         thread = threading.Thread(target=run, name=f"elastiq-{operation}", daemon=True)

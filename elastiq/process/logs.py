@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from elastiq.redaction import Redactor
+from elastiq.text import harmless
 
 LOG_FILE = "elastiq.log"
 
@@ -23,14 +24,15 @@ _FOREIGN_LOGGERS = ("boto3", "botocore", "s3transfer", "urllib3", "htcondor2")
 
 
 class _RedactingFormatter(logging.Formatter):
-    """Cleans the finished text, exception and traceback included."""
+    """Cleans the finished text, exception and traceback included. Only what is logged begins a line: all that follows a
+    line end, which may be of others, is set in."""
 
     def __init__(self, line: str, redactor: Redactor) -> None:
         super().__init__(line, _TIME)
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._redactor.clean(super().format(record))
+        return harmless(self._redactor.clean(super().format(record))).replace("\n", "\n  ")
 
 
 class RotatingLog(logging.Handler):
@@ -86,11 +88,20 @@ class RotatingLog(logging.Handler):
     def _open(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self._path, flags, 0o600)
+        descriptor = os.open(self._path, flags | self._link_flag(), 0o600)
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = descriptor
         _make_private(self._path)
+
+    def _link_flag(self) -> int:
+        """Return what keeps the log from being written elsewhere by way of a link that another user has made; an
+        administrator's own may lead to a device."""
+        try:
+            owner = self._path.lstat().st_uid
+        except FileNotFoundError:
+            owner = -1
+        return 0 if owner in (0, os.geteuid()) else os.O_NOFOLLOW
 
     def _rotate(self) -> None:
         """Move every file one number up. If that fails the log goes on where it is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 from types import TracebackType
 
@@ -46,10 +47,14 @@ class PidFile:
         self._descriptor = -1
 
     def __enter__(self) -> PidFile:
-        """Raise AlreadyRunningError, or StateError if the directory cannot be used."""
+        """Raise AlreadyRunningError, or StateError if the directory cannot be used, or anybody may write there."""
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._descriptor = os.open(self._directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if self._directory.stat().st_mode & stat.S_IWOTH:
+                what = "anybody may write there, and have elastiq end VMs that it did not launch; do chmod o-w on it"
+                raise StateError(f"{self._directory}: {what}")
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._descriptor = os.open(self._directory / LOCK_FILE, flags, 0o600)
         except OSError as error:
             raise StateError(f"{self._directory}: {error.strerror}; the state directory must be writable") from None
         if not self._lock():
@@ -94,7 +99,7 @@ def find_daemon(directory: Path) -> int | None:
     Raise StateError if that cannot be seen.
     """
     try:
-        descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -103,11 +108,18 @@ def find_daemon(directory: Path) -> int | None:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         pid = read_pid_from_pidfile(str(directory / PID_FILE)) or 0
-        return pid if pid > 0 and _has_open(pid, descriptor) else 0
+        return pid if pid > 0 and _is_locked_by(pid, descriptor) and _has_open(pid, descriptor) else 0
     else:
         return None
     finally:
         os.close(descriptor)
+
+
+def _is_locked_by(pid: int, descriptor: int) -> bool:
+    """Return whether process `pid` may hold the lock. Whoever may write in the state directory could otherwise make
+    the lock a link to what another process has open, and have root end that one."""
+    holders = _holders(os.fstat(descriptor).st_ino)
+    return not holders or pid in holders  # on some network file systems nobody is said to
 
 
 def _has_open(pid: int, descriptor: int) -> bool:
@@ -134,10 +146,15 @@ def _has_locked(pid: int, inode: int) -> bool:
     Anybody may read the table of locks, which numbers processes as the reader's own namespace does, and unlike the
     owner of the process it cannot take a stale number for the daemon's. Its device is often not what stat tells.
     """
+    return pid in _holders(inode)
+
+
+def _holders(inode: int) -> set[int]:
+    """Return which processes the system says to hold a lock on a file of this number."""
     try:
         lines = Path("/proc/locks").read_text("ascii").splitlines()
     except OSError:
-        return False
+        return set()
     # 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234567 0 EOF
     held = [line.split() for line in lines if " FLOCK " in line and " -> " not in line]
-    return any(words[4] == str(pid) and words[5].endswith(f":{inode}") for words in held)
+    return {int(words[4]) for words in held if words[5].endswith(f":{inode}") and words[4].isdigit()}

@@ -20,7 +20,7 @@ from elastiq.redaction import Redactor
 from elastiq.report import accounts, metrics, spending
 from elastiq.report.figures import Look, families
 from elastiq.report.tally import Tally
-from elastiq.text import printable
+from elastiq.text import harmless, printable
 from elastiq.version import VERSION
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Reporter:
 
     def __init__(self, clock: Time, records: Records, redactor: Redactor) -> None:
         """`redactor` cleans all that is recorded or shown: the batch system's own words may hold secrets."""
-        self._clock, self._records, self._clean = clock, records, redactor.clean
+        self._clock, self._records, self._redactor = clock, records, redactor
         self._started_at = clock.now()
         self._said: dict[str, str] = {}
         self._last_action: dict[str, object] | None = None
@@ -82,8 +82,8 @@ class Reporter:
         self._stopping = False
 
     def clean(self, text: str) -> str:
-        """Return a text without secrets."""
-        return self._clean(text)
+        """Return a text without secrets, and without what a terminal obeys or a database refuses."""
+        return harmless(self._redactor.clean(text))
 
     def stop(self) -> None:
         """Take what is not answered from now on for no fault: it is abandoned, because the daemon is to end."""
@@ -109,7 +109,7 @@ class Reporter:
 
     def error(self, topic: str, text: str) -> str:
         """Log a fault of `topic` the first time, and keep it for `status`; return it without secrets."""
-        text = self._clean(text)
+        text = self.clean(text)
         self._keep_error(topic, text)
         self._totals.failed[topic] += 1
         if self._is_news(topic, text):
@@ -138,7 +138,7 @@ class Reporter:
 
     def advise(self, advice: Iterable[str]) -> None:
         """Show `advice`, which is all that there is, in place of what there was; log what of it is news."""
-        self._advice = tuple(map(self._clean, advice))
+        self._advice = tuple(map(self.clean, advice))
         topics = {f"advice {text}": text for text in self._advice}
         for topic in [topic for topic in self._said if topic.startswith("advice ") and topic not in topics]:
             del self._said[topic]
@@ -218,7 +218,7 @@ class Reporter:
 
     def _outcome(self, outcome: Outcome) -> None:
         decision = outcome.decision
-        text = self._clean(f"{_deed(decision)}: {decision.reason}; {outcome.detail}")
+        text = self.clean(f"{_deed(decision)}: {decision.reason}; {outcome.detail}")
         topic = _topic(decision)
         is_pending = outcome.end is End.PENDING
         # Of its own, or the refusal of each try would be news again.
@@ -242,8 +242,8 @@ class Reporter:
             self._record(decision, outcome)
 
     def _record(self, decision: Decision, outcome: Outcome | None) -> None:
-        clean = replace(decision, reason=replace(decision.reason, text=self._clean(str(decision.reason))))
-        became = outcome and replace(outcome, decision=clean, detail=self._clean(outcome.detail))
+        clean = replace(decision, reason=replace(decision.reason, text=self.clean(str(decision.reason))))
+        became = outcome and replace(outcome, decision=clean, detail=self.clean(outcome.detail))
         self._records.record(self._clock.now(), clean, became)
 
     def _is_news(self, topic: str, text: str) -> bool:
@@ -268,7 +268,7 @@ class Reporter:
             "started_at": self._started_at,
             "batch_plugin": settings.elastiq.batch_plugin,
             "cluster": settings.elastiq.cluster_name,
-            "summary": self._clean(made.summary),
+            "summary": self.clean(made.summary),
             "jobs_waiting": figures.jobs_waiting,
             "workers_busy": figures.workers_busy,
             "workers_idle": figures.workers_idle,
@@ -286,10 +286,10 @@ class Reporter:
             "max_vms": settings.quota.max_vms,
             "last_action": self._last_action,
             "last_error": self._last_error,
-            "advice": list(self._advice),
-            "holds": [self._clean(str(reason)) for reason in reasons],
+            "advice": [*settings.ec2.cautions, *self._advice],
+            "holds": [self.clean(str(reason)) for reason in reasons],
             "reasons": [
-                {"token": reason.token.value, "subject": self._clean(reason.subject), "numbers": dict(reason.numbers)}
+                {"token": reason.token.value, "subject": self.clean(reason.subject), "numbers": dict(reason.numbers)}
                 for reason in reasons
             ],
         }
@@ -327,7 +327,7 @@ class Reporter:
             return None
         told = account(made, self._policy(settings), self._plan_at)
         self._accounted, self._account_due_at = gist, now + REPORT_EVERY_SECONDS
-        return accounts.written(told, self._clean)
+        return accounts.written(told, self.clean)
 
     def _write_metrics(self, path: Path | None, report: Mapping[str, Any], settings: Settings) -> None:
         made = self._plan

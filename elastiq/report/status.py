@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from elastiq.report import spending
+from elastiq.text import printable
 
 SILENT_SECONDS = 180.0
 """A running daemon writes its report every minute."""
@@ -26,9 +27,9 @@ OTHER_VMS = {
 def picture(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
     """Return the report of a running daemon for people, line by line, as at that time of the monotonic clock."""
     try:
-        return _lines(report, monotonic_microseconds)
+        return [printable(line) for line in _lines(report, monotonic_microseconds)]
     except (TypeError, ValueError, AttributeError, ArithmeticError, OSError):
-        return [f"elastiq is running, but its last report cannot be read; see the log: {str(report)[:200]}"]
+        return [f"elastiq is running, but its last report cannot be read; see the log: {printable(str(report)[:200])}"]
 
 
 def _lines(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:

@@ -45,6 +45,7 @@ TESTED_ELSEWHERE = {
     "control.py": "tests/process/test_control.py",
     "decisions.py": "tests/docs/test_reasons.py",
     "ec2/__init__.py": "tests/dialects",
+    "ec2/bounds.py": "tests/security/test_endpoint.py",
     "ec2/lookups.py": "tests/dialects/test_cloudcheck.py",
     "ec2/requests.py": "tests/dialects/test_offers.py",
     "ec2/trial.py": "tests/dialects/test_cloudcheck.py",

@@ -51,7 +51,12 @@ def test_file_open_to_others(mode: int, text: str, warned: str, tmp_path: Path) 
             "ca_bundle",
         ),
         (
-            "[ec2]\nimage_id = ami-1a2b3c4d\napi_url = http://cloud.example.org/\nca_bundle = elastiq.conf\n",
+            "[ec2]\nimage_id = ami-1a2b3c4d\napi_url = http://cloud.example.org/\n",
+            "/elastiq.conf:3: [ec2] api_url: begins with http:// and is not on this machine: everybody on the way can "
+            "read the user data of the VMs, and answer as the cloud; give https://",
+        ),
+        (
+            "[ec2]\nimage_id = ami-1a2b3c4d\napi_url = http://127.0.0.1/\nca_bundle = elastiq.conf\n",
             "/elastiq.conf:4: [ec2] ca_bundle: is of no use with an api_url that begins with http://",
         ),
         (

@@ -28,6 +28,7 @@ FOREIGN = [
     (404, b"<!DOCTYPE html>\n<html lang=en>", "an HTML page", CONFIGURATION, CHECK),
     (405, S3, "XML of another service", CONFIGURATION, CHECK),
     (404, b"", "an empty answer", CONFIGURATION, CHECK),
+    (200, b"<!--a--><!DOCTYPE x []><!--b--><DescribeInstancesResponse>", "plain text", UNREACHABLE, CHECK),
     (413, HTML, "an HTML page", CONFIGURATION, "shorten the user data, or check api_url"),
     (429, HTML, "an HTML page", THROTTLED, LATER),
     (408, HTML, "an HTML page", UNREACHABLE, LATER),

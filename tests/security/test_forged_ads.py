@@ -1,0 +1,163 @@
+"""A worker whose root lies: it may keep or lose its own VM, and costs others no job, no VM, and one boot at most."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from elastiq.model import Demand, Shape, Worker
+from tests.unit.fakes import settings_with
+from tests.unit.rig import SETTINGS, Rig
+
+pytestmark = pytest.mark.xdist_group("security")
+
+BOOT_SECONDS = SETTINGS.elastiq.estimated_vm_deploy_time_s
+HUGE = Shape(10**6, 10**9, 10**9, 10**3)
+NOTHING = Shape(0, 0, 0, 0)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    """Two VMs at work; the root of one of them is the attacker's."""
+    made = Rig(tmp_path, settings_with(SETTINGS, n_jobs_per_vm=4))
+    made.wait_for_jobs(8)
+    made.run(60)
+    made.wait_for_jobs(0)
+    made.join_all(jobs=4)
+    assert len(made.cloud.alive) == 2
+    made.run(60)
+    return made
+
+
+def lie(rig: Rig, *, name: str = "", **said: object) -> Worker:
+    """Have the second VM's worker say so, or another that it makes up."""
+    assert rig.batch.joined
+    own = f"node-{list(rig.cloud.vms)[1]}"
+    told = replace(rig.batch.joined[own], **{"name": name or own, **said})  # type: ignore[arg-type]
+    rig.batch.joined[name or own] = told
+    return told
+
+
+IDLE = {"jobs": 0, "idle_seconds": 1e6, "free": Shape(4, 4000)}
+ENDLESS = [1e6, 1e308, math.inf, 0.0, -1.0]
+
+
+@pytest.mark.parametrize("idle_seconds", ENDLESS)
+@pytest.mark.parametrize("by", ["id", "address", "name"])
+def test_the_vm_of_another_user_whose_job_runs_is_never_ended(by: str, idle_seconds: float, rig: Rig) -> None:
+    victim = rig.cloud.alive[0]
+    rig.cloud.vms = {n: replace(vm, address=f"10.0.0.{n[-1]}") for n, vm in rig.cloud.vms.items()}
+    rig.run(60)
+    said = {**IDLE, "idle_seconds": idle_seconds, "instance_id": None}
+    if by == "id":
+        said["instance_id"] = victim
+    elif by == "address":
+        said["address"] = rig.cloud.vms[victim].address
+    lie(rig, name=f"NODE-{victim}" if by == "name" else "liar", **said)
+    rig.run(2 * 3600)
+    assert victim not in [id_ for ids in rig.cloud.terminations for id_ in ids]
+    assert ("close", victim) not in rig.batch.calls or not rig.cloud.terminations
+
+
+def test_two_that_claim_one_vm_are_named_and_the_others_go_as_usual(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    victim, own = rig.cloud.alive
+    assert rig.batch.joined
+    rig.batch.join(victim, idle_seconds=1e6)
+    lie(rig, name="liar", instance_id=victim, jobs=1)
+    rig.batch.join(own, idle_seconds=1e6)
+    rig.run(3600)
+    assert rig.cloud.alive == [victim], "which is held back, and said"
+    assert "liar of the batch system all claim" in caplog.text or "all claim" in caplog.text
+
+
+SHAPES = {"10^6 CPUs": HUGE, "nothing": NOTHING, "less than that": Shape(-1, -1, -1, -1)}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
+@pytest.mark.parametrize("name", ["", "made-up"], ids=["its own VM", "a worker that is none"])
+def test_room_that_is_none_holds_others_up_for_one_boot(name: str, shape: Shape, rig: Rig) -> None:
+    launched = len(rig.cloud.launches)
+    rig.wait_for_jobs(4)
+    for age in range(0, int(BOOT_SECONDS) + 120, 15):
+        lie(
+            rig,
+            name=name,
+            jobs=0,
+            idle_seconds=float(age),
+            capacity=shape,
+            free=shape,
+            **({"instance_id": None} if name else {}),
+        )
+        rig.run(15)
+        if len(rig.cloud.launches) > launched:
+            return
+    raise AssertionError(str(rig.cloud.launches))
+
+
+def test_room_under_ever_new_names_holds_others_up_for_one_boot(rig: Rig) -> None:
+    launched = len(rig.cloud.launches)
+    rig.wait_for_jobs(4)
+    assert rig.batch.joined
+    for number in range(int(BOOT_SECONDS + 120) // 15):
+        rig.batch.joined.pop(f"liar-{number - 1}", None)
+        rig.batch.joined[f"liar-{number}"] = Worker(f"liar-{number}", None, None, HUGE, HUGE, idle_seconds=0.0)
+        rig.run(15)
+    assert len(rig.cloud.launches) > launched
+
+
+def test_open_a_vm_that_always_has_just_become_idle_holds_others_up(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """It looks like one whose jobs are short. docs/security.md says how an administrator sees it, and ends it."""
+    caplog.set_level(logging.INFO)
+    rig.wait_for_jobs(4)
+    for _ in range(240):
+        lie(rig, jobs=0, idle_seconds=0.0, capacity=HUGE, free=HUGE)
+        rig.run(15)
+    assert len(rig.cloud.launches) == 1, "if it does not any more, say so in docs/security.md"
+    assert "workers present or booting have room for 4 jobs still waiting" in caplog.text
+
+
+def test_huge_vms_are_not_learnt_from_one_that_lies(rig: Rig) -> None:
+    """Otherwise its pool would count as one that holds whatever is asked for, and VMs would be launched in vain."""
+    lie(rig, capacity=HUGE, free=HUGE)
+    rig.run(600)
+    launched = len(rig.cloud.launches)
+    rig.batch.jobs = (Demand(Shape(10**5), 100),)
+    for _ in range(4 * 12):
+        rig.run(300)
+        rig.cloud.run()
+        for id_ in rig.cloud.alive:
+            if rig.batch.joined is not None and f"node-{id_}" not in rig.batch.joined:
+                rig.batch.join(id_)
+    assert sum(rig.cloud.launches[launched:]) <= 3, "the first ones that join tell the truth"
+
+
+def test_thousands_of_ads_end_nothing_and_fill_no_log(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for number in range(5_000):
+        lie(rig, name=f"liar-{number}", instance_id=f"i-{number:08x}9", jobs=0, idle_seconds=1e6, free=Shape(0))
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    assert not rig.cloud.terminations
+    assert sum(len(record.getMessage()) for record in caplog.records) < 100_000
+
+
+def test_a_vm_that_says_it_is_busy_for_ever_is_the_only_one_that_stays(rig: Rig) -> None:
+    victim, own = rig.cloud.alive
+    rig.batch.join(victim, idle_seconds=1e6)
+    lie(rig, jobs=1, idle_seconds=None)
+    rig.run(3600)
+    assert rig.cloud.alive == [own]
+    assert rig.cloud.terminations == [(victim,)]
+
+
+def test_a_vm_that_says_it_is_closed_gets_no_job_and_keeps_no_other(rig: Rig) -> None:
+    victim = rig.cloud.alive[0]
+    rig.batch.join(victim, idle_seconds=1e6)
+    lie(rig, closed=True, closed_by_other=True, jobs=0, idle_seconds=0.0)
+    rig.run(3600)
+    assert victim not in rig.cloud.alive
