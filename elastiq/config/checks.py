@@ -9,10 +9,10 @@ import stat
 from collections.abc import Sequence
 
 from elastiq.config import notify, offers
+from elastiq.config.addresses import PLAIN_HTTP, UNVERIFIED, is_here
 from elastiq.config.convert import MAX_USER_DATA_AWS, duration_text
 from elastiq.config.options import Section, ValueKind
 from elastiq.config.reading import Reading
-from elastiq.config.sections import PLAIN_HTTP, UNVERIFIED
 from elastiq.redaction import SHORTEST_KEY
 from elastiq.text import shown
 
@@ -69,7 +69,7 @@ def _check_cloud(reading: Reading) -> None:
         )
     if reading.value(VERIFY) is False:
         reading.warn(VERIFY, UNVERIFIED)
-    if str(reading.value(URL)).startswith("http:") and not notify.is_here(str(reading.value(URL))):
+    if str(reading.value(URL)).startswith("http:") and not is_here(str(reading.value(URL))):
         reading.warn(URL, PLAIN_HTTP)
     if reading.value(VERIFY) is not False and reading.value(CA_BUNDLE) and str(reading.value(URL)).startswith("http:"):
         reading.warn(CA_BUNDLE, "is of no use with an api_url that begins with http://")

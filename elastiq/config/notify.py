@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from elastiq.config.addresses import is_here
 from elastiq.config.options import DAY, ValueKind, option
 from elastiq.config.reading import Reading
 
@@ -151,12 +151,3 @@ def check(reading: Reading) -> None:
     given = [title for title in others if reading.given(title)]
     if given and not any(map(reading.given, receivers)):
         reading.warn(given[0], "nobody is told of anything: give mail, webhook or command, too")
-
-
-def is_here(address: str) -> bool:
-    """Return whether an address is of this very machine."""
-    host = urlsplit(address).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from elastiq.config.notify import NotifyOptions, is_here
+from elastiq.config.addresses import PLAIN_HTTP, UNVERIFIED, is_here
+from elastiq.config.notify import NotifyOptions
 from elastiq.config.options import DAY, Section, ValueKind, option
 from elastiq.model import ON_DEMAND, SPOT
 
@@ -159,14 +160,6 @@ class QuotaOptions:
         minimum=1,
         maximum=100_000,
     )
-
-
-PLAIN_HTTP = (
-    "begins with http:// and is not on this machine: everybody on the way can read the user data of the VMs, and "
-    "answer as the cloud; give https://"
-)
-UNVERIFIED = "nobody checks that the cloud is who it says it is; name its authority in ca_bundle"
-"""What is said of a cloud that cannot be told from somebody else."""
 
 
 @dataclass(frozen=True)
