@@ -143,7 +143,8 @@ def test_a_notice_closes_the_worker(vm: Vm, system: str, asked: list[str], *, fa
 
 
 def test_a_notice_closes_a_worker_of_htcondor_which_reads_its_configuration_again(vm: Vm) -> None:
-    startd = subprocess.Popen(["sleep", "1000"])
+    # Whoever runs the tests by nohup has everybody ignore the signal.
+    startd = subprocess.Popen(["env", "--default-signal=HUP", "sleep", "1000"])
     (vm.directory / "proc" / str(startd.pid)).mkdir()
     (vm.directory / "proc" / str(startd.pid) / "comm").write_text("condor_startd\n")
     vm.documents["spot/instance-action"] = NOTICE

@@ -15,6 +15,7 @@ from elastiq.config import Settings
 from elastiq.decisions import Decision, End, Kind, Outcome, Reason, Token
 from elastiq.memory import Breaker, Futility, Memory, VmRecord
 from elastiq.model import (
+    SPOT,
     Cost,
     Demand,
     Eligibility,
@@ -165,7 +166,7 @@ SCENES: dict[str, Scene] = {
     "it boots": of_vm(vm(1)),
     "its worker has left the batch system lately": of_vm(joined(1, lost_since=NOW - 9)),
     "the cloud has announced that it takes it back": of_vm(
-        joined(1), worker(1, running=1, closed=True, interrupted=True)
+        joined(1, market=SPOT), worker(1, running=1, closed=True, interrupted=True)
     ),
     "somebody else closed its worker": of_vm(joined(1), worker(1, closed=True, closed_by_other=True)),
     "its worker is closed, and nobody says by whom": of_vm(joined(1), worker(1, closed=True)),
@@ -208,7 +209,9 @@ SCENES: dict[str, Scene] = {
         memory={"futile": {SMALL.key: Futility(50, try_at=NOW + 3500, tried_at=NOW - 100)}},
         policy=BY_SHAPE,
     ),
-    "it goes, for the cloud takes it back anyway": of_vm(joined(1), worker(1, closed=True, interrupted=True)),
+    "it goes, for the cloud takes it back anyway": of_vm(
+        joined(1, market=SPOT), worker(1, closed=True, interrupted=True)
+    ),
 }
 """Whatever the planner decides."""
 

@@ -43,6 +43,8 @@ class Server:
     port: int
     requests: list[bytes] = field(default_factory=list)
     sent_bytes: int = 0
+    accepted: int = 0
+    """Connections."""
     closing: threading.Event = field(default_factory=threading.Event)
     ended: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     """Is released once for each connection whose answer has ended, or that the client has closed."""
@@ -74,6 +76,7 @@ def serve(answer: Answer, secure: ssl.SSLContext | None = None) -> Iterator[Serv
                     connection = listening.accept()[0]
                 except OSError:
                     return
+                server.accepted += 1
                 threading.Thread(target=converse, args=(connection,), daemon=True).start()
 
         thread = threading.Thread(target=take, daemon=True)
@@ -97,5 +100,8 @@ def _request(connection: socket.socket) -> bytes:
     head, _, body = data.partition(b"\r\n\r\n")
     length = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
     while len(body) < length:
-        body += connection.recv(65536)
+        piece = connection.recv(65536)
+        if not piece:
+            return b""
+        body += piece
     return head + b"\r\n\r\n" + body

@@ -310,9 +310,11 @@ def test_an_answer_without_end_ends_by_its_deadline_and_its_connection_with_it(a
     with serve(answer) as server:
         limits = Limits(connect_seconds=LONG, read_seconds=LONG, attempts=1, deadline_seconds=0.3)
         ec2 = cloud(server.url, limits)
-        for _ in range(MAX_STUCK_REQUESTS + 2):
+        # Where the machine is slow, some are over before they are sent.
+        while server.accepted < MAX_STUCK_REQUESTS + 2:
             with pytest.raises(CloudError, match="no whole answer within 0 s"):
                 ec2.list_instances(everything=True)
+        for _ in range(server.accepted):
             assert server.ended.acquire(timeout=LONG), "or they would keep every later request from the cloud"
 
 
@@ -356,9 +358,10 @@ def test_who_cannot_prove_to_be_the_cloud_is_asked_nothing(certificate: Path) ->
 def test_an_encrypted_answer_without_end_ends_as_well(certificate: Path) -> None:
     with by_tls(certificate, dripping) as server:
         ec2 = secure_cloud(server, 0.5, ca_bundle=str(certificate))
-        for _ in range(2):
+        while server.accepted < 2:
             with pytest.raises(CloudError, match="no whole answer within"):
                 ec2.list_instances(everything=True)
+        for _ in range(server.accepted):
             assert server.ended.acquire(timeout=LONG)
 
 
