@@ -15,6 +15,7 @@ from elastiq.planning import interruptions, money_words, words
 from elastiq.planning.adaptive import free_cores, held_seconds, spare_of
 from elastiq.planning.capacities import capacity_of
 from elastiq.planning.fleet import Fleet
+from elastiq.planning.futility import futile_seconds
 from elastiq.planning.offers import all_away, is_fallback, price_of
 from elastiq.planning.packing import Rest, Room
 
@@ -91,7 +92,10 @@ def plan_down(
             idle.append((worker.idle_seconds or 0.0, record))
     idle = _beyond_caps(down, _of_answered_launches(down, idle, fleet), fleet)
     idle = _idle_for_long(down, idle, needless, fleet)
-    in_the_way = _in_the_way(idle, down.going, fleet, lacking) if is_lacking else None
+    # While it may yet show whether jobs that are taken to go there start, such a VM is not in the way of others.
+    tried = {room.instance_id for room in rooms if room.is_needed}
+    open_ = [one for one in idle if one[0] > futile_seconds(fleet.policy) or one[1].id not in tried]
+    in_the_way = _in_the_way(open_, down.going, fleet, lacking) if is_lacking else None
     if in_the_way is not None:
         is_earlier = _is_of_earlier_type(in_the_way, fleet)
         down.answer(in_the_way, Answer(words.in_the_way(in_the_way, is_earlier=is_earlier), goes=True))

@@ -118,9 +118,15 @@ def test_seeds_that_once_broke_a_promise_among_all_that_may_be(seed: int) -> Non
     assert not live(seed, Options(adaptive=0.5, wide=0.2)).violation
 
 
-@pytest.mark.parametrize("seed", [803])
-def test_seeds_that_once_broke_a_promise_where_money_is_short(seed: int) -> None:
-    assert not live(seed, Options(adaptive=0.3, wide=0.2, offers=0.3, money=1.0)).violation
+@pytest.mark.parametrize(
+    ("seed", "options"),
+    [
+        (803, Options(adaptive=0.3, wide=0.2, offers=0.3, money=1.0)),
+        (81039, Options(adaptive=0.5, wide=0.3, offers=1.0, money=0.5)),
+    ],
+)
+def test_seeds_that_once_broke_a_promise_where_money_is_short(seed: int, options: Options) -> None:
+    assert not live(seed, options).violation
 
 
 @pytest.mark.parametrize("seed", [41103, 41120, 42002])

@@ -205,3 +205,16 @@ def test_an_idle_vm_of_a_small_type_gives_its_place_to_a_large_one_of_the_same_p
     paused = replace(memory, breakers={"cpu": Breaker(paused_until=NOW + 60)})
     assert not ended(plan(seen, paused, policy)), "nothing would come in its place for now"
     assert not ended(plan(replace(seen, demand=(jobs(1, 4),)), memory, policy)), "it holds them"
+
+
+@pytest.mark.parametrize(("idle_seconds", "expected"), [(45.0, []), (70.0, ["i-00000001"])])
+def test_a_vm_to_which_jobs_are_taken_to_go_is_in_nobodys_way_until_it_shows_whether_they_start(
+    idle_seconds: float, expected: list[str]
+) -> None:
+    """Found by the simulator: one after the other went before it was found out that they never do."""
+    policy = replace(POLICY, max_vms=1, min_vms=1, idle_for_time_s=30.0)
+    records = [joined(1, pool="cpu", type="a")]
+    memory = remember(records, waiting_since=NOW - 100, capacities=HOLDS)
+    seen = see(records, demand=(jobs(1, 16), jobs(1, 4)), workers=(worker(1, idle_seconds=idle_seconds),))
+    assert ended(plan(seen, memory, policy)) == expected
+    assert ended(plan(replace(seen, demand=(jobs(1, 16),)), memory, policy)) == ["i-00000001"]
