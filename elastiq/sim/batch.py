@@ -145,7 +145,9 @@ class SimBatch:
                 ads = []
             if world.faults.strikes("workers: ads out of date"):
                 self._freeze_some()
-        world.witness.last_served = {ad.vm.id for ad in ads}
+        # An ad under an old name that says nothing else is no sight of the VM.
+        told = [ad for ad in ads if ad.instance_id or ad.address or ad.name == world.worker_name(ad.vm)]
+        world.witness.last_served = {ad.vm.id for ad in told}
         for ad in ads:
             ad.vm.seen.drain_shown = (ad.frozen or world.picture(ad.vm))[-1] and world.witness.can_be_told(ad.vm)
         self.workers_version = world.engine.version
