@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from elastiq import control, ledger, questions, top
 from elastiq.clock import Clock
-from elastiq.config import Settings, defaults
+from elastiq.config import Settings, defaults, zones
 from elastiq.control import BAD_CONFIGURATION, FAILED, NO_SUCH, OK, UNREACHABLE
 from elastiq.errors import BatchError, ConfigError, ElastiqError
 from elastiq.plugins import loading
@@ -253,18 +253,19 @@ def _notify_test(options: argparse.Namespace) -> int:
 def _history(options: argparse.Namespace) -> int:
     settings = loading.read_settings(options.config)
     now = Clock().now()
-    question = ledger.asked("history", options.words, now)
+    question = ledger.asked("history", options.words, now, zones.calendar(""))
     return _tell(ledger.history(_state_directory(options, settings), question, now), question, settings)
 
 
 def _cost(options: argparse.Namespace) -> int:
     settings = loading.read_settings(options.config)
     now, batch, name = Clock().now(), None, settings.elastiq.batch_plugin
-    question = ledger.asked("cost", options.words, now)
+    told = settings.policy().cost
+    question = ledger.asked("cost", options.words, now, told.calendar)
     if question.by == "user":
         batch = Adapter(loading.load(name, settings), name)
     try:
-        answer = ledger.costs(_state_directory(options, settings), question, now, batch, settings.cost.currency)
+        answer = ledger.costs(_state_directory(options, settings), question, now, told, batch)
     except BatchError as error:
         raise BatchError(questions.redactor_of(settings).clean(str(error))) from None
     return _tell(answer, question, settings)

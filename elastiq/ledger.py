@@ -6,19 +6,29 @@ Only for the users the batch system is asked as well.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from elastiq.calendars import Calendar
 from elastiq.errors import BatchError, ElastiqError
-from elastiq.model import Usage
+from elastiq.model import Cost, Usage
 from elastiq.plugins.adapter import Adapter
 from elastiq.process.pidfile import find_daemon
 from elastiq.report import cost, past
 from elastiq.report.past import Document
 from elastiq.report.periods import days, moment, since_of
-from elastiq.state.past import Hours, Source, read_events, read_hours, read_life, read_lives
+from elastiq.state.past import (
+    Hours,
+    Source,
+    read_events,
+    read_first_launch,
+    read_hours,
+    read_life,
+    read_lives,
+    read_parted,
+)
 from elastiq.text import printable
 
 HISTORY_SINCE, COST_SINCE = "1d", "30d"
@@ -58,8 +68,9 @@ class _Parser(argparse.ArgumentParser):
         raise ElastiqError(f"{self.format_usage().strip()}: {printable(message)}")
 
 
-def asked(action: str, words: Sequence[str], now: float) -> Asked:
-    """Return what the words after `history` or `cost` ask for. Raise ElastiqError if they are no such."""
+def asked(action: str, words: Sequence[str], now: float, calendar: Calendar) -> Asked:
+    """Return what the words after `history` or `cost` ask for, with dates as `calendar` has them. Raise ElastiqError if
+    they are no such."""
     parser = _Parser(prog=f"elastiqctl {action}", add_help=False, allow_abbrev=False)
     parser.add_argument("--since", default=HISTORY_SINCE if action == "history" else COST_SINCE)
     if action == "history":
@@ -71,7 +82,7 @@ def asked(action: str, words: Sequence[str], now: float) -> Asked:
         form.add_argument(f"--{name}", action="store_const", const=name, dest="form", default="")
     options = parser.parse_args(words)
     is_of_one = action == "history" and options.vm and "--since" not in " ".join(words)
-    since = 0.0 if is_of_one else since_of(options.since, now)
+    since = 0.0 if is_of_one else since_of(options.since, now, calendar)
     return Asked(since, getattr(options, "vm", ""), getattr(options, "by", ""), options.form)
 
 
@@ -106,26 +117,37 @@ def history(directory: Path, question: Asked, now: float) -> Answer:
     return Answer(document, lines, notes, is_known, not (lives.damage or events.damage or hours.damage))
 
 
-def costs(directory: Path, question: Asked, now: float, batch: Adapter | None = None, currency: str = "") -> Answer:
-    """Return what VMs have cost. By user it is asked `batch`. Raise BatchError if that does not tell."""
-    until = seen_until(directory, now)
-    hours = read_hours(directory, question.since, until)
-    lives = read_lives(directory, question.since, until)
-    if question.by == "user":
-        lines = cost.by_user(lives.lives, _used(batch, question.since), question.since, until)
-    elif question.by == "day":
-        first = min((life.launched_at for life in lives.lives), default=until)
-        lines = cost.by_day(lives.lives, days(max(question.since, first), until))
-    else:
-        lines = cost.by_property(question.by, lives.lives, question.since, until)
-    document = past.cost_document(question.by, lines, len(lives.lives))
-    notes = _notes(directory, question, until, hours, lives)
+def costs(directory: Path, question: Asked, now: float, told: Cost, batch: Adapter | None = None) -> Answer:
+    """Return what VMs have cost, in the days and the currency that are told. By user it is asked `batch`. Raise
+    BatchError if that does not tell."""
+    since, until = question.since, seen_until(directory, now)
+    hours = read_hours(directory, since, until)
+    lines, vms, source = _sums(directory, question, until, told.calendar, batch)
+    document = past.cost_document(question.by, lines, vms)
+    notes = _notes(directory, question, until, hours, source)
     if question.form == "csv":
         text = past.comma_separated((document["by"], *past.COST_COLUMNS), past.cost_rows(document))
     else:
-        text = past.cost_lines(document, currency)
-    document.update(_frame(question, until, hours, lives), currency=currency)
-    return Answer(document, text, notes, is_whole=not (lives.damage or hours.damage))
+        text = past.cost_lines(document, told.currency)
+    document.update(_frame(question, until, hours, source), currency=told.currency)
+    return Answer(document, text, notes, is_whole=not (source.damage or hours.damage))
+
+
+def _sums(
+    directory: Path, question: Asked, until: float, calendar: Calendar, batch: Adapter | None
+) -> tuple[Mapping[str, cost.Line], int, Source]:
+    """Return the sums that are asked for, of how many VMs they are, and how they are to be taken."""
+    since = question.since
+    if question.by == "user":
+        kept = read_lives(directory, since, until)
+        return cost.by_user(kept.lives, _used(batch, since), since, until), len(kept.lives), kept
+    if question.by == "day":
+        first = read_first_launch(directory, since)
+        of_days = days(max(since, until if first is None else first), until, calendar)
+        parted = read_parted(directory, [(begin, end) for _, begin, end in of_days])
+        return cost.by_day(parted.lives, of_days, parted.whole), parted.vms, parted
+    parted = read_parted(directory, [(since, until)])
+    return cost.by_property(question.by, parted.lives, since, until, parted.whole), parted.vms, parted
 
 
 def _used(batch: Adapter | None, since: float) -> tuple[Usage, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from elastiq.model import ON_DEMAND, Usage
-from elastiq.state.kept import Life
+from elastiq.state.kept import Life, Whole
 
 WAYS = ("day", "pool", "market", "type", "user")
 
@@ -46,6 +46,12 @@ class Line:
         else:
             self.money += seconds / 3600 * price
 
+    def add_whole(self, whole: Whole) -> None:
+        """Add lives of VMs."""
+        self.vms += whole.vms
+        for kind in _KINDS:
+            self.add(kind, getattr(whole, kind), whole.price)
+
     def take(self, other: Line) -> None:
         """Add another sum."""
         self.vms += other.vms
@@ -53,7 +59,8 @@ class Line:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-_SUMS = ("boot_seconds", "work_seconds", "idle_seconds", "unknown_seconds", "unpriced_seconds", "money")
+_KINDS = ("boot_seconds", "work_seconds", "idle_seconds", "unknown_seconds")
+_SUMS = (*_KINDS, "unpriced_seconds", "money")
 
 
 class Part(NamedTuple):
@@ -94,9 +101,13 @@ def parts(life: Life, until: float) -> Iterator[Part]:
         yield Part("idle_seconds", idle_from, end, 1.0)
 
 
-def by_day(lives: Iterable[Life], days: Sequence[tuple[str, float, float]]) -> dict[str, Line]:
-    """Return the sums of days, as `periods.days` gives them."""
+def by_day(
+    lives: Iterable[Life], days: Sequence[tuple[str, float, float]], whole: Iterable[tuple[int, Whole]] = ()
+) -> dict[str, Line]:
+    """Return the sums of days, as `periods.days` gives them, of lives and of those within one of the days."""
     lines = {name: Line() for name, _, _ in days}
+    for place, sums in whole:
+        lines[days[place][0]].add_whole(sums)
     begins = [begin for _, begin, _ in days]
     for life in lives if days else ():
         met = set()
@@ -113,9 +124,13 @@ def by_day(lives: Iterable[Life], days: Sequence[tuple[str, float, float]]) -> d
     return lines
 
 
-def by_property(way: str, lives: Iterable[Life], since: float, until: float) -> dict[str, Line]:
-    """Return the sums by pool, market or type; all of it for any other way."""
+def by_property(
+    way: str, lives: Iterable[Life], since: float, until: float, whole: Iterable[tuple[int, Whole]] = ()
+) -> dict[str, Line]:
+    """Return the sums by pool, market or type, of lives and of those within that time; all of it for any other way."""
     lines: dict[str, Line] = defaultdict(Line)
+    for _, sums in whole:
+        lines[_name(way, sums)].add_whole(sums)
     for life in lives:
         line = lines[_name(way, life)]
         line.vms += 1
@@ -126,7 +141,7 @@ def by_property(way: str, lives: Iterable[Life], since: float, until: float) -> 
     return {name: lines[name] for name in sorted(lines)}
 
 
-def _name(way: str, life: Life) -> str:
+def _name(way: str, life: Life | Whole) -> str:
     if way == "pool":
         return life.pool
     if way == "market":
@@ -142,7 +157,7 @@ def by_user(lives: Iterable[Life], used: Iterable[Usage], since: float, until: f
         of_worker[one.worker].append(one)
     lines: dict[str, Line] = defaultdict(Line)
     for life in lives:
-        totals = {"boot_seconds": 0.0, "work_seconds": 0.0, "idle_seconds": 0.0, "unknown_seconds": 0.0}
+        totals = dict.fromkeys(_KINDS, 0.0)
         for part in parts(life, until):
             totals[part.kind] += part.within(since, until)
         begin = max(since, life.launched_at if life.joined_at is None else life.joined_at)

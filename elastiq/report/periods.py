@@ -1,11 +1,12 @@
-"""Times as people give them and see them, and the days between them, in the local time zone."""
+"""Times as people give them and see them, and the days between them."""
 
 from __future__ import annotations
 
 import re
-import time
-from datetime import datetime, timedelta, timezone
+from datetime import date as date_
+from datetime import datetime, timezone
 
+from elastiq.calendars import Calendar
 from elastiq.errors import ElastiqError
 from elastiq.text import shown
 
@@ -16,9 +17,9 @@ _SPAN = re.compile(r"([0-9]{1,9})([smhdw])")
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2}))?)?")
 
 
-def since_of(text: str, now: float) -> float:
-    """Return from when on is asked for: 90s, 30m, 12h, 2d or 4w ago, or at a date, perhaps with a time. Raise
-    ElastiqError if it is none of these, or yet to come."""
+def since_of(text: str, now: float, calendar: Calendar) -> float:
+    """Return from when on is asked for: 90s, 30m, 12h, 2d or 4w ago, or at a date, perhaps with a time, as people in
+    that time zone have it. Raise ElastiqError if it is none of these, or yet to come."""
     span, date = _SPAN.fullmatch(text), _DATE.fullmatch(text)
     wrong = ElastiqError(
         f"--since: '{shown(text)}' is no time; give 90s, 30m, 12h, 2d, 4w or a date, such as 2026-11-28 or "
@@ -31,8 +32,9 @@ def since_of(text: str, now: float) -> float:
     year, month, day, *rest = (int(part or 0) for part in date.groups())
     try:
         hour, minute, second = rest
-        moment = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 (local time, as people mean it)
-        at = day_begin(moment) if date[4] is None else moment.timestamp()
+        if not (hour < 24 and minute < 60 and second < 60):
+            raise wrong
+        at = calendar.moment(date_(year, month, day), 60 * hour + minute) + second
     except (ValueError, OverflowError, OSError):
         raise wrong from None
     if at > now:
@@ -40,34 +42,17 @@ def since_of(text: str, now: float) -> float:
     return at
 
 
-def days(since: float, until: float) -> list[tuple[str, float, float]]:
+def days(since: float, until: float, calendar: Calendar) -> list[tuple[str, float, float]]:
     """Return the days from `since` to `until`, with when they begin and end; the first and the last may be parts."""
     found = []
     begin = since
     while begin < until:
-        day = datetime.fromtimestamp(begin, timezone.utc).astimezone().replace(tzinfo=None)
-        following = datetime(day.year, day.month, day.day) + timedelta(days=1)  # noqa: DTZ001
-        # Where a clock is put back at midnight the day before comes twice.
-        end = max(day_begin(following), begin + 1)
-        found.append((f"{day:%Y-%m-%d}", begin, min(end, until)))
-        begin = end
+        _, end = calendar.day(begin)
+        found.append((f"{calendar.date_of(begin):%Y-%m-%d}", begin, min(max(end, begin + 1), until)))
+        begin = found[-1][2]
     return found
 
 
-def day_begin(day: datetime) -> float:
-    """Return when a day begins in the local time zone: at midnight, or where a clock is put forward then, after it."""
-    wanted = (day.year, day.month, day.day)
-    noon = time.mktime((*wanted, 12, 0, 0, 0, 0, -1))
-    low, high = noon - 36 * 3600, noon
-    while high - low > 1:
-        middle = (low + high) // 2
-        if time.localtime(middle)[:3] < wanted:
-            low = middle
-        else:
-            high = middle
-    return high
-
-
 def moment(at: float) -> str:
-    """Return a time for people."""
+    """Return a time for people, in the local time zone."""
     return f"{datetime.fromtimestamp(at, timezone.utc).astimezone():%Y-%m-%d %H:%M:%S%z}"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from elastiq.state.database import malformed
 from elastiq.state.records import LARGEST_NUMBER, from_dict
@@ -126,6 +126,21 @@ class Hour:
     the cloud says that they are broken."""
 
 
+class Whole(NamedTuple):
+    """Lives of VMs that began and ended within a time, as a sum: of those of one pool, type, market and price."""
+
+    pool: str
+    type: str
+    market: str
+    price: float | None
+    vms: int
+    boot_seconds: float
+    work_seconds: float
+    idle_seconds: float
+    unknown_seconds: float
+    """It was not kept whether they worked or idled."""
+
+
 class Names:
     """The names in the file, by their numbers and the other way round."""
 
@@ -225,6 +240,10 @@ def _has_table(db: sqlite3.Connection, name: str) -> bool:
     return db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).fetchone() is not None
 
 
+OVERLAPS = "launched_at < ? AND (ended_at IS NULL OR ended_at >= ?)"
+"""Given the end and the begin of a time: which lives `lives` is to yield."""
+
+
 def lives(db: sqlite3.Connection, where: str, values: tuple[object, ...]) -> Iterator[tuple[Life | None, str]]:
     """Yield the lives that `where` chooses, by launch; None and why for one that cannot be read."""
     if not _has_table(db, "vms"):
@@ -280,6 +299,50 @@ def _life(row: tuple[Any, ...], texts: Mapping[int, str]) -> Life:
         texts[token],
         worker,
     )
+
+
+_JOINED = "coalesce(joined_at, ended_at)"
+_IS_WHOLE = (
+    f"(launched_at <= {_JOINED} AND {_JOINED} <= ended_at AND launched_at < ended_at AND ended_at <= ? AND "
+    f"idle_since IS NULL AND (idle_seconds IS NULL OR idle_seconds BETWEEN 0 AND ended_at - {_JOINED}) AND "
+    f"(price IS NULL OR price BETWEEN 0 AND {LARGEST_NUMBER}))"
+)
+_WHOLE = (
+    f"SELECT pool, type, market, price, count(*), total({_JOINED} - launched_at), "  # noqa: S608 (fixed names)
+    f"total(ended_at - {_JOINED} - idle_seconds), total(idle_seconds), "
+    f"total(CASE WHEN idle_seconds IS NULL THEN ended_at - {_JOINED} END) "
+    f"FROM vms WHERE launched_at >= ? AND launched_at < ? AND {_IS_WHOLE} GROUP BY pool, type, market, price"
+)
+
+
+def lives_in(
+    db: sqlite3.Connection, windows: Sequence[tuple[float, float]]
+) -> Iterator[tuple[tuple[int, Whole] | Life | None, str]]:
+    """Yield the lives that overlap times which follow one another. Of those within one of them their sums come with its
+    number: there are hundreds of thousands in a year. None and why for what cannot be read."""
+    if not windows:
+        return
+    since, until = windows[0][0], windows[-1][1]
+    if not _has_table(db, "vms"):
+        yield from lives(db, OVERLAPS, (until, since))
+        return
+    texts = Names(db).texts
+    yield from lives(db, f"{OVERLAPS} AND launched_at < ?", (until, since, since))
+    for place, (begin, end) in enumerate(windows):
+        for pool, type_, market, *sums in db.execute(_WHOLE, (begin, end, end)):
+            if pool in texts and type_ in texts and market in texts:
+                yield (place, Whole(texts[pool], texts[type_], texts[market], *sums)), ""
+            else:
+                yield None, "malformed: lives of VMs"
+        yield from lives(db, f"launched_at >= ? AND launched_at < ? AND {_IS_WHOLE} IS NOT 1", (begin, end, end))
+
+
+def first_launch(db: sqlite3.Connection, since: float) -> float | None:
+    """Return when the first VM was launched of those that were there at any time from `since` on; None: none was."""
+    table = "vms" if _has_table(db, "vms") else "lives"
+    query = f"SELECT launched_at FROM {table} WHERE ended_at IS NULL OR ended_at >= ? ORDER BY launched_at LIMIT 1"  # noqa: S608
+    row = db.execute(query, (since,)).fetchone()
+    return row[0] if row and type(row[0]) is float else None
 
 
 def _old_lives(db: sqlite3.Connection, where: str, values: tuple[object, ...]) -> Iterator[tuple[Life | None, str]]:

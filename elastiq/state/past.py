@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from elastiq.state import kept
 from elastiq.state.archive import ARCHIVE, READ_TIMEOUT_SECONDS
-from elastiq.state.kept import HOUR_SECONDS, Event, Hour, Life
+from elastiq.state.kept import HOUR_SECONDS, Event, Hour, Life, Whole
 
 Row = TypeVar("Row")
 
@@ -43,6 +43,21 @@ class Lives(Source):
 
     lives: tuple[Life, ...] = ()
     """By their launch."""
+
+
+@dataclass(frozen=True)
+class Parted(Source):
+    """Lives of VMs by the times in which they were."""
+
+    whole: tuple[tuple[int, Whole], ...] = ()
+    """The sums of those that began and ended within one of the times, with its number."""
+    lives: tuple[Life, ...] = ()
+    """The others."""
+
+    @property
+    def vms(self) -> int:
+        """Return how many VMs they are of."""
+        return len(self.lives) + sum(whole.vms for _, whole in self.whole)
 
 
 @dataclass(frozen=True)
@@ -84,9 +99,21 @@ class Hours(Source):
 
 def read_lives(directory: Path, since: float, until: float) -> Lives:
     """Return the VMs that were there at any time from `since` to before `until`."""
-    where = "launched_at < ? AND (ended_at IS NULL OR ended_at >= ?)"
-    source, rows = _read(directory, lambda db: kept.lives(db, where, (until, since)))
+    source, rows = _read(directory, lambda db: kept.lives(db, kept.OVERLAPS, (until, since)))
     return Lives(**vars(source), lives=rows)
+
+
+def read_parted(directory: Path, windows: Sequence[tuple[float, float]]) -> Parted:
+    """Return the VMs that were there at any of these times, which follow one another."""
+    source, rows = _read(directory, lambda db: kept.lives_in(db, windows))
+    whole = tuple(row for row in rows if isinstance(row, tuple))
+    return Parted(**vars(source), whole=whole, lives=tuple(row for row in rows if isinstance(row, Life)))
+
+
+def read_first_launch(directory: Path, since: float) -> float | None:
+    """Return when the first VM was launched of those that were there at any time from `since` on; None: not known."""
+    _, rows = _read(directory, lambda db: iter([(kept.first_launch(db, since), "")]))
+    return rows[0] if rows else None
 
 
 def read_life(directory: Path, id_: str) -> Life | None:

@@ -9,6 +9,7 @@ import pytest
 
 from elastiq import ledger
 from elastiq.ledger import Asked
+from elastiq.model import Cost
 from elastiq.sim.engine import DAY, HOUR
 from elastiq.sim.things import START, Vm
 from elastiq.state.past import read_hours, read_lives
@@ -50,7 +51,7 @@ def test_a_month_costs_what_it_has_cost(tmp_path: Path, monkeypatch: pytest.Monk
     assert truth > 100
     assert len(read_lives(tmp_path, 0, now).lives) == len(meter.vms)
     for by in ("", "day", "pool", "market", "type"):
-        total = ledger.costs(tmp_path, Asked(START - DAY, by=by), now).document["total"]
+        total = ledger.costs(tmp_path, Asked(START - DAY, by=by), now, Cost()).document["total"]
         assert total["vm_hours"] == pytest.approx(truth, rel=0.001), by
         assert total["cost"] == pytest.approx(truth * PRICE, rel=0.001)
         assert total["unknown_hours"] == 0 < total["work_hours"]

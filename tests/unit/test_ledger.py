@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from elastiq import ledger
+from elastiq.calendars import Calendar
 from elastiq.errors import BatchError, ElastiqError, PluginError
 from elastiq.ledger import Asked
-from elastiq.model import Usage
+from elastiq.model import Cost, Usage
 from elastiq.plugins.adapter import Adapter
 from elastiq.state.archive import ARCHIVE, Archive
 from elastiq.state.kept import Event, Hour, Life
@@ -45,16 +47,16 @@ def directory(tmp_path: Path) -> Path:
 
 
 def costs(directory: Path, by: str = "", batch: Any = None) -> ledger.Answer:
-    return ledger.costs(directory, Asked(NOW - 86400, by=by), NOW, batch and Adapter(batch, "x"))
+    return ledger.costs(directory, Asked(NOW - 86400, by=by), NOW, Cost(), batch and Adapter(batch, "x"))
 
 
 def test_words() -> None:
-    assert ledger.asked("history", ["--since", "2d", "--csv"], NOW) == Asked(NOW - 172800, form="csv")
-    assert ledger.asked("history", ["--vm", "i-1"], NOW) == Asked(0.0, "i-1")
-    assert ledger.asked("cost", ["--by", "user"], NOW) == Asked(NOW - 30 * 86400, by="user")
+    assert ledger.asked("history", ["--since", "2d", "--csv"], NOW, Calendar()) == Asked(NOW - 172800, form="csv")
+    assert ledger.asked("history", ["--vm", "i-1"], NOW, Calendar()) == Asked(0.0, "i-1")
+    assert ledger.asked("cost", ["--by", "user"], NOW, Calendar()) == Asked(NOW - 30 * 86400, by="user")
     for words in (["--by", "moon"], ["--vm", "i-1"], ["7"], ["--json", "--csv"], ["--since"], ["--sin", "2d"]):
         with pytest.raises(ElastiqError, match="usage: elastiqctl cost"):
-            ledger.asked("cost", words, NOW)
+            ledger.asked("cost", words, NOW, Calendar())
 
 
 def test_what_was_there_counts_until_the_daemon_wrote_last(directory: Path) -> None:
@@ -62,6 +64,13 @@ def test_what_was_there_counts_until_the_daemon_wrote_last(directory: Path) -> N
     assert answer.document["total"]["vm_hours"] == pytest.approx((3700 + 3540) / 3600, abs=1e-5)
     assert answer.document["total"]["cost"] == pytest.approx(3700 / 3600, abs=1e-5)
     assert answer.is_whole and any("the daemon does not run" in note for note in answer.notes)
+
+
+def test_days_are_those_of_the_time_zone_that_the_configuration_names(directory: Path) -> None:
+    kiritimati = Cost(calendar=Calendar(ZoneInfo("Pacific/Kiritimati"), "Pacific/Kiritimati"))
+    document = ledger.costs(directory, Asked(NOW - 86400, by="day"), NOW, kiritimati).document
+    assert [line["day"] for line in document["lines"]] == ["2026-11-29"], "it is 14 hours ahead"
+    assert document["total"]["vm_hours"] == pytest.approx((3700 + 3540) / 3600, abs=1e-5)
 
 
 def test_gaps_are_said(directory: Path) -> None:
@@ -77,7 +86,7 @@ def test_one_vm_with_its_events(directory: Path) -> None:
 
 
 def test_nothing_was_kept(tmp_path: Path) -> None:
-    answer = ledger.costs(tmp_path, Asked(0.0), NOW)
+    answer = ledger.costs(tmp_path, Asked(0.0), NOW, Cost())
     assert answer.notes and answer.notes[0].startswith("nothing was kept") and answer.document["total"]["vms"] == 0
 
 

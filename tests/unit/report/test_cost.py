@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+import tempfile
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elastiq.calendars import Calendar
 from elastiq.model import Usage
-from elastiq.report.cost import BOOT, IDLE, UNKNOWN, by_day, by_property, by_user, parts, total
+from elastiq.report.cost import BOOT, IDLE, UNKNOWN, Line, by_day, by_property, by_user, parts, total
 from elastiq.report.periods import days
+from elastiq.state.archive import Archive
 from elastiq.state.kept import Life
+from elastiq.state.past import read_first_launch, read_lives, read_parted
+from tests.conftest import MEMORY_DISK
 
 DAY = 86400.0
 BEGIN = 1_795_000_000.0
@@ -63,7 +69,7 @@ def test_sums_agree_with_the_lives_by_whatever_they_are_told(
     money = math.fsum(seconds / 3600 * life.price for seconds, life in zip(lived, all_lives) if life.price is not None)
     unpriced = math.fsum(seconds for seconds, life in zip(lived, all_lives) if life.price is None)
     told = [by_property(way, all_lives, since, until) for way in ("", "pool", "market", "type")]
-    told += [by_day(all_lives, days(since, until)), by_user(all_lives, used, since, until)]
+    told += [by_day(all_lives, days(since, until, Calendar())), by_user(all_lives, used, since, until)]
     for lines in told:
         found = total(lines.values(), len(all_lives))
         assert math.isclose(found.seconds, math.fsum(lived), rel_tol=1e-6, abs_tol=1e-2)
@@ -71,6 +77,36 @@ def test_sums_agree_with_the_lives_by_whatever_they_are_told(
         assert math.isclose(found.unpriced_seconds, unpriced, rel_tol=1e-6, abs_tol=1e-2)
         kinds = (found.boot_seconds, found.work_seconds, found.idle_seconds, found.unknown_seconds)
         assert all(kind >= -1e-6 for kind in kinds)
+
+
+def same(one: dict[str, Line], other: dict[str, Line]) -> bool:
+    return one.keys() == other.keys() and all(
+        math.isclose(value, vars(other[name])[key], rel_tol=1e-9, abs_tol=1e-4)
+        for name, line in one.items()
+        for key, value in vars(line).items()
+    )
+
+
+@given(st.lists(lives(), max_size=12, unique_by=lambda life: life.id), times, times)
+def test_sums_of_whole_lives_are_the_sums_of_each(all_lives: list[Life], one: float, other: float) -> None:
+    since, until = sorted((one, other))
+    of_days = days(since, until, Calendar())
+    with tempfile.TemporaryDirectory(dir=MEMORY_DISK if MEMORY_DISK.is_dir() else None) as directory:
+        archive = Archive(Path(directory))
+        archive.add(None, all_lives, 1.0)
+        archive.close()
+        every = read_lives(Path(directory), since, until)
+        parted = read_parted(Path(directory), [(since, until)] if until > since else [])
+        by_days = read_parted(Path(directory), [(begin, end) for _, begin, end in of_days])
+        first = read_first_launch(Path(directory), since)
+    assert by_days.vms == parted.vms == (len(every.lives) if until > since else 0)
+    assert first == min((x.launched_at for x in all_lives if x.ended_at is None or x.ended_at >= since), default=None)
+    assert same(by_day(by_days.lives, of_days, by_days.whole), by_day(every.lives, of_days))
+    for way in ("", "pool", "market", "type"):
+        if until > since:
+            assert same(
+                by_property(way, parted.lives, since, until, parted.whole), by_property(way, every.lives, since, until)
+            )
 
 
 @given(lives())

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from elastiq.calendars import Calendar
 from elastiq.errors import ElastiqError
 from elastiq.report.periods import days, moment, since_of
 
@@ -25,7 +26,10 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     time.tzset()
 
 
-@pytest.mark.parametrize("zone", ["Europe/Berlin"], indirect=True)
+def calendar(zone: str) -> Calendar:
+    return Calendar(ZoneInfo(zone), zone)
+
+
 @pytest.mark.parametrize(
     ("text", "at"),
     [
@@ -40,23 +44,36 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         ("2026-11-28 12:30:05", 1_795_865_405.0),
     ],
 )
-def test_since(zone: str, text: str, at: float) -> None:
-    assert since_of(text, NOW) == at
+def test_since(text: str, at: float) -> None:
+    assert since_of(text, NOW, calendar("Europe/Berlin")) == at
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "2", "d", "-2d", "2 d", "1.5h", "2026-13-01", "2026-02-30", "28.11.2026", "2026-11-28T25:00", "\x1b[2J"],
+    [
+        "",
+        "2",
+        "d",
+        "-2d",
+        "2 d",
+        "1.5h",
+        "2026-13-01",
+        "2026-02-30",
+        "28.11.2026",
+        "2026-11-28T24:00",
+        "2026-11-28T12:60",
+        "\x1b[2J",
+    ],
 )
 def test_what_is_no_time_is_said(text: str) -> None:
     with pytest.raises(ElastiqError, match="is no time; give 90s") as caught:
-        since_of(text, NOW)
+        since_of(text, NOW, Calendar())
     assert str(caught.value).isprintable()
 
 
 def test_a_date_to_come_is_refused() -> None:
     with pytest.raises(ElastiqError, match="is yet to come"):
-        since_of("2099-01-01", NOW)
+        since_of("2099-01-01", NOW, Calendar())
 
 
 @pytest.mark.parametrize(
@@ -69,13 +86,12 @@ def test_a_date_to_come_is_refused() -> None:
         ("Australia/Lord_Howe", (2026, 4, 4), 3, (24, 24.5, 24)),
         ("UTC", (2026, 3, 28), 1, (24,)),
     ],
-    indirect=["zone"],
 )
 def test_days_follow_one_another_and_have_their_hours(
     zone: str, first: tuple[int, int, int], count: int, lengths: tuple[float, ...]
 ) -> None:
     begin = datetime(*first, tzinfo=ZoneInfo(zone)).timestamp()
-    found = days(begin, begin + sum(lengths) * 3600)
+    found = days(begin, begin + sum(lengths) * 3600, calendar(zone))
     assert [(end - start) / 3600 for _, start, end in found] == list(lengths)
     assert found[0][1] == begin and all(one[2] == other[1] for one, other in zip(found, found[1:]))
     assert found[0][0] == "{:04}-{:02}-{:02}".format(*first)
@@ -83,8 +99,8 @@ def test_days_follow_one_another_and_have_their_hours(
 
 
 def test_parts_of_days() -> None:
-    assert days(NOW, NOW) == []
-    ((_, begin, end),) = days(NOW, NOW + 1)
+    assert days(NOW, NOW, Calendar()) == []
+    ((_, begin, end),) = days(NOW, NOW + 1, Calendar())
     assert (begin, end) == (NOW, NOW + 1)
 
 

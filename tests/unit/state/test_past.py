@@ -12,7 +12,7 @@ import pytest
 
 from elastiq.state.archive import ARCHIVE, Archive
 from elastiq.state.kept import Hour, Life
-from elastiq.state.past import Hours, read_events, read_hours, read_life, read_lives
+from elastiq.state.past import Hours, read_events, read_hours, read_life, read_lives, read_parted
 from tests.unit.state.test_kept import EVENT, HOUR, LIFE
 
 
@@ -74,6 +74,7 @@ def test_a_row_that_is_damaged_costs_itself_alone_and_is_said(tmp_path: Path) ->
         db.commit()
     for found, rows in (
         (read_lives(tmp_path, 0, 1e12), 1),
+        (read_parted(tmp_path, [(0, 1e12)]), 1),
         (read_events(tmp_path, 0, 1e12), 1),
         (read_hours(tmp_path, 0, 1e12), 1),
     ):
