@@ -83,6 +83,22 @@ _PROTECTED = "the VM is protected: end that in the cloud, or terminate it there"
 _FEWER_GROUPS = "give fewer security_groups in the section [ec2]"
 _API_URL = "the service there does not know this operation: check api_url in the section [ec2]"
 
+_KEYS = "check aws_access_key_id and aws_secret_access_key in the section [ec2]"
+_KEY_ID = "check aws_access_key_id in the section [ec2]"
+_OTHER_HALF = "check aws_secret_access_key in the section [ec2]"
+
+_REMEDY_OF_KEYS = {
+    "AuthFailure": f"{_KEYS}, and their rights",
+    "Unauthorized": f"{_KEYS}, and their rights",
+    "IncompleteSignature": _KEYS,
+    "MissingAuthenticationToken": _KEYS,
+    "SignatureDoesNotMatch": _OTHER_HALF,
+    "InvalidAccessKeyId": _KEY_ID,
+    "InvalidClientTokenId": _KEY_ID,
+    "UnrecognizedClientException": _KEY_ID,
+}
+"""By codes that say that the keys are wrong, unless they speak of what a launch asked for."""
+
 _REMEDY_BY_CODE = {
     "InsufficientInstanceCapacity": _NO_ROOM_NOW,
     "InsufficientHostCapacity": _NO_ROOM_NOW,
@@ -214,7 +230,7 @@ def remedy_of(operation: str, code: str, status: int, message: str, fault: Cloud
         return f"check {' and '.join(options)} in the section [ec2]{rights}"
     if fault is CloudFault.CONFIGURATION and operation in ("TerminateInstances", "CreateTags", "GetConsoleOutput"):
         return _VM
-    return _WHAT_TO_DO[fault]
+    return _REMEDY_OF_KEYS.get(code) or _WHAT_TO_DO[fault]
 
 
 def options_of(operation: str, code: str, message: str, fault: CloudFault) -> list[str]:

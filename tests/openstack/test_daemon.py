@@ -102,8 +102,8 @@ WRONG: dict[str, tuple[Callable[[OpenStack, str], dict[str, str]], str]] = {
     "key": (lambda cloud, page: {"key_name": "nobody"}, "key_name"),
     "subnet": (lambda cloud, page: {"subnet_id": "subnet-0000000a"}, "subnet_id"),
     "group": (lambda cloud, page: {"security_groups": "nobody"}, "security_groups"),
-    "secret": (lambda cloud, page: {"aws_secret_access_key": "wrong-secret"}, "keys"),
-    "access key": (lambda cloud, page: {"aws_access_key_id": "wrong-key-id"}, "keys"),
+    "secret": (lambda cloud, page: {"aws_secret_access_key": "wrong-secret"}, "aws_secret_access_key"),
+    "access key": (lambda cloud, page: {"aws_access_key_id": "wrong-key-id"}, "aws_access_key_id"),
     "keys of another project": (
         lambda cloud, page: {
             "aws_access_key_id": cloud.facts.other_access_key,

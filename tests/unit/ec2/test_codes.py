@@ -17,6 +17,9 @@ UNREACHABLE, THROTTLED, CAPACITY = CloudFault.UNREACHABLE, CloudFault.THROTTLED,
 CONFIGURATION, CREDENTIALS, NOT_FOUND = CloudFault.CONFIGURATION, CloudFault.CREDENTIALS, CloudFault.NOT_FOUND
 ASKED = "image_id ami-1, flavour m1.tiny, key_name mine, subnet_id subnet-1, security_groups default"
 QUOTA, KEYS = "raise the quota or lower max_vms", "check the keys and their rights"
+_SECTION = " in the section [ec2]"
+BOTH = f"check aws_access_key_id and aws_secret_access_key{_SECTION}"
+SECRET, KEY_ID = f"check aws_secret_access_key{_SECTION}", f"check aws_access_key_id{_SECTION}"
 NO_ROOM, ADDRESS = "the cloud has no room for this flavour now", "change subnet_id"
 SECTION, AGAIN, BUSY = "; check the section [ec2]", "; will be tried again", "too many requests; will be tried again"
 NO_SUBNET, CLOCK, ACCOUNT = "give subnet_id", "check the clock", "ask those who run the cloud about the account"
@@ -107,14 +110,14 @@ OF_A_LAUNCH = [
     ("NetworkInterfaceLimitExceeded", 400, "", CAPACITY, QUOTA),
     ("ResourceLimitExceeded", 400, "", CAPACITY, QUOTA),
     # AWS: keys, rights, account
-    ("AuthFailure", 401, "not able to validate the credentials", CREDENTIALS, KEYS),
+    ("AuthFailure", 401, "not able to validate the credentials", CREDENTIALS, BOTH),
     ("AuthFailure", 403, "Not authorized for images: [ami-1]", CREDENTIALS,
      "; check image_id in the section [ec2], the keys and their rights"),
     ("UnauthorizedOperation", 403, "not authorized to perform: ec2:RunInstances", CREDENTIALS, KEYS),
-    ("SignatureDoesNotMatch", 403, "", CREDENTIALS, KEYS),
-    ("InvalidClientTokenId", 403, "", CREDENTIALS, KEYS),
-    ("MissingAuthenticationToken", 403, "", CREDENTIALS, KEYS),
-    ("IncompleteSignature", 400, "", CREDENTIALS, KEYS),
+    ("SignatureDoesNotMatch", 403, "", CREDENTIALS, SECRET),
+    ("InvalidClientTokenId", 403, "", CREDENTIALS, KEY_ID),
+    ("MissingAuthenticationToken", 403, "", CREDENTIALS, BOTH),
+    ("IncompleteSignature", 400, "", CREDENTIALS, BOTH),
     ("ExpiredToken", 400, "", CREDENTIALS, KEYS),
     ("RequestExpired", 400, "", CREDENTIALS, CLOCK),
     ("InvalidSecurity.RequestHasExpired", 400, "", CREDENTIALS, CLOCK),
@@ -157,8 +160,8 @@ OF_A_LAUNCH = [
     ("NotEnoughResourcesAvailable", 400, "", CAPACITY, NO_ROOM),
     ("NotEnoughResources", 400, "", CAPACITY, NO_ROOM),
     ("Forbidden", 403, "Policy does not allow this", CREDENTIALS, KEYS),
-    ("AuthFailure", 404, "Not Found", CREDENTIALS, KEYS),
-    ("Unauthorized", 401, "", CREDENTIALS, KEYS),
+    ("AuthFailure", 404, "Not Found", CREDENTIALS, BOTH),
+    ("Unauthorized", 401, "", CREDENTIALS, BOTH),
     ("AuthFailure", 503, "Service Unavailable", THROTTLED, "cannot check the keys now"),
     ("AuthFailure", 500, "Internal Server Error", THROTTLED, "cannot check the keys now"),
     ("ConnectFailure", 500, "Unable to establish connection", UNREACHABLE, AGAIN),
@@ -191,7 +194,7 @@ OF_OTHERS = [
     ("CreateTags", "TagLimitExceeded", 400, CONFIGURATION, "see what the cloud itself says of the VM"),
     ("DescribeInstances", "InvalidParameterValue", 400, CONFIGURATION, SECTION),
     ("DescribeInstances", "NoSuchVersion", 400, CONFIGURATION, "leave api_version out"),
-    ("DescribeInstances", "AuthFailure", 401, CREDENTIALS, KEYS),
+    ("DescribeInstances", "AuthFailure", 401, CREDENTIALS, BOTH),
     ("DescribeInstances", "InvalidAction", 400, CONFIGURATION, "check api_url"),
 ]
 
