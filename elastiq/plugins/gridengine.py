@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Optional
 from elastiq.clock import Clock
 from elastiq.command import Result, execute, run
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Explanation, Judgement, Standing, Worker
+from elastiq.model import Demand, Explanation, Judgement, Standing, Usage, Worker
 from elastiq.plugins import TEMPLATE_LIMIT, Closing, kit
 from elastiq.plugins.gridengine_accounting import Accounting
 from elastiq.plugins.gridengine_complexes import CLOSED, INSTANCE, QUEUE_LIMITS, is_given, parse_complexes
@@ -33,6 +33,7 @@ from elastiq.plugins.gridengine_narrowing import judge, narrowed
 from elastiq.plugins.gridengine_parse import Group, Jobs, deciding_of, demand_of, limited, parse_jobs, parse_names
 from elastiq.plugins.gridengine_site import Site
 from elastiq.plugins.gridengine_template import template_of
+from elastiq.plugins.gridengine_usage import USED, parse_ended, parse_running
 from elastiq.plugins.gridengine_wants import to_text
 from elastiq.plugins.kit import Deadline, explained, is_same, label, run_module
 from elastiq.plugins.placement import gridengine_advice
@@ -121,6 +122,13 @@ class GridEngine:
         if demand:
             return explained(standing, found.text, replace(demand[0], jobs=1))
         return explained(Standing.BLOCKED if faults else Standing.LIMITED, "; ".join(faults) or found.text)
+
+    def usage(self, since: float) -> tuple[Usage, ...]:
+        """Return who used which host, by the accounting file and by what runs."""
+        deadline = self._deadline()
+        # What runs first: a job that ends in between is told twice, and counted once, instead of not at all.
+        running = parse_running(run(["qstat", "-xml", "-s", "r", "-u", "*"], deadline.remaining()))
+        return kit.stays(running, parse_ended(self._accounting.used(USED, since, deadline), since))
 
     def workers(self) -> tuple[Worker, ...]:
         """Return the hosts that are heard of. After a restart of the master that are all that have reported since.

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from elastiq.command import execute, pipeline
+from elastiq.command import execute, pipeline, run
 from elastiq.errors import BatchError
 from elastiq.plugins.kit import Deadline
 
@@ -50,6 +50,11 @@ class Accounting:
         except BatchError:
             return frozenset()  # `check` has said that it cannot be read
         return None if "?" in hosts else hosts
+
+    def used(self, program: str, since: float, deadline: Deadline) -> str:
+        """Return what an awk program, to which `since` is given, prints of the file. Raise BatchError if it cannot be
+        read."""
+        return run(["awk", "-F:", "-v", f"since={since:.0f}", program, str(self._path)], deadline.remaining())
 
     def description(self) -> str:
         """Return what to say about the file."""

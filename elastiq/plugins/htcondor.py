@@ -15,7 +15,7 @@ from elastiq.clock import Clock
 from elastiq.command import execute, run
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Explanation, Judgement, Standing, Usage, Worker
-from elastiq.plugins import Closing
+from elastiq.plugins import Closing, kit
 from elastiq.plugins.htcondor_explain import ATTRIBUTES, JOB, Found, constraint, nearer, parse_job
 from elastiq.plugins.htcondor_matching import asked_of_jobs, template_of
 from elastiq.plugins.htcondor_narrowing import narrowed, narrowing_of, untold
@@ -141,10 +141,7 @@ class HTCondor:
             question = [*_condor_q(schedd), "-constraint", IS_RUNNING, "-af", *RUNNING]
             running = parse_running(run(question, deadline.remaining()))
             question = ["condor_history", "-name", schedd, "-since", since_constraint(since), "-af", *HISTORY]
-            ended = parse_history(run(question, deadline.remaining()))
-            begun = {(one.user, one.worker, one.begin_at) for one in ended}
-            found += ended
-            found += [one for one in running if (one.user, one.worker, one.begin_at) not in begun]
+            found += kit.stays(running, parse_history(run(question, deadline.remaining())))
         return tuple(found)
 
     def _schedds_called(self, name: str | None, deadline: Deadline) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from xml.etree import ElementTree  # nosec B405 - document types, and with them 
 from elastiq.clock import Clock
 from elastiq.command import Result, execute
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Explanation, Shape, Standing, Worker
+from elastiq.model import Demand, Explanation, Shape, Standing, Usage, Worker
 from elastiq.plugins import EXPLANATION_LIMIT
 from elastiq.text import excerpt, one_line, printable
 
@@ -112,6 +112,13 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 _WORD = re.compile(r"[!-~]{1,255}")
 
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+
+
+def stays(running: Sequence[Usage], ended: Sequence[Usage]) -> tuple[Usage, ...]:
+    """Return what was told of jobs that run and, after it, of those that have ended: of a job that ended in between its
+    end alone."""
+    over = {(one.user, one.worker, one.begin_at) for one in ended}
+    return (*ended, *(one for one in running if (one.user, one.worker, one.begin_at) not in over))
 
 
 def is_name(text: object) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from elastiq.clock import Clock
 from elastiq.command import Result, execute, pipeline, run
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Explanation, Judgement, Standing, Worker
+from elastiq.model import Demand, Explanation, Judgement, Standing, Usage, Worker
 from elastiq.plugins import Closing, kit
 from elastiq.plugins.kit import Deadline, explained, is_same, label
 from elastiq.plugins.placement import slurm_advice
@@ -30,6 +30,15 @@ from elastiq.plugins.slurm_limits import Cluster, Partition, parse_licenses, par
 from elastiq.plugins.slurm_narrowing import judge, narrowed, taken_of
 from elastiq.plugins.slurm_parse import OWN_REASON, Node, parse_nodes, parse_server_time, with_addresses
 from elastiq.plugins.slurm_queue import GROUP_JOBS, Waiting, demand_of, parse_queue, queue_format
+from elastiq.plugins.slurm_usage import (
+    DATABASE,
+    SACCT,
+    parse_ended,
+    parse_running,
+    parse_sacct,
+    running_format,
+    source_of,
+)
 from elastiq.text import one_line
 
 if TYPE_CHECKING:
@@ -49,6 +58,8 @@ _SHOW_NODES = ("scontrol", "--oneliner", "--details", "--all", "show", "node")
 _DELETED_AT_ONCE = 100
 _RESOLVING_SECONDS = 5.0
 """For so long the addresses of hosts are waited for; without them the rest of the answer is good."""
+_ENDED_JOBS_BYTES = 32 * 1024 * 1024
+"""So much is read of the end of the file of ended jobs: some 100,000 of them."""
 _NO_SUCH_NODE = "elastiq-no-such-node"
 _UNKNOWN_NODE = "Invalid node name"
 """How scontrol says that a node it should change is gone."""
@@ -122,6 +133,21 @@ class Slurm:
         if again is not None and again.standing is not Standing.WAITS:
             return explained(again.standing, again.text)
         return explained(Standing.ELSEWHERE if is_elsewhere else Standing.LIMITED, found.text)
+
+    def usage(self, since: float) -> tuple[Usage, ...]:
+        """Return who used which node, by slurmdbd, or by the file of ended jobs and the queue."""
+        deadline = self._deadline()
+        reading = self._readable(deadline)
+        source = source_of(run(["scontrol", "show", "config"], deadline.remaining()))
+        if source == DATABASE:
+            seconds = max(0.0, self._clock.now() - since)
+            words = ["sacct", "--allusers", "--allocations", "--duplicates", "--noheader", "--parsable2"]
+            words += [f"--starttime=now-{seconds:.0f}", f"--format={','.join(SACCT)}"]
+            return parse_sacct(run(words, deadline.remaining(), environment=_ENVIRONMENT))
+        words = ["squeue", "--all", "--noheader", f"--states={_ACTIVE_STATES}", f"--Format={running_format()}"]
+        running = parse_running(run([*reading, *words], deadline.remaining(), environment=_ENVIRONMENT))
+        ended = run(["tail", "-c", str(_ENDED_JOBS_BYTES), "--", source], deadline.remaining())
+        return kit.stays(running, parse_ended(ended, since))
 
     def _job(self, reading: Sequence[str], only: str, now: float, deadline: Deadline) -> Found | None:
         """Return the job that the option `only` names; None if Slurm does not know it."""
