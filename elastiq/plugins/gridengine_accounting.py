@@ -52,12 +52,17 @@ class Accounting:
         return None if "?" in hosts else hosts
 
     def used(self, program: str, since: float, deadline: Deadline) -> str:
-        """Return what an awk program, to which `since` is given, prints of the file. Raise BatchError if it cannot be
-        read."""
+        """Return what an awk program, to which `since` is given, prints of the file, which begins with the first job
+        that ends. Raise BatchError if it cannot be read."""
+        if self._is_to_come():
+            return ""
         return run(["awk", "-F:", "-v", f"since={since:.0f}", program, str(self._path)], deadline.remaining())
 
     def description(self) -> str:
         """Return what to say about the file."""
-        if os.access(self._path, os.R_OK) or (self._path.parent.is_dir() and not self._path.exists()):
+        if os.access(self._path, os.R_OK) or self._is_to_come():
             return f"jobs that end are seen in {self._path}"
         return f"{self._path} can NOT be read: a job between two looks does not start the idle time over"
+
+    def _is_to_come(self) -> bool:
+        return self._path.parent.is_dir() and not self._path.exists()

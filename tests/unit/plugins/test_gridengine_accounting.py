@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from elastiq.errors import BatchError
 from elastiq.plugins.gridengine_accounting import Accounting
 from elastiq.plugins.kit import Deadline
 from tests.unit.fakes import FakeClock
@@ -77,3 +78,10 @@ def test_without_a_file_nothing_is_told(tmp_path: Path) -> None:
 def test_what_check_says_of_it(path: Path, tmp_path: Path) -> None:
     assert "are seen in" in Accounting(path).description()
     assert "can NOT be read" in Accounting(tmp_path / "no" / "accounting").description()
+
+
+def test_a_file_that_is_to_come_tells_of_nobody_and_one_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    deadline = Deadline(FakeClock(), 20.0, "Grid Engine")
+    assert Accounting(tmp_path / "accounting").used("{ print }", 0.0, deadline) == ""
+    with pytest.raises(BatchError):
+        Accounting(tmp_path / "nowhere" / "accounting").used("{ print }", 0.0, deadline)
