@@ -127,8 +127,9 @@ class GridEngine:
         """Return who used which host, by the accounting file and by what runs."""
         deadline = self._deadline()
         # What runs first: a job that ends in between is told twice, and counted once, instead of not at all.
-        running = parse_running(run(["qstat", "-xml", "-s", "r", "-u", "*"], deadline.remaining()))
-        return kit.stays(running, parse_ended(self._accounting.used(USED, since, deadline), since))
+        asked_at = self._clock.now()
+        running = parse_running(run(["qstat", "-xml", "-s", "rs", "-u", "*"], deadline.remaining()))
+        return kit.stays(running, parse_ended(self._accounting.used(USED, since, deadline), since), asked_at)
 
     def workers(self) -> tuple[Worker, ...]:
         """Return the hosts that are heard of. After a restart of the master that are all that have reported since.

@@ -37,7 +37,7 @@ def parse_ended(text: str, since: float) -> tuple[Usage, ...]:
 
 
 def parse_running(answer: str) -> tuple[Usage, ...]:
-    """Given the output of `qstat -xml -s r -u *`, return who uses what: of a parallel job it names but one host, which
+    """Given the output of `qstat -xml -s rs -u *`, return who uses what: of a parallel job it names but one host, which
     has it all here. Times are those of this machine's zone, for the answer does not say which. Raise BatchError if it
     is no list of jobs."""
     root = kit.xml_document(answer, "qstat")

@@ -138,10 +138,11 @@ class HTCondor:
         found: list[Usage] = []
         for schedd in self._schedds(deadline):
             # The queue first: a job that ends in between is told twice, and counted once, instead of not at all.
+            asked_at = self._clock.now()
             question = [*_condor_q(schedd), "-constraint", IS_RUNNING, "-af", *RUNNING]
             running = parse_running(run(question, deadline.remaining()))
             question = ["condor_history", "-name", schedd, "-since", since_constraint(since), "-af", *HISTORY]
-            found += kit.stays(running, parse_history(run(question, deadline.remaining())))
+            found += kit.stays(running, parse_history(run(question, deadline.remaining())), asked_at)
         return tuple(found)
 
     def _schedds_called(self, name: str | None, deadline: Deadline) -> tuple[str, ...]:

@@ -111,14 +111,28 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 
 _WORD = re.compile(r"[!-~]{1,255}")
 
+_END_SLACK_SECONDS = 2.0
+"""Ends of jobs are told in whole seconds, by another machine's clock."""
+
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
-def stays(running: Sequence[Usage], ended: Sequence[Usage]) -> tuple[Usage, ...]:
-    """Return what was told of jobs that run and, after it, of those that have ended: of a job that ended in between its
-    end alone."""
-    over = {(one.user, one.worker, one.begin_at) for one in ended}
-    return (*ended, *(one for one in running if (one.user, one.worker, one.begin_at) not in over))
+def stays(running: Sequence[Usage], ended: Sequence[Usage], asked_at: float) -> tuple[Usage, ...]:
+    """Return what was told of jobs that run, asked for at `asked_at`, and, after it, of those that have ended: of a job
+    that ended in between its end alone. Tasks of an array begin together: one that ended before is another job."""
+    over = Counter(
+        (one.user, one.worker, one.begin_at, one.cpus)
+        for one in ended
+        if one.end_at is not None and one.end_at >= asked_at - _END_SLACK_SECONDS
+    )
+    found = list(ended)
+    for one in running:
+        key = (one.user, one.worker, one.begin_at, one.cpus)
+        if over[key]:
+            over[key] -= 1
+        else:
+            found.append(one)
+    return tuple(found)
 
 
 def is_name(text: object) -> bool:

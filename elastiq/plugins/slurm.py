@@ -60,6 +60,8 @@ _RESOLVING_SECONDS = 5.0
 """For so long the addresses of hosts are waited for; without them the rest of the answer is good."""
 _ENDED_JOBS_BYTES = 32 * 1024 * 1024
 """So much is read of the end of the file of ended jobs: some 100,000 of them."""
+_FARTHEST_SECONDS = 10 * 366 * 86400.0
+"""sacct is asked for no longer: it takes the epoch for a time that it cannot read."""
 _NO_SUCH_NODE = "elastiq-no-such-node"
 _UNKNOWN_NODE = "Invalid node name"
 """How scontrol says that a node it should change is gone."""
@@ -140,14 +142,15 @@ class Slurm:
         reading = self._readable(deadline)
         source = source_of(run(["scontrol", "show", "config"], deadline.remaining()))
         if source == DATABASE:
-            seconds = max(0.0, self._clock.now() - since)
+            seconds = min(max(0.0, self._clock.now() - since), _FARTHEST_SECONDS)
             words = ["sacct", "--allusers", "--allocations", "--duplicates", "--noheader", "--parsable2"]
             words += [f"--starttime=now-{seconds:.0f}", f"--format={','.join(SACCT)}"]
             return parse_sacct(run(words, deadline.remaining(), environment=_ENVIRONMENT))
+        asked_at = self._clock.now()
         words = ["squeue", "--all", "--noheader", f"--states={_ACTIVE_STATES}", f"--Format={running_format()}"]
         running = parse_running(run([*reading, *words], deadline.remaining(), environment=_ENVIRONMENT))
         ended = run(["tail", "-c", str(_ENDED_JOBS_BYTES), "--", source], deadline.remaining())
-        return kit.stays(running, parse_ended(ended, since))
+        return kit.stays(running, parse_ended(ended, since), asked_at)
 
     def _job(self, reading: Sequence[str], only: str, now: float, deadline: Deadline) -> Found | None:
         """Return the job that the option `only` names; None if Slurm does not know it."""

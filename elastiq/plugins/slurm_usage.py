@@ -35,7 +35,7 @@ _ENDED = re.compile(
     r" JobState=\S+ Partition=\S* TimeLimit=\S+ StartTime=(\S+) EndTime=(\S+) NodeList=(\S*) NodeCnt=([0-9]+) "
     r"ProcCnt=([0-9]+) WorkDir="
 )
-_USER = re.compile(r"JobId=[0-9]+ UserId=([^\s()]+)\([0-9]+\) GroupId=\S+ Name=")
+_USER = re.compile(r"JobId=[0-9]+ UserId=([^\s()]+)\([0-9]+\) GroupId=")
 
 
 def running_format() -> str:
@@ -91,7 +91,7 @@ def parse_ended(text: str, since: float) -> tuple[Usage, ...]:
     """Given the end of the file of ended jobs, return who used what until `since` or later.
 
     Names of jobs and directories are free text: a line in which what was used stands twice tells nothing, and neither
-    does one that is cut. Times are those of this machine's zone, for the file does not say which.
+    does one that is cut or whose nodes are none. Times are those of this machine's zone, for the file does not say which.
     """
     found: list[Usage] = []
     for line in kit.lines(text):
@@ -100,8 +100,12 @@ def parse_ended(text: str, since: float) -> tuple[Usage, ...]:
             continue
         begin, end, nodes, machines, cpus = told[0].groups()
         begin_at, end_at = _local(begin), _local(end)
-        if end_at is not None and end_at >= since:
+        if end_at is None or end_at < since:
+            continue
+        try:
             found += _stays(user[1], begin_at, end_at, nodes, cpus, machines)
+        except BatchError:
+            continue  # made up by a name with a new line in it, or cut
     return tuple(found)
 
 

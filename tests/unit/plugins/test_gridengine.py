@@ -14,7 +14,7 @@ import pytest
 from elastiq.command import Result
 from elastiq.config import Settings
 from elastiq.errors import BatchError
-from elastiq.model import Demand, Eligibility, Explanation, Shape, Standing, Worker
+from elastiq.model import Demand, Eligibility, Explanation, Shape, Standing, Usage, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.gridengine import SWEPT_AT_ONCE, GridEngine
 from elastiq.plugins.gridengine_site import CONFIGURATION_SECONDS
@@ -908,3 +908,23 @@ def test_jobs_are_sent_elsewhere_only_from_a_host_that_says_that_its_vm_is_taken
     assert len(cluster.changes) == 1
     assert plugin.close(ONE) is Closing.CLOSED
     assert len(cluster.changes) == 1, "it was closed"
+
+
+class TestUsage:
+    def test_the_queue_and_the_accounting_file_are_read(
+        self, plugin: GridEngine, cluster: FakeGridEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "accounting").write_text("")
+        monkeypatch.setattr(
+            "elastiq.plugins.gridengine_accounting.run",
+            lambda words, seconds: "w1:ann:1795000000:1795000600:2\n" if words[0] == "awk" else "",
+        )
+        cluster.answers["qstat -xml -s rs -u *"] = Result(0, (RECORDED / "qstat.xml").read_text(), "")
+        found = plugin.usage(1795000000.0)
+        assert found[0] == Usage("ann", "w1", 1795000000.0, 1795000600.0, 2)
+        assert {one.user for one in found[1:]} == {"alice"} and all(one.end_at is None for one in found[1:])
+
+    def test_a_master_that_is_silent_is_no_answer(self, plugin: GridEngine, cluster: FakeGridEngine) -> None:
+        cluster.answers["qstat"] = Result(1, "", "error: commlib error: got select error")
+        with pytest.raises(BatchError, match="commlib"):
+            plugin.usage(0.0)

@@ -89,3 +89,21 @@ def test_any_text_is_an_answer_or_a_batch_error(text: str) -> None:
         )
     except BatchError:
         pass
+
+
+def test_lines_that_cannot_be_true_cost_themselves_alone(tmp_path: Path) -> None:
+    odd = (
+        entry(begin=1600, end=1000),
+        entry(begin=0, end=1600),
+        entry(owner=""),
+        entry(host=""),
+        entry(begin=1000, end=1_795_000_000_000_000_000),
+    )
+    assert used("".join(odd) + "\n:::\nbars|and:colons\n" + entry(), 0, tmp_path) == (
+        Usage("ann", "w1", 1000.0, 1600.0, 1),
+    )
+
+
+def test_many(tmp_path: Path) -> None:
+    assert len(used(entry() * 100_000, 1600, tmp_path)) == 100_000
+    assert used(entry() * 100_000, 1601, tmp_path) == ()

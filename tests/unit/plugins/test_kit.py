@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from elastiq.clock import Clock
 from elastiq.errors import BatchError
-from elastiq.model import Shape, Worker
+from elastiq.model import Shape, Usage, Worker
 from elastiq.plugins import kit
 from elastiq.plugins.kit import Deadline, is_same, label
 
@@ -309,3 +309,16 @@ def test_lines_end_with_a_line_feed_alone(text: str) -> None:
 def test_no_plugin_lets_anything_but_a_line_feed_end_a_line() -> None:
     folder = Path(kit.__file__).parent
     assert not [path.name for path in folder.glob("*.py") if ".splitlines(" in path.read_text(encoding="utf-8")]
+
+
+def test_a_job_that_ends_while_it_is_asked_about_is_told_once() -> None:
+    runs, other = Usage("ann", "w1", 10.0), Usage("ann", "w1", 20.0)
+    ended = Usage("ann", "w1", 10.0, 99.0)
+    assert kit.stays([runs, other], [ended], 100.0) == (ended, other)
+    assert kit.stays([runs, runs], [ended], 100.0) == (ended, runs), "of two that began together one ended"
+    assert kit.stays([], [ended], 100.0) == (ended,) and kit.stays([runs], [], 100.0) == (runs,)
+
+
+def test_a_task_of_an_array_that_ended_before_is_not_the_one_that_runs() -> None:
+    runs, before = Usage("ann", "w1", 10.0), Usage("ann", "w1", 10.0, 50.0)
+    assert kit.stays([runs], [before], 100.0) == (before, runs)

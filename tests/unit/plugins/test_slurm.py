@@ -11,7 +11,7 @@ import pytest
 from elastiq.command import Result
 from elastiq.config import Settings
 from elastiq.errors import BatchError
-from elastiq.model import Eligibility, Explanation, Standing, Worker
+from elastiq.model import Eligibility, Explanation, Standing, Usage, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.loading import load
 from elastiq.plugins.slurm import Slurm
@@ -734,3 +734,33 @@ def test_a_node_whose_vm_is_taken_back_is_closed_and_never_opened_for_a_job_that
     cluster.jobs_on["i-00000001"] = 0
     assert plugin.close(ONE) is Closing.CLOSED
     assert not cluster.changes
+
+
+class TestUsage:
+    CONFIG = (
+        "PrivateData = none\nSlurmUser = slurm(64030)\nAccountingStorageType = {}\nJobCompType = {}\n"
+        "JobCompLoc = /jobs\n"
+    )
+    ENDED = (
+        "JobId=7 UserId=ann(1000) GroupId=ann(1000) Name=x JobState=COMPLETED Partition=batch TimeLimit=UNLIMITED "
+        "StartTime=2026-11-18T11:06:40 EndTime=2026-11-18T11:16:40 NodeList=w1 NodeCnt=1 ProcCnt=2 WorkDir=/\n"
+    )
+
+    def test_with_slurmdbd_it_is_asked_by_sacct(self, cluster: FakeSlurm, plugin: Slurm) -> None:
+        cluster.answers["scontrol show config"] = self.CONFIG.format("accounting_storage/slurmdbd", "(null)")
+        cluster.answers["sacct"] = "ann|1795000000|Unknown|w1|2|1\n"
+        assert plugin.usage(0.0) == (Usage("ann", "w1", 1795000000.0, None, 2),)
+        (asked,) = [words for words in cluster.asked if words[0] == "sacct"]
+        assert {"--allusers", "--duplicates", "--parsable2", "--starttime=now-316224000"} <= set(asked)
+
+    def test_without_it_the_queue_and_the_file_of_ended_jobs_are_read(self, cluster: FakeSlurm, plugin: Slurm) -> None:
+        cluster.answers["scontrol show config"] = self.CONFIG.format("(null)", "jobcomp/filetxt")
+        cluster.answers["squeue"] = FIELD_END.join(("bob", "1795000000", "w2", "1", "1")) + RECORD_END
+        cluster.answers["tail"] = self.ENDED
+        assert [(one.user, one.worker, one.cpus) for one in plugin.usage(0.0)] == [("ann", "w1", 2), ("bob", "w2", 1)]
+        assert [words for words in cluster.asked if words[0] == "tail"][0][-2:] == ["--", "/jobs"]
+
+    def test_with_neither_it_says_what_to_switch_on(self, cluster: FakeSlurm, plugin: Slurm) -> None:
+        cluster.answers["scontrol show config"] = self.CONFIG.format("(null)", "(null)")
+        with pytest.raises(BatchError, match=r"let slurm.conf have .*slurmdbd, or JobCompType=jobcomp/filetxt"):
+            plugin.usage(0.0)

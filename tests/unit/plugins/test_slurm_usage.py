@@ -122,8 +122,12 @@ def test_ended() -> None:
     both = (Usage("ann", "w1", 1794996400.0, 1794997000.0, 4), Usage("ann", "w2", 1794996400.0, 1794997000.0, 4))
     assert parse_ended(line(), 0.0) == both == parse_ended(line(), 1794997000.0)
     assert parse_ended(line(), 1794997001.0) == ()
+    assert parse_ended(line().replace("GroupId=ann(", "GroupId=domain users("), 0.0) == both
     cut = line()
     for odd in (
+        line().replace("w[1-2]", "w[1-"),
+        line(end="2026-11-18T11:06:39"),
+        line().replace("StartTime=2026-11-18T11:06:40", "StartTime=Unknown"),
         line(end="Unknown"),
         line(name=f"x{FORGED}"),
         line(directory=f"/x{FORGED}"),
@@ -145,4 +149,5 @@ def test_any_text_is_an_answer_or_a_batch_error(text: str) -> None:
 
 def test_many() -> None:
     assert len(parse_sacct("ann|1795000000|1795000600|w1|2|1\n" * 100_000)) == 100_000
+    assert len(parse_ended(line() * 10_000, 0.0)) == 20_000
     assert len(nodes_of(f"w[1-{MOST_NODES}]")) == MOST_NODES
