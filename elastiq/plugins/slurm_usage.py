@@ -27,6 +27,7 @@ MOST_NODES = 10_000
 """Of one job."""
 
 _SETTING = r"^{}\s*=\s*(\S+)"
+_ITEM = re.compile(r"(?:[^\[\],]|\[[^\[\]]*\])+")
 _LIST = re.compile(r"([^\[\],\s]*)(?:\[([0-9,-]+)\])?")
 _RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _NOTHING = ("", "(null)", "None assigned", "N/A")
@@ -91,7 +92,7 @@ def parse_ended(text: str, since: float) -> tuple[Usage, ...]:
     """Given the end of the file of ended jobs, return who used what until `since` or later.
 
     Names of jobs and directories are free text: a line in which what was used stands twice tells nothing, and neither
-    does one that is cut or whose nodes are none. Times are those of this machine's zone, for the file does not say which.
+    does one that is cut or whose nodes are none. Times are those of this machine's zone: the file does not say which.
     """
     found: list[Usage] = []
     for line in kit.lines(text):
@@ -120,7 +121,8 @@ def nodes_of(text: str) -> list[str]:
             if not match or match.end() == at:
                 raise BatchError(f"Slurm answered {excerpt(text)} instead of nodes")
             at = match.end()
-            pieces += [[match[1]], list(_numbers(match[2], text))] if match[2] else [[match[1]]]
+            numbers = itertools.islice(_numbers(match[2], text), MOST_NODES + 1) if match[2] else ("",)
+            pieces += [[match[1]], list(numbers)]
         found += itertools.islice(map("".join, itertools.product(*pieces)), MOST_NODES + 1)
         if len(found) > MOST_NODES:
             raise BatchError(f"Slurm answered more than {MOST_NODES} nodes of one job: {excerpt(text)}")
@@ -128,8 +130,13 @@ def nodes_of(text: str) -> list[str]:
 
 
 def _items(text: str) -> list[str]:
-    """Return what stands between the commas that are in no brackets."""
-    return [] if text in _NOTHING else re.split(r",(?![^\[\]]*\])", text)
+    """Return what stands between the commas that are in no brackets. Raise BatchError if anything is missing there."""
+    if text in _NOTHING:
+        return []
+    items: list[str] = _ITEM.findall(text)
+    if ",".join(items) != text:
+        raise BatchError(f"Slurm answered {excerpt(text)} instead of nodes")
+    return items
 
 
 def _numbers(ranges: str, text: str) -> Iterator[str]:

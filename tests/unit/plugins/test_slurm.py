@@ -758,7 +758,7 @@ class TestUsage:
         cluster.answers["squeue"] = FIELD_END.join(("bob", "1795000000", "w2", "1", "1")) + RECORD_END
         cluster.answers["tail"] = self.ENDED
         assert [(one.user, one.worker, one.cpus) for one in plugin.usage(0.0)] == [("ann", "w1", 2), ("bob", "w2", 1)]
-        assert [words for words in cluster.asked if words[0] == "tail"][0][-2:] == ["--", "/jobs"]
+        assert next(words for words in cluster.asked if words[0] == "tail")[-2:] == ["--", "/jobs"]
 
     def test_with_neither_it_says_what_to_switch_on(self, cluster: FakeSlurm, plugin: Slurm) -> None:
         cluster.answers["scontrol show config"] = self.CONFIG.format("(null)", "(null)")

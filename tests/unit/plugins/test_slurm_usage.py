@@ -52,7 +52,9 @@ def test_nodes(text: str, nodes: list[str]) -> None:
     assert nodes_of(text) == nodes
 
 
-@pytest.mark.parametrize("text", ["w[1-", "w[3-1]", "w[a]", "w[1-99999999]", "w]1[", "r[0-999]n[0-999]", "w[]"])
+@pytest.mark.parametrize(
+    "text", ["w[1-", "w[3-1]", "w[a]", "w[1-99999999]", "w]1[", "r[0-999]n[0-999]", "w[]", "a,,b", "a,", ",", "]"]
+)
 def test_what_are_no_nodes(text: str) -> None:
     with pytest.raises(BatchError, match="Slurm answered"):
         nodes_of(text)
@@ -151,3 +153,5 @@ def test_many() -> None:
     assert len(parse_sacct("ann|1795000000|1795000600|w1|2|1\n" * 100_000)) == 100_000
     assert len(parse_ended(line() * 10_000, 0.0)) == 20_000
     assert len(nodes_of(f"w[1-{MOST_NODES}]")) == MOST_NODES
+    every = [f"i-{number:017x}" for number in range(MOST_NODES)]
+    assert nodes_of(",".join(every)) == every
