@@ -19,15 +19,17 @@ slots of a job that ended at `since` or later. Of the tasks of a parallel job th
 one."""
 
 _LARGEST_SECONDS = 10**11
-"""Greater ones are milliseconds, as some descendants of Grid Engine count."""
+"""Greater ones are milliseconds, and those a thousand times as great microseconds: so count some descendants of Grid
+Engine."""
+_MOST_DIGITS = 17
 
 
 def parse_ended(text: str, since: float) -> tuple[Usage, ...]:
-    """Given what USED prints, return who used what. What ran before it was written, or never, is left out."""
+    """Given what USED prints, return who used what. What never began, or has times that cannot be, is left out."""
     found = []
     for line in kit.lines(text):
         row = line.split(":")
-        if len(row) != 5 or not all(word.isdecimal() and len(word) < 16 for word in row[2:4]):
+        if len(row) != 5 or not all(word.isdecimal() and len(word) <= _MOST_DIGITS for word in row[2:4]):
             continue
         begin_at, end_at = (_seconds(int(word)) for word in row[2:4])
         host, owner = row[:2]
@@ -57,6 +59,8 @@ def _slots(text: str) -> int:
 
 
 def _seconds(number: int) -> float:
+    if number > _LARGEST_SECONDS * 1000:
+        return number / 1_000_000
     return number / 1000 if number > _LARGEST_SECONDS else float(number)
 
 

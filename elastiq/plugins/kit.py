@@ -114,22 +114,25 @@ _WORD = re.compile(r"[!-~]{1,255}")
 _END_SLACK_SECONDS = 2.0
 """Ends of jobs are told in whole seconds, by another machine's clock."""
 
+_BEGIN_SLACK_SECONDS = 10.0
+"""Grid Engine's master tells when it sent a job off, and its accounting file when the host began it."""
+
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 def stays(running: Sequence[Usage], ended: Sequence[Usage], asked_at: float) -> tuple[Usage, ...]:
     """Return what was told of jobs that run, asked for at `asked_at`, and, after it, of those that have ended: of a job
     that ended in between its end alone. Tasks of an array begin together: one that ended before is another job."""
-    over = Counter(
-        (one.user, one.worker, one.begin_at, one.cpus)
-        for one in ended
-        if one.end_at is not None and one.end_at >= asked_at - _END_SLACK_SECONDS
-    )
+    over: dict[tuple[str, str, int], list[float]] = {}
+    for one in ended:
+        if one.end_at is not None and one.end_at >= asked_at - _END_SLACK_SECONDS:
+            over.setdefault((one.user, one.worker, one.cpus), []).append(one.begin_at)
     found = list(ended)
     for one in running:
-        key = (one.user, one.worker, one.begin_at, one.cpus)
-        if over[key]:
-            over[key] -= 1
+        begun = over.get((one.user, one.worker, one.cpus), [])
+        nearest = min(begun, key=lambda begin_at: abs(begin_at - one.begin_at), default=None)
+        if nearest is not None and abs(nearest - one.begin_at) <= _BEGIN_SLACK_SECONDS:
+            begun.remove(nearest)
         else:
             found.append(one)
     return tuple(found)

@@ -59,14 +59,15 @@ def test_ended(tmp_path: Path) -> None:
         + entry()[:60]
         + "\n"
         + entry(begin=1_795_000_000_000, end=1_795_000_060_000)
+        + entry(begin=1_795_000_000_000_000, end=1_795_000_060_000_000)
     )
     assert used(text, 0, tmp_path) == (
         Usage("ann", "w1", 1000.0, 1600.0, 1),
         Usage("bob", "w2", 2000.0, 2500.0, 4),
         Usage("bob", "w3", 2000.0, 2500.0, 1),
-        Usage("ann", "w1", 1_795_000_000.0, 1_795_000_060.0, 1),
+        *[Usage("ann", "w1", 1_795_000_000.0, 1_795_000_060.0, 1)] * 2,
     )
-    assert [one.worker for one in used(text, 2000, tmp_path)] == ["w2", "w3", "w1"]
+    assert [one.worker for one in used(text, 2000, tmp_path)] == ["w2", "w3", "w1", "w1"]
     assert used("", 0, tmp_path) == ()
 
 

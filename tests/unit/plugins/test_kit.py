@@ -312,10 +312,12 @@ def test_no_plugin_lets_anything_but_a_line_feed_end_a_line() -> None:
 
 
 def test_a_job_that_ends_while_it_is_asked_about_is_told_once() -> None:
-    runs, other = Usage("ann", "w1", 10.0), Usage("ann", "w1", 20.0)
+    runs, other = Usage("ann", "w1", 10.0), Usage("ann", "w1", 40.0)
     ended = Usage("ann", "w1", 10.0, 99.0)
     assert kit.stays([runs, other], [ended], 100.0) == (ended, other)
     assert kit.stays([runs, runs], [ended], 100.0) == (ended, runs), "of two that began together one ended"
+    late = Usage("ann", "w1", 12.0, 99.0)
+    assert kit.stays([other, runs], [late], 100.0) == (late, other), "Grid Engine has two beginnings of a job"
     assert kit.stays([], [ended], 100.0) == (ended,) and kit.stays([runs], [], 100.0) == (runs,)
 
 
