@@ -14,7 +14,7 @@ demo: $(VENV)/.sandbox
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup tests
 
-# What needs no other program and waits for nothing, in under half a minute.
+# What needs no other program and waits for nothing, in a bit more than a minute on two cores.
 quick: $(VENV)/.ready
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) tests/unit
 

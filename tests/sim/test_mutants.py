@@ -362,12 +362,13 @@ def test_every_promise_is_broken_in_two_ways_at_least() -> None:
     assert all(promises.count(promise) >= 2 for promise in range(1, 11))
 
 
-def first_violation(mutant: Callable[[Patch], None], kinds: tuple[str, ...], of_money: float) -> tuple[int, str]:
-    """Return in which life a break is noticed, and how; LIVES and nothing if it is not."""
+def first_violation(number: int) -> tuple[int, str]:
+    """Return in which life that of MUTANTS is noticed, and how; LIVES and nothing if it is not."""
+    promise, mutant, _, kinds = MUTANTS[number]
     wide = 1.0 if kinds is WIDE else 0.0
     in_vain = 1.0 if kinds is HARMLESS else 0.0
     options = Options(
-        life_seconds=LIFE_DAYS * DAY, kinds=kinds, in_vain=in_vain, wide=wide, adaptive=wide, money=of_money
+        life_seconds=LIFE_DAYS * DAY, kinds=kinds, in_vain=in_vain, wide=wide, adaptive=wide, money=float(promise == 10)
     )
     with Patch.context() as patch:
         mutant(patch)
@@ -378,12 +379,9 @@ def first_violation(mutant: Callable[[Patch], None], kinds: tuple[str, ...], of_
     return LIVES, ""
 
 
-@pytest.mark.parametrize(
-    ("promise", "mutant", "noticed_by", "kinds"), MUTANTS, ids=[row[1].__name__ for row in MUTANTS]
-)
-def test_the_simulator_notices(
-    promise: int, mutant: Callable[[Patch], None], noticed_by: str, kinds: tuple[str, ...]
-) -> None:
-    seed, violation = first_violation(mutant, kinds, float(promise == 10))
+@pytest.mark.parametrize("number", range(len(MUTANTS)), ids=[row[1].__name__ for row in MUTANTS])
+def test_the_simulator_notices(number: int) -> None:
+    promise, _, noticed_by, _ = MUTANTS[number]
+    seed, violation = first_violation(number)
     assert violation, f"promise {promise} can be broken without a word in {LIVES} lives"
     assert violation.split(":")[0] in noticed_by.split("|"), f"seed {seed}: {violation}"
