@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from elastiq.errors import BatchError
 from elastiq.model import Usage
 from elastiq.plugins import kit
@@ -48,7 +46,10 @@ def parse_running(answer: str) -> tuple[Usage, ...]:
     found = []
     for job in root.iter("job_list"):
         said = {name: (job.findtext(name) or "").strip() for name in ("JB_owner", "queue_name", "slots")}
-        host, begin_at = said["queue_name"].rpartition("@")[2], _local((job.findtext("JAT_start_time") or "").strip())
+        host, begin_at = (
+            said["queue_name"].rpartition("@")[2],
+            kit.local_time((job.findtext("JAT_start_time") or "").strip()),
+        )
         if said["JB_owner"] and host and begin_at and (said["JB_owner"] + host).isprintable():
             found.append(Usage(said["JB_owner"], host, begin_at, None, _slots(said["slots"])))
     return tuple(found)
@@ -62,10 +63,3 @@ def _seconds(number: int) -> float:
     if number > _LARGEST_SECONDS * 1000:
         return number / 1_000_000
     return number / 1000 if number > _LARGEST_SECONDS else float(number)
-
-
-def _local(text: str) -> float:
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return 0.0

@@ -14,6 +14,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree  # nosec B405 - document types, and with them entities, are refused below
@@ -136,6 +137,14 @@ def stays(running: Sequence[Usage], ended: Sequence[Usage], asked_at: float) -> 
         else:
             found.append(one)
     return tuple(found)
+
+
+def local_time(text: str) -> float | None:
+    """Return when a time such as 2026-11-22T22:52:21 was, in this machine's time zone; None if it is none."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def is_name(text: object) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from datetime import datetime
 
 from elastiq.errors import BatchError
 from elastiq.model import Usage
@@ -100,7 +99,7 @@ def parse_ended(text: str, since: float) -> tuple[Usage, ...]:
         if not user or len(told) != 1:
             continue
         begin, end, nodes, machines, cpus = told[0].groups()
-        begin_at, end_at = _local(begin), _local(end)
+        begin_at, end_at = kit.local_time(begin), kit.local_time(end)
         if end_at is None or end_at < since:
             continue
         try:
@@ -168,10 +167,3 @@ def _seconds(text: str, who: str) -> float | None:
     if not text.isdecimal() or len(text) > 11:
         raise BatchError(f"{who} answered {excerpt(text)} instead of a time")
     return float(text) or None
-
-
-def _local(text: str) -> float | None:
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return None

@@ -74,7 +74,7 @@ def test_where_it_is_kept() -> None:
 
 
 def test_sacct() -> None:
-    """As Slurm 22.05 answers, with SLURM_TIME_FORMAT=%s: ended, running, cancelled before it ran, on two nodes."""
+    """In the form of sacct(1), with SLURM_TIME_FORMAT=%s, made by hand: ended, running, cancelled, on two nodes."""
     text = (
         "ann|1795000000|1795000600|w1|2|1\nbob|1795000100|Unknown|w1|1|1\n"
         "bob|Unknown|1795000100|None assigned|0|1\nann|1795000000|1795000600|w[1-2]|8|2\n"
@@ -95,7 +95,7 @@ def test_what_is_no_answer_of_sacct(text: str) -> None:
 
 
 def record(*fields: str) -> str:
-    return FIELD_END.join(fields) + FIELD_END * 0 + RECORD_END + "\n"
+    return FIELD_END.join(fields) + RECORD_END + "\n"
 
 
 def test_running() -> None:
