@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -80,12 +79,8 @@ def test_distances_are_round(most: float, step: float) -> None:
 
 
 @pytest.fixture
-def rome(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "Europe/Rome")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+def rome(in_zone: Callable[[str], None]) -> None:
+    in_zone("Europe/Rome")
 
 
 def words_below(span: Span) -> list[str]:

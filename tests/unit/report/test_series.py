@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -111,12 +110,8 @@ def test_a_damaged_file_is_said(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def rome(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "Europe/Rome")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+def rome(in_zone: Callable[[str], None]) -> None:
+    in_zone("Europe/Rome")
 
 
 @pytest.mark.usefixtures("rome")
