@@ -14,9 +14,9 @@ demo: $(VENV)/.sandbox
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup tests
 
-# What needs no other program and waits for nothing, in a bit more than a minute on two cores.
+# The unit tests but those that live through days, wait, or take examples by the hundred; half a minute on two cores.
 quick: $(VENV)/.ready
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) tests/unit
+	$(BIN)/python -m pytest --numprocesses $(shell nproc) -m 'not long' tests/unit
 
 # sdist, wheel, deb and rpm of the last commit in dist/; the same commit gives the same bytes.
 packages: $(VENV)/.package

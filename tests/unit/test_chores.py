@@ -28,6 +28,7 @@ def test_an_untagged_vm_of_ours_is_tagged_afterwards(rig: Rig) -> None:
     assert rig.cloud.vms["i-00000001"].cluster == "test"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("chore", ["tagging", "removing a dead worker"])
 def test_a_chore_that_failed_is_over_when_there_is_nothing_left_to_do(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, chore: str
@@ -71,6 +72,7 @@ def test_what_a_cloud_refuses_is_remembered_of_that_cloud_alone(rig: Rig) -> Non
     assert rig.state.refused_features(first) == frozenset()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("jobs", [4, 0])
 def test_a_worker_that_is_there_is_not_forgotten_whatever_the_cloud_leaves_out(rig: Rig, jobs: int) -> None:
     """Slurm and Grid Engine end the jobs of a node that is forgotten. A wrong region shows no VM at all."""
@@ -95,6 +97,7 @@ def test_a_worker_that_is_there_is_not_forgotten_whatever_the_cloud_leaves_out(r
     assert len([call for call, _ in rig.batch.calls if call == "forget"]) == 5
 
 
+@pytest.mark.long
 def test_one_answer_without_workers_makes_no_vm_forgotten_that_the_cloud_leaves_out(rig: Rig) -> None:
     """Nor do two wrong answers at once: a collector that has just started, and another region."""
     rig.wait_for_jobs(4)
@@ -323,6 +326,7 @@ def test_a_vm_that_was_never_seen_and_may_come_back_is_not_forgotten_while_its_w
     assert [worker.instance_id for worker in forgotten] == ["i-1"]
 
 
+@pytest.mark.long
 def test_a_cloud_that_does_not_say_what_a_vm_holds_is_asked_again_and_named_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -340,6 +344,7 @@ def test_a_cloud_that_does_not_say_what_a_vm_holds_is_asked_again_and_named_once
     assert caplog.text.count("the cloud does not say what a m1.small holds, so workers will: it describes no") == 1
 
 
+@pytest.mark.long
 def test_what_workers_offer_is_asked_of_the_newest_that_is_open_and_whole_and_again_after_a_while(rig: Rig) -> None:
     rig.wait_for_jobs(4)
     rig.run(60)
@@ -368,6 +373,7 @@ def test_what_workers_offer_is_asked_of_the_newest_that_is_open_and_whole_and_ag
     assert len(asked) == 3
 
 
+@pytest.mark.long
 def test_what_workers_go_on_to_offer_does_not_grow_old(rig: Rig) -> None:
     """Found by the simulator: a day after it was first seen it was too old for ever, and a VM was launched to learn it
     again and again."""
@@ -422,6 +428,7 @@ def advice_of(rig: Rig) -> list[str]:
     return said
 
 
+@pytest.mark.long
 def test_advice_is_shown_as_long_as_it_is_given_and_logged_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     rig.batch.advised = ("jobs are spread: set SECRET and fill",)
     rig.run(100)
@@ -438,6 +445,7 @@ def test_advice_is_shown_as_long_as_it_is_given_and_logged_once(rig: Rig, caplog
     assert advice_of(rig) == []
 
 
+@pytest.mark.long
 def test_an_idle_time_that_is_shorter_than_a_boot_is_advised_against(tmp_path: Path) -> None:
     rig = Rig(tmp_path, settings_with(SETTINGS, idle_for_time_s=60.0))
     rig.wait_for_jobs(4)
@@ -451,6 +459,7 @@ def test_an_idle_time_that_is_shorter_than_a_boot_is_advised_against(tmp_path: P
     assert advice.startswith("idle_for_time_s 60 is less than VMs lately took to boot (")
 
 
+@pytest.mark.long
 def test_advice_that_fails_is_no_fault_and_is_not_believed_for_ever(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     rig.wait_for_jobs(4)
     rig.run(60)

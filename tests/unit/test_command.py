@@ -152,6 +152,7 @@ def test_command_runs_in_its_own_session_and_inherits_no_file() -> None:
         assert f"'{kept_open.fileno()}'" not in descriptors or kept_open.fileno() == 3
 
 
+@pytest.mark.long
 def test_deadline_kills_the_whole_group(tmp_path: Path, no_deadline_before: Callable[..., None]) -> None:
     pids = tmp_path / "pids"
     no_deadline_before(pids)
@@ -160,6 +161,7 @@ def test_deadline_kills_the_whole_group(tmp_path: Path, no_deadline_before: Call
     assert all(wait_until_gone(int(pid)) for pid in pids.read_text().split())
 
 
+@pytest.mark.long
 def test_grandchild_outside_the_group_that_holds_the_pipe_does_not_hold_us(
     tmp_path: Path, no_deadline_before: Callable[..., None]
 ) -> None:
@@ -181,6 +183,7 @@ def test_grandchild_outside_the_group_that_holds_the_pipe_does_not_hold_us(
         os.kill(int(pid_file.read_text()), signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_command_that_closes_its_output_and_goes_on() -> None:
     with pytest.raises(BatchError, match="gave no complete answer"):
         run(["sh", "-c", "echo done; exec sleep 1000 >&- 2>&-"], SHORT_SECONDS)
@@ -192,6 +195,7 @@ def test_too_much_output_is_an_error_and_no_shorter_answer() -> None:
     assert len(run(["head", "-c", "1000", "/dev/zero"], PATIENCE_SECONDS, output_limit_bytes=1000)) == 1000
 
 
+@pytest.mark.long
 def test_endless_error_output_takes_no_memory_and_ends() -> None:
     with pytest.raises(BatchError, match="gave no complete answer"):
         run(["sh", "-c", "exec yes >&2"], SHORT_SECONDS)
@@ -230,6 +234,7 @@ def test_missing_stage_leaves_no_other_stage_behind() -> None:
     assert not command._running
 
 
+@pytest.mark.long
 def test_deadline_of_a_pipeline_kills_every_stage(tmp_path: Path, no_deadline_before: Callable[..., None]) -> None:
     no_deadline_before(*(tmp_path / str(index) for index in range(3)))
     stages = [["sh", "-c", f"echo $$ > {tmp_path}/{index}; exec sleep 1000"] for index in range(3)]
@@ -238,6 +243,7 @@ def test_deadline_of_a_pipeline_kills_every_stage(tmp_path: Path, no_deadline_be
     assert all(wait_until_gone(int((tmp_path / str(index)).read_text())) for index in range(3))
 
 
+@pytest.mark.long
 def test_no_descriptor_is_lost() -> None:
     def descriptors() -> int:
         return len(os.listdir("/proc/self/fd"))

@@ -68,6 +68,7 @@ def test_one_worker_check_that_fails_just_before_a_launch_delays_it_by_one_poll(
     assert rig.cloud.launches == [2]
 
 
+@pytest.mark.long
 def test_a_slow_poll_of_the_queue_shows_too_beside_which_room_jobs_wait(tmp_path: Path) -> None:
     """Found by the simulator: idle for long at the first look, a VM went before the queue was read again, and nobody
     knew that it had stood beside jobs that do not start: the next one came."""
@@ -142,6 +143,7 @@ def test_a_crash_between_request_and_record_loses_no_vm(rig: Rig, monkeypatch: p
     assert not rig.cloud.alive
 
 
+@pytest.mark.long
 def test_a_broken_image_costs_little(tmp_path: Path) -> None:
     rig = Rig(tmp_path, settings_with(SETTINGS, estimated_vm_deploy_time_s=60))
     rig.wait_for_jobs(100)
@@ -184,6 +186,7 @@ def test_a_dead_cloud_does_not_stop_the_queue_check_nor_a_dead_scheduler_the_vm_
     assert len(listings) >= 2
 
 
+@pytest.mark.long
 def test_a_restart_while_the_scheduler_is_down_terminates_nothing(rig: Rig) -> None:
     rig.wait_for_jobs(12)
     rig.run(60)

@@ -145,6 +145,7 @@ def test_lines_are_hidden_from_the_given_length_on() -> None:
     assert secret_texts(b"\xff\xfe", 6) == set()
 
 
+@pytest.mark.long
 def test_a_line_of_many_signs_gives_no_more_than_its_length_many_times() -> None:
     """The user data of a cloud may be 48 kB in one line."""
     assert sum(map(len, secret_texts(b"a=" * 20_000, 6))) < 30_000_000

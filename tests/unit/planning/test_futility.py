@@ -16,6 +16,9 @@ from elastiq.planning.plan import plan
 from tests.unit.planning.day import BOOT_SECONDS, START, STEP_SECONDS, Day
 from tests.unit.planning.table import NOW, joined, launched, of, remember, see, vm, worker
 
+# Most of them live through days.
+pytestmark = pytest.mark.long
+
 POLICY = Policy(max_vms=10, cluster="c")
 HOLDS = Shape(8, 16000)
 SMALL = Shape(1, 1000)

@@ -248,6 +248,7 @@ DEMANDS = st.lists(
 )
 
 
+@pytest.mark.long
 @given(ANSWERS, DEMANDS, st.integers(0, 30), st.sampled_from(["hour", "day"]))
 def test_whatever_offers_of_walks_give_no_cap_is_passed(
     answers: list[str | int], demand: list[Demand], tenths: int, cap: str
@@ -294,6 +295,7 @@ def test_whatever_offers_of_walks_give_no_cap_is_passed(
             left = what_is_left(request, outcome)
 
 
+@pytest.mark.long
 @given(st.lists(st.tuples(st.integers(1, 10**6), st.floats(0, 10 * DAY), st.floats(0, DAY)), max_size=8))
 def test_what_is_spent_is_the_same_before_and_after_vms_are_gone(vms: list[tuple[int, float, float]]) -> None:
     """But for the quarter of an hour in which a period begins."""

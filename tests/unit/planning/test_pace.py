@@ -46,6 +46,7 @@ def test_a_launch_without_an_answer_counts() -> None:
     assert launches_left(Memory(vms={"i-1": VmRecord("i-1", token="t", asked_at=NOW)}, intents=(intent,)), NOW) == 600
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("is_paced", "expected"), [(True, [1000, 30, 30, 30]), (False, [1000, 1000, 1000, 1000])])
 def test_thousands_are_launched_as_the_bucket_fills(is_paced: bool, expected: list[int]) -> None:
     group = Demand(Shape(8, 0), 9000)

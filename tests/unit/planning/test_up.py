@@ -261,6 +261,7 @@ def test_a_job_of_several_machines_that_cannot_start_by_now_leaves_the_room_to_o
     assert launched(plan(with_foreign, memory, policy)) == 1, "by now it can"
 
 
+@pytest.mark.long
 def test_many_jobs_of_several_machines_are_planned_quickly() -> None:
     records = [joined(number) for number in range(500)]
     workers = tuple(worker(number, cpus=64) for number in range(500))

@@ -100,6 +100,7 @@ def test_lines_that_cannot_be_true_cost_themselves_alone(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.long
 def test_many(tmp_path: Path) -> None:
     assert len(used(entry() * 100_000, 1600, tmp_path)) == 100_000
     assert used(entry() * 100_000, 1601, tmp_path) == ()

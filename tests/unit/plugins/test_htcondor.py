@@ -72,6 +72,7 @@ class TestWorkersByCommands:
         pool.answers(("condor_status", [(0, recorded("slots-busy.json"), "")]))
         assert len(plugin.workers()) == 3
 
+    @pytest.mark.long
     def test_forty_thousand_slots(self, pool: Pool, plugin: HTCondor) -> None:
         ads = [slot(Name=f"slot1_{number}@node", EC2InstanceId="i-0123456789abcdef0") for number in range(40_000)]
         lines = json.dumps(ads, indent=1)
@@ -157,11 +158,13 @@ class TestClose:
         with pytest.raises(BatchError, match="Failed to start DRAIN_JOBS command"):
             plugin.close(NODE)
 
+    @pytest.mark.long
     def test_accepted_drain_that_never_shows(self, pool: Pool, plugin: HTCondor) -> None:
         pool.answers(DRAIN_SENT, ("condor_status", [slots(slot())]))
         with pytest.raises(BatchError, match="still shows it open"):
             plugin.close(NODE)
 
+    @pytest.mark.long
     def test_job_on_a_drained_worker_is_not_closed(self, pool: Pool, plugin: HTCondor) -> None:
         pool.answers(DRAIN_SENT, ("condor_status", [slots(slot()), slots(slot(Draining=True, State="Claimed"))]))
         with pytest.raises(BatchError, match="still shows it open"):
@@ -236,6 +239,7 @@ class TestClose:
         with pytest.raises(BatchError):
             plugin.close(NODE)
 
+    @pytest.mark.long
     def test_unlisted_worker_while_a_schedd_is_missing(self, pool: Pool, plugin: HTCondor) -> None:
         pool.answers(
             ("condor_status -schedd", [(0, "schedd-a@\nschedd-b@\n", ""), (0, "schedd-a@\n", "")]),
@@ -327,6 +331,7 @@ class TestReopen:
         plugin.reopen(Worker("", "i-1", "10.77.0.11"))
         assert pool.asked("condor_on")[0][-1] == "node1.pool.test"
 
+    @pytest.mark.long
     def test_worker_that_stays_closed(self, pool: Pool, plugin: HTCondor) -> None:
         pool.answers(SCHEDDS, ("condor_on", [(1, "", "Can't find address for master")]), ("condor_status", [NO_SLOT]))
         with pytest.raises(BatchError, match="cannot be opened again: Can't find address for master"):
@@ -440,6 +445,7 @@ class TestExplain:
         assert told.group == Demand(Shape(2), 1, wants='{"requirements":"(TARGET.HasA)"}')
         assert not any("-group-by" in asked for asked in pool.asked("condor_q")), "no list of all jobs"
 
+    @pytest.mark.long
     def test_one_that_has_started_meanwhile(self, pool: Pool, plugin: HTCondor) -> None:
         answers = [(0, self.AD % 1, ""), (0, self.AD % 2, "")]
         pool.answers(SCHEDDS, ("condor_q .*-limit", answers), ("condor_q", [(0, "", "")]))

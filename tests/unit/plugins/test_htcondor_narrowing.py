@@ -245,6 +245,7 @@ expressions = st.lists(st.sampled_from(CLAUSES), min_size=1, max_size=3).flatmap
 )
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None)
 @given(
     requirements=expressions,

@@ -475,6 +475,7 @@ ads = st.dictionaries(st.sampled_from(SLOT_ATTRIBUTES) | st.text(), json_values)
 )
 
 
+@pytest.mark.long
 @given(st.lists(ads) | json_values)
 def test_every_answer_is_an_error_or_valid(answer: Any) -> None:
     try:

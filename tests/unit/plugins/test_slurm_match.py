@@ -118,6 +118,7 @@ def test_a_template_is_never_too_long() -> None:
         replace(OFFER, features=tuple(f"feature{number}" for number in range(20_000))).text()
 
 
+@pytest.mark.long
 @given(st.text(), st.text(), st.dictionaries(st.text(), st.integers(1, 10**12)), st.lists(st.text()))
 def test_every_question_has_an_answer(
     constraint: str, reservation: str, gres: dict[str, int], names: list[str]

@@ -423,6 +423,7 @@ def test_server_time() -> None:
         parse_server_time("sdiag: nothing\n")
 
 
+@pytest.mark.long
 @given(st.text())
 def test_no_text_makes_the_parsers_raise_anything_else(text: str) -> None:
     for parse in (lambda answer: parse_nodes(answer, 0), parse_server_time):

@@ -144,6 +144,7 @@ def test_any_text_is_an_answer_or_a_batch_error(text: str) -> None:
             pass
 
 
+@pytest.mark.long
 def test_many() -> None:
     assert len(parse_sacct("ann|1795000000|1795000600|w1|2|1\n" * 100_000)) == 100_000
     assert len(parse_ended(line() * 10_000, 0.0)) == 20_000

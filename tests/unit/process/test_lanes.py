@@ -309,6 +309,7 @@ def lanes(clock: Clock) -> CloudLanes:
     return CloudLanes(patient(clock), patient(clock), patient(clock), patient(clock))
 
 
+@pytest.mark.long
 def test_what_the_cloud_is_slow_at_keeps_nothing_else_waiting(clock: SettableClock) -> None:
     cloud, gate = FakeCloud(), Gate()
     for name in ("list_instances", "launch", "terminate", "tag"):
@@ -379,6 +380,7 @@ def test_no_launch_is_given_up_before_its_own_deadlines(count: int) -> None:
     assert tries + 3 * limits.deadline_seconds < GIVE_UP_SECONDS + count * LAUNCH_SECONDS_PER_VM
 
 
+@pytest.mark.long
 def test_threads_that_hang_for_good_are_few(clock: SettableClock, lane: Lane, gate: Gate) -> None:
     before = set(threading.enumerate())
     for number in range(1, STUCK_CALLS + 6):

@@ -89,6 +89,7 @@ def test_a_webhook_gets_text_and_all_else_below_one_name(receiver: Receiver) -> 
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("what", "said"),
     [
@@ -117,6 +118,7 @@ def test_one_that_is_not_there(receiver: Receiver) -> None:
     assert said.endswith("no answer: [Errno 111] Connection refused")
 
 
+@pytest.mark.long
 def test_the_loop_never_waits_and_what_is_too_much_is_left_out(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ def written(pages: PageLane, path: Path) -> int:
     return tries
 
 
+@pytest.mark.long
 def test_nobody_waits_for_it_and_it_is_written(tmp_path: Path) -> None:
     lane = page_lane(Clock())
     pages = PageLane(tmp_path / "absent.conf", tmp_path / "state", lane)
@@ -37,6 +38,7 @@ def test_nobody_waits_for_it_and_it_is_written(tmp_path: Path) -> None:
     lane.retire()
 
 
+@pytest.mark.long
 def test_why_it_cannot_be_written_is_said(tmp_path: Path) -> None:
     lane = page_lane(Clock())
     path = tmp_path / "nowhere" / "page.html"

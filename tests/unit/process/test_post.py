@@ -47,6 +47,7 @@ def test_one_that_takes_no_connection(receiver: Receiver) -> None:
     assert not is_taken and said == "no answer: [Errno 111] Connection refused"
 
 
+@pytest.mark.long
 def test_one_that_is_silent(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(post, "SILENCE_SECONDS", 0.2)
     receiver.hangs = True
@@ -60,6 +61,7 @@ def test_what_is_no_http(receiver: Receiver) -> None:
     assert not is_taken and said.startswith("no answer that can be read: BadStatusLine")
 
 
+@pytest.mark.long
 def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]

@@ -6,6 +6,7 @@ import math
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,6 +58,7 @@ usages = st.builds(
 )
 
 
+@pytest.mark.long
 @given(st.lists(lives(), max_size=12), st.lists(usages, max_size=8), times, times)
 def test_sums_agree_with_the_lives_by_whatever_they_are_told(
     all_lives: list[Life], used: list[Usage], one: float, other: float
@@ -87,6 +89,7 @@ def same(one: dict[str, Line], other: dict[str, Line]) -> bool:
     )
 
 
+@pytest.mark.long
 @given(st.lists(lives(), max_size=12, unique_by=lambda life: life.id), times, times)
 def test_sums_of_whole_lives_are_the_sums_of_each(all_lives: list[Life], one: float, other: float) -> None:
     since, until = sorted((one, other))
@@ -109,6 +112,7 @@ def test_sums_of_whole_lives_are_the_sums_of_each(all_lives: list[Life], one: fl
             )
 
 
+@pytest.mark.long
 @given(lives())
 def test_the_parts_of_a_whole_life_are_what_was_kept_of_it(life: Life) -> None:
     until = BEGIN + 10 * DAY

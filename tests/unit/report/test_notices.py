@@ -218,6 +218,7 @@ def kinds(phone: Phone) -> list[str]:
     return [f"{notice.event} {notice.state}" for notice in phone.notices]
 
 
+@pytest.mark.long
 def test_a_cloud_that_refuses_for_long_is_told_once_and_when_it_gives_again(rig: Rig, phone: Phone) -> None:
     rig.run(60)
     rig.wait_for_jobs(8)
@@ -251,6 +252,7 @@ def test_a_queue_that_cannot_be_read_is_told_after_silent_after_s_and_a_restart_
     assert kinds(phone) == ["unreadable begun", "unreadable over"]
 
 
+@pytest.mark.long
 def test_a_defect_is_told_although_no_pass_comes_to_its_end(
     rig: Rig, phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,6 +112,7 @@ def _with(value: Any, words: str, kept: Collection[str] = KEPT) -> Any:
 STRANGE = ("<script>", "</style>", '" onload="x', "'", "&lt;", "]]>", "<!--", "\x00<b>", "</title><svg/onload=x>")
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(st.one_of(st.text(min_size=1), st.sampled_from(STRANGE)))
 def test_whatever_stands_in_any_text_the_page_has_the_same_elements(words: str) -> None:
@@ -124,6 +125,7 @@ def _shape(words: str) -> list[tuple[str, list[str]]]:
     return [(tag, list(one)) for tag, one in seen(page(*_with(trouble(), words))).elements]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", ["long word " * 500, "\u20ac" * 5000, "<&>" * 2000])
 def test_it_is_small_however_long_the_sentences_are(words: str) -> None:
     assert len(page(*_with(SCENES["large"](), words, OWN)).encode()) <= MOST_BYTES

@@ -251,6 +251,7 @@ def test_no_secret_of_a_batch_error_gets_into_report_decisions_or_metrics(tmp_pa
         assert not leaked(shown)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("late", [False, True])
 def test_a_refusal_that_lasts_is_told_once_however_often_it_is_tried(
     rig: Rig, caplog: pytest.LogCaptureFixture, late: bool

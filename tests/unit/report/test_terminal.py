@@ -14,6 +14,7 @@ from elastiq.report.terminal import BLOCKS, NARROWEST, PLAIN, lines, plain
 from tests.page.scenes import SCENES, trouble, usual
 
 
+@pytest.mark.long
 @given(st.sampled_from(sorted(SCENES)), st.integers(0, 300), st.integers(0, 80))
 def test_it_fits_whatever_the_size(name: str, width: int, height: int) -> None:
     picture = lines(*SCENES[name](), width, height)

@@ -87,6 +87,7 @@ def test_a_failed_save_changes_nothing_and_is_tried_again(tmp_path: Path) -> Non
     assert reopen(tmp_path) == restarted(more)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("impatient")
 def test_a_reader_that_is_not_scheduled_for_seconds_keeps_no_daemon_from_its_start(tmp_path: Path) -> None:
     reader = sqlite3.connect(tmp_path / "elastiq.db", isolation_level=None, check_same_thread=False)

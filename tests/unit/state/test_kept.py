@@ -146,6 +146,7 @@ def test_what_is_too_much_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     }
 
 
+@pytest.mark.long
 def test_a_year_of_1000_vms_a_day_is_100_mb_at_most_with_all_that_is_kept_beside(tmp_path: Path) -> None:
     """A twentieth of it is written; what is bounded otherwise is counted as large as it may get."""
     share, begin, chance = 20, 1_790_000_000.0, random.Random(1)

@@ -41,6 +41,7 @@ def looks_of(pieces: list[str]) -> list[Look]:
     return found
 
 
+@pytest.mark.long
 @given(scripts)
 def test_what_is_written_is_what_is_read(
     script: list[tuple[bool, dict[Kind, Queued] | None, dict[str, Use] | None]],
@@ -63,6 +64,7 @@ def test_what_is_written_is_what_is_read(
         )
 
 
+@pytest.mark.long
 @given(scripts, st.data())
 def test_what_is_cut_off_leaves_the_beginning(
     script: list[tuple[bool, dict[Kind, Queued] | None, dict[str, Use] | None]], data: st.DataObject

@@ -131,6 +131,7 @@ def test_what_was_seen_of_jobs_beside_room_is_not_lost(away_seconds: float | Non
     assert seen.witnesses == ("i-2",)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("up_seconds", "away_seconds"), [(300, 5), (300, 55), (300, 600), (180, 300), (3600, 86400)])
 def test_a_daemon_that_is_killed_again_and_again_finds_out_all_the_same_what_never_starts(
     up_seconds: float, away_seconds: float, tmp_path: Path

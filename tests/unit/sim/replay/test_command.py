@@ -131,6 +131,7 @@ def test_other_commands_take_no_further_words(tmp_path: Path, capsys: pytest.Cap
     assert "unrecognized arguments: jobs.swf" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_compare_and_advise(tmp_path: Path, trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (trace, "--compare", "--advise", "--set", "idle_for_time_s=90,min_vms=1")
     classic = "[elastiq]\npolicy = classic\n" + IMAGE

@@ -39,6 +39,7 @@ def told(figures: Figures) -> tuple[float, ...]:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("options", [{}, {"waiting_jobs_time_s": 0.0, "idle_for_time_s": 60.0}], ids=str)
 def test_a_plan_that_was_not_made_would_have_changed_nothing(seed: int, options: dict[str, float]) -> None:
@@ -73,6 +74,7 @@ SHARED = [directory / "shared" / "traces" for directory in TOP.parents[:2]]
 TRACES = next((path for path in SHARED if path.is_dir()), SHARED[0])
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not TRACES.is_dir(), reason=f"there are no traces in {TRACES}")
 def test_it_is_so_on_a_day_of_a_real_trace() -> None:
     jobs = [job for job in read(str(TRACES / "lcg-2005-imperial.swf.gz")) if job.submitted_at < 86400]
