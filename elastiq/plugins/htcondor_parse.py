@@ -25,6 +25,9 @@ from elastiq.plugins.kit import (
 )
 from elastiq.text import excerpt
 
+_KEPT_ONCE = (str, int)
+"""Types of values of ads; a truth value equals a number and is no such, so that neither is taken for the other."""
+
 LAYOUTS_KEPT = 1000
 """Of ads: there is no end of them if somebody makes ads up."""
 
@@ -160,35 +163,34 @@ def parse_machines(text: str) -> tuple[Machine, ...]:
     A slot without a usable machine name is left out; such an ad cannot be closed, nor can it be anybody's VM for sure.
     Raise BatchError if it is no list of ads, or not one ad is usable.
     """
-    slots: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    texts: dict[str, str] = {}
+    # Of each slot the names of its attributes, which many share, and their values: a third of a dict for each.
+    slots: dict[tuple[str, str], list[tuple[tuple[str, ...], tuple[Any, ...]]]] = {}
+    texts: dict[str | int, str | int] = {}
     layouts: dict[tuple[str, ...], tuple[str, ...]] = {}
-    addresses: dict[tuple[str, str], str] = {}
+    places: dict[tuple[object, ...], tuple[str, str]] = {}
     is_empty = True
     for ad in json_items(text, "condor_status"):
         if not isinstance(ad, dict):
             raise BatchError("condor_status answered what is no list of slots")
         is_empty = False
-        slot = _spelled_as_known(ad, texts, layouts)
-        name = _name(slot)
-        if name:
-            # Two VMs from one image may both call themselves "localhost": the address keeps them apart.
-            where = (str(slot.get("EC2PrivateIp", "")), str(slot.get("MyAddress", "")))
-            if where not in addresses:
-                addresses[where] = _address(slot) or ""
-            slots.setdefault((name, addresses[where]), []).append(slot)
+        names, values = _spelled_as_known(ad, texts, layouts)
+        place = _place(ad if names == tuple(ad) else dict(zip(names, values)), places)
+        if place[0]:
+            slots.setdefault(place, []).append((names, values))
     if not slots and not is_empty:
         raise BatchError("condor_status answered with slots that name no machine")
-    machines = [_machine(name, address, slots[name, address]) for name, address in sorted(slots)]
+    machines = [
+        _machine(name, address, [dict(zip(*each)) for each in slots[name, address]]) for name, address in sorted(slots)
+    ]
     return _without_doubtful_ids(machines)
 
 
 def _spelled_as_known(
-    ad: Mapping[str, Any], texts: dict[str, str], layouts: dict[tuple[str, ...], tuple[str, ...]]
-) -> Mapping[str, Any]:
-    """Return an ad with its attributes spelled as elsewhere in this file. Texts that `texts` has are taken from there:
-    the slots of a machine say mostly the same, and kept once it takes little room. They also have mostly the same
-    attributes in the same order: `layouts` has how these are spelled."""
+    ad: Mapping[str, Any], texts: dict[str | int, str | int], layouts: dict[tuple[str, ...], tuple[str, ...]]
+) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """Return the attributes of an ad, spelled as elsewhere in this file, and their values. Texts and numbers that
+    `texts` has are taken from there: slots say mostly the same, and kept once it takes little room. They also have
+    mostly the same attributes in the same order: `layouts` has how these are spelled."""
     written = tuple(ad)
     names = layouts.get(written)
     if names is None:
@@ -196,7 +198,7 @@ def _spelled_as_known(
         if len(layouts) < LAYOUTS_KEPT:
             layouts[written] = names
     known = texts.setdefault
-    return dict(zip(names, [known(value, value) if type(value) is str else value for value in ad.values()]))
+    return names, tuple([known(value, value) if type(value) in _KEPT_ONCE else value for value in ad.values()])
 
 
 def slots_of(text: str, worker: Worker) -> list[Mapping[str, Any]]:
@@ -213,6 +215,19 @@ def slots_of(text: str, worker: Worker) -> list[Mapping[str, Any]]:
 
 def _spelled(slot: Mapping[str, Any]) -> Mapping[str, Any]:
     return {_ATTRIBUTES.get(key, key): value for key, value in slot.items()}
+
+
+def _place(slot: Mapping[str, Any], known: dict[tuple[object, ...], tuple[str, str]]) -> tuple[str, str]:
+    """Return name and address of the machine of a slot. Two VMs from one image may both call themselves "localhost":
+    the address keeps them apart. `known` has what was found for others that say the same."""
+    said = slot.get
+    machine = said("Machine")
+    called = said("Name") if machine is None else machine
+    where = (type(machine), str(called), str(said("EC2PrivateIp", "")), str(said("MyAddress", "")))
+    place = known.get(where)
+    if place is None:
+        place = known[where] = (_name(slot), _address(slot) or "")
+    return place
 
 
 def _name(slot: Mapping[str, Any]) -> str:

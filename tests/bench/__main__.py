@@ -56,7 +56,8 @@ def _number(value: float) -> str:
 def piece(name: str, repetitions: int, *arguments: object) -> Costs:
     """Run one piece in a process of its own and return what it cost."""
     command = [sys.executable, "-m", "tests.bench.pieces", name, str(repetitions), *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=PIECE_SECONDS, check=True)
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}  # as elastiqctl and the service have it
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, timeout=PIECE_SECONDS, check=True)
     costs: Costs = json.loads(done.stdout.splitlines()[-1])
     return costs
 

@@ -52,6 +52,13 @@ def test_restart_makes_a_new_daemon(head: HeadNode) -> None:
     assert head.daemons() == [find_daemon(head.state)] != [first]
 
 
+def test_its_threads_share_their_memory_unless_told_otherwise(head: HeadNode) -> None:
+    for said, expected in (({}, b"1"), ({"MALLOC_ARENA_MAX": "3"}, b"3")):
+        assert head.ctl("restart", **said)[0] == 0
+        environment = Path(f"/proc/{find_daemon(head.state)}/environ").read_bytes().split(b"\0")
+        assert b"MALLOC_ARENA_MAX=" + expected in environment
+
+
 def test_restart_with_a_bad_file_leaves_the_daemon_alone(head: HeadNode) -> None:
     head.ctl("start")
     pid = find_daemon(head.state)
