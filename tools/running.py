@@ -1,0 +1,46 @@
+"""What the tools that build packages and repositories share: to run a program, and to have it in the first place."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+class BuildError(Exception):
+    """Something cannot be built; the text says what and why."""
+
+
+def run(command: Sequence[str], directory: Path, environment: Mapping[str, str] | None = None) -> str:
+    """Return what `command` wrote, run in `directory`. Raise BuildError with it if it fails."""
+    result = subprocess.run(
+        command,
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    output = result.stdout.decode(errors="replace")
+    if result.returncode:
+        output = re.sub(r"\n{2,}", "\n", output).strip()
+        raise BuildError(f"{' '.join(command)} failed with {result.returncode}:\n{output}")
+    return output
+
+
+def obstacle(tool: str, package: str) -> str:
+    """Return why `tool` is not there, or nothing; where that is possible, install this package of Debian for it first."""
+    if shutil.which(tool):
+        return ""
+    if not shutil.which("apt-get"):
+        return f"{tool} is missing"
+    if os.geteuid() != 0:
+        return f"{tool} is missing: apt-get install {package}"
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    apt_get = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"]  # somebody else may just be installing
+    run([*apt_get, "update"], Path("/"), environment)
+    run([*apt_get, "install", "--yes", "--no-install-recommends", package], Path("/"), environment)
+    return ""
