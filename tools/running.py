@@ -32,7 +32,7 @@ def run(command: Sequence[str], directory: Path, environment: Mapping[str, str] 
 
 
 def obstacle(tool: str, package: str) -> str:
-    """Return why `tool` is not there, or nothing; where that is possible, install this package of Debian for it first."""
+    """Return why `tool` is not there, if it is not; where that is possible, install this package of Debian first."""
     if shutil.which(tool):
         return ""
     if not shutil.which("apt-get"):
