@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Of the tests; most of them wait most of the time.
 PROCESSES ?= 3
 
-.PHONY: demo test quick packages lint format bench policy sim fuzz race pins clean
+.PHONY: demo test quick packages repositories lint format bench policy sim fuzz race pins clean
 
 demo: $(VENV)/.sandbox
 	$(BIN)/python -m elastiq.sandbox demo
@@ -19,9 +19,14 @@ test: $(VENV)/.ready
 quick: $(VENV)/.ready
 	$(BIN)/python -m pytest --numprocesses $(shell nproc) -m 'not long' tests/unit
 
-# sdist, wheel, deb and rpm of the last commit in dist/; the same commit gives the same bytes.
+# sdist, wheel, deb and rpm of the last commit in dist/, with bill of materials and checksums; the same commit gives the
+# same bytes. ELASTIQ_SIGNING_KEY=... names the key of gpg's that signs the checksums.
 packages: $(VENV)/.package
 	$(BIN)/python tools/build_packages.py --into dist
+
+# Repositories for apt and yum of these packages, in dist/apt and dist/yum, signed by the same key.
+repositories: packages
+	$(BIN)/python tools/build_repositories.py --of dist
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -164,5 +164,5 @@ def _of_rpm(package: Path) -> Iterator[Requirement]:
     for option, is_required in (("--requires", True), ("--recommends", False)):
         for text in sorted(set(run(["rpm", "-qp", option, str(package)], package.parent).splitlines())):
             # What rpm itself can do, and what the package provides to itself.
-            if text and not re.match(r"rpmlib\(|config\(|(user|group)\(elastiq\)|warning:", text):
+            if text and not re.match(r"rpmlib\(|config\(|(user|group)\(elastiq\)", text):
                 yield Requirement("rpm", text.split(" ", 1)[0], text, is_required)

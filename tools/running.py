@@ -15,20 +15,18 @@ class BuildError(Exception):
 
 
 def run(command: Sequence[str], directory: Path, environment: Mapping[str, str] | None = None) -> str:
-    """Return what `command` wrote, run in `directory`. Raise BuildError with it if it fails."""
+    """Return what `command` printed, run in `directory`. Raise BuildError with all it wrote if it fails."""
     result = subprocess.run(
         command,
         cwd=directory,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
     )
-    output = result.stdout.decode(errors="replace")
     if result.returncode:
-        output = re.sub(r"\n{2,}", "\n", output).strip()
+        output = re.sub(r"\n{2,}", "\n", (result.stdout + result.stderr).decode(errors="replace")).strip()
         raise BuildError(f"{' '.join(command)} failed with {result.returncode}:\n{output}")
-    return output
+    return result.stdout.decode(errors="replace")
 
 
 def obstacle(tool: str, package: str) -> str:
