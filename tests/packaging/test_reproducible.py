@@ -27,6 +27,7 @@ def test_same_commit_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     kinds = ["sdist", "wheel", "rpm"]
     if os.geteuid() == 0 and (source() / "tools" / "build-deb").exists():
         kinds.append("deb")
+    kinds += ["sbom", "sums"]
     digests = []
     for number, (environment, umask) in enumerate(SURROUNDINGS):
         before = os.umask(umask)
@@ -37,7 +38,7 @@ def test_same_commit_gives_the_same_bytes_twice(tmp_path: Path) -> None:
         files = build(checkout, tmp_path / f"dist-{number}", kinds, environment)
         digests.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
     assert digests[0] == digests[1]
-    suffixes = {".gz", ".whl", ".rpm", *([".deb"] if "deb" in kinds else [])}
+    suffixes = {".gz", ".whl", ".rpm", ".json", "", *([".deb"] if "deb" in kinds else [])}
     assert suffixes <= {Path(name).suffix for name in digests[0]}
 
 
