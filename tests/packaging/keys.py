@@ -1,4 +1,4 @@
-"""Throw-away keys of a releaser, and repositories signed by them."""
+"""Throw-away keys of a releaser, and what is signed by them: a release, repositories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.packaging.built import LONG_SECONDS, need, source
+from tests.packaging.built import LONG_SECONDS, build, need, source
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,24 @@ def signer(name: str = "releaser") -> Signer:
 def _forget(signer: Signer) -> None:
     subprocess.run(["gpgconf", "--kill", "all"], env=signer.environment, timeout=LONG_SECONDS)
     shutil.rmtree(signer.home, ignore_errors=True)
+
+
+@functools.cache
+def release_kinds() -> tuple[str, ...]:
+    """Return what a release has, as far as it can be built here."""
+    need("rpmbuild", "rpm")
+    has_deb = os.geteuid() == 0 and (source() / "tools" / "build-deb").exists() and shutil.which("apt-get")
+    return ("sdist", "wheel", "rpm", *(["deb"] if has_deb else []), "sbom", "sums")
+
+
+@functools.cache
+def release() -> Path:
+    """Return a directory with a signed release of the last commit, built once for all tests of a run."""
+    directory = Path(tempfile.mkdtemp(prefix="elastiq-release-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    habits = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "USER": "somebody", "PYTHONHASHSEED": "1"}
+    build(source(), directory, release_kinds(), {**signer().environment, **habits})
+    return directory
 
 
 def repositories(packages: Sequence[Path], directory: Path, by: Signer) -> Path:

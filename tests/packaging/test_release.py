@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -14,20 +13,12 @@ from typing import Any
 import pytest
 
 from elastiq.version import VERSION
-from tests.packaging.built import LONG_SECONDS, build, need, source
-from tests.packaging.keys import Signer, signer
+from tests.packaging.built import LONG_SECONDS, source
+from tests.packaging.keys import Signer, release, release_kinds, signer
 
 json_validation = pytest.importorskip("cyclonedx.validation.json", reason="pip install '.[test]'")
 
 pytestmark = pytest.mark.xdist_group("built")
-
-
-@functools.cache
-def kinds() -> tuple[str, ...]:
-    """Return what can be built here, with the bill and the checksums."""
-    need("rpmbuild", "rpm")
-    can_have_a_deb = os.geteuid() == 0 and Path("/etc/debian_version").exists()
-    return ("sdist", "wheel", "rpm", *(["deb"] if can_have_a_deb else []), "sbom", "sums")
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +26,8 @@ def releaser() -> Signer:
     return signer()
 
 
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory, releaser: Signer) -> Path:
-    """A directory with all packages, signed."""
-    into = tmp_path_factory.mktemp("release") / "dist"
-    build(source(), into, kinds(), releaser.environment)
-    return into
-
-
-def bill(release: Path) -> dict[str, Any]:
-    loaded = json.loads((release / f"elastiq-{VERSION}.cdx.json").read_text(encoding="utf-8"))
+def bill() -> dict[str, Any]:
+    loaded = json.loads((release() / f"elastiq-{VERSION}.cdx.json").read_text(encoding="utf-8"))
     assert isinstance(loaded, dict)
     return loaded
 
@@ -60,20 +43,20 @@ def declared(bill: dict[str, Any], prefix: str, scope: str = "required") -> set[
     }
 
 
-def test_the_bill_of_materials_is_what_cyclonedx_says_that_it_is(release: Path) -> None:
+def test_the_bill_of_materials_is_what_cyclonedx_says_that_it_is() -> None:
     from cyclonedx.schema import SchemaVersion
 
-    text = (release / f"elastiq-{VERSION}.cdx.json").read_text(encoding="utf-8")
+    text = (release() / f"elastiq-{VERSION}.cdx.json").read_text(encoding="utf-8")
     assert json_validation.JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
-    references = [component["bom-ref"] for component in bill(release)["components"]]
+    references = [component["bom-ref"] for component in bill()["components"]]
     assert len(references) == len(set(references))
     known = {"elastiq", *references}
-    for entry in bill(release)["dependencies"]:
+    for entry in bill()["dependencies"]:
         assert {entry["ref"], *entry["dependsOn"]} <= known
 
 
-def test_the_bill_of_materials_has_what_the_packages_declare(release: Path) -> None:
-    document = bill(release)
+def test_the_bill_of_materials_has_what_the_packages_declare() -> None:
+    document = bill()
     assert document["metadata"]["component"]["name"] == "elastiq"
     assert document["metadata"]["component"]["version"] == VERSION
     assert declared(document, f"elastiq-{VERSION}-py3") == {"boto3>=1.26", "lockfile>=0.12", "python-daemon>=2.3"}
@@ -83,16 +66,16 @@ def test_the_bill_of_materials_has_what_the_packages_declare(release: Path) -> N
     for release_of_el, python in (("el9", "3.9"), ("el10", "3.12"), ("fc43", "3.14")):
         said = declared(document, f"elastiq-{VERSION}-1.{release_of_el}.")
         assert {"python3-boto3 >= 1.26", f"python(abi) = {python}"} <= said
-    if "deb" not in kinds():
+    if "deb" not in release_kinds():
         return
-    (deb,) = release.glob("*.deb")
+    (deb,) = release().glob("*.deb")
     said = subprocess.run(["dpkg-deb", "--field", deb, "Depends"], capture_output=True, text=True, check=True).stdout
     assert declared(document, deb.name) == set(said.strip().split(", "))
 
 
-def test_the_bill_of_materials_names_every_package_and_all_that_is_no_module(release: Path) -> None:
-    document = bill(release)
-    sums = dict(line.split("  ")[::-1] for line in (release / "SHA256SUMS").read_text(encoding="utf-8").splitlines())
+def test_the_bill_of_materials_names_every_package_and_all_that_is_no_module() -> None:
+    document = bill()
+    sums = dict(line.split("  ")[::-1] for line in (release() / "SHA256SUMS").read_text(encoding="utf-8").splitlines())
     files = {entry["name"]: entry["hashes"] for entry in document["components"] if entry["type"] == "file"}
     assert {name: hashes[0]["content"] for name, hashes in files.items()} == {
         name: digest for name, digest in sums.items() if not name.endswith(".json")
@@ -113,12 +96,12 @@ def test_the_bill_of_materials_names_every_package_and_all_that_is_no_module(rel
     assert others == set()
 
 
-def test_checksums_tell_what_was_changed(release: Path, tmp_path: Path) -> None:
+def test_checksums_tell_what_was_changed(tmp_path: Path) -> None:
     check = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
-    assert subprocess.run(check, cwd=release, capture_output=True, timeout=LONG_SECONDS).returncode == 0
-    listed = {line.split("  ")[1] for line in (release / "SHA256SUMS").read_text(encoding="utf-8").splitlines()}
-    assert listed == {path.name for path in release.iterdir()} - {"SHA256SUMS", "SHA256SUMS.asc"}
-    for path in release.iterdir():
+    assert subprocess.run(check, cwd=release(), capture_output=True, timeout=LONG_SECONDS).returncode == 0
+    listed = {line.split("  ")[1] for line in (release() / "SHA256SUMS").read_text(encoding="utf-8").splitlines()}
+    assert listed == {path.name for path in release().iterdir()} - {"SHA256SUMS", "SHA256SUMS.asc"}
+    for path in release().iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     changed = next(tmp_path.glob("*.whl"))
     changed.write_bytes(changed.read_bytes() + b"\0")
@@ -127,17 +110,15 @@ def test_checksums_tell_what_was_changed(release: Path, tmp_path: Path) -> None:
     assert f"{changed.name}: FAILED" in told.stdout
 
 
-def test_checksums_are_signed_by_the_releaser_and_by_nobody_else(
-    release: Path, tmp_path: Path, releaser: Signer
-) -> None:
-    signature = release / "SHA256SUMS.asc"
+def test_checksums_are_signed_by_the_releaser_and_by_nobody_else(tmp_path: Path, releaser: Signer) -> None:
+    signature = release() / "SHA256SUMS.asc"
     assert signature.read_text(encoding="ascii").startswith("-----BEGIN PGP SIGNATURE-----")
-    assert "Good signature" in releaser.gpg("--verify", str(signature), str(release / "SHA256SUMS"))
+    assert "Good signature" in releaser.gpg("--verify", str(signature), str(release() / "SHA256SUMS"))
     forged = tmp_path / "SHA256SUMS"
-    forged.write_text((release / "SHA256SUMS").read_text(encoding="utf-8").replace("a", "b", 1), encoding="utf-8")
+    forged.write_text((release() / "SHA256SUMS").read_text(encoding="utf-8").replace("a", "b", 1), encoding="utf-8")
     assert "BAD signature" in releaser.gpg("--verify", str(signature), str(forged), expect=1)
     somebody = signer("somebody")
-    assert "No public key" in somebody.gpg("--verify", str(signature), str(release / "SHA256SUMS"), expect=2)
+    assert "No public key" in somebody.gpg("--verify", str(signature), str(release() / "SHA256SUMS"), expect=2)
 
 
 def test_without_a_key_the_checksums_are_not_signed_and_that_is_said(tmp_path: Path) -> None:
