@@ -10,7 +10,7 @@ import pytest
 
 from elastiq.version import VERSION
 from tests.packaging.built import need
-from tests.packaging.debs import SUITES, builds, plain
+from tests.packaging.debs import SUITES, builds, with_dependencies
 from tests.packaging.keys import repositories, signer
 from tests.packaging.roots import System, system
 
@@ -42,7 +42,7 @@ def repository(suite: str, tmp_path: Path) -> Path:
 @pytest.fixture
 def head(suite: str, repository: Path) -> Iterator[System]:
     """A system that trusts the releaser and has the repository at hand, as docs/operations.md says."""
-    with system(plain(suite)) as running:
+    with system(with_dependencies(suite)) as running:
         (running.root / KEY[1:]).parent.mkdir(exist_ok=True)
         shutil.copy(repository / "elastiq.asc", running.root / KEY[1:])
         (running.root / LIST[1:]).write_text(f"deb [signed-by={KEY}] file:/srv/apt stable main\n", encoding="utf-8")
@@ -99,9 +99,9 @@ def change_the_package(served: Path) -> None:
 def test_it_is_installed_from_the_repository_and_not_from_a_spoilt_one(head: System, repository: Path) -> None:
     for spoil, said in (
         (add_a_stranger, ("unexpected size", "Hash Sum mismatch")),
-        (change_the_release, ("invalid", "BADSIG", "Bad", "bad", "Mismatch")),
+        (change_the_release, ("is not signed",)),
         (sign_by_nobody, ("is not signed",)),
-        (sign_by_somebody, ("NO_PUBKEY", "Missing key")),
+        (sign_by_somebody, ("is not signed",)),
     ):
         serve(head, repository, spoil)
         told = head.run(*UPDATE, expect=100)
