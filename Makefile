@@ -103,7 +103,7 @@ pins: $(VENV)/.package
 	$(PIN) --output-file $(PINS)/test.txt setup.py $(EXTRAS:%=--extra %)
 	sed -n 's/.*"\(setuptools==[^"]*\)".*/\1/p' setup.py | $(PIN) --output-file $(PINS)/sandbox.txt setup.py --extra sandbox -
 	$(PIN) --output-file $(PINS)/package.txt setup.py --extra package
-	echo atheris | $(PIN) --output-file $(PINS)/fuzz.txt -
+	$(PIN) --output-file $(PINS)/fuzz.txt $(PINS)/fuzz.in
 	echo uv | $(PIN) --output-file $(PINS)/uv.txt -
 
 clean:
