@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ LIST = "/etc/apt/sources.list.d/elastiq.list"
 # Debian's own lists are there already, and its servers are not.
 UPDATE = (
     "apt-get",
-    "--option=Dir::Etc::SourceList=" + LIST,
+    "--option=Dir::Etc::SourceList=/etc/apt/sources.list.d/elastiq.list",
     "--option=Dir::Etc::SourceParts=-",
     "--option=APT::Get::List-Cleanup=0",
     "update",
@@ -119,3 +120,17 @@ def test_it_is_installed_from_the_repository_and_not_from_a_spoilt_one(head: Sys
     assert "\nW:" not in told and "\nN:" not in told, told
     head.run("apt-get", "install", "--yes", "elastiq")
     assert VERSION in head.run("elastiqctl", "--version")
+
+
+def test_open_an_old_repository_is_taken_by_who_knows_no_newer_one(head: System, repository: Path) -> None:
+    """docs/security.md says so: its signature is good for ever."""
+    release = serve(head, repository) / "dists/stable"
+    old = re.sub(
+        "^Date: .*$", "Date: Thu, 01 Jan 2026 00:00:00 UTC", (release / "Release").read_text(), flags=re.MULTILINE
+    )
+    (release / "Release").write_text(old, encoding="utf-8")
+    (release / "InRelease").unlink()
+    signer().gpg("--clearsign", "--output", str(release / "InRelease"), str(release / "Release"))
+    head.run(*UPDATE)
+    told = head.run("apt-cache", "policy", "elastiq")
+    assert f"Candidate: {VERSION}" in told, "if it is refused now, say so in docs/security.md"
