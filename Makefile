@@ -104,6 +104,7 @@ pins: $(VENV)/.package
 	sed -n 's/.*"\(setuptools==[^"]*\)".*/\1/p' setup.py | $(PIN) --output-file $(PINS)/sandbox.txt setup.py --extra sandbox -
 	$(PIN) --output-file $(PINS)/package.txt setup.py --extra package
 	$(PIN) --output-file $(PINS)/fuzz.txt $(PINS)/fuzz.in
+	$(PIN) --no-deps --output-file $(PINS)/testbed.txt $(PINS)/testbed.in
 	echo uv | $(PIN) --output-file $(PINS)/uv.txt -
 
 clean:

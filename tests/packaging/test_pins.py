@@ -88,6 +88,15 @@ def test_each_pin_has_its_hashes_and_no_place_where_it_is_from(name: str) -> Non
         assert all(hashes for _, hashes in pinned(name, python).values())
 
 
+def test_what_goes_into_the_testbed_is_pinned() -> None:
+    pins = (PINS / "testbed.txt").read_text(encoding="utf-8")
+    sources = "".join(path.read_text(encoding="utf-8") for path in (CHECKOUT / "tests" / "testbed").rglob("*.py"))
+    named = re.findall(r'"([a-z0-9-]+==[0-9.]+)"', sources)
+    assert len(named) == pins.count("==")
+    for requirement in named:
+        assert f"\n{requirement} \\\n    --hash=" in pins
+
+
 def test_the_makefile_installs_nothing_without_hashes() -> None:
     makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
     assert re.findall(r"^INSTALL := \$\(PIP\) --require-hashes --only-binary :all:$", makefile, re.MULTILINE)
