@@ -51,9 +51,12 @@ setup(
         "sandbox": ["moto[server,ec2]>=5.2.5", "rich>=13"],
         "test": [
             "bandit>=1.7",
+            "cyclonedx-python-lib>=11",
             "hypothesis>=6.100",
             "prometheus_client>=0.16",
+            "jsonschema>=4.18",
             "mypy>=1.10",
+            "packaging>=23",
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.8",

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Build sdist, wheel, deb and rpm of the last commit; the same commit gives the same bytes, wherever and whenever.
 
-Run by `make packages`, with the Python of a virtual environment that has the extra `package`. What the deb and the rpm
-need is installed by apt-get when this runs as root on Debian. Elsewhere it says what it left out; that is an error only
-for what was asked for by name.
+Beside them come a bill of materials (`sbom`) and checksums (`sums`) of what the same run has built, the latter signed
+if there is a key. Run by `make packages`, with the Python of a virtual environment that has the extra `package`. What
+the deb and the rpm need is installed by apt-get when this runs as root on Debian. Elsewhere it says what it left out;
+that is an error only for what was asked for by name.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import argparse
 import gzip
 import io
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -20,28 +20,34 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+import signing
+from bill_of_materials import bill_of_materials
+from running import BuildError, obstacle, run
+
 SOURCE = Path(__file__).resolve().parent.parent
-KINDS = ("sdist", "wheel", "deb", "rpm")
+PACKAGES = ("sdist", "wheel", "deb", "rpm")
+KINDS = (*PACKAGES, "sbom", "sums")
 RELEASES = {".el9": "3.9", ".el10": "3.12", ".fc43": "3.14"}
 """Which releases an rpm is made for: the tag in its name, and the Python of the release."""
-
-
-class BuildError(Exception):
-    """A package cannot be built; the text says which and why."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the packages of the last commit.")
     parser.add_argument("--into", metavar="DIRECTORY", type=Path, default=SOURCE / "dist", help="default: dist")
     parser.add_argument("kinds", metavar="KIND", nargs="*", help=f"{', '.join(KINDS)}; default: all")
+    signing.add_option(parser)
     options = parser.parse_args()
     unknown = sorted(set(options.kinds) - set(KINDS))
     if unknown:
         parser.error(f"unknown kind {', '.join(unknown)}; there are {', '.join(KINDS)}")
+    if options.kinds and not set(options.kinds) & set(PACKAGES):
+        parser.error(f"{' and '.join(options.kinds)} of which packages? Name them, too")
     os.umask(0o022)
     options.into.mkdir(parents=True, exist_ok=True)
     try:
-        left_out = _build(options.into.resolve(), set(options.kinds or KINDS))
+        if options.key:
+            signing.check(options.key)
+        left_out = _build(options.into.resolve(), set(options.kinds or KINDS), options.key)
     except BuildError as error:
         print(f"build_packages: {error}", file=sys.stderr)
         return 1
@@ -50,7 +56,7 @@ def main() -> int:
     return 1 if left_out and options.kinds else 0
 
 
-def _build(into: Path, kinds: set[str]) -> list[str]:
+def _build(into: Path, kinds: set[str], key: str) -> list[str]:
     """Put packages of these kinds into a directory; return what was left out, and why. Raise BuildError."""
     left_out = []
     with tempfile.TemporaryDirectory(prefix="elastiq-packages-") as name:
@@ -66,18 +72,35 @@ def _build(into: Path, kinds: set[str]) -> list[str]:
             files.append(_wheel(source, work / "wheel", environment))
         if files:
             check = [sys.executable, "-m", "twine", "--no-color", "check", "--strict"]
-            _run([*check, *map(str, files)], work, environment)
-        for kind, obstacle, build in (("deb", _deb_obstacle, _deb), ("rpm", _rpm_obstacle, _rpm)):
+            run([*check, *map(str, files)], work, environment)
+        for kind, obstacle_of, build in (("deb", _deb_obstacle, _deb), ("rpm", _rpm_obstacle, _rpm)):
             if kind in kinds:
-                why = obstacle()
+                why = obstacle_of()
                 if why:
                     left_out.append(f"no {kind} was built: {why}")
                 else:
                     files += build(sdist, source, work / kind, environment)
+        if "sbom" in kinds:
+            version = sdist.name[len("elastiq-") : -len(".tar.gz")]
+            bill = work / f"elastiq-{version}.cdx.json"
+            bill.write_text(bill_of_materials(files, work / "tree", version, epoch), encoding="utf-8")
+            files.append(bill)
         for path in files:
             shutil.copy(path, into / path.name)
             print(into / path.name)
+        if "sums" in kinds:
+            _sum_up([into / path.name for path in files], into, key)
     return left_out
+
+
+def _sum_up(files: list[Path], into: Path, key: str) -> None:
+    sums = signing.write_sums(files, into)
+    print(sums)
+    signature = signing.sign(sums, key)
+    if key:
+        print(signature)
+    else:
+        print(f"build_packages: {sums.name} is not signed: no key was given ({signing.VARIABLE})", file=sys.stderr)
 
 
 def _export(tree: Path) -> int:
@@ -144,7 +167,7 @@ def _wheel(source: Path, into: Path, environment: dict[str, str]) -> Path:
 
 def _python_build(kind: str, source: Path, into: Path, environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "build", "--no-isolation", kind, "--outdir", str(into), str(source)]
-    _run(command, source.parent, environment)
+    run(command, source.parent, environment)
 
 
 def _deb_obstacle() -> str:
@@ -159,23 +182,12 @@ def _deb_obstacle() -> str:
 
 
 def _deb(sdist: Path, source: Path, work: Path, environment: dict[str, str]) -> list[Path]:
-    _run([str(source / "tools" / "build-deb"), "--into", str(work)], source, environment)
+    run([str(source / "tools" / "build-deb"), "--into", str(work)], source, environment)
     return sorted(path for path in work.iterdir() if path.suffix in (".deb", ".dsc", ".xz"))
 
 
 def _rpm_obstacle() -> str:
-    """Return why rpmbuild is not there; install it first where that is possible."""
-    if shutil.which("rpmbuild"):
-        return ""
-    if not shutil.which("apt-get"):
-        return "rpmbuild is missing"
-    if os.geteuid() != 0:
-        return "rpmbuild is missing: apt-get install rpm"
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    apt_get = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"]  # somebody else may just be installing
-    _run([*apt_get, "update"], SOURCE, environment)
-    _run([*apt_get, "install", "--yes", "--no-install-recommends", "rpm"], SOURCE, environment)
-    return ""
+    return obstacle("rpmbuild", "rpm")
 
 
 def _rpm(sdist: Path, source: Path, work: Path, environment: dict[str, str]) -> list[Path]:
@@ -199,22 +211,8 @@ def _rpm(sdist: Path, source: Path, work: Path, environment: dict[str, str]) -> 
         defines = [word for name, value in {**common, **macros}.items() for word in ("--define", f"{name} {value}")]
         # What the build needs comes from other packages than rpm's, so that its database knows nothing of it.
         command = ["rpmbuild", "--quiet", "--nodeps", *defines, what, str(source / "rpm" / "elastiq.spec")]
-        _run(command, sdist.parent, environment)
+        run(command, sdist.parent, environment)
     return sorted(work.glob("*RPMS/**/*.rpm"))
-
-
-def _run(command: list[str], directory: Path, environment: dict[str, str]) -> None:
-    result = subprocess.run(
-        command,
-        cwd=directory,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    if result.returncode:
-        output = re.sub(r"\n{2,}", "\n", result.stdout.decode(errors="replace")).strip()
-        raise BuildError(f"{' '.join(command)} failed with {result.returncode}:\n{output}")
 
 
 if __name__ == "__main__":

@@ -234,10 +234,10 @@ def parse_hosts(answer: str, complexes: Complexes) -> tuple[Host, ...]:
 
     A host of which qhost says what cannot be read is there as one that is `unreadable`: left out, it would seem to have
     gone with its jobs. Raise BatchError if it is no whole list of hosts, or one has no name. It always has the pseudo
-    host `global`: without it, it is no answer.
+    host `global`: without it, it is no answer, and where that cannot be read, another may have been lost in it.
     """
     elements = _elements(answer)
-    if "global" not in elements:
+    if isinstance(elements.get("global", ""), str):
         raise BatchError(f"qhost answered what is no list of hosts: {excerpt(answer)}")
     hosts = [_host(kit.name(name, "qhost"), elements[name], complexes) for name in sorted(elements) if name != "global"]
     doubtful = kit.claimed_twice(host.instance_id for host in hosts)

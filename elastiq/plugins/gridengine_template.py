@@ -87,7 +87,7 @@ def _without_hosts(line: str) -> Iterable[str]:
     if words[:1] == ["hostlist"]:
         return (word for word in re.split(r"[,\s]+", line) if word.startswith("@") or word == "hostlist")
     # Settings for single hosts: [node7=...].
-    return re.sub(r",?\s*\[[^@\]][^\]]*\]", "", line).split()
+    return re.sub(r",?\s*\[[^@\[\]][^\[\]]*\]", "", line).split()
 
 
 def _joined(text: str) -> str:

@@ -92,7 +92,7 @@ def _found(ad: Mapping[str, Any]) -> Found:
     text = str(texts.get(standing) or "")
     if standing is Standing.WAITS:
         text = str(ad.get("LastRejMatchReason") or "")
-        if universe in _NOT_ON_WORKERS:
+        if type(universe) is int and universe in _NOT_ON_WORKERS:
             standing, text = Standing.NOT_ON_WORKERS, f"{_NOT_ON_WORKERS[universe]} universe"
         elif str(ad.get("Managed", "")).lower() == "external":
             standing, text = Standing.NOT_ON_WORKERS, "another manager has it (Managed is External)"

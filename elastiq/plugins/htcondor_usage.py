@@ -35,7 +35,7 @@ def parse_history(text: str) -> tuple[Usage, ...]:
         begin_at, end_at = _time(begin), _time(completed) or _time(changed)
         worker = _machine(host)
         # A job that was removed before it ran has no beginning, and one of several machines names but one.
-        if owner != UNDEFINED and worker and begin_at and end_at and end_at >= begin_at:
+        if _is_user(owner) and worker and begin_at and end_at and end_at >= begin_at:
             found.append(Usage(owner, worker, begin_at, end_at, _cpus(cpus)))
     return tuple(found)
 
@@ -45,7 +45,7 @@ def parse_running(text: str) -> tuple[Usage, ...]:
     found = []
     for owner, host, begin, *cpus in _rows(text, len(RUNNING)):
         begin_at, worker = _time(begin), _machine(host)
-        if owner != UNDEFINED and worker and begin_at:
+        if _is_user(owner) and worker and begin_at:
             found.append(Usage(owner, worker, begin_at, None, _cpus(cpus)))
     return tuple(found)
 
@@ -58,6 +58,10 @@ def _rows(text: str, columns: int) -> Iterator[list[str]]:
         if len(row) != columns:
             raise BatchError(f"the job history is not as expected: {excerpt(line)}")
         yield row
+
+
+def _is_user(owner: str) -> bool:
+    return owner != UNDEFINED and owner.isprintable()
 
 
 def _machine(host: str) -> str:

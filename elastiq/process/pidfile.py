@@ -73,8 +73,8 @@ class PidFile:
     ) -> None:
         try:
             self._file.release()
-        except (OSError, lockfile.Error):
-            pass  # somebody removed it, which is what was wanted
+        except (OSError, UnicodeDecodeError, lockfile.Error):
+            pass  # somebody removed it, which is what was wanted, or wrote something else there
         os.close(self._descriptor)
 
     def _lock(self) -> bool:
@@ -107,12 +107,20 @@ def find_daemon(directory: Path) -> int | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        pid = read_pid_from_pidfile(str(directory / PID_FILE)) or 0
+        pid = _pid_in(directory / PID_FILE)
         return pid if pid > 0 and _is_locked_by(pid, descriptor) and _has_open(pid, descriptor) else 0
     else:
         return None
     finally:
         os.close(descriptor)
+
+
+def _pid_in(path: Path) -> int:
+    """Return the number in a pid file, 0 if it has none."""
+    try:
+        return read_pid_from_pidfile(str(path)) or 0
+    except UnicodeDecodeError:
+        return 0
 
 
 def _is_locked_by(pid: int, descriptor: int) -> bool:

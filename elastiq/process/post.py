@@ -41,13 +41,14 @@ def post(address: str, body: object) -> tuple[bool, str]:
     secure = urllib.request.HTTPSHandler(context=ssl.create_default_context())
     opener = urllib.request.build_opener(_NoRedirect, secure)
     try:
-        with opener.open(request, timeout=SILENCE_SECONDS) as answer:
-            return True, _said(answer.status, answer)
-    except urllib.error.HTTPError as error:
-        return False, _said(error.code, error)
+        try:
+            with opener.open(request, timeout=SILENCE_SECONDS) as answer:
+                return True, _said(answer.status, answer)
+        except urllib.error.HTTPError as error:
+            return False, _said(error.code, error)
     except urllib.error.URLError as error:
         return False, f"no answer: {error.reason}"
-    except (OSError, ValueError, HTTPException) as error:  # also what is no HTTP at all
+    except (OSError, ValueError, HTTPException) as error:  # also what is no HTTP at all, and what ends too soon
         return False, f"no answer that can be read: {type(error).__name__} {error}"
 
 

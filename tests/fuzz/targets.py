@@ -5,11 +5,8 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import sqlite3
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,11 +19,12 @@ from elastiq.clock import Clock
 from elastiq.command import run
 from elastiq.config import ini
 from elastiq.ec2 import Ec2, Limits
-from elastiq.ec2.client import ClientMaker
+from elastiq.ec2.client import OPERATIONS, QUESTIONS_OF_CHECK, ClientMaker
 from elastiq.ec2.features import Features
+from elastiq.ec2.trial import Trial
 from elastiq.errors import BatchError, CloudError, ConfigError, StateError
 from elastiq.memory import Memory
-from elastiq.model import Demand, Eligibility, Observation, Policy, Pool, Worker
+from elastiq.model import Eligibility, Observation, Policy, Pool
 from elastiq.planning.plan import plan
 from elastiq.plugins import (
     TEMPLATE_LIMIT,
@@ -45,39 +43,13 @@ from elastiq.plugins import (
 from elastiq.plugins.faults import judgement_faults, template_faults
 from elastiq.plugins.kit import Deadline
 from elastiq.plugins.sandbox import SandboxBatch
+from elastiq.redaction import Redactor
 from elastiq.report.status import picture
 from elastiq.sandbox.spool import FOLDERS, Job, Spool, parse
 from elastiq.state import State, read_decisions, read_report
+from tests.fuzz import gridengine, history, outside, usage
+from tests.fuzz.checks import NOW, Target, check_demand, check_workers, directory
 from tests.unit.fakes import FakeClock, settings_with
-
-NOW = 1_000_000.0
-
-Target = Callable[[bytes], None]
-
-
-@contextmanager
-def directory() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="elastiq-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path)
-
-
-def check_demand(demand: tuple[Demand, ...]) -> None:
-    for group in demand:
-        assert group.jobs > 0
-        assert group.shape.cpus > 0
-        asked = (group.shape.memory_mb, group.shape.disk_mb, group.shape.gpus)
-        assert all(number is None or number >= 0 for number in asked)
-
-
-def check_workers(workers: tuple[Worker, ...]) -> None:
-    for worker in workers:
-        assert worker.name
-        assert worker.jobs >= 0
-        assert worker.idle_seconds is None or worker.idle_seconds >= 0
-        assert not (worker.jobs and worker.idle_seconds is not None)
 
 
 class Shell:
@@ -114,7 +86,9 @@ def htcondor_commands(data: bytes) -> None:
         else:
             check_demand(demand)
             said = rest.decode("utf-8", "replace")
-            is_none = "Total for query: 0" in said or all(row["JobStatus"] != 1 for row in json.loads(said))
+            is_none = "Total for query: 0" in said or all(
+                row["JobStatus"] != 1 for row in json.loads(said, strict=False)
+            )
             assert demand or is_none, f"no jobs, from {said!r}"
         try:
             workers = htcondor.HTCondor("cli", 60.0).workers()
@@ -122,7 +96,9 @@ def htcondor_commands(data: bytes) -> None:
             return
         check_workers(workers)
         said = rest.decode("utf-8", "replace").strip()
-        assert workers or said in ("", "[]", "[\n]") or json.loads(said) == [], f"no workers, from {said!r}"
+        assert workers or said in ("", "[]", "[\n]") or json.loads(said, strict=False) == [], (
+            f"no workers, from {said!r}"
+        )
 
 
 def htcondor_bindings(data: bytes) -> None:
@@ -139,13 +115,13 @@ def htcondor_bindings(data: bytes) -> None:
             pass
         else:
             check_demand(demand)
-            assert demand or json.loads(data)["groups"] == []
+            assert demand or json.loads(data, strict=False)["groups"] == []
         try:
             workers = plugin.workers()
         except BatchError:
             return
         check_workers(workers)
-        assert workers or json.loads(data) == []
+        assert workers or json.loads(data, strict=False) == []
 
 
 def htcondor_matching_texts(data: bytes) -> None:
@@ -384,6 +360,7 @@ EC2_SETTINGS = settings_with(
 )
 CLOUD = Ec2(EC2_SETTINGS, limits=Limits(attempts=1), clock=FakeClock())
 CLIENTS = CLOUD._sender.clients = Replaying(EC2_SETTINGS, 1.0)
+CHECK_CLIENTS = Replaying(EC2_SETTINGS, 1.0, OPERATIONS | QUESTIONS_OF_CHECK)
 STATUSES = (200, 200, 400, 403, 500, 503)
 
 
@@ -419,6 +396,17 @@ def ec2(data: bytes) -> None:
             assert "\n" not in str(error)
 
 
+def cloud_check(data: bytes) -> None:
+    """The same, as what `--check --cloud` is told."""
+    trial = Trial(EC2_SETTINGS, {}, Redactor(), limits=Limits(attempts=1), clock=FakeClock())
+    trial._sender.clients = trial._cloud._sender.clients = CHECK_CLIENTS
+    CHECK_CLIENTS.status = STATUSES[data[0] % len(STATUSES)] if data else 200
+    CHECK_CLIENTS.body = data[1:]
+    found = list(trial.findings())
+    assert found
+    assert all("\n" not in str(one) for one in found)
+
+
 def says_empty(body: bytes) -> bool:
     """Return whether an XML document says in so many words that there are no reservations, or no instances in them."""
     root = ElementTree.parse(io.BytesIO(body)).getroot()
@@ -443,8 +431,11 @@ TARGETS: dict[str, Target] = {
         state_rows,
         legacy_state_file,
         ec2,
+        cloud_check,
     )
 }
+for others in (gridengine, history, outside, usage):
+    TARGETS.update(others.TARGETS)
 
 
 def _database() -> bytes:
@@ -565,3 +556,6 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"<defaultVCpus>4</defaultVCpus></vCpuInfo></item></instanceTypeSet></DescribeInstanceTypesResponse>",
     ),
 }
+SEEDS["cloud_check"] = SEEDS["ec2"]
+for others in (gridengine, history, outside, usage):
+    SEEDS.update(others.SEEDS)

@@ -10,34 +10,30 @@ from pathlib import Path
 import pytest
 
 from elastiq.version import VERSION
-from tests.packaging.built import CHECKOUT, build, clone, need, source
+from tests.packaging.built import CHECKOUT, build, clone
+from tests.packaging.keys import release, release_kinds
 
 pytestmark = pytest.mark.xdist_group("built")
-
-SURROUNDINGS = [
-    ({"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "USER": "somebody", "PYTHONHASHSEED": "1"}, 0o022),
-    ({"TZ": "America/New_York", "LC_ALL": "C.UTF-8", "HOME": "/nonexistent", "PYTHONHASHSEED": "2"}, 0o077),
-]
 
 
 def test_same_commit_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     if not (CHECKOUT / ".git").exists():
         pytest.skip("this is not a git checkout")
-    need("rpmbuild", "rpm")
-    kinds = ["sdist", "wheel", "rpm"]
-    if os.geteuid() == 0 and (source() / "tools" / "build-deb").exists():
-        kinds.append("deb")
-    digests = []
-    for number, (environment, umask) in enumerate(SURROUNDINGS):
-        before = os.umask(umask)
-        try:
-            checkout = clone(tmp_path / f"checkout-{'x' * number}")
-        finally:
-            os.umask(before)
-        files = build(checkout, tmp_path / f"dist-{number}", kinds, environment)
-        digests.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
+    first = release()
+    before = os.umask(0o077)
+    try:
+        checkout = clone(tmp_path / "checkout-elsewhere")
+    finally:
+        os.umask(before)
+    others = {"TZ": "America/New_York", "LC_ALL": "C.UTF-8", "HOME": "/nonexistent", "PYTHONHASHSEED": "2"}
+    build(checkout, tmp_path / "dist", release_kinds(), {**others, "ELASTIQ_SIGNING_KEY": ""})
+    digests = [
+        {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()}
+        for directory in (first, tmp_path / "dist")
+    ]
+    assert digests[0].pop("SHA256SUMS.asc")
     assert digests[0] == digests[1]
-    suffixes = {".gz", ".whl", ".rpm", *([".deb"] if "deb" in kinds else [])}
+    suffixes = {".gz", ".whl", ".rpm", ".json", "", *([".deb"] if "deb" in release_kinds() else [])}
     assert suffixes <= {Path(name).suffix for name in digests[0]}
 
 

@@ -25,6 +25,8 @@ INSTALLED = "el10"
 """The release whose package is installed in Debian's root; Python looks for it where PYTHONPATH says."""
 SITE = f"/usr/lib/python{PYTHONS[INSTALLED]}/site-packages"
 HIGHER = "2.0.1"
+ROOT = Root(TRIXIE, ("dnf", "python3-boto3", "python3-daemon", "python3-lockfile", "python3-setuptools", "rpm"))
+"""Debian 13 with rpm and dnf, and what elastiq needs of Python."""
 
 FILES = {
     "/etc/elastiq.conf": "-rw-r----- root elastiq",
@@ -246,11 +248,9 @@ def higher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def debian() -> Iterator[System]:
-    """Debian 13 with rpm, and what elastiq needs of Python."""
     packages("rpm")
-    root = Root(TRIXIE, packages=("python3-boto3", "python3-daemon", "python3-lockfile", "python3-setuptools", "rpm"))
     try:
-        with system(root) as running:
+        with system(ROOT) as running:
             yield running
     except UnavailableError as reason:
         pytest.skip(str(reason))

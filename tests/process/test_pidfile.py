@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from elastiq.clock import Clock
-from elastiq.process.pidfile import LOCK_FILE, AlreadyRunningError, PidFile
+from elastiq.process.pidfile import LOCK_FILE, PID_FILE, AlreadyRunningError, PidFile, find_daemon
 
 
 class EventfulClock(Clock):
@@ -43,3 +43,11 @@ def test_another_daemon_does(tmp_path: Path) -> None:
     with PidFile(tmp_path, clock), pytest.raises(AlreadyRunningError), PidFile(tmp_path, clock):
         pass
     assert 0.5 <= clock.seconds <= 2, "after more than one look, but soon"
+
+
+def test_what_is_no_text_in_the_pid_file_is_no_number(tmp_path: Path) -> None:
+    with PidFile(tmp_path, Clock()):
+        assert find_daemon(tmp_path)
+        (tmp_path / PID_FILE).write_bytes(b"\xff\xfe\n")
+        assert find_daemon(tmp_path) == 0
+    assert find_daemon(tmp_path) is None

@@ -22,6 +22,8 @@ from pathlib import Path
 
 BINDINGS = "/opt/htcondor-bindings"
 """Where in the root the newer htcondor2 bindings lie: put it on PYTHONPATH to use them."""
+PINS = Path(__file__).parents[2] / "tools" / "requirements" / "testbed.txt"
+"""Versions and hashes of what does not come from Debian."""
 JOB_USER = "alice"
 """The unprivileged user that submits jobs and that jobs run as."""
 JOB_USER_ID = 1001
@@ -174,11 +176,18 @@ def _install_bindings(root: Path) -> None:
 
 
 def pip_install(directory: Path, requirement: str, options: Sequence[str]) -> None:
-    """Put a package of the index that this machine's pip uses, alone, into `directory`. Raise UnavailableError."""
-    quiet = ("--quiet", "--disable-pip-version-check")
+    """Put a package of the index that this machine's pip uses, alone, into `directory`, if it has one of the hashes in
+    PINS. Raise UnavailableError."""
+    pin = re.search(rf"^{re.escape(requirement)} .*(\n    .*)+", PINS.read_text(encoding="utf-8"), re.MULTILINE)
+    if not pin:
+        raise UnavailableError(f"{PINS.name} has no hashes of {requirement}: name it in {PINS.stem}.in, and make pins")
+    quiet = ("--quiet", "--disable-pip-version-check", "--require-hashes")
     where = ("--no-deps", "--target", str(directory))
-    command = [sys.executable, "-m", "pip", "install", *quiet, *where, *options, requirement]
-    _run(command, f"pip cannot download {requirement}")
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as pins:
+        pins.write(pin[0])
+        pins.flush()
+        command = [sys.executable, "-m", "pip", "install", *quiet, *where, *options, "--requirement", pins.name]
+        _run(command, f"pip cannot download {requirement}")
 
 
 def debian_mirror() -> str:

@@ -312,3 +312,13 @@ class TestUnreadable:
         for length in range(0, len(text) - 10, 97):
             with pytest.raises(BatchError):
                 parse_hosts(text[:length], SITE)
+
+
+def test_what_is_lost_in_the_host_that_stands_for_all_makes_the_answer_unknown() -> None:
+    """Where the first host begins, something else stands: it would be taken for gone, with its jobs."""
+    whole = recorded("qhost.xml")
+    end = whole.index("</host>")
+    begin = whole.index("<host name", end)
+    assert len(parse_hosts(whole, COMPLEXES)) > 1
+    with pytest.raises(BatchError, match="no list of hosts"):
+        parse_hosts(f"{whole[:end]}&{whole[whole.index('>', begin) + 1 :]}", COMPLEXES)

@@ -30,6 +30,7 @@ AD = {"ClusterId": 7, "ProcId": 3, "JobStatus": 1, "JobUniverse": 5}
         ({"JobUniverse": 12}, Standing.NOT_ON_WORKERS, "local universe"),
         ({"JobUniverse": 7}, Standing.NOT_ON_WORKERS, "scheduler universe"),
         ({"JobUniverse": 9}, Standing.NOT_ON_WORKERS, "grid universe"),
+        ({"JobUniverse": [7]}, Standing.WAITS, ""),
         ({"Managed": "External"}, Standing.NOT_ON_WORKERS, "another manager has it (Managed is External)"),
         ({"JobStatus": "?"}, Standing.BLOCKED, ""),
     ],

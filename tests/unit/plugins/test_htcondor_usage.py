@@ -33,6 +33,12 @@ def test_running() -> None:
     assert parse_running("") == ()
 
 
+def test_a_name_that_no_user_has_costs_itself_alone() -> None:
+    found = parse_history("\0ann slot1@node-1 1000 1600 1600 1 1\nbob slot1@node-1 1000 1600 1600 1 1\n")
+    assert [one.user for one in found] == ["bob"]
+    assert parse_running("\x1bann slot1_1@node-1 1795879000 2 2\n") == ()
+
+
 @pytest.mark.parametrize("text", ["ann slot1@n 1 2\n", "Error: Cannot connect to schedd\n"])
 def test_what_is_no_history_is_an_error(text: str) -> None:
     for parse in (parse_history, parse_running):

@@ -61,6 +61,12 @@ def test_what_is_no_http(receiver: Receiver) -> None:
     assert not is_taken and said.startswith("no answer that can be read: BadStatusLine")
 
 
+def test_a_refusal_that_ends_too_soon(receiver: Receiver) -> None:
+    receiver.raw = b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n"
+    is_taken, said = post.post(receiver.url, {})
+    assert not is_taken and said.startswith("no answer that can be read: IncompleteRead")
+
+
 @pytest.mark.long
 def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
