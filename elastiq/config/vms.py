@@ -75,7 +75,7 @@ class VmOptions:
         "argument may be a secret. It has 20 s to print one line of 8 to 4096 characters. If it fails, nothing is "
         "launched.",
         kind=ValueKind.COMMAND,
-        example="/usr/bin/condor_token_fetch -lifetime 3600 -authz ADVERTISE_STARTD -authz ADVERTISE_MASTER",
+        example="/usr/bin/condor_token_fetch -lifetime 86400 -authz ADVERTISE_STARTD -authz ADVERTISE_MASTER",
         new=True,
         default_text="none",
     )

@@ -1,10 +1,12 @@
-"""A worker joins HTCondor by a token that the user elastiq fetched for its launch, and that nothing shows."""
+"""A worker joins HTCondor by a token that the user elastiq fetched for its launch, that is shown nowhere, and good for
+nothing else."""
 
 from __future__ import annotations
 
 import base64
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -12,9 +14,40 @@ from tests.e2e import configurations
 from tests.e2e.conftest import PoolMaker
 from tests.e2e.harness import ElasticCluster
 from tests.testbed.batch import wait_until
-from tests.testbed.rootfs import SERVICE_USER
+from tests.testbed.rootfs import JOB_USER, SERVICE_USER
 
 FETCH = "/usr/bin/condor_token_fetch -lifetime 300 -authz READ -authz ADVERTISE_STARTD -authz ADVERTISE_MASTER"
+
+
+RIGHTS = ("READ", "ADVERTISE_STARTD", "ADVERTISE_MASTER")
+OTHER_RIGHTS = ("WRITE", "ADMINISTRATOR", "DAEMON", "NEGOTIATOR", "ADVERTISE_SCHEDD")
+
+HOLDER = """#!/bin/sh
+umask 077; mkdir ~/read; printf '%s\\n' "$1" >~/read/token; shift
+export _CONDOR_SEC_TOKEN_DIRECTORY=$HOME/read _CONDOR_SEC_CLIENT_AUTHENTICATION_METHODS=IDTOKENS
+condor_ping -type collector -table "$@"
+condor_ping -type schedd -table "$@"
+condor_token_fetch -lifetime 864000
+"""
+"""What a job could try that has read a token on a worker."""
+
+
+def said_by(token: str) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    return said
+
+
+@pytest.mark.real
+def test_a_token_of_a_launch_is_good_for_joining_alone(make_htcondor: PoolMaker) -> None:
+    """And whoever has it gets no other that is good for more, or for longer."""
+    head = make_htcondor().head
+    token = head.run(*FETCH.split(), user=SERVICE_USER).stdout.strip()
+    asked = ("sh", "-c", HOLDER, "sh", token, *RIGHTS, *OTHER_RIGHTS)
+    answers = head.run(*asked, user=JOB_USER, check=False).stdout.splitlines()
+    decisions = {(line.split()[0], line.split()[4]) for line in answers if line.split()[0] in RIGHTS + OTHER_RIGHTS}
+    assert decisions == {(right, "ALLOW") for right in RIGHTS} | {(right, "FAIL") for right in OTHER_RIGHTS}
+    another = said_by(answers[-1])
+    assert (another["exp"], another["scope"]) == (said_by(token)["exp"], said_by(token)["scope"])
 
 
 @pytest.mark.real
@@ -29,9 +62,9 @@ def test_a_worker_joins_by_the_token_of_its_launch(make_htcondor: PoolMaker) -> 
         wait_until(lambda: len(pool.busy()) == 1, "the job runs", detail=pool.queue)
         (vm,) = cluster.cloud.vms.values()
         (token,) = re.findall(r"^pool_token='(.+)'$", vm.user_data.decode(), re.MULTILINE)
-        said = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+        said = said_by(token)
         assert said["exp"] - said["iat"] == 300
-        assert said["scope"].split() == ["condor:/READ", "condor:/ADVERTISE_STARTD", "condor:/ADVERTISE_MASTER"]
+        assert said["scope"].split() == [f"condor:/{right}" for right in RIGHTS]
         identities = pool.head.run("condor_status", "-af", "AuthenticatedIdentity").stdout.split()
         assert {*identities, said["sub"]} == {f"{SERVICE_USER}@pool.example"}
 
