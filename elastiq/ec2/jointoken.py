@@ -29,6 +29,9 @@ LAUNCHES_KEPT = 8
 
 _SAID_CHARACTERS = 200
 
+_PRINTED_LINES = 3
+"""Of what a command has printed that failed, so many may be tokens."""
+
 
 class JoinTokens:
     """Puts a token into the user data of each launch. Safe in several threads."""
@@ -63,10 +66,8 @@ class JoinTokens:
         self._redactor.add_passing(token, made)
         most = MAX_USER_DATA_AWS if self._settings.ec2.is_aws else MAX_USER_DATA
         if len(made) > most:
-            raise _no_token(
-                f"the user data is {len(made)} bytes long with a join token of {len(token)}, and no more "
-                f"than {most} are taken; make it shorter"
-            )
+            size = f"{len(made)} bytes long with a join token of {len(token)}, and no more than {most} are taken"
+            raise CloudError(f"nothing was asked for: the user data is {size}; make it shorter", CloudFault.JOIN_TOKEN)
         with self._lock:
             self._made = dict([*self._made.items(), (launch, made)][-LAUNCHES_KEPT:])
         return made
@@ -80,7 +81,7 @@ class JoinTokens:
         printed = result.output.strip()
         if result.status:
             # It may have printed one before it failed, and say it once more among its complaints.
-            for line in printed.splitlines():
+            for line in printed.splitlines()[:_PRINTED_LINES]:
                 self._redactor.add_passing(line.strip())
             said = next((line for line in result.error_output.splitlines() if line.strip()), "")
             said = self._redactor.brief(said, _SAID_CHARACTERS)

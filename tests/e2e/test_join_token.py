@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,10 @@ from tests.e2e.harness import ElasticCluster
 from tests.testbed.batch import wait_until
 from tests.testbed.rootfs import JOB_USER, SERVICE_USER
 
-FETCH = "/usr/bin/condor_token_fetch -lifetime 300 -authz READ -authz ADVERTISE_STARTD -authz ADVERTISE_MASTER"
+TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial-htcondor.md"
+(DAY,) = re.findall(r"^user_data_token_command = (.+)$", TUTORIAL.read_text(), re.MULTILINE)
+FETCH = DAY.replace("-lifetime 86400", "-lifetime 300")
+"""What the tutorial says, but for minutes."""
 
 
 RIGHTS = ("READ", "ADVERTISE_STARTD", "ADVERTISE_MASTER")

@@ -115,6 +115,13 @@ NEVER_RUN = "user_data_token_command: is never run: the user data has no %join_t
     ("text", "warned"),
     [
         (f"{IMAGE}{COMMAND}user_data_b64 = {PLACE}\n", []),
+        (
+            f"{IMAGE}{COMMAND}user_data_b64 = {base64.b64encode(b'%join_token%' + b'x' * 16100).decode()}\n",
+            [
+                "/elastiq.conf:5: [ec2] user_data_b64: is 16450 bytes long with a join token of the usual length; "
+                "AWS takes no more than 16384"
+            ],
+        ),
         (f"{IMAGE}{COMMAND}", [f"/elastiq.conf:4: [ec2] {NEVER_RUN}"]),
         (f"{IMAGE}{COMMAND}user_data_b64 = {NO_PLACE}\n", [f"/elastiq.conf:4: [ec2] {NEVER_RUN}"]),
         (f"{IMAGE}{COMMAND}[pool a]\nuser_data_b64 = {PLACE}\n[pool b]\nuser_data_b64 = {NO_PLACE}\n", []),
