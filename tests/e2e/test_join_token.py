@@ -15,6 +15,7 @@ from tests.e2e import configurations
 from tests.e2e.conftest import PoolMaker
 from tests.e2e.harness import ElasticCluster
 from tests.testbed.batch import wait_until
+from tests.testbed.machines import Machine
 from tests.testbed.rootfs import JOB_USER, SERVICE_USER
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial-htcondor.md"
@@ -27,7 +28,7 @@ RIGHTS = ("READ", "ADVERTISE_STARTD", "ADVERTISE_MASTER")
 OTHER_RIGHTS = ("WRITE", "ADMINISTRATOR", "DAEMON", "NEGOTIATOR", "ADVERTISE_SCHEDD")
 
 HOLDER = """#!/bin/sh
-umask 077; mkdir ~/read; printf '%s\\n' "$1" >~/read/token; shift
+umask 077; mkdir -p ~/read; printf '%s\\n' "$1" >~/read/token; shift
 export _CONDOR_SEC_TOKEN_DIRECTORY=$HOME/read _CONDOR_SEC_CLIENT_AUTHENTICATION_METHODS=IDTOKENS
 condor_ping -type collector -table "$@"
 condor_ping -type schedd -table "$@"
@@ -41,17 +42,28 @@ def said_by(token: str) -> dict[str, Any]:
     return said
 
 
+def decisions(head: Machine, token: str) -> tuple[set[tuple[str, str]], str]:
+    """Return which rights one has by a token on the head node, and what one is given who asks for another token."""
+    asked = ("sh", "-c", HOLDER, "sh", token, *RIGHTS, *OTHER_RIGHTS)
+    answers = [line for line in head.run(*asked, user=JOB_USER, check=False).stdout.splitlines() if line.strip()]
+    words = [line.split() for line in answers]
+    return {(line[0], line[4]) for line in words if line[0] in RIGHTS + OTHER_RIGHTS}, answers[-1]
+
+
 @pytest.mark.real
 def test_a_token_of_a_launch_is_good_for_joining_alone(make_htcondor: PoolMaker) -> None:
     """And whoever has it gets no other that is good for more, or for longer."""
     head = make_htcondor().head
     token = head.run(*FETCH.split(), user=SERVICE_USER).stdout.strip()
-    asked = ("sh", "-c", HOLDER, "sh", token, *RIGHTS, *OTHER_RIGHTS)
-    answers = head.run(*asked, user=JOB_USER, check=False).stdout.splitlines()
-    decisions = {(line.split()[0], line.split()[4]) for line in answers if line.split()[0] in RIGHTS + OTHER_RIGHTS}
-    assert decisions == {(right, "ALLOW") for right in RIGHTS} | {(right, "FAIL") for right in OTHER_RIGHTS}
-    another = said_by(answers[-1])
+    found, answer = decisions(head, token)
+    assert found == {(right, "ALLOW") for right in RIGHTS} | {(right, "FAIL") for right in OTHER_RIGHTS}
+    another = said_by(answer)
     assert (another["exp"], another["scope"]) == (said_by(token)["exp"], said_by(token)["scope"])
+
+    short = head.run(*FETCH.replace("300", "2").split(), user=SERVICE_USER).stdout.strip()
+    wait_until(
+        lambda: decisions(head, short)[0] == {(right, "FAIL") for right in RIGHTS + OTHER_RIGHTS}, "it to be expired"
+    )
 
 
 @pytest.mark.real
