@@ -125,6 +125,7 @@ class Token(Enum):
     CLOUD_CAPACITY = "cloud-capacity", "The cloud has no room, or a quota of the cloud is used up."
     CLOUD_CONFIGURATION = "cloud-configuration", "The cloud refuses what the configuration asks for."
     CLOUD_CREDENTIALS = "cloud-credentials", "The keys are missing, wrong, or lack a right."
+    CLOUD_JOIN_TOKEN = "cloud-join-token", "Not asked for a VM, since user_data_token_command made no token for it."
     CLOUD_NOT_FOUND = "cloud-not-found", "The cloud does not know the VM any more."
 
 

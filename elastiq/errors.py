@@ -61,6 +61,8 @@ class CloudFault(Enum):
     """A wrong image, flavour, subnet, key, ...; nothing happened and nothing will until it is mended."""
     CREDENTIALS = "credentials"
     """Keys missing, wrong or not allowed to do this; nothing happened."""
+    JOIN_TOKEN = "join token"  # noqa: S105
+    """The request was not made, for the command that makes join tokens made none. The cloud has not failed."""
     NOT_FOUND = "not found"
     """The instance does not exist (any more)."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 from collections.abc import Iterable
+from itertools import islice
 from urllib.parse import quote
 
 from elastiq.text import one_line
@@ -27,6 +29,18 @@ SHORTEST_VALUE = 8
 
 LONGEST_NAME, LONGEST_VALUE = 100, 1000
 """Of longer ones no more is looked at; the line as a whole is hidden, whatever its length."""
+
+PASSING_KEPT = 100
+"""So many secrets that are of use for a while only are hidden; the oldest are forgotten."""
+
+_PLACES_HIDDEN = 16
+"""Where a passing secret stands in the user data: so many places are looked at."""
+
+_AROUND_BYTES = 30
+"""Before and behind it, in the base64 of what it stands in: a longer piece is hidden whatever it is (see _BLOB)."""
+
+_PLACEHOLDER = "%join_token%"
+"""A value of the user data that is none, and that messages speak of."""
 
 _PATH = r"~?/[A-Za-z0-9._/-]+"
 _HOST = r"(?:(?:[A-Za-z]+\d{0,3}|\d{1,4})[._-])*(?:[A-Za-z]+\d{0,3}|\d{1,4})"
@@ -69,6 +83,12 @@ class Redactor:
         self._foreign_lines: tuple[str, ...] = ()
         self._wholes: tuple[str, ...] = ()
         """What is hidden in part, too."""
+        self._passing_lock = threading.Lock()
+        self._passing: tuple[tuple[frozenset[str], frozenset[str]], ...] = ()
+        """Of each passing secret what is hidden, and what of it in part, too; the oldest first."""
+        self._passing_longest_first: tuple[str, ...] = ()
+        self._passing_wholes = ""
+        """All of the latter, a line each: one search is faster than hundreds."""
 
     def add(self, keys: Iterable[str], user_data: Iterable[bytes]) -> None:
         """From now on hide `keys` and the base64 form of each `user_data`, also in part, and its lines and values; but
@@ -94,12 +114,31 @@ class Redactor:
         self._foreign_lines = tuple(sorted(short, key=len, reverse=True))
         self._wholes = tuple(wholes)
 
+    def add_passing(self, key: str, user_data: bytes = b"") -> None:
+        """Hide `key` until PASSING_KEPT others have come, also in part, and as it is in the base64 form of `user_data`;
+        but no key shorter than SHORTEST_KEY.
+        """
+        if len(key) < SHORTEST_KEY:
+            return
+        coded = base64.b64encode(key.encode()).decode()
+        spelled = frozenset({key, coded, quote(key, safe=""), repr(key)[1:-1]})
+        found = re.finditer(re.escape(key.encode()), user_data)
+        wholes = frozenset(
+            {key, coded, *(_coded_around(user_data, place.span()) for place in islice(found, _PLACES_HIDDEN))}
+        )
+        with self._passing_lock:
+            self._passing = (*self._passing, (spelled, wholes))[-PASSING_KEPT:]
+            texts = {text for one, _ in self._passing for text in one}
+            self._passing_longest_first = tuple(sorted(texts, key=len, reverse=True))
+            self._passing_wholes = "\n".join({whole for _, some in self._passing for whole in some})
+
     def clean(self, text: str, *, foreign: bool = False) -> str:
         """Return `text` without the secrets, encoded blobs, access keys, and users and passwords in addresses.
 
         If `foreign`, none of it is elastiq's own, and shorter lines of the user data go as well.
         """
-        for secret in (*self._longest_first, *(self._foreign_lines if foreign else ())):
+        # Passing ones first: a part of one may be something that is hidden for ever.
+        for secret in (*self._passing_longest_first, *self._longest_first, *(self._foreign_lines if foreign else ())):
             if secret in text:
                 text = text.replace(secret, HIDDEN)
         text = _PART.sub(self._without_part, text)
@@ -117,7 +156,13 @@ class Redactor:
 
     def _without_part(self, run: re.Match[str]) -> str:
         part = run.group().rstrip("=")
-        return HIDDEN if any(part in whole for whole in self._wholes) else run.group()
+        return HIDDEN if any(part in whole for whole in (*self._wholes, self._passing_wholes)) else run.group()
+
+
+def _coded_around(data: bytes, span: tuple[int, int]) -> str:
+    """Return the base64 form of a piece of `data` and of what is around it, as it is within the form of all of it."""
+    start, end = max(0, span[0] - _AROUND_BYTES) // 3 * 3, -(-(span[1] + _AROUND_BYTES) // 3) * 3
+    return base64.b64encode(data[start:end]).decode()
 
 
 def _without_blob(run: re.Match[str]) -> str:
@@ -136,7 +181,7 @@ def secret_texts(user_data: bytes, shortest_line: int) -> set[str]:
     lines = {line.strip() for line in user_data.decode("utf-8", "replace").splitlines()}
     # What a comment says is common words; nothing ever shows them apart from their line.
     values = {value for line in lines if not line.startswith("#") for value in _values(line)}
-    return {line for line in lines if len(line) >= shortest_line} | values
+    return ({line for line in lines if len(line) >= shortest_line} | values) - {_PLACEHOLDER}
 
 
 def _values(line: str) -> set[str]:

@@ -18,7 +18,8 @@ head_name='%fqdn%'
 pool_domain='pool.example'
 
 # Output of condor_token_create, step 3 of htcondor-head.conf. Leave it empty if the image has a token in
-# /etc/condor/tokens.d: then nobody who can read the user data (any process on the VM) gets to know it.
+# /etc/condor/tokens.d: then nobody who can read the user data (any process on the VM) gets to know it. Step 4 of the
+# tutorial has a third way: a token of its own for each launch, which expires.
 pool_token=''
 
 metadata=http://169.254.169.254/latest

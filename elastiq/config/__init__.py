@@ -25,8 +25,8 @@ from elastiq.config.sections import (
     ElastiqOptions,
     QuotaOptions,
     SubstituteOptions,
-    VmOptions,
 )
+from elastiq.config.vms import VmOptions
 from elastiq.errors import ConfigError
 from elastiq.model import DEFAULT_POOL, Policy, Schedule
 from elastiq.text import printable

@@ -13,12 +13,16 @@ from elastiq.config.addresses import PLAIN_HTTP, UNVERIFIED, is_here
 from elastiq.config.convert import MAX_USER_DATA_AWS, duration_text
 from elastiq.config.options import Section, ValueKind
 from elastiq.config.reading import Reading
+from elastiq.config.vms import JOIN_TOKEN
 from elastiq.redaction import SHORTEST_KEY
 from elastiq.text import shown
 
 IMAGE, URL, REGION = "[ec2] image_id", "[ec2] api_url", "[ec2] region"
 KEY, SECRET_KEY = "[ec2] aws_access_key_id", "[ec2] aws_secret_access_key"
 VERIFY, CA_BUNDLE = "[ec2] verify", "[ec2] ca_bundle"
+TOKEN_COMMAND = "user_data_token_command"  # noqa: S105 - a name
+USUAL_JOIN_TOKEN = 350
+"""Characters; those of HTCondor have that, with three rights (measured)."""
 _READABLE_SECRETS = (ValueKind.SECRET, ValueKind.BASE64, ValueKind.WEBHOOK)
 """Kinds of secrets that the file itself holds."""
 
@@ -34,6 +38,7 @@ def check(reading: Reading, pools: Sequence[Section] = ()) -> None:
         _check_names(reading, section)
         offers.check(reading, section)
         _check_user_data(reading, section)
+    _check_join_tokens(reading, [pool.name for pool in pools] or ["ec2"])
     _check_times(reading)
     _check_substitutes(reading)
     notify.check(reading)
@@ -100,8 +105,38 @@ def _check_user_data(reading: Reading, section: str) -> None:
         reading.fault(file, f"given besides user_data_b64 in line {first}; give only one of them")
     for title in (encoded, file):
         content = reading.values.get(title)
-        if isinstance(content, bytes) and len(content) > MAX_USER_DATA_AWS:
-            reading.warn(title, f"is {len(content)} bytes long; AWS takes no more than {MAX_USER_DATA_AWS}")
+        if not isinstance(content, bytes):
+            continue
+        length = len(content.replace(JOIN_TOKEN, b"." * USUAL_JOIN_TOKEN))
+        if length > MAX_USER_DATA_AWS:
+            size = f"{length} bytes long{' with a join token of the usual length' if JOIN_TOKEN in content else ''}"
+            reading.warn(title, f"is {size}; AWS takes no more than {MAX_USER_DATA_AWS}")
+
+
+def _check_join_tokens(reading: Reading, sections: Sequence[str]) -> None:
+    """VMs that are to join by a token need one, and a command that makes tokens is of no use without a place for them.
+    A pool has what [ec2] says, but for what its own section says."""
+    in_vain: set[str] = set()
+    of_use: dict[str, bool] = {}
+    for section in sections:
+        command = _where(reading, section, TOKEN_COMMAND)
+        title = _where(reading, section, "user_data_b64", "user_data_file")
+        content = reading.value(title) if title else b""
+        has_place = isinstance(content, bytes) and JOIN_TOKEN in content
+        if has_place and not command:
+            in_vain.add(title)
+        if command and content is not None:
+            of_use[command] = of_use.get(command, False) or has_place
+    for title in sorted(in_vain):
+        reading.fault(title, f"has {JOIN_TOKEN.decode()} in it, and no {TOKEN_COMMAND} makes such tokens; give one")
+    for title in (title for title, is_used in of_use.items() if not is_used):
+        reading.warn(title, f"is never run: the user data has no {JOIN_TOKEN.decode()} in it")
+
+
+def _where(reading: Reading, section: str, *names: str) -> str:
+    """Return the title of the first of these options that a pool has: by its own section, or by [ec2]. "" if none."""
+    titles = (f"[{place}] {name}" for place in (section, "ec2") for name in names)
+    return next((title for title in titles if reading.given(title)), "")
 
 
 def _check_times(reading: Reading) -> None:

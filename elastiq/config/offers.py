@@ -8,7 +8,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from elastiq.config.convert import type_and_price
 from elastiq.config.reading import Reading
-from elastiq.config.sections import VmOptions
+from elastiq.config.vms import VmOptions
 from elastiq.model import ON_DEMAND, Offer
 from elastiq.text import shown
 

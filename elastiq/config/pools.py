@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from elastiq.config import offers
 from elastiq.config.options import DAY, Section, Value, ValueKind, option
 from elastiq.config.reading import Reading
-from elastiq.config.sections import Ec2Options, VmOptions
+from elastiq.config.sections import Ec2Options
+from elastiq.config.vms import VmOptions
 from elastiq.model import Pool
 from elastiq.text import shown
 
@@ -26,10 +27,10 @@ MOST_PRIORITY = 1000
 class PoolLimits:
     """A kind of VMs: there may be any number of these sections, each with a name of its own, such as [pool large].
     Beside the options below it takes those of [ec2] that say what is launched (image_id, flavour, instance_types,
-    market, key_name, user_data_b64, user_data_file, security_groups, subnet_id, subnets, zones, instance_profile,
-    require_imdsv2, imdsv2_hop_limit) and for which jobs (jobs, offers); what it leaves out is as in [ec2]. Jobs get VMs
-    of the first pool whose VMs can run them. Without any such section there is one pool, called default, of what [ec2]
-    says."""
+    market, key_name, user_data_b64, user_data_file, user_data_token_command, security_groups, subnet_id, subnets,
+    zones, instance_profile, require_imdsv2, imdsv2_hop_limit) and for which jobs (jobs, offers); what it leaves out is
+    as in [ec2]. Jobs get VMs of the first pool whose VMs can run them. Without any such section there is one pool,
+    called default, of what [ec2] says."""
 
     priority: int = option(
         0,

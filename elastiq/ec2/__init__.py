@@ -19,6 +19,7 @@ from elastiq.config import Settings
 from elastiq.ec2 import answers, requests
 from elastiq.ec2.errors import RequestError
 from elastiq.ec2.features import API_VERSION, INSTANCE_TYPES, Features, Offered, Search, named, parameters
+from elastiq.ec2.jointoken import JoinTokens
 from elastiq.ec2.sending import Deadline, Limits, Repeat, Send, Sender, Sleeper
 from elastiq.errors import CloudError, CloudFault
 from elastiq.model import Instance, Pool, Shape
@@ -81,6 +82,7 @@ class Ec2:
         self._redactor.add(
             (settings.ec2.aws_secret_access_key, settings.ec2.aws_access_key_id), self._user_data.values()
         )
+        self._join_tokens = JoinTokens(settings, self._user_data, self._redactor)
         quick = Limits(read_seconds=AWS_SECONDS, terminate_seconds=AWS_SECONDS, launch_seconds=AWS_SECONDS)
         usual = quick if settings.ec2.is_aws else Limits()
         self._sender = Sender(settings, limits or usual, self._redactor, clock, uniform)
@@ -114,7 +116,8 @@ class Ec2:
 
     def launch(self, pool: Pool, count: int, token: str, at_least: int = 1) -> tuple[Instance, ...]:
         """See Cloud. A parameter that the cloud refuses is left out after a look that nothing was launched."""
-        required = requests.required(self._settings, self._user_data, pool, count, token, at_least)
+        user_data = self._join_tokens.user_data(pool.name, token)
+        required = requests.required(self._settings, user_data, pool, count, token, at_least)
         offered = self._features.offerable(requests.offered(self._settings, pool, token))
         search, deadline = Search(self._features, offered), self._sender.deadline(self._limits.of_launch(count))
         answer, tries = self._tried(required, search, deadline, token)

@@ -74,7 +74,7 @@ def values_of(settings: Settings, pool: Pool) -> Iterator[tuple[Lookup, str]]:
     said = set()
     for one in [pool.at(offer) for offer in pool.offers] or [pool]:
         try:
-            launch = requests.required(settings, {}, one, 1, "")
+            launch = requests.required(settings, b"", one, 1, "")
         except CloudError:
             continue  # no request can say it, which is told where it was to be sent
         values = (

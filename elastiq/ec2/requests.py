@@ -19,9 +19,9 @@ _SPOT = {
 
 
 def required(
-    settings: Settings, user_data: Mapping[str, bytes], pool: Pool, count: int, token: str, at_least: int = 1
+    settings: Settings, user_data: bytes, pool: Pool, count: int, token: str, at_least: int = 1
 ) -> dict[str, Any]:
-    """Return what a launch of `count` VMs cannot do without. `user_data` is that of each pool, rendered.
+    """Return what a launch of `count` VMs cannot do without. `user_data` is what they are given.
 
     Raise CloudError if the configuration asks for what no request can say.
     """
@@ -44,7 +44,7 @@ def required(
         "ClientToken": token,
         "InstanceType": pool.instance_type or options.flavour,
         "KeyName": options.key_name,
-        "UserData": user_data.get(pool.name, b""),
+        "UserData": user_data,
         "SecurityGroupIds": groups,
         "SecurityGroups": group_names,
         "SubnetId": subnet,

@@ -185,7 +185,7 @@ class Trial:
 
     def _launch(self, pool: Pool, about: str) -> Finding:
         try:
-            required = requests.required(self._settings, self._user_data, pool, 1, CLIENT_NAME)
+            required = requests.required(self._settings, self._user_data.get(pool.name, b""), pool, 1, CLIENT_NAME)
         except CloudError as failure:
             return Finding(Answer.REFUSED, about, str(failure), pool=pool.name, options=("security_groups",))
         offered: Offered = requests.offered(self._settings, pool, CLIENT_NAME)

@@ -58,7 +58,7 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
 
 _NOT_FOR_THE_NUMBER = frozenset(
     {Token.CLOUD_CONFIGURATION, Token.CLOUD_CREDENTIALS, Token.CLOUD_THROTTLED, Token.CLOUD_UNREACHABLE}
-    | {Token.CLOUD_UNSENT, Token.CLOUD_BUSY, Token.NOT_JOURNALLED}
+    | {Token.CLOUD_UNSENT, Token.CLOUD_BUSY, Token.NOT_JOURNALLED, Token.CLOUD_JOIN_TOKEN}
 )
 """Causes of refusals that asking for fewer VMs would not mend."""
 

@@ -57,6 +57,8 @@ class Order:
     """Module -> name -> value, instead of what the module has."""
     limits: dict[str, float] = field(default_factory=dict)
     """Fields of `elastiq.ec2.Limits`."""
+    is_aws: bool = False
+    """Whether the daemon takes the endpoint for AWS, where a client token is a lock."""
 
     def environment(self) -> dict[str, str]:
         """Return it as an environment variable."""
@@ -100,6 +102,8 @@ def main() -> None:
     lanes = importlib.import_module("elastiq.process.lanes")
     waits = {"ask_wait_seconds": lanes.ASK_WAIT_SECONDS, "act_wait_seconds": lanes.ACT_WAIT_SECONDS}
     lanes.Lane.__init__.__kwdefaults__.update(waits)
+    if order.is_aws:
+        importlib.import_module("elastiq.config.sections").Ec2Options.is_aws = True
     if order.limits:
         _limit(order.limits)
     if order.step:

@@ -27,15 +27,25 @@ KEY = "AKIACANARYKEYIDCANARY"
 SECRET = "canarySecret/wJalrXUtnFEMI%K7MDENG+bPx=="
 WEBHOOK_KEY = "canaryHook0a1b2c3d4e5f6g7h8"
 FROM_ENVIRONMENT = "canary-secret-in-the-environment"
+JOIN_TOKEN = "canaryJoin.0a1b2c3d4e5f6g7h8i9"
 USER_DATA = (
     b"#!/bin/sh\nexport POOL_PASSWORD=canary-pool-password\ncurl -H 'X-Token: canary-token-canary' http://%ipv4%/\n"
+    b"pool_token='%join_token%'\nexec join\n"
 )
-RENDERED = USER_DATA.replace(b"%ipv4%", b"192.0.2.7")
+BEFORE = USER_DATA.replace(b"%ipv4%", b"192.0.2.7")
+"""Nobody knows a join token before there is a launch."""
+RENDERED = BEFORE.replace(b"%join_token%", JOIN_TOKEN.encode())
 CANARIES = (
     KEY,
     WEBHOOK_KEY,
     SECRET,
     FROM_ENVIRONMENT,
+    JOIN_TOKEN,
+    JOIN_TOKEN[:10],
+    JOIN_TOKEN[-10:],
+    base64.b64encode(JOIN_TOKEN.encode()).decode()[:-4],
+    base64.b64encode(RENDERED).decode()[-60:-45],
+    base64.b64encode(RENDERED).decode()[-75:-45],
     "canary-pool-password",
     "canary-token-canary",
     base64.b64encode(USER_DATA).decode()[20:80],
@@ -56,6 +66,12 @@ case "$0 $*" in
 esac
 """
 
+
+MAKER = f"""#!/bin/sh
+{{ cat /proc/$$/cmdline /proc/$$/environ | tr '\\0' '\\n'; }} >>%(home)s/children
+test -e %(home)s/made || {{ touch %(home)s/made; echo 'no key, {JOIN_TOKEN}' >&2; echo {JOIN_TOKEN}; exit 1; }}
+echo {JOIN_TOKEN}
+"""
 
 TELLER = """#!/bin/sh
 { cat /proc/$$/cmdline /proc/$$/environ | tr '\\0' '\\n'; cat; } >>%(home)s/notices
@@ -104,6 +120,8 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
     )
     (head.home / "teller").write_text(TELLER % {"home": head.home})
     (head.home / "teller").chmod(0o755)
+    (head.home / "maker").write_text(MAKER % {"home": head.home})
+    (head.home / "maker").chmod(0o755)
     encoded = base64.b64encode(USER_DATA).decode()
     published = head.home / "published.html"
     head.configure(
@@ -115,7 +133,7 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
     )
     with head.config.open("a") as config:
         config.write(
-            f"user_data_b64 = {encoded}\n"
+            f"user_data_b64 = {encoded}\nuser_data_token_command = {head.home}/maker -lifetime 60\n"
             f"[notify]\nmail = root\nsendmail = {head.home}/teller\nwebhook = http://127.0.0.1:1/{WEBHOOK_KEY}\n"
             f"command = {head.home}/teller\n"
             "[quota]\nmin_vms = 2\n[htcondor]\nquery = cli\n[substitute]\nipv4 = 192.0.2.7\n"
@@ -126,13 +144,15 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
         re.sub("(?m)^aws_secret_access_key = .*", lambda _: f"aws_secret_access_key = {SECRET}", text)
     )
 
-    sent = base64.b64encode(RENDERED).decode()
-    echo = f"UserData '{sent}' ({RENDERED.decode()!r}, {RENDERED!r}) of {KEY} with {SECRET} is refused"
+    echo, later_echo = (
+        f"UserData '{base64.b64encode(sent).decode()}' ({sent.decode()!r}, {sent!r}) of {KEY} with {SECRET} is refused"
+        for sent in (BEFORE, RENDERED)
+    )
     endpoint.console = lambda _: f"cloud-init runs:\n{RENDERED.decode()}\nand {SECRET}\n"
     endpoint.inject("DescribeInstances", status=401, code="AuthFailure", message=echo)
     endpoint.inject("DescribeInstances", status=500, body=f"<html>{echo}</html>")
-    endpoint.inject("RunInstances", status=400, code="InvalidUserData.Malformed", message=echo)
-    (head.home / "fail").write_text(f"SECMAN: {SECRET} {quote(SECRET, safe='')} {encoded[-40:]} {RENDERED[10:]!r}\n")
+    endpoint.inject("RunInstances", status=400, code="InvalidUserData.Malformed", message=later_echo)
+    (head.home / "fail").write_text(f"SECMAN: {SECRET} {quote(SECRET, safe='')} {encoded[-40:]} {BEFORE[10:]!r}\n")
 
     code, output, errors = head.ctl("start")
     made.written["output of start"] = (output + errors).encode()
@@ -158,7 +178,7 @@ def record(head: HeadNode, endpoint: Ec2Endpoint) -> Run:
         made.written[f"output of {words}, queue unknown"] = (output + errors).encode()
     (head.home / "fail").unlink()
     metrics = head.home / "elastiq.prom"
-    for _ in range(5):
+    for _ in range(6):
         # Each SIGHUP ends the pause after a refused launch.
         running = find_daemon(head.state)
         assert running, "it has ended"  # and 0 would be this very process group
@@ -210,6 +230,8 @@ def test_the_run_did_what_could_betray_a_secret(run: Run) -> None:
     log = run.written["elastiq.log"].decode()
     assert " DEBUG " in log
     assert "InvalidUserData.Malformed" in log
+    assert "maker failed with exit status 1: no key, (hidden)" in log
+    assert b"maker\n-lifetime\n60" in run.written["children"]
     assert b"condor_q" in run.written["children"]
     assert b"PATH=" in run.written["children"]
     said = [run.written["output of status, queue unknown"].decode(), *run.decisions]
@@ -223,7 +245,7 @@ def test_the_run_did_what_could_betray_a_secret(run: Run) -> None:
     assert b"is running" in run.written["published.html"]
     assert b"Newest events" in run.written["output of page"]
     assert len(run.user_data) == 1
-    assert b"canary-pool-password" in next(iter(run.user_data)), "the VMs do get their user data"
+    assert run.user_data == {RENDERED}, "the VMs do get their user data"
 
 
 @pytest.mark.parametrize("canary", CANARIES)

@@ -42,6 +42,7 @@ TESTED_ELSEWHERE = {
     "config/__init__.py": "tests/unit/config/test_load.py",
     "config/__main__.py": "tests/docs/test_options.py",
     "config/sections.py": "tests/unit/config/test_options.py",
+    "config/vms.py": "tests/unit/config/test_options.py",
     "control.py": "tests/process/test_control.py",
     "decisions.py": "tests/docs/test_reasons.py",
     "ec2/__init__.py": "tests/dialects",

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from elastiq.redaction import Redactor, secret_texts
+from elastiq.redaction import PASSING_KEPT, Redactor, secret_texts
 from tests.unit.leaks import ENCODED, LEAKS, SECRET, USER_DATA, leaked, redactor
 
 
@@ -149,3 +149,44 @@ def test_lines_are_hidden_from_the_given_length_on() -> None:
 def test_a_line_of_many_signs_gives_no_more_than_its_length_many_times() -> None:
     """The user data of a cloud may be 48 kB in one line."""
     assert sum(map(len, secret_texts(b"a=" * 20_000, 6))) < 30_000_000
+
+
+JWT = (
+    "eyJhbGciOiJIUzI1NiIsImtpZCI6IlBPT0wifQ.eyJleHAiOjE3OTU5MjQxOTMsImlhdCI6MTc5NTkyNDEzMywiaXNzIjoicG9vbC5leGFtcGxlIiwi"
+    "anRpIjoiNzgxMjgwYjMyNjgxZjA4MmZlY2E5OGM1ZjY3M2FlMTUiLCJzdWIiOiJlbGFzdGlxQHBvb2wuZXhhbXBsZSJ9."
+    "FO47eqhsoGZ7eZMT_BYYuGw3yk60iIDmFcA77DwuHGw"
+)
+"""What condor_token_fetch prints; of a pool that is no more."""
+
+
+def test_a_passing_secret_is_forgotten_when_many_others_have_come() -> None:
+    made = Redactor()
+    made.add(("lasting-secret",), ())
+    for number in range(PASSING_KEPT + 1):
+        made.add_passing(f"passing-secret-{number:04}")
+    assert made.clean("passing-secret-0000") == "passing-secret-0000"
+    assert made.clean("passing-secret-0001") == "(hidden)"
+    assert made.clean(f"passing-secret-{PASSING_KEPT:04}, lasting-secret") == "(hidden), (hidden)"
+
+
+def test_a_passing_secret_is_hidden_whole_although_a_part_of_it_is_known() -> None:
+    made = Redactor()
+    made.add(("password",), ())
+    made.add_passing("a password that passes")
+    assert made.clean("a password that passes; password") == "(hidden); (hidden)"
+
+
+def test_what_is_too_short_to_be_hidden_is_not() -> None:
+    made = Redactor()
+    made.add_passing("secret7")
+    assert made.clean("secret7") == "secret7"
+
+
+def test_the_place_of_a_token_is_no_secret() -> None:
+    made = redactor_of(b"pool_token='%join_token%'\n%join_token%\n")
+    assert made.clean("elastiq.conf:4: has %join_token% in it") == "elastiq.conf:4: has %join_token% in it"
+
+
+def test_of_a_token_that_nobody_has_told_of_nothing_is_shown_that_lets_one_in() -> None:
+    """As one of a launch before a restart, on the console of its VM: what is signed, and the signature."""
+    assert Redactor().clean(f"+ pool_token={JWT}") == "+ (hidden).(hidden).(hidden)"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from elastiq.errors import ConfigError
 from elastiq.plugins.loading import read_settings as load
 from tests.unit.config.rig import IMAGE, warnings_of, written
 
@@ -102,3 +103,66 @@ def test_region_may_come_from_boto3(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     assert warnings_of(tmp_path, "[ec2]\nimage_id = ami-1a2b3c4d\n") == []
     assert warnings_of(tmp_path, "[ec2]\nimage_id = ami-1a2b3c4d\nregion = eu-west-1\n") == []
+
+
+PLACE = base64.b64encode(b"token=%join_token%\n").decode()
+NO_PLACE = base64.b64encode(b"no token\n").decode()
+COMMAND = "user_data_token_command = /bin/true -x\n"
+NEVER_RUN = "user_data_token_command: is never run: the user data has no %join_token% in it"
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        (f"{IMAGE}{COMMAND}user_data_b64 = {PLACE}\n", []),
+        (
+            f"{IMAGE}{COMMAND}user_data_b64 = {base64.b64encode(b'%join_token%' + b'x' * 16100).decode()}\n",
+            [
+                "/elastiq.conf:5: [ec2] user_data_b64: is 16450 bytes long with a join token of the usual length; "
+                "AWS takes no more than 16384"
+            ],
+        ),
+        (f"{IMAGE}{COMMAND}", [f"/elastiq.conf:4: [ec2] {NEVER_RUN}"]),
+        (f"{IMAGE}{COMMAND}user_data_b64 = {NO_PLACE}\n", [f"/elastiq.conf:4: [ec2] {NEVER_RUN}"]),
+        (f"{IMAGE}{COMMAND}[pool a]\nuser_data_b64 = {PLACE}\n[pool b]\nuser_data_b64 = {NO_PLACE}\n", []),
+        (f"{IMAGE}{COMMAND}[pool a]\nuser_data_b64 = {NO_PLACE}\n", [f"/elastiq.conf:4: [ec2] {NEVER_RUN}"]),
+        (f"{IMAGE}user_data_b64 = {PLACE}\n[pool a]\n{COMMAND}", []),
+        (f"{IMAGE}user_data_b64 = {NO_PLACE}\n[pool a]\n{COMMAND}", [f"/elastiq.conf:6: [pool a] {NEVER_RUN}"]),
+        (f"{IMAGE}user_data_b64 = {PLACE}\n[pool a]\nuser_data_b64 = {NO_PLACE}\n", []),
+    ],
+)
+def test_a_command_for_join_tokens_needs_a_place_for_them(text: str, warned: list[str], tmp_path: Path) -> None:
+    assert warnings_of(tmp_path, text) == warned
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        (f"{IMAGE}user_data_b64 = {PLACE}\n", [(4, "[ec2] user_data_b64")]),
+        (f"{IMAGE}user_data_b64 = {PLACE}\n[pool a]\n[pool b]\n", [(4, "[ec2] user_data_b64")]),
+        (f"{IMAGE}[pool a]\n{COMMAND}[pool b]\nuser_data_b64 = {PLACE}\n", [(7, "[pool b] user_data_b64")]),
+    ],
+)
+def test_a_place_for_join_tokens_needs_a_command(text: str, places: list[tuple[int, str]], tmp_path: Path) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    end = "has %join_token% in it, and no user_data_token_command makes such tokens; give one"
+    assert refused.value.problems == tuple(f"{path}:{line}: {title}: {end}" for line, title in places)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("condor_token_fetch -lifetime 60", "'condor_token_fetch' is a relative path; write the whole path"),
+        ("/no/such/program", "/no/such/program is not there"),
+        ("/etc/passwd", "/etc/passwd is no program that can be run"),
+        ("/tmp", "/tmp is no program that can be run"),
+    ],
+)
+def test_a_command_for_join_tokens_that_cannot_be_run_is_refused(command: str, said: str, tmp_path: Path) -> None:
+    path = written(tmp_path, f"{IMAGE}user_data_token_command = {command}\nuser_data_b64 = {PLACE}\n")
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    (problem,) = refused.value.problems
+    assert problem.startswith(f"{path}:4: [ec2] user_data_token_command: {said}")

@@ -179,6 +179,7 @@ def test_how_long_a_launch_takes_is_learnt_from_answers_late_ones_too_and_from_n
         pytest.param(10, Token.CLOUD_CREDENTIALS, None, id="no number mends keys"),
         pytest.param(10, Token.CLOUD_CONFIGURATION, None, id="nor a wrong image"),
         pytest.param(10, Token.CLOUD_THROTTLED, None, id="nor too many requests"),
+        pytest.param(10, Token.CLOUD_JOIN_TOKEN, None, id="nor a command that fails"),
     ],
 )
 def test_a_cloud_that_refuses_is_asked_for_half_until_it_gives(asked: int, cause: Token, ask: int | None) -> None:
@@ -225,6 +226,7 @@ def test_an_offer_without_room_is_put_away_and_its_pool_goes_on() -> None:
         (Token.CLOUD_CONFIGURATION, Scope.OFFER),
         (Token.CLOUD_CREDENTIALS, Scope.OFFER),
         (Token.CLOUD_THROTTLED, Scope.OFFER),
+        (Token.CLOUD_JOIN_TOKEN, Scope.OFFER),
     ],
 )
 def test_what_holds_for_all_offers_pauses_the_pool(cause: Token, scope: Scope) -> None:
