@@ -16,7 +16,8 @@ from elastiq.observer import Reading
 from elastiq.planning import patience
 from elastiq.planning.boots import too_brief_idle_times
 from elastiq.planning.matching import match_workers
-from elastiq.ports import Ports
+from elastiq.planning.prices import types_without
+from elastiq.ports import Cloud, Ports
 from elastiq.report.reporter import Reporter
 from elastiq.text import printable
 
@@ -26,6 +27,15 @@ TAG_AFTER_SECONDS = 60.0
 """Tags may show up in listings only some time after the launch."""
 
 CAPACITY_RETRY_SECONDS = 3600.0
+
+PRICES_SECONDS = 3600.0
+"""AWS changes its prices on the spot market slowly."""
+
+PRICES_REFUSED_SECONDS = 86400.0
+"""So long a cloud that refuses them is not asked for prices again."""
+
+PRICES_LAST_SECONDS = 6 * 3600.0
+"""Older ones are not known any more."""
 
 TEMPLATE_SECONDS = 600.0
 """After that a template is taken again even if there is no newer worker: some of what it offers a worker finds out only
@@ -53,6 +63,49 @@ PAGE_SECONDS = 60.0
 
 BUDGET_SECONDS = 5.0
 """Tagging goes on for so long at most in one pass, and so does forgetting."""
+
+
+class SpotPrices:
+    """What AWS says that VMs cost on the spot market: asked for now and then beside the loop, which waits for nothing
+    of it."""
+
+    def __init__(self) -> None:
+        self._prices: Mapping[tuple[str, str], float] = {}
+        self._told_at = 0.0
+        self._due_at = 0.0
+        self._asked: tuple[str, tuple[str, ...]] = ("", ())
+        """The cloud, and the types, that `_prices` and `_due_at` are of."""
+        self._refused_by = ""
+        """Of which cloud it was said that it tells no prices."""
+
+    def known(self, settings: Settings, now: float) -> Mapping[tuple[str, str], float]:
+        """Return the prices an hour by type and zone, as far as they were told lately of these settings' cloud."""
+        is_theirs = settings.takes_spot_prices and self._asked[0] == settings.cloud
+        return self._prices if is_theirs and now - self._told_at <= PRICES_LAST_SECONDS else {}
+
+    def look(self, cloud: Cloud, settings: Settings, now: float) -> bool:
+        """Ask if it is time to; return whether what is known may be something else now."""
+        types = types_without(settings.policy()) if settings.takes_spot_prices else ()
+        if not types:
+            return False
+        if self._asked != (settings.cloud, types):
+            self._asked, self._due_at, self._prices = (settings.cloud, types), min(self._due_at, now), {}
+        if now < self._due_at:
+            return bool(self._prices) and now - self._told_at > PRICES_LAST_SECONDS
+        self._due_at = now + PRICES_SECONDS
+        try:
+            self._prices, self._told_at = cloud.spot_prices(types, now), now
+        except CloudError as error:
+            if error.fault in (CloudFault.BUSY, CloudFault.PENDING):
+                self._due_at = now  # its answer is on its way, or has to wait for another one
+                return False
+            is_refused = error.fault in (CloudFault.CREDENTIALS, CloudFault.CONFIGURATION)
+            is_news = is_refused and self._refused_by != settings.cloud
+            text = "what VMs cost on the spot market is not known, so prices on demand stand in: %s"
+            log.log(logging.INFO if is_news else logging.DEBUG, text, error)
+            if is_refused:
+                self._due_at, self._refused_by = now + PRICES_REFUSED_SECONDS, settings.cloud
+        return True
 
 
 class Chores:

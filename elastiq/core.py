@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from elastiq.actuator import actuator
-from elastiq.chores import Chores
+from elastiq.chores import Chores, SpotPrices
 from elastiq.config import Settings
 from elastiq.decisions import Kind, Plan
 from elastiq.errors import ElastiqError
@@ -16,6 +16,7 @@ from elastiq.memory import Memory
 from elastiq.observer import Observer, Reading
 from elastiq.planning.breaker import begin_anew
 from elastiq.planning.plan import plan
+from elastiq.planning.prices import priced
 from elastiq.ports import Batch, Cloud, Ports
 from elastiq.recorder import Recorder
 from elastiq.redaction import Redactor
@@ -57,6 +58,7 @@ class Core:
         self._observer = Observer(ports, self._reporter, Reading())
         self._actuator = actuator(settings, ports, new_token)
         self._stopping = False
+        self._spot_prices = SpotPrices()
         self._last_plan: Plan | None = None
         self._use(settings, ports.batch, ports.cloud)
         self._end_pauses()
@@ -68,7 +70,8 @@ class Core:
 
     def _use(self, settings: Settings, batch: Batch, cloud: Cloud) -> None:
         self._ports = ports = replace(self._ports, batch=batch, cloud=cloud)
-        self._settings, self._policy = settings, settings.policy()
+        self._settings = settings
+        self._policy = priced(settings.policy(), self._spot_prices.known(settings, self._clock.now()))
         self._observer = Observer(ports, self._reporter, replace(self._observer.reading, listing=None))
         self._chores = Chores(settings, ports, self._reporter)
         self._actuator = actuator(settings, ports, self._new_token, self._actuator.in_hand)
@@ -214,7 +217,7 @@ class Core:
         self._observer.check_queue(self._memory, self._policy.variants)
 
     def _check_vms(self) -> None:
-        now, options = self._clock.now(), self._settings.elastiq
+        ports, now, options = self._ports, self._clock.now(), self._settings.elastiq
         booting = any(record.joined_at is None for record in self._memory.vms.values())
         pause = min(options.check_vms_every_s, options.check_vms_in_error_every_s if booting else float("inf"))
         # If they cannot be read, or a defect ends the pass meanwhile, they are asked for again one poll later.
@@ -235,6 +238,8 @@ class Core:
         self._memory = self._chores.learn_capacity(self._memory)
         self._memory = self._chores.learn_templates(self._memory, self.reading)
         self._chores.take_advice(self.reading, self._memory, self._policy)
+        if self._spot_prices.look(ports.cloud, self._settings, now):
+            self._policy = priced(self._settings.policy(), self._spot_prices.known(self._settings, now))
 
     def _look_again(self, pass_began_at: float) -> bool:
         """Make sure that what is about to cost money is decided on fresh facts; return whether anything was asked.

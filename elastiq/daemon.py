@@ -24,7 +24,8 @@ from elastiq.errors import BatchError, ElastiqError
 from elastiq.plugins import loading
 from elastiq.ports import Ports
 from elastiq.process import logs
-from elastiq.process.lanes import ADVICE_WAIT_SECONDS, BatchLane, CloudLane, CloudLanes, Lane
+from elastiq.process.cloud_lanes import CloudLane, CloudLanes
+from elastiq.process.lanes import ADVICE_WAIT_SECONDS, BatchLane, Lane
 from elastiq.process.messenger import Messenger
 from elastiq.process.pages import PageLane, page_lane
 from elastiq.process.pidfile import PidFile

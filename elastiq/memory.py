@@ -396,6 +396,8 @@ class Memory:
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
     offers_away: Mapping[str, Away] = field(default_factory=dict)
     """By what is put away, as `elastiq.planning.offers` names it. They are of the cloud, not of a pool."""
+    interruptions: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """By offer: how many, in how many VM-hours, both as they counted when; see `elastiq.planning.rates`."""
     capacities: Mapping[str, Shape] = field(default_factory=dict)
     """What a VM of each pool holds, by `Pool.capacity_key`, learnt from its workers."""
     described: Mapping[str, Shape] = field(default_factory=dict)

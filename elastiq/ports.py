@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -71,6 +71,10 @@ class Cloud(Protocol):
 
     def capacity(self, pool: Pool) -> Shape:
         """Return what one VM of `pool` holds, from its instance type. Raise CloudError if the cloud cannot say."""
+
+    def spot_prices(self, types: Sequence[str], now: float) -> Mapping[tuple[str, str], float]:
+        """Return what VMs of these types cost an hour on the spot market `now`, by type and availability zone. Raise
+        CloudError."""
 
 
 class State(Records, Protocol):

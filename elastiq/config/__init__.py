@@ -119,6 +119,13 @@ class Settings:
         """Which cloud the requests go to, and in which dialect: another one need not refuse what this one refuses."""
         return f"{self.ec2.api_url}|{self.ec2.region}|{self.ec2.api_version}"
 
+    @property
+    def takes_spot_prices(self) -> bool:
+        """Whether prices of the spot market, as AWS tells them, can be put beside those in the file: they are in the
+        currency of the region."""
+        currency = "CNY" if self.ec2.region.startswith("cn-") else "USD"
+        return self.ec2.is_aws and self.cost.currency == currency
+
     def policy(self) -> Policy:
         """Return the part of the settings that decisions depend on."""
         options, quota = self.elastiq, self.quota

@@ -241,7 +241,7 @@ class CostOptions:
 
     currency: str = option(
         "",
-        "In which currency the prices are; it is shown behind amounts.",
+        "In which currency the prices are; it is shown behind amounts. AWS is asked for spot prices with its own: USD.",
         example="EUR",
         pattern=r"\S{1,8}",
         new=True,

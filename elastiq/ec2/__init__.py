@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from elastiq.config import Settings
-from elastiq.ec2 import answers, requests
+from elastiq.ec2 import answers, prices, requests
 from elastiq.ec2.errors import RequestError
 from elastiq.ec2.features import API_VERSION, INSTANCE_TYPES, Features, Offered, Search, named, parameters
 from elastiq.ec2.jointoken import JoinTokens
@@ -52,6 +52,8 @@ missing are put on later."""
 
 AWS_SECONDS = 30.0
 """The longest silence of AWS: an answer that it has not given by then is lost, and it is safe to ask again."""
+
+_NO_SUCH_OPERATION = ("InvalidRequest", "InvalidAction", "UnknownOperation", "UnsupportedOperation")
 
 MAX_LAUNCH_REQUESTS = 32
 """So many requests of RunInstances may be sent for one launch, if its deadline leaves time for them."""
@@ -200,7 +202,7 @@ class Ec2:
         try:
             answer = self._sender.ask(INSTANCE_TYPES, {"InstanceTypes": [name]})
         except RequestError as failure:
-            if failure.code in ("InvalidRequest", "InvalidAction", "UnknownOperation", "UnsupportedOperation"):
+            if failure.code in _NO_SUCH_OPERATION:
                 self._features.learn({INSTANCE_TYPES})
                 if failure.status:  # or it was never asked, for a reason that is worth reading
                     raise undescribed from failure
@@ -210,6 +212,18 @@ class Ec2:
             raise CloudError(f"DescribeInstanceTypes: nothing was said of {name}", CloudFault.CONFIGURATION)
         self._shapes[name] = answers.shape(found[0])
         return self._shapes[name]
+
+    def spot_prices(self, types: Sequence[str], now: float) -> dict[tuple[str, str], float]:
+        """See Cloud. Raise CloudError, at once for a cloud that has no DescribeSpotPriceHistory."""
+        if prices.SPOT_PRICES in self._features.refused:
+            raise CloudError("it tells no prices of the spot market", CloudFault.CONFIGURATION)
+        try:
+            answer = self._sender.ask(prices.SPOT_PRICES, prices.question(types, now))
+        except RequestError as failure:
+            if failure.code in _NO_SUCH_OPERATION:
+                self._features.learn({prices.SPOT_PRICES})
+            raise
+        return prices.spot_prices(answer)
 
     def _run_instances(self, parameters: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Send RunInstances, and again only while that is sure to have launched nothing, or to launch nothing twice."""

@@ -36,6 +36,7 @@ OPERATIONS = frozenset(
         "CreateTags",
         "GetConsoleOutput",
         "DescribeInstanceTypes",
+        "DescribeSpotPriceHistory",
     }
 )
 """What the daemon asks of a cloud."""

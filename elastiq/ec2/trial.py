@@ -7,13 +7,13 @@ of no VM at all. Other clouds (OpenStack's ec2-api refuses DryRun or does not kn
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from elastiq.config import Settings
-from elastiq.ec2 import Ec2, requests
+from elastiq.ec2 import Ec2, prices, requests
 from elastiq.ec2.client import OPERATIONS, QUESTIONS_OF_CHECK
 from elastiq.ec2.errors import RequestError
 from elastiq.ec2.features import Offered, named, parameters
@@ -21,6 +21,7 @@ from elastiq.ec2.lookups import ImageStateError, Lookup, NotThereError, values_o
 from elastiq.ec2.sending import Limits, Repeat, Sender, Sleeper
 from elastiq.errors import CloudError, CloudFault
 from elastiq.model import Instance, InstanceState, Offer, Pool
+from elastiq.planning.prices import types_without
 from elastiq.redaction import Redactor
 from elastiq.text import shown
 
@@ -131,6 +132,9 @@ class Trial:
         self._launches_are_good = all(one.answer is Answer.OK for one in launches)
         yield from self._values()
         yield from self._acts(why_not)
+        types = types_without(self._settings.policy()) if self._settings.takes_spot_prices else ()
+        if types:
+            yield self._spot_prices(types)
         yield self._quota()
 
     def _why_no_dry_run(self) -> str:
@@ -294,6 +298,20 @@ class Trial:
         if found.about == "CreateTags":
             text = f"{text}; launches are tagged by themselves, so only VMs without tags are in want of it"
         return Finding(Answer.UNKNOWN, found.about, text, found.right)
+
+    def _spot_prices(self, types: Sequence[str]) -> Finding:
+        about = prices.SPOT_PRICES
+        try:
+            self._ask(about, prices.question(types, self._deadline.clock.now()))
+        except RequestError as failure:
+            right = f"ec2:{about}"
+            if not failure.is_missing_right:
+                return Finding(Answer.UNKNOWN, about, self._brief(failure))
+            text = f"it needs the right {right}, without which what spot costs is not known; see docs/iam.md"
+            return Finding(Answer.UNKNOWN, about, text, right)
+        except CloudError as failure:
+            return Finding(Answer.UNKNOWN, about, self._brief(failure))
+        return Finding(Answer.OK, about)
 
     def _quota(self) -> Finding:
         """Return whether the cloud's limit on VMs lets there be as many as elastiq may launch."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from elastiq.memory import Memory, Rises, VmRecord
 from elastiq.model import Observation, Policy
-from elastiq.planning import patience
+from elastiq.planning import patience, rates
 from elastiq.planning.adaptive import held_seconds, period_seconds
 from elastiq.planning.capacities import BELIEVED_SECONDS, LASTS_SECONDS
 from elastiq.planning.futility import FUTILE_KEPT_SECONDS, futile_seconds
@@ -67,6 +67,7 @@ def _of_the_plan(observation: Observation, memory: Memory, policy: Policy) -> It
             yield memory.futile[group.key].try_at
     yield from changes(policy, memory, observation.now)
     yield from Purse.of(memory, policy, observation.now).changes()
+    yield from rates.changes(memory, observation.now)
     if memory.waiting_since is not None:
         yield memory.waiting_since + policy.waiting_jobs_time_s
         yield memory.waiting_since + policy.estimated_vm_deploy_time_s

@@ -145,6 +145,11 @@ def _keys(offer: Offer) -> tuple[str, ...]:
     return tuple(_key(offer, scope) for scope in scopes)
 
 
+def key_of(market: str, type_: str, zone: str) -> str:
+    """Return by what an offer is remembered."""
+    return f"{market} {type_} {zone}".rstrip()
+
+
 def _key(offer: Offer, scope: Scope) -> str:
     if scope is Scope.SPOT and offer.is_spot:
         return SPOT
@@ -152,4 +157,4 @@ def _key(offer: Offer, scope: Scope) -> str:
         return f"{offer.market} {offer.family}.*"
     if scope is Scope.ZONE and offer.zone:
         return offer.zone
-    return f"{offer.market} {offer.type} {offer.zone}".rstrip()
+    return key_of(offer.market, offer.type, offer.zone)

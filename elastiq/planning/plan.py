@@ -18,6 +18,7 @@ from elastiq.planning.futility import launched_in_vain, tried, watch
 from elastiq.planning.hours import in_force
 from elastiq.planning.moments import look_at, wake_at
 from elastiq.planning.money import paid
+from elastiq.planning.rates import weighed, with_gone
 from elastiq.planning.tracking import track
 from elastiq.planning.up import plan_up
 
@@ -30,7 +31,9 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     """
     policy = in_force(policy, memory, observation.now)
     situation = track(observation, memory, policy)
-    situation = replace(situation, memory=paid(memory, situation.memory, policy, observation.now))
+    known = paid(memory, situation.memory, policy, observation.now)
+    known = with_gone(memory, known, situation.departed, observation.now)
+    situation, policy = replace(situation, memory=known), weighed(policy, known, observation.now)
     fleet = Fleet.of(observation, situation, policy)
     looked_at = observation.now - max(observation.demand_age_seconds, observation.workers_age_seconds)
     if words.unreadable(observation) is None:

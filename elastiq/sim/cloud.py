@@ -91,6 +91,9 @@ class SimCloud:
     def capacity(self, pool: Pool) -> Shape:
         return self._gate.pass_through("capacity", lambda: self._capacity(pool))
 
+    def spot_prices(self, types: Sequence[str], now: float) -> dict[tuple[str, str], float]:
+        raise CloudError("it tells no prices of the spot market", CloudFault.CONFIGURATION)
+
     def _on_time(self, what: str) -> None:
         """Notice if the daemon has let the VM check rest for too long."""
         world = self._world

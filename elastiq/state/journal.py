@@ -48,6 +48,7 @@ def read(database: sqlite3.Connection) -> Memory:
             breakers={name: from_dict(Breaker, value) for name, value in facts.get("breakers", {}).items()},
             boots={name: _numbers(value) for name, value in facts.get("boots", {}).items()},
             offers_away={name: from_dict(Away, value) for name, value in facts.get("offers_away", {}).items()},
+            interruptions={name: _seen(value) for name, value in facts.get("interruptions", {}).items()},
             capacities={name: _capacity(value) for name, value in facts.get("capacities", {}).items()},
             described={name: from_dict(Shape, value) for name, value in facts.get("described", {}).items()},
             doubted_by={name: _texts([value])[0] for name, value in facts.get("doubted_by", {}).items()},
@@ -72,6 +73,7 @@ _FACTS = (
     "described",
     "doubted_by",
     "futile",
+    "interruptions",
     "launches_took",
     "offers_away",
     "once_held",
@@ -141,6 +143,13 @@ def _numbers(saved: Any) -> tuple[float, ...]:
     if not all(0 <= number < LARGEST_NUMBER for number in saved):
         raise ValueError("not all of them are numbers that can be")
     return tuple(float(number) for number in saved)
+
+
+def _seen(saved: Any) -> tuple[float, ...]:
+    """Return what is known of the interruptions of an offer, as saved. Raise TypeError or ValueError if it cannot be
+    that."""
+    times, hours, counted_at = _numbers(saved)
+    return times, hours, counted_at
 
 
 def _micros(quarter: str, saved: Any) -> int:

@@ -70,6 +70,7 @@ def _with_offers_in_sight(memory: Memory, now: float) -> Memory:
     return replace(
         memory,
         offers_away={key: replace(one, until=min(one.until, latest)) for key, one in memory.offers_away.items()},
+        interruptions={key: (*seen[:2], min(seen[2], now)) for key, seen in memory.interruptions.items()},
     )
 
 

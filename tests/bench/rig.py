@@ -18,7 +18,8 @@ from elastiq.ec2 import Ec2
 from elastiq.plugins.loading import load
 from elastiq.plugins.sections import HTCondorOptions
 from elastiq.ports import Ports
-from elastiq.process.lanes import BatchLane, CloudLane, CloudLanes, Lane
+from elastiq.process.cloud_lanes import CloudLane, CloudLanes
+from elastiq.process.lanes import BatchLane, Lane
 from elastiq.state import State
 from tests.bench.replay import address, instance_id
 from tests.unit.fakes import settings_with

@@ -190,6 +190,21 @@ def test_a_missing_right_is_named(make_head: Callable[..., Head], right: str, is
     assert all(f"the right {right} is missing" in line for line in refused), output
 
 
+@pytest.mark.parametrize("is_missing", [True, False])
+def test_the_right_to_spot_prices_is_named_where_they_are_of_use(
+    make_head: Callable[..., Head], *, is_missing: bool
+) -> None:
+    head = make_head()
+    head.endpoint.denied = {"ec2:DescribeSpotPriceHistory"} if is_missing else set()
+    in_dollars = ("[quota]", "[cost]\ncurrency = USD\n[quota]")
+    code, output, _ = head.check(change=in_dollars)
+    assert code == 0, "elastiq does without"
+    said = "it needs the right ec2:DescribeSpotPriceHistory, without which what spot costs is not known"
+    assert (said in output) is is_missing
+    assert ("ok                 DescribeSpotPriceHistory" in output) is not is_missing
+    assert "DescribeSpotPriceHistory" not in head.check()[1], "of no use: nobody has said that prices are in USD"
+
+
 def test_rights_that_aws_does_not_name_are_named_by_the_request(make_head: Callable[..., Head]) -> None:
     head = make_head()
     head.endpoint.denied, head.endpoint.rights_are_named = {"iam:PassRole"}, False

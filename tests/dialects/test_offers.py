@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from elastiq.clock import Clock
 from elastiq.errors import CloudError, CloudFault
 from elastiq.model import SPOT, Offer, Pool, Scope
 from tests.dialects.rig import cloud
@@ -112,3 +113,29 @@ def test_a_quota_of_openstack_is_one_of_the_account(openstack: Ec2Endpoint) -> N
     with pytest.raises(CloudError) as failed:
         cloud(openstack, frozenset({"TagSpecifications", "MetadataOptions"})).launch(Pool(), 1, "token-1")
     assert (failed.value.fault, failed.value.scope) == (CloudFault.CAPACITY, Scope.ACCOUNT)
+
+
+def test_what_spot_costs_is_told_by_type_and_zone(aws: Ec2Endpoint) -> None:
+    """By moto, which has one price for all."""
+    found = cloud(aws).spot_prices(("m5.large", "m5.xlarge"), Clock().now())
+    assert {type_ for type_, _ in found} == {"m5.large", "m5.xlarge"}
+    assert {"us-east-1a", "us-east-1b"} <= {zone for _, zone in found}
+    assert set(found.values()) == {0.00001}
+    (request,) = aws.operations("DescribeSpotPriceHistory")
+    assert request.parameters["StartTime"] == request.parameters["EndTime"]
+
+
+def test_a_right_to_spot_prices_that_is_missing_is_named(aws: Ec2Endpoint) -> None:
+    aws.denied = {"ec2:DescribeSpotPriceHistory"}
+    with pytest.raises(CloudError, match="DescribeSpotPriceHistory") as failed:
+        cloud(aws).spot_prices(("m5.large",), Clock().now())
+    assert failed.value.fault is CloudFault.CREDENTIALS
+
+
+def test_a_cloud_without_spot_prices_is_asked_once(openstack: Ec2Endpoint) -> None:
+    ec2 = cloud(openstack)
+    for _ in range(2):
+        with pytest.raises(CloudError):
+            ec2.spot_prices(("m5.large",), Clock().now())
+    assert len(openstack.operations("DescribeSpotPriceHistory")) == 1
+    assert "DescribeSpotPriceHistory" in ec2.refused_features

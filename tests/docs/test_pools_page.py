@@ -12,12 +12,13 @@ import pytest
 from elastiq.decisions import Decision, End, Kind, Outcome, Token
 from elastiq.ec2.codes import fault_of, scope_of
 from elastiq.memory import Memory
-from elastiq.model import Demand, Eligibility, Judgement, Observation, Offer, Shape
+from elastiq.model import Demand, Eligibility, Judgement, Observation, Offer, Policy, Shape
 from elastiq.observer import as_taken
 from elastiq.planning.learning import learn
 from elastiq.planning.offer_words import described
 from elastiq.planning.offers import next_request, what_is_left
 from elastiq.planning.plan import plan
+from elastiq.planning.rates import Rates, weighed
 from elastiq.plugins.htcondor import HTCondor
 from elastiq.plugins.htcondor_narrowing import refusals
 from elastiq.plugins.loading import load, read_without_plugin
@@ -25,8 +26,9 @@ from tests.docs.blocks import TOP
 
 PAGE = (TOP / "docs/pools.md").read_text(encoding="utf-8")
 ROWS = {row[0]: row[1:] for row in re.findall(r"^\| (O\d+) \| (.+?) \| (.+) \|$", PAGE, re.MULTILINE)}
+RATES = {row[0]: row[1:] for row in re.findall(r"^\| (R\d+) \| (.+?) \| (.+) \|$", PAGE, re.MULTILINE)}
 POOL = re.findall(r"```ini\n(\[pool cpu\]\n.*?)```", PAGE, re.DOTALL)[0]
-NOW = 100_000.0
+NOW = 360_000.0
 HOLDS = {"cpu m5.xlarge": Shape(4), "cpu m5a.xlarge": Shape(4), "cpu c5.2xlarge": Shape(8)}
 FIRST = "spot m5a.xlarge in subnet-aaa"
 NO_ROOM = "InsufficientInstanceCapacity"
@@ -60,11 +62,15 @@ def outcome_of(request: Decision, answer: str | int) -> Outcome:
     return Outcome(request, End.FAILED, token="t", cause=cause, scope=scope_of(answer, ""))
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-def test_the_planner_and_a_walk_come_to_what_the_page_says(name: str, tmp_path: Path) -> None:
+def read_pool(tmp_path: Path) -> Policy:
     file = tmp_path / "elastiq.conf"
     file.write_text(f"[ec2]\nimage_id = ami-1\napi_url = https://cloud.example.org\n[quota]\nmax_vms = 200\n{POOL}")
-    policy = replace(read_without_plugin(file).policy(), is_adaptive=False)
+    return replace(read_without_plugin(file).policy(), is_adaptive=False)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_the_planner_and_a_walk_come_to_what_the_page_says(name: str, tmp_path: Path) -> None:
+    policy = read_pool(tmp_path)
     memory = Memory(waiting_since=NOW - 100, capacities=HOLDS)
     made = plan(Observation(NOW, (Demand(Shape(1), 8),), workers=(), instances=()), memory, policy)
     (decision,) = [one for one in made.decisions if one.kind is Kind.LAUNCH]
@@ -84,6 +90,28 @@ def test_the_planner_and_a_walk_come_to_what_the_page_says(name: str, tmp_path: 
 
 def test_every_row_is_tried() -> None:
     assert set(ROWS) == set(ANSWERS)
+    assert set(RATES) == {"R1", "R2", "R3"}
+
+
+@pytest.mark.parametrize("name", ["R1", "R2", "R3"])
+def test_what_interruptions_add_to_a_price(name: str, tmp_path: Path) -> None:
+    policy, memory = read_pool(tmp_path), Memory()
+    known, first = RATES[name]
+    told = re.fullmatch(r"(\d+) `(.+)` in `(.+)` in (\d+) hours: (\S+) an hour, (\S+) x (\S+) = (\S+)", known)
+    if told:
+        times, type_, zone, hours, per_hour, price, dearer, cost = told.groups()
+        memory = Memory(interruptions={f"spot {type_} {zone}": (float(times), float(hours), NOW)})
+        (pool,) = policy.pools
+        offer = next(one for one in pool.offers if (one.market, one.type, one.zone) == ("spot", type_, zone))
+        rates = Rates(memory, NOW)
+        assert f"{rates.per_hour(offer):.4g}" == per_hour
+        assert (offer.most_micros or 0) == round(float(price) * 1e6)
+        assert f"{rates.dearer(offer, pool, policy):.3f}" == dearer
+        assert f"{float(price) * rates.dearer(offer, pool, policy):.4f}" == cost
+    else:
+        assert known == "nothing"
+    (pool,) = weighed(policy, memory, NOW).pools
+    assert re.findall(r"`(.+?)`", first) == [described(offer) for offer in pool.offers[:3]]
 
 
 def test_jobs_that_opt_in(tmp_path: Path) -> None:

@@ -59,12 +59,19 @@ class HeadNode:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Stop the daemon in the middle of what it does, and let it go on."""
-        pid = self.elastiqctl("status").stdout.partition("(pid ")[2].partition(")")[0]
+        pid = self._pid()
         self.head.run("kill", "-STOP", pid)
         try:
             yield
         finally:
             self.head.run("kill", "-CONT", pid)
+
+    def hang_up(self) -> None:
+        """Have the daemon read its configuration again."""
+        self.head.run("kill", "-HUP", self._pid())
+
+    def _pid(self) -> str:
+        return self.elastiqctl("status").stdout.partition("(pid ")[2].partition(")")[0]
 
     def configure(self, text: str) -> None:
         """Write the configuration file."""
@@ -94,8 +101,10 @@ class ElasticCluster(HeadNode):
         *,
         user: str = SERVICE_USER,
         user_data_of: Callable[[Vm], str | bytes] = lambda vm: vm.user_data,
+        machine_of: Callable[[Vm], Mapping[str, str]] = lambda _: {},
     ) -> None:
-        self._user_data_of = user_data_of
+        """`machine_of` says what else the batch system's `start_worker` is to know of a VM: what it has in it."""
+        self._user_data_of, self._machine_of = user_data_of, machine_of
         self.cloud = Ec2Endpoint(
             bind=SWITCH_ADDRESS,
             entering=batch.network.entered,
@@ -138,7 +147,7 @@ class ElasticCluster(HeadNode):
         return {vm.id for vm in self.cloud.alive()}
 
     def _on_running(self, vm: Vm) -> None:
-        self.batch.start_worker(vm.id, vm.address, self._user_data_of(vm))
+        self.batch.start_worker(vm.id, vm.address, self._user_data_of(vm), **self._machine_of(vm))
 
 
 class PluginOnHead:

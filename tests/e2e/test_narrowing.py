@@ -61,14 +61,9 @@ def test_jobs_opt_in_to_the_cloud(make_htcondor: PoolMaker, query: str) -> None:
         launched = sorted(vm.tags["elastiq:pool"] for vm in cluster.cloud.vms.values())
         assert launched == ["cpu", "cpu", "cpu", "large"]
         cluster.configure(text + POOLS.replace("MayUseAWS =?= true", "MayUseGCP =?= true"))
-        _hang_up(cluster)
+        cluster.hang_up()
         later = pool.submit(2, 3600, extra=OPT_IN)
         said = "pool cpu takes only jobs with MayUseGCP =?= true"
         wait_until(lambda: said in _reason(cluster, later, "cpu"), f"why says: {said}", detail=cluster.log)
         stays(lambda: len(cluster.cloud.vms) == 4, WATCHED_SECONDS, "what was changed holds at once")
         cluster.elastiqctl("stop", check=True)
-
-
-def _hang_up(cluster: ElasticCluster) -> None:
-    pid = cluster.elastiqctl("status").stdout.partition("(pid ")[2].partition(")")[0]
-    cluster.head.run("kill", "-HUP", pid)

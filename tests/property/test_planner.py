@@ -122,6 +122,11 @@ memories = st.builds(
     ).map(tuple),
     breakers=st.sampled_from([{}, {"default": Breaker(3, 1, 0, NOW + 60, "broken")}, {"default": Breaker(3)}]),
     capacities=st.sampled_from([{}, {"default": Shape(4, 4000)}, {"a": Shape(4, 4000), "b": Shape(8, 8000)}]),
+    interruptions=st.dictionaries(
+        st.sampled_from([f"{one.market} {one.type} {one.zone}" for one in OFFERS]),
+        st.sampled_from([(9.0, 1.0, NOW), (0.5, 90.0, NOW - 90_000), (0.0, 9.0, NOW)]),
+        max_size=3,
+    ),
     offers_away=st.dictionaries(
         st.sampled_from([SPOT, "z1", "spot a.*", *(f"{one.market} {one.type} {one.zone}" for one in OFFERS)]),
         st.builds(Away, st.sampled_from([NOW - 1, NOW + 60, NOW + 180]), at_least=st.sampled_from([1, 1, 2])),

@@ -148,6 +148,9 @@ class FakeCloud:
         self.terminations: list[tuple[str, ...]] = []
         self.features: frozenset[str] = frozenset()
         self.token_is_lock = False
+        self.prices: dict[tuple[str, str], float] = {}
+        self.refuse_prices: CloudFault | None = None
+        self.prices_asked: list[tuple[str, ...]] = []
         self.is_late = False
         """True: requests take effect, or fail, when their answer is asked for after this was set to False again."""
 
@@ -215,6 +218,12 @@ class FakeCloud:
 
     def capacity(self, pool: Pool) -> Shape:
         raise CloudError("not known", CloudFault.CONFIGURATION)
+
+    def spot_prices(self, types: Sequence[str], now: float) -> dict[tuple[str, str], float]:
+        self.prices_asked.append(tuple(types))
+        if self.refuse_prices is not None:
+            raise CloudError("UnauthorizedOperation: no right to ec2:DescribeSpotPriceHistory", self.refuse_prices)
+        return dict(self.prices)
 
     def run(self) -> None:
         """Let every pending VM run."""

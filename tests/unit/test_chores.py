@@ -9,12 +9,13 @@ from typing import NoReturn
 
 import pytest
 
-from elastiq import chores
+from elastiq import chores, recorder
 from elastiq.errors import BatchError, CloudError, CloudFault, StateError
 from elastiq.memory import Departed, Memory, VmRecord
-from elastiq.model import Demand, Instance, InstanceState, Pool, Shape, Worker
+from elastiq.model import Demand, Instance, InstanceState, Policy, Pool, Shape, Worker
 from elastiq.observer import Reading
 from elastiq.planning.matching import match_workers
+from elastiq.planning.prices import priced
 from elastiq.state import read_report
 from tests.unit.fakes import FakeCloud, settings_with
 from tests.unit.rig import SETTINGS, Rig
@@ -543,3 +544,90 @@ def test_without_the_option_no_page_is_written_and_none_is_missed(rig: Rig, pape
     rig.run(200)
     assert not paper.asked_at
     assert "over_at" in (read_report(rig.directory) or {})["last_error"]
+
+
+SPOT_TYPES = {"instance_types": ("m5.large 0.1", "m5.xlarge 0.2"), "market": ("spot", "on-demand"), "currency": "USD"}
+
+
+def spot_prices(rig: Rig) -> list[float | None]:
+    (pool,) = rig.core._policy.pools
+    return [offer.price for offer in pool.offers if offer.is_spot]
+
+
+def priced_rig(rig: Rig, **values: object) -> Rig:
+    rig.cloud.prices = {("m5.large", "a"): 0.03, ("m5.large", "b"): 0.04}
+    rig.settings = settings_with(SETTINGS, **{**SPOT_TYPES, "api_url": "", "region": "us-east-1", **values})
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
+    return rig
+
+
+@pytest.mark.long
+def test_spot_prices_are_asked_for_once_an_hour_and_known_over_a_reload(rig: Rig) -> None:
+    priced_rig(rig).run(300)
+    assert rig.cloud.prices_asked == [("m5.large", "m5.xlarge")]
+    assert spot_prices(rig) == [0.04, None]
+    rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
+    rig.run(300)
+    assert len(rig.cloud.prices_asked) == 1
+    assert spot_prices(rig) == [0.04, None]
+    rig.cloud.prices = {("m5.large", "a"): 0.05}
+    rig.run(3600)
+    assert len(rig.cloud.prices_asked) == 2
+    assert spot_prices(rig) == [0.05, None]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"currency": "EUR"}, id="another currency"),
+        pytest.param({"currency": ""}, id="nobody has said in which currency"),
+        pytest.param({"region": "cn-north-1"}, id="another one there"),
+        pytest.param({"api_url": "https://cloud.example.org"}, id="not AWS"),
+        pytest.param({"market": ("on-demand",)}, id="no spot market"),
+    ],
+)
+def test_where_spot_prices_are_not_asked_for(rig: Rig, values: dict[str, object]) -> None:
+    priced_rig(rig, **values).run(120)
+    assert rig.cloud.prices_asked == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", [CloudFault.CREDENTIALS, CloudFault.CONFIGURATION])
+def test_spot_prices_that_are_refused_are_named_once_and_not_asked_for_again_that_day(
+    rig: Rig, caplog: pytest.LogCaptureFixture, fault: CloudFault
+) -> None:
+    rig.cloud.refuse_prices = fault
+    with caplog.at_level(logging.INFO):
+        priced_rig(rig).run(7200)
+        rig.core.reconfigure(rig.settings, rig.batch, rig.cloud)
+        rig.run(7200)
+    assert len(rig.cloud.prices_asked) == 1
+    assert spot_prices(rig) == [None, None]
+    assert caplog.text.count("ec2:DescribeSpotPriceHistory") == 1
+
+
+@pytest.mark.long
+def test_spot_prices_that_are_old_are_not_known_any_more(rig: Rig) -> None:
+    priced_rig(rig).run(60)
+    rig.cloud.refuse_prices = CloudFault.UNREACHABLE
+    rig.run(4 * 3600)
+    assert spot_prices(rig) == [0.04, None]
+    rig.run(4 * 3600)
+    assert spot_prices(rig) == [None, None]
+
+
+def test_the_answer_to_spot_prices_is_waited_for_beside_the_loop(rig: Rig) -> None:
+    rig.cloud.refuse_prices = CloudFault.PENDING
+    priced_rig(rig).run(120)
+    asked = len(rig.cloud.prices_asked)
+    assert asked > 1
+    rig.cloud.refuse_prices = None
+    rig.run(60)
+    assert len(rig.cloud.prices_asked) == asked + 1
+    assert spot_prices(rig) == [0.04, None]
+
+
+def test_what_a_vm_of_the_spot_market_costs_is_kept_as_it_was_when_it_was_launched() -> None:
+    (pool,) = priced(settings_with(**SPOT_TYPES).policy(), {("m5.large", "a"): 0.03}).pools
+    record = VmRecord("i-1", type="m5.large", market="spot")
+    assert recorder.price_of(record, Policy((pool,))) == 0.03

@@ -12,22 +12,16 @@ from contextlib import contextmanager
 import pytest
 
 from elastiq.clock import Clock
-from elastiq.ec2 import Limits
-from elastiq.errors import BatchError, CloudError, CloudFault, PendingError
-from elastiq.model import Judgement, Pool, Worker
-from elastiq.planning.launching import MOST_VMS_AT_ONCE
+from elastiq.errors import BatchError, CloudError, CloudFault
+from elastiq.model import Judgement, Worker
 from elastiq.plugins import Closing
 from elastiq.process.lanes import (
-    GIVE_UP_SECONDS,
-    LAUNCH_SECONDS_PER_VM,
     STUCK_CALLS,
     BatchLane,
-    CloudLane,
-    CloudLanes,
     Lane,
     LaneBusyError,
 )
-from tests.unit.fakes import FakeBatch, FakeCloud
+from tests.unit.fakes import FakeBatch
 
 LONG = 60.0
 SHORT = 0.05
@@ -305,81 +299,6 @@ def test_a_slow_system_is_not_asked_beside_its_own_slowness(clock: SettableClock
     again.open.set()
 
 
-def lanes(clock: Clock) -> CloudLanes:
-    return CloudLanes(patient(clock), patient(clock), patient(clock), patient(clock))
-
-
-@pytest.mark.long
-def test_what_the_cloud_is_slow_at_keeps_nothing_else_waiting(clock: SettableClock) -> None:
-    cloud, gate = FakeCloud(), Gate()
-    for name in ("list_instances", "launch", "terminate", "tag"):
-        setattr(cloud, name, lambda *_, **__: gate())
-    made = lanes(clock)
-    laned = CloudLane(cloud, made)
-    for lane in made.all():
-        lane._ask_wait_seconds = lane._act_wait_seconds = SHORT
-    for call in (
-        lambda: laned.list_instances(everything=True),
-        lambda: laned.launch(Pool(), 3, "token-1"),
-        lambda: laned.terminate(["i-1"]),
-        lambda: laned.tag(["i-1"], Pool(), "token-1"),
-    ):
-        with pytest.raises(PendingError) as pending:
-            call()
-        assert pending.value.uncertain
-        with pytest.raises(PendingError):
-            pending.value.answer()
-    with pytest.raises(CloudError, match="launching 1 VM was left out: launching 3 VMs has not answered") as busy:
-        laned.launch(Pool(), 1, "token-2")
-    assert busy.value.fault is CloudFault.BUSY
-    assert not busy.value.uncertain
-    gate.open.set()
-    while gate.calls < 4:
-        gate.left.wait(0.001)
-    for lane in made.all():
-        settle(lane, gate)
-        lane.retire()
-    assert pending.value.answer() == "answer"
-
-
-def test_a_late_failure_is_told_as_it_is(clock: SettableClock) -> None:
-    cloud, gate = FakeCloud(), Gate(error=CloudError("Invalid key_name provided.", CloudFault.CONFIGURATION))
-    cloud.launch = lambda pool, count, token, at_least=1: gate()  # type: ignore[method-assign, assignment, return-value]
-    made = lanes(clock)
-    made.launching._act_wait_seconds = SHORT
-    with pytest.raises(PendingError) as pending:
-        CloudLane(cloud, made).launch(Pool(), 3, "token-1")
-    settle(made.launching, gate)
-    with pytest.raises(CloudError, match="Invalid key_name") as failed:
-        pending.value.answer()
-    assert failed.value.fault is CloudFault.CONFIGURATION
-
-
-def test_a_launch_of_many_vms_is_given_up_later(clock: SettableClock, caplog: pytest.LogCaptureFixture) -> None:
-    cloud, gate = FakeCloud(), Gate()
-    cloud.launch = lambda pool, count, token, at_least=1: gate()  # type: ignore[method-assign, assignment, return-value]
-    made = lanes(clock)
-    laned = CloudLane(cloud, made)
-    with hanging(made.launching, gate, PendingError, "launching 50 VMs has not answered"):
-        laned.launch(Pool(), 50, "token-1")
-    clock.added += GIVE_UP + 1
-    with pytest.raises(CloudError, match="launching 1 VM was left out"):
-        laned.launch(Pool(), 1, "token-2")
-    assert "no longer waiting" not in caplog.text
-    clock.added += 50 * LAUNCH_SECONDS_PER_VM
-    cloud.launch = lambda pool, count, token, at_least=1: ()  # type: ignore[method-assign, assignment, return-value]
-    assert laned.launch(Pool(), 1, "token-2") == ()
-    gate.open.set()
-
-
-@pytest.mark.parametrize("count", [1, 300, MOST_VMS_AT_ONCE])
-def test_no_launch_is_given_up_before_its_own_deadlines(count: int) -> None:
-    limits = Limits()
-    tries = limits.of_launch(count) + 2 * limits.connect_seconds
-    # A look may begin just before the end; another follows the last try, and tags are put on at last.
-    assert tries + 3 * limits.deadline_seconds < GIVE_UP_SECONDS + count * LAUNCH_SECONDS_PER_VM
-
-
 @pytest.mark.long
 def test_threads_that_hang_for_good_are_few(clock: SettableClock, lane: Lane, gate: Gate) -> None:
     before = set(threading.enumerate())
@@ -452,18 +371,12 @@ def test_a_plugin_that_does_not_judge_lets_every_job_run_everywhere(clock: Setta
     assert batch.judge(["", "gpu"], "of another plugin") == (Judgement(), Judgement())
 
 
-def test_every_method_of_both_ports_goes_through(clock: SettableClock) -> None:
+def test_every_method_of_the_port_goes_through(clock: SettableClock) -> None:
     batch = BatchLane(FakeBatch(), patient(clock), patient(clock))
     assert batch.demand() == ()
     assert batch.workers() == ()
     assert batch.template(Worker("node-1")) == "like node"
     assert batch.judge(["", "b"], "") == (Judgement(), Judgement())
-    cloud = CloudLane(FakeCloud(), lanes(clock))
-    assert cloud.list_instances(everything=True) == ()
-    made = cloud.launch(Pool(), 2, "t")
-    assert len(made) == 2
-    assert cloud.terminate([made[0].id]) == (made[0].id,)
-    assert cloud.refused_features == frozenset()
 
 
 def test_advice_keeps_nothing_else_waiting(clock: SettableClock, lane: Lane, gate: Gate) -> None:

@@ -112,6 +112,25 @@ def test_an_amount_that_can_not_be_is_damage(tmp_path: Path, value: str) -> None
     state.close()
 
 
+def test_what_is_known_of_interruptions_comes_back(tmp_path: Path) -> None:
+    known = {"spot m5.large subnet-1": (1.5, 20.0, NOW - 7.0)}
+    state = State(tmp_path, NOW)
+    state.save(replace(MEMORY, interruptions=known))
+    state.close()
+    assert reopen(tmp_path).interruptions == known
+
+
+@pytest.mark.parametrize("value", ["[1, 2]", "[1, 2, 3, 4]", '[1, 2, "3"]', "[-1, 2, 3]", "[1, 1e15, 3]", "7", "null"])
+def test_an_interruption_that_can_not_be_is_damage(tmp_path: Path, value: str) -> None:
+    State(tmp_path, NOW).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "elastiq.db")) as database:
+        database.execute("INSERT INTO facts VALUES ('interruptions', ?)", (f'{{"spot a": {value}}}',))
+        database.commit()
+    state = State(tmp_path, NOW)
+    assert state.damaged
+    state.close()
+
+
 @pytest.mark.parametrize("value", ['"i-1"', "[1]", "7", "null"])
 def test_ids_that_can_not_be_are_damage(tmp_path: Path, value: str) -> None:
     state = State(tmp_path, NOW)

@@ -101,6 +101,12 @@ def test_what_was_put_away_stays_so_but_for_no_longer_than_if_it_were_refused_no
     assert memory.offers_away == {"a": later, "b": Away(1000.0 + 1800.0, 5)}
 
 
+def test_no_interruption_is_of_the_future() -> None:
+    known = {"spot a": (1.0, 2.0, 900.0), "spot b": (1.0, 2.0, 5000.0)}
+    memory = after_restart(Memory(interruptions=known), 1000.0, 990.0)
+    assert memory.interruptions == {"spot a": (1.0, 2.0, 900.0), "spot b": (1.0, 2.0, 1000.0)}
+
+
 def test_no_trial_is_further_away_than_if_it_were_planned_now() -> None:
     """The wall clock went back by a year: nothing would be tried again for so long."""
     year = 365 * 86400.0
