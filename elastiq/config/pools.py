@@ -84,7 +84,7 @@ class PoolSettings:
         limits, vm, found = self.limits, self.vm, offers.of(self.vm)
         type_ = found[0].type if found else vm.flavour
         own = (limits.min_vms, limits.max_vms, type_, vm.image_id, limits.idle_for_time_s)
-        return Pool(self.name, *own, offers=found, jobs=vm.jobs, supposed=vm.offers)
+        return Pool(self.name, *own, offers=found, jobs=vm.jobs, supposed=vm.offers, priority=limits.priority)
 
 
 def take(reading: Reading) -> tuple[Section, ...]:

@@ -101,13 +101,22 @@ def what_is_left(request: Decision, outcome: Outcome) -> Decision | None:
 
 
 def walk_of(own: Pool, others: Iterable[tuple[Pool, int]], whole: Pool, count: int) -> Sequence[Step]:
-    """Return the offers for `count` VMs of `own`, one type of the pool `whole`, in their order; those of `others`,
-    other types that hold the same jobs with so many VMs, come in between."""
+    """Return the offers for `count` VMs of `own`, one type of the pool `whole`, and those of `others`, other types that
+    hold the same jobs with so many VMs. They come in the order of the pool; where it is known what they cost, those of
+    one market by what all VMs cost, its own first."""
     counts = {offer: most for pool, most in others for offer in pool.offers}
-    counts.update({offer: count for offer in own.offers})
-    steps = [Step(offer, min(count, counts[offer])) for offer in whole.offers if offer in counts]
-    first = next((number for number, step in enumerate(steps) if step.offer.type == own.instance_type), 0)
-    return steps[first:]
+    counts.update(dict.fromkeys(own.offers, count))
+    steps = [(offer, counts[offer]) for offer in whole.offers if offer in counts]
+    if all(offer.most_micros for offer, _ in steps):
+        markets = list(dict.fromkeys(offer.market for offer in whole.offers))
+
+        def turn(step: tuple[Offer, int]) -> tuple[int, bool, int]:
+            offer, vms = step
+            return markets.index(offer.market), offer.type != own.instance_type, (offer.most_micros or 0) * vms
+
+        steps.sort(key=turn)
+    first = next((number for number, (offer, _) in enumerate(steps) if offer.type == own.instance_type), 0)
+    return [Step(offer, min(count, vms)) for offer, vms in steps[first:]]
 
 
 def of_request(request: Decision) -> Decision:
