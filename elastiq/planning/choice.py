@@ -31,8 +31,9 @@ def tiers(fleet: Fleet) -> list[tuple[Pool, ...]]:
     if len(fleet.variants) < 2:
         return [fleet.variants]
     found: list[tuple[Pool, ...]] = []
-    for key, alike in groupby(fleet.variants, key=lambda pool: _tier(pool, fleet)):
-        found += [tuple(alike)] if key is not None else [(pool,) for pool in alike]
+    for tier, alike in groupby(fleet.variants, key=lambda pool: _tier(pool, fleet)):
+        pools = tuple(alike)
+        found += [pools] if tier is not None else [(pool,) for pool in pools]
     return found
 
 
@@ -133,7 +134,7 @@ def _each_by_itself(
     """Return the same where every job gets a VM of the size of which its part costs least."""
     chosen: dict[str, list[Rest]] = {}
     for sort, queue in zip(sorts, queues):
-        best = min(sizes, key=lambda size: (sort.part(size) * size.price if sort.part(size) <= 1 else math.inf))
+        best = min(sizes, key=lambda size: sort.part(size) * size.price if sort.part(size) <= 1 else math.inf)
         chosen.setdefault(best.key, []).extend(queue)
     found = {}
     for pool in tier:

@@ -121,9 +121,7 @@ class _Turns:
         return [*wanted.beyond, *going]
 
 
-def _missing(
-    up: Up, pool: Pool, reopened: int, others: Iterable[Rest] = (), coming: Counter[str] = NONE_COMING
-) -> int:
+def _missing(up: Up, pool: Pool, reopened: int, others: Iterable[Rest] = (), coming: Counter[str] = NONE_COMING) -> int:
     """Return how many VMs of `pool` its own minimum and that of all pools lack, leaving out what VMs of other types or
     pools for `others` may make up for, and those that are `coming`: with these first the quota might be used up, and
     those never come."""

@@ -210,9 +210,9 @@ class _Packer:
         while True:
             kinds = list(vms)[-MOST_MENDED:][::-1]
             tried = [self._gathered(kind, size, kinds, vms) for size in self.sizes for kind in kinds]
-            saved, parts, made = max(tried, key=lambda one: one[0], default=(0, vms, ()))
-            if saved <= 0:
+            if not any(saved > 0 for saved, _, _ in tried):
                 break
+            _, parts, made = max(tried, key=lambda one: one[0])
             times = min(vms[kind] // count for kind, count in parts.items())
             without = _without(vms, {kind: count * times for kind, count in parts.items()})
             times = min(times, self._limits.left(made[0], without))

@@ -176,7 +176,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--price", metavar="X", type=_price, help="of one VM for an hour")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--boot", metavar="SECONDS", type=_seconds, help="from the launch of a VM until it joins")
-    parser.add_argument("--cores", metavar="N|TYPE=N,...", type=_cores_given, help="cores of each VM, or of those of each type")
+    parser.add_argument("--cores", metavar="N|TYPE=N,...", type=_cores_given, help="cores of each VM, or by type")
     parser.add_argument("--max-vms", metavar="N", type=_count, help="default: what holds all jobs if none waits")
     parser.add_argument(
         "--set",
@@ -231,36 +231,33 @@ def _count(text: str) -> int:
 def _machines(options: argparse.Namespace, settings: Settings, memory: Memory | None) -> Machines:
     boot, cores = options.boot, options.cores
     boots, boots_from = ([], "") if memory is None else _boots(memory, settings)
-    given, several = cores if isinstance(cores, int) else None, cores if isinstance(cores, dict) else {}
-    sizes = {} if given else _sizes(several, memory, settings)
+    given = cores if isinstance(cores, int) else None
     known = None if memory is None else _cores(memory, settings)
-    by_size = sorted(sizes.values())
-    middle = by_size[len(by_size) // 2] if sizes else None
-    is_one_size = len({*by_size}) < 2
+    sizes = _sizes(cores, memory, settings)
+    middle = sorted(sizes.values())[len(sizes) // 2] if sizes else None
     return Machines(
         boot if boot is not None else statistics.median(boots) if boots else BOOT_SECONDS,
         "as given" if boot is not None else boots_from if boots else "assumed",
-        given or middle or known or CORES,
+        given or (middle if len(sizes) > 1 or isinstance(cores, dict) else known) or CORES,
         "as given" if cores else "as the daemon has learnt" if known else "assumed",
-        {} if is_one_size else sizes,
+        sizes if len(sizes) > 1 else {},
     )
 
 
-def _sizes(given: Mapping[str, int], memory: Memory | None, settings: Settings) -> dict[str, int]:
-    """Return how many cores VMs of each type have: as given, as the daemon has learnt, or as is assumed. Empty where
-    neither says anything. Raise ConfigError if a type is given that there is not."""
+def _sizes(given: int | Mapping[str, int] | None, memory: Memory | None, settings: Settings) -> dict[str, int]:
+    """Return how many cores VMs of each type have: as given, as the daemon has learnt, or as is assumed. Raise
+    ConfigError if a type is given that there is not."""
     pools = settings.policy().variants
     types = list(dict.fromkeys(pool.instance_type for pool in pools))
-    for type_ in given:
+    if isinstance(given, int):
+        return dict.fromkeys(types, given)
+    for type_ in given or ():
         if type_ not in types:
             known = ", ".join(filter(None, types)) or "none"
             raise ConfigError([f"--cores: no pool has VMs of type {printable(type_)}; the types are: {known}"])
-    found = {}
-    for pool in pools:
-        learnt = None if memory is None else capacity_of(memory, pool)
-        if learnt is not None and learnt.cpus > 0:
-            found[pool.instance_type] = learnt.cpus
-    return {type_: given.get(type_) or found.get(type_, CORES) for type_ in types} if given or found else {}
+    learnt = {} if memory is None else {pool.instance_type: capacity_of(memory, pool) for pool in pools}
+    found = {type_: shape.cpus for type_, shape in learnt.items() if shape is not None and shape.cpus > 0}
+    return {type_: (given or {}).get(type_) or found.get(type_, CORES) for type_ in types}
 
 
 def _boots(memory: Memory, settings: Settings) -> tuple[list[float], str]:

@@ -83,8 +83,8 @@ class Scenario:
 
     def _price(self, prices: Mapping[str, float]) -> float | None:
         """Return what an hour of a VM costs that others are measured by."""
-        types = self.sizes or prices
-        return min((prices[one] for one in types if one in prices and self.work.cores_of(one) == self.cores), default=None)
+        alike = [prices[one] for one in self.sizes or prices if one in prices and self.work.cores_of(one) == self.cores]
+        return min(alike, default=None)
 
     def _measured(self, of_types: Sequence[OfType], price: float | None) -> float:
         """Return how many hours of a VM with `cores` cost as much as all those of other types do."""
