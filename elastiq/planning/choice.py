@@ -18,7 +18,7 @@ from elastiq.planning.draft import Up
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.mix import Limits, Mix, Size, Sort, cheapest
 from elastiq.planning.offers import away
-from elastiq.planning.packing import Rest
+from elastiq.planning.packing import UNLIMITED, Rest
 from elastiq.planning.wanted import Wanted, vms_for
 
 MOST_SORTS = 40
@@ -57,18 +57,18 @@ def for_wide(up: Up, tier: Sequence[Pool], rests: Iterable[Rest], room: Mapping[
     says how many there may be of each."""
     found: dict[str, list[Rest]] = {}
     for rest in rests:
-        best: tuple[float, int, Pool] | None = None
-        for pool in tier:
-            if not up.is_suited(rest, pool):
-                continue
-            wanted = vms_for([rest], room[pool.key], pool, up.fleet)
-            lacking = sum(one.jobs for one in wanted.beyond)
-            turn = (lacking, wanted.vms * _price(pool), pool)
-            if best is None or turn[:2] < best[:2]:
-                best = turn
-        if best is not None:
-            found.setdefault(best[2].key, []).append(rest)
+        able = [pool for pool in tier if up.is_suited(rest, pool)]
+        if able:
+            best = min(able, key=lambda pool: _price_of_all(rest, pool, room[pool.key], up.fleet))
+            found.setdefault(best.key, []).append(rest)
     return found
+
+
+def _price_of_all(rest: Rest, pool: Pool, room: int, fleet: Fleet) -> tuple[bool, int]:
+    """Return what VMs of `pool` cost that hold all of these jobs; what there is no room for comes last."""
+    each = fleet.new_room(pool).take(rest, UNLIMITED)
+    vms = max(rest.machines, -(-rest.jobs * rest.machines // each)) if each else UNLIMITED
+    return vms > room, vms * _price(pool)
 
 
 def for_single(
@@ -95,7 +95,8 @@ def for_single(
     if len(sorts) > MOST_SORTS:
         return _each_by_itself(up, tier, sorts, queues, sizes, room, left)
     of_pool = {name: max(size.most for size in sizes if size.pool == name) for name in {size.pool for size in sizes}}
-    mix = cheapest(sorts, jobs, sizes, Limits(most, of_pool))
+    budget = max(size.most * size.price for size in sizes) if up.purse.caps else None
+    mix = cheapest(sorts, jobs, sizes, Limits(most, of_pool, budget))
     found = _wanted(mix, queues)
     return found, [*left, *(rest for queue in queues for rest in queue)]
 

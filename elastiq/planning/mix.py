@@ -69,16 +69,19 @@ class Sort:
 
 @dataclass(frozen=True)
 class Limits:
-    """How many VMs there may be: in all, and of each pool."""
+    """How many VMs there may be: in all, of each pool, and what all of them may cost an hour (None: anything)."""
 
     most: int
     of_pool: Mapping[str, int] = field(default_factory=dict)
+    budget: int | None = None
 
     def left(self, size: Size, vms: Mapping[Kind, int]) -> int:
         """Return how many more of a size there may be beside `vms`."""
         of_pool = sum(times for (one, _), times in vms.items() if one.pool == size.pool)
         of_size = sum(times for (one, _), times in vms.items() if one is size)
         least = min(self.most - sum(vms.values()), size.most - of_size)
+        if self.budget is not None:
+            least = min(least, (self.budget - sum(one.price * times for (one, _), times in vms.items())) // size.price)
         return min(least, self.of_pool[size.pool] - of_pool) if size.pool in self.of_pool else least
 
 

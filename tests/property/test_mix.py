@@ -25,7 +25,7 @@ class Case:
     def __init__(self, seed: int) -> None:
         random = Random(f"mix {seed}")
         self.types: dict[str, tuple[Shape, int]] = {}
-        for number in range(random.randint(1, 5)):
+        for number in range(random.randint(2, 5)):
             cpus, gb_per_core = random.choice((1, 2, 4, 8, 16)), random.choice((2, 4, 8))
             gpus = random.choice((0, 0, 0, 1))
             price = cpus * (0.02 + 0.004 * gb_per_core) * random.uniform(0.8, 1.25) * (3 if gpus else 1)
@@ -120,9 +120,9 @@ def _ratios(pools: int, seeds: range) -> list[float]:
 def _check(ratios: Sequence[float]) -> None:
     print(f"{len(ratios)} cases: {math.fsum(ratios) / len(ratios):.4f} on average, {max(ratios):.3f} at most")
     assert min(ratios) >= 1 - 1e-6, "all jobs have room"
-    assert math.fsum(ratios) / len(ratios) <= 1.01
+    assert math.fsum(ratios) / len(ratios) <= 1.005
     assert sum(one > 1.05 for one in ratios) <= len(ratios) / 50
-    assert max(ratios) <= 1.12
+    assert max(ratios) <= 1.1
 
 
 def test_vms_of_one_pool_cost_hardly_more_than_the_cheapest() -> None:
