@@ -68,7 +68,7 @@ class _Turns:
             wide = [rest for rest in wide if rest.number not in taken]
             wide += self._ask(pool, wanted, next_pools) if wanted.vms else wanted.beyond
         room = {pool.key: _room(up, pool) for pool in tier}
-        found, single = choice.for_single(up, tier, single, room, min(sum(room.values()), _room_of_all(up)))
+        found, single = choice.for_single(up, tier, single, room, _room_of_all(up, tier))
         others = [*wide, *single]
         for place, pool in enumerate(tier):
             wanted = found.get(pool.key, Wanted())
@@ -179,10 +179,11 @@ def _room(up: Up, pool: Pool) -> int:
     return max(0, min(vms, up.purse.room(pool)))
 
 
-def _room_of_all(up: Up) -> int:
-    """Return how many VMs of all pools together may be launched now."""
+def _room_of_all(up: Up, tier: Sequence[Pool]) -> int:
+    """Return how many VMs of these pools together may be launched now, whatever they cost."""
     fleet = up.fleet
-    return max(0, min(fleet.quota_left_of_all, fleet.launches_left) - up.launched)
+    of_pools = sum({pool.name: fleet.quota_left(pool) for pool in tier}.values())
+    return max(0, min(of_pools, fleet.quota_left_of_all, fleet.launches_left) - up.launched)
 
 
 def _why(waiting: int, spare: Lacking, pool: Pool, policy: Policy) -> Reason:
