@@ -51,6 +51,7 @@ setup(
         "sandbox": ["moto[server,ec2]>=5.2.5", "rich>=13"],
         "test": [
             "bandit>=1.7",
+            "highspy>=1.7",
             "hypothesis>=6.100",
             "prometheus_client>=0.16",
             "mypy>=1.10",
