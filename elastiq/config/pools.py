@@ -34,7 +34,8 @@ class PoolLimits:
     priority: int = option(
         0,
         "VMs are launched of the pool with the highest priority among those that can run a job and are not full; of "
-        "equal ones, of the pool that comes first in the file.",
+        "equal ones, of those that cost least for all jobs together, or where prices are not given, of the pool that "
+        "comes first in the file.",
         maximum=MOST_PRIORITY,
         new=True,
     )

@@ -11,6 +11,8 @@ from elastiq.memory import Away, Memory, VmRecord
 from elastiq.model import ON_DEMAND, SPOT, Offer, Policy, Pool, Scope
 from elastiq.planning import offer_words, patience
 
+MICROS = 1_000_000
+
 
 def away(offer: Offer, memory: Memory, now: float, at_least: int = 1) -> Away | None:
     """Return why `offer` is not to be asked for `at_least` VMs at once `now`, of several reasons the one that lasts
@@ -126,12 +128,25 @@ def of_request(request: Decision) -> Decision:
     return replace(request, reason=offer_words.asked(request.reason, request.walk[0].offer))
 
 
-def price_of(record: VmRecord, pool: Pool | None) -> float:
-    """Return what a VM costs an hour; 0 if that is not known."""
-    market = record.market or ON_DEMAND
-    offers = () if pool is None else pool.offers
-    alike = (one.price for one in offers if one.type == record.type and one.market == market)
-    return next(alike, None) or 0.0
+def price_of(record: VmRecord, pool: Pool | None) -> float | None:
+    """Return what a VM of `pool` costs an hour, as the configuration says now; None: it does not, as of the spot
+    market. What it costs at most says `Purse.price_of`."""
+    offer = _offer_of(record, pool)
+    return None if offer is None else offer.price
+
+
+def dearness(record: VmRecord, pool: Pool | None) -> float:
+    """Return by what a VM is dearer than others: what it costs an hour, on the spot market what it would on demand; 0
+    if that is not known."""
+    offer = _offer_of(record, pool)
+    if offer is None:
+        return 0.0
+    return (offer.most_micros or 0) / MICROS if offer.price is None else offer.price
+
+
+def _offer_of(record: VmRecord, pool: Pool | None) -> Offer | None:
+    market, offers = record.market or ON_DEMAND, () if pool is None else pool.offers
+    return next((one for one in offers if one.type in ("", record.type) and one.market == market), None)
 
 
 def is_fallback(record: VmRecord, pool: Pool | None) -> bool:
