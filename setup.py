@@ -52,6 +52,7 @@ setup(
         "test": [
             "bandit>=1.7",
             "cyclonedx-python-lib>=11",
+            "highspy>=1.7",
             "hypothesis>=6.100",
             "prometheus_client>=0.16",
             "jsonschema>=4.18",

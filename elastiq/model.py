@@ -283,6 +283,8 @@ class Pool:
     """Which jobs it takes, as the batch plugin reads it; empty: all."""
     supposed: str = ""
     """What its workers offer as long as none was seen, as the batch plugin reads it."""
+    priority: int = 0
+    """The highest is launched first; of equal ones what they cost decides."""
     is_variant: bool = False
     """True if it stands for those VMs of a pool of several types that are of `instance_type`."""
 

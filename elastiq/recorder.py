@@ -12,9 +12,10 @@ from dataclasses import replace
 from elastiq.decisions import Outcome, Plan
 from elastiq.errors import StateError
 from elastiq.memory import Memory, VmRecord
-from elastiq.model import ON_DEMAND, Demand, Policy, Worker
+from elastiq.model import Demand, Policy, Worker
 from elastiq.observer import Reading
 from elastiq.planning.departures import token_of
+from elastiq.planning.offers import price_of
 from elastiq.ports import History
 from elastiq.report.events import Events
 from elastiq.report.reporter import Reporter
@@ -197,7 +198,7 @@ def life_of(record: VmRecord, before: Life | None, policy: Policy) -> Life:
         record.goes_because if is_over else "",
         record.market,
         record.zone,
-        price_of(record, policy) if price is None else price,
+        price_of(record, policy.pool(record.pool)) if price is None else price,
         (before and before.first_job_at) or record.work_from,
         token=record.goes_cause if is_over else "",
         worker=record.worker_name,
@@ -229,16 +230,6 @@ def ended(life: Life, at: float, token: str) -> Life:
     idle = 0.0 if life.idle_since is None else max(0.0, at - life.idle_since)
     seconds = None if life.idle_seconds is None else life.idle_seconds + idle
     return replace(life, ended_at=at, idle_seconds=seconds, idle_since=None, token=token)
-
-
-def price_of(record: VmRecord, policy: Policy) -> float | None:
-    """Return what a VM costs an hour, as the configuration says now; None: it does not."""
-    pool = policy.pool(record.pool)
-    for offer in () if pool is None else pool.offers:
-        is_type = offer.type in ("", record.type)
-        if is_type and offer.market == (record.market or ON_DEMAND) and offer.zone in ("", record.zone):
-            return offer.price
-    return None
 
 
 def kinds(demand: Sequence[Demand]) -> dict[Kind, Queued]:

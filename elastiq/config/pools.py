@@ -35,7 +35,8 @@ class PoolLimits:
     priority: int = option(
         0,
         "VMs are launched of the pool with the highest priority among those that can run a job and are not full; of "
-        "equal ones, of the pool that comes first in the file.",
+        "equal ones, of those that cost least for all jobs together, or where prices are not given, of the pool that "
+        "comes first in the file.",
         maximum=MOST_PRIORITY,
         new=True,
     )
@@ -85,7 +86,7 @@ class PoolSettings:
         limits, vm, found = self.limits, self.vm, offers.of(self.vm)
         type_ = found[0].type if found else vm.flavour
         own = (limits.min_vms, limits.max_vms, type_, vm.image_id, limits.idle_for_time_s)
-        return Pool(self.name, *own, offers=found, jobs=vm.jobs, supposed=vm.offers)
+        return Pool(self.name, *own, offers=found, jobs=vm.jobs, supposed=vm.offers, priority=limits.priority)
 
 
 def take(reading: Reading) -> tuple[Section, ...]:

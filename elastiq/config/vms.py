@@ -30,8 +30,8 @@ class VmOptions:
     instance_types: tuple[str, ...] = option(
         (),
         "Types of the VMs in place of flavour, with commas between them, each with its price an hour on demand if you "
-        "like. The cheapest is asked for first, those without a price last and in this order; where the cloud has no "
-        "room for one, the next is asked for at once.",
+        "like. Those are launched that cost least for all jobs together, those without a price last and in this order; "
+        "where the cloud has no room for one, the next is asked for at once.",
         kind=ValueKind.TYPES,
         example="m5.xlarge 0.192, m5a.xlarge 0.172",
         new=True,

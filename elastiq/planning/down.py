@@ -16,7 +16,7 @@ from elastiq.planning.adaptive import free_cores, held_seconds, spare_of
 from elastiq.planning.capacities import capacity_of
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.futility import futile_seconds
-from elastiq.planning.offers import all_away, is_fallback, price_of
+from elastiq.planning.offers import all_away, dearness, is_fallback
 from elastiq.planning.packing import Rest, Room
 
 
@@ -354,13 +354,13 @@ def _in_the_way(
 
 
 def _in_turn(idle: Iterable[tuple[float, VmRecord]], fleet: Fleet) -> list[tuple[float, VmRecord]]:
-    """Return idle VMs in the order in which they go: the dearest first, those on demand before spot where that would be
-    rather, then those that have idled for longest."""
+    """Return idle VMs in the order in which they go: those on demand first where spot would be rather, then the
+    dearest, then those that have idled for longest."""
 
-    def turn(entry: tuple[float, VmRecord]) -> tuple[float, bool, float]:
+    def turn(entry: tuple[float, VmRecord]) -> tuple[bool, float, float]:
         seconds, record = entry
         pool = fleet.policy.pool(record.pool)
-        return -price_of(record, pool), not is_fallback(record, pool), -seconds
+        return not is_fallback(record, pool), -dearness(record, pool), -seconds
 
     return sorted(idle, key=turn)
 

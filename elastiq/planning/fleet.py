@@ -296,8 +296,13 @@ class Fleet:
         vms = self.counted[pool.name] + self.possible(pool.name)
         return min(
             UNLIMITED if pool.max_vms is None else pool.max_vms - vms,
-            UNLIMITED if self.policy.max_vms is None else self.policy.max_vms - self._of_cluster,
+            self.quota_left_of_all,
         )
+
+    @property
+    def quota_left_of_all(self) -> int:
+        """Return what is left of the quota for all pools together."""
+        return UNLIMITED if self.policy.max_vms is None else self.policy.max_vms - self._of_cluster
 
     def quota_room(self, pool: Pool) -> int:
         """Return how many more VMs of `pool` there may be at once, by their number and by what they cost an hour."""

@@ -10,7 +10,7 @@ from itertools import compress
 from elastiq.decisions import Decision, Kind, Reason, Token
 from elastiq.memory import Breaker
 from elastiq.model import Policy, Pool
-from elastiq.planning import money_words, offer_words, patience, words
+from elastiq.planning import choice, money_words, offer_words, patience, words
 from elastiq.planning.adaptive import Lacking, lacking
 from elastiq.planning.capacities import is_larger
 from elastiq.planning.draft import Up
@@ -21,54 +21,115 @@ from elastiq.planning.pace import LIMIT
 from elastiq.planning.packing import Rest, count
 from elastiq.planning.wanted import Wanted, of_other_types, vms_for
 
+NONE_COMING: Counter[str] = Counter()
+
 MOST_VMS_AT_ONCE = 1000
 """Of one launch; EC2's RunInstances takes no more."""
 
 
 def launch(up: Up, left: list[Rest], reopened: int, *, may_spare: bool) -> None:
     """Launch VMs for the jobs that are left, for those to come and for the minimum, within quota and breaker."""
-    fleet = up.fleet
-    last = None
-    late: list[Pool] = []
-    begun: set[str] = set()
-    seen: set[tuple[str, int]] = set()
-    for number, pool in enumerate(fleet.variants, 1):
-        # What one type of a pool holds and does not get, for want of quota, it does not get of another type either.
-        suited = [rest for rest in left if up.is_suited(rest, pool) and (pool.name, rest.number) not in seen]
-        taken = {rest.number for rest in suited}
-        seen |= {(pool.name, number) for number in taken}
-        left = [rest for rest in left if rest.number not in taken]
-        next_pools = [one for one in fleet.variants[number:] if one.name != pool.name]
-        parts = _apart(suited, pool, fleet)
-        for part in parts:
-            room, is_last = _room(up, pool), pool.name not in begun and part is parts[-1]
-            wanted = _wanted(part, room, pool, fleet)
-            missing = _missing(up, pool, reopened, left) if is_last else 0
-            if is_last and missing < _missing(up, pool, reopened):
-                late.append(pool)
-            spare = lacking(fleet, pool, up.rooms, wanted, room) if may_spare and is_last else Lacking()
-            left += wanted.beyond
-            if not wanted.vms + spare.vms + missing:
-                continue
-            decision = _launch_of(up, pool, wanted, spare, missing, count(part))
-            left += _not_launched_for(up, decision, wanted, next_pools)
-            last = _settle_launch(up, decision, wanted)
-        begun.add(pool.name)
-    _settle_beyond(up, _launch_to_learn(up, left), last)
+    turns = _Turns(up, reopened, may_spare=may_spare)
+    number = 0
+    for tier in choice.tiers(up.fleet):
+        number += len(tier)
+        if len(tier) > 1:
+            left = turns.of_tier(tier, left, up.fleet.variants[number:])
+        for place, pool in enumerate(tier, number - len(tier) + 1):
+            left = turns.of_pool(pool, left, up.fleet.variants[place:])
+    _settle_beyond(up, _launch_to_learn(up, left), turns.last)
     _launch_to_try(up)
-    for pool in late:
+    for pool in turns.late:
         missing = _missing(up, pool, reopened)
         if missing:
             _launch_of(up, pool, Wanted(), Lacking(), missing, 0)
 
 
-def _missing(up: Up, pool: Pool, reopened: int, others: Iterable[Rest] = ()) -> int:
+class _Turns:
+    """One pool after the other, once for each type."""
+
+    def __init__(self, up: Up, reopened: int, *, may_spare: bool) -> None:
+        self._up, self._reopened, self._may_spare = up, reopened, may_spare
+        self.last: Reason | None = None
+        """Why jobs that got no VM last did not."""
+        self.late: list[Pool] = []
+        """Whose minimum is lacking if nothing comes for the jobs of others."""
+        self._begun: set[str] = set()
+        self._seen: set[tuple[str, int]] = set()
+
+    def of_tier(self, tier: Sequence[Pool], left: list[Rest], next_pools: Sequence[Pool]) -> list[Rest]:
+        """Launch VMs of pools of which what they cost for these jobs decides; return the jobs that are left."""
+        up, fleet = self._up, self._up.fleet
+        wide, single = [rest for rest in left if rest.machines > 1], [rest for rest in left if rest.machines == 1]
+        for key, rests in choice.for_wide(up, tier, wide, {pool.key: _room(up, pool) for pool in tier}).items():
+            pool = next(one for one in tier if one.key == key)
+            wanted = vms_for(rests, _room(up, pool), pool, fleet)
+            taken = {rest.number for rest in rests}
+            wide = [rest for rest in wide if rest.number not in taken]
+            wide += self._ask(pool, wanted, next_pools) if wanted.vms else wanted.beyond
+        room = {pool.key: _room(up, pool) for pool in tier}
+        found, single = choice.for_single(up, tier, single, room, _room_of_all(up, tier))
+        others = [*wide, *single]
+        for place, pool in enumerate(tier):
+            wanted = found.get(pool.key, Wanted())
+            coming = choice.coming(found, tier[place + 1 :])
+            others += self._ask(pool, wanted, next_pools, others, coming, is_last=pool.name not in self._begun)
+            self._begun.add(pool.name)
+        return others
+
+    def of_pool(self, pool: Pool, left: list[Rest], pools: Sequence[Pool]) -> list[Rest]:
+        """Launch VMs of a pool for those of these jobs that it runs; return the others."""
+        up, fleet = self._up, self._up.fleet
+        # What one type of a pool holds and does not get, for want of quota, it does not get of another type either.
+        suited = [rest for rest in left if up.is_suited(rest, pool) and (pool.name, rest.number) not in self._seen]
+        taken = {rest.number for rest in suited}
+        self._seen |= {(pool.name, number) for number in taken}
+        left = [rest for rest in left if rest.number not in taken]
+        next_pools = [one for one in pools if one.name != pool.name]
+        parts = _apart(suited, pool, fleet)
+        for part in parts:
+            is_last = pool.name not in self._begun and part is parts[-1]
+            wanted = _wanted(part, _room(up, pool), pool, fleet)
+            left += self._ask(pool, wanted, next_pools, left, is_last=is_last)
+        self._begun.add(pool.name)
+        return left
+
+    def _ask(
+        self,
+        pool: Pool,
+        wanted: Wanted,
+        next_pools: Sequence[Pool],
+        others: Iterable[Rest] = (),
+        coming: Counter[str] | None = None,
+        *,
+        is_last: bool = False,
+    ) -> list[Rest]:
+        """Launch the VMs that are wanted, and if this is the last launch of a pool, those for jobs to come and for the
+        minimum; return the jobs that get none. VMs of others will be launched for `others`, and so many are `coming`
+        for jobs for which that is settled."""
+        up = self._up
+        room = _room(up, pool)
+        missing = _missing(up, pool, self._reopened, others, coming or Counter()) if is_last else 0
+        if is_last and missing < _missing(up, pool, self._reopened):
+            self.late.append(pool)
+        spare = lacking(up.fleet, pool, up.rooms, wanted, room) if self._may_spare and is_last else Lacking()
+        if not wanted.vms + spare.vms + missing:
+            return wanted.beyond
+        decision = _launch_of(up, pool, wanted, spare, missing, wanted.jobs)
+        going = _not_launched_for(up, decision, wanted, next_pools)
+        self.last = _settle_launch(up, decision, wanted)
+        return [*wanted.beyond, *going]
+
+
+def _missing(up: Up, pool: Pool, reopened: int, others: Iterable[Rest] = (), coming: Counter[str] = NONE_COMING) -> int:
     """Return how many VMs of `pool` its own minimum and that of all pools lack, leaving out what VMs of other types or
-    pools for `others` may make up for: with these first the quota might be used up, and those never come."""
+    pools for `others` may make up for, and those that are `coming`: with these first the quota might be used up, and
+    those never come."""
     fleet, policy = up.fleet, up.fleet.policy
     own = pool.min_vms - reopened - fleet.working[pool.name] - fleet.awaited(pool.name) - up.launched_of(pool)
     every = policy.min_vms - reopened - sum(fleet.working.values()) - up.launched
     every -= sum(fleet.awaited(one.name) for one in policy.pools)
+    own, every = own - coming[pool.name], every - sum(coming.values())
     if own <= 0 and every <= 0:
         return 0
     tried = (up.pool_to_try(rest) for rest in others)
@@ -116,6 +177,13 @@ def _room(up: Up, pool: Pool) -> int:
     fleet = up.fleet
     vms = min(MOST_VMS_AT_ONCE, min(fleet.quota_left(pool), fleet.launches_left) - up.launched)
     return max(0, min(vms, up.purse.room(pool)))
+
+
+def _room_of_all(up: Up, tier: Sequence[Pool]) -> int:
+    """Return how many VMs of these pools together may be launched now, whatever they cost."""
+    fleet = up.fleet
+    of_pools = sum({pool.name: fleet.quota_left(pool) for pool in tier}.values())
+    return max(0, min(of_pools, fleet.quota_left_of_all, fleet.launches_left) - up.launched)
 
 
 def _why(waiting: int, spare: Lacking, pool: Pool, policy: Policy) -> Reason:

@@ -11,6 +11,8 @@ from elastiq.memory import Away, Memory, VmRecord
 from elastiq.model import ON_DEMAND, SPOT, Offer, Policy, Pool, Scope
 from elastiq.planning import offer_words, patience
 
+MICROS = 1_000_000
+
 
 def away(offer: Offer, memory: Memory, now: float, at_least: int = 1) -> Away | None:
     """Return why `offer` is not to be asked for `at_least` VMs at once `now`, of several reasons the one that lasts
@@ -101,13 +103,22 @@ def what_is_left(request: Decision, outcome: Outcome) -> Decision | None:
 
 
 def walk_of(own: Pool, others: Iterable[tuple[Pool, int]], whole: Pool, count: int) -> Sequence[Step]:
-    """Return the offers for `count` VMs of `own`, one type of the pool `whole`, in their order; those of `others`,
-    other types that hold the same jobs with so many VMs, come in between."""
+    """Return the offers for `count` VMs of `own`, one type of the pool `whole`, and those of `others`, other types that
+    hold the same jobs with so many VMs. They come in the order of the pool; where it is known what they cost, those of
+    one market by what all VMs cost, its own first."""
     counts = {offer: most for pool, most in others for offer in pool.offers}
-    counts.update({offer: count for offer in own.offers})
-    steps = [Step(offer, min(count, counts[offer])) for offer in whole.offers if offer in counts]
-    first = next((number for number, step in enumerate(steps) if step.offer.type == own.instance_type), 0)
-    return steps[first:]
+    counts.update(dict.fromkeys(own.offers, count))
+    steps = [(offer, counts[offer]) for offer in whole.offers if offer in counts]
+    if all(offer.most_micros for offer, _ in steps):
+        markets = list(dict.fromkeys(offer.market for offer in whole.offers))
+
+        def turn(step: tuple[Offer, int]) -> tuple[int, bool, int]:
+            offer, vms = step
+            return markets.index(offer.market), offer.type != own.instance_type, (offer.most_micros or 0) * vms
+
+        steps.sort(key=turn)
+    first = next((number for number, (offer, _) in enumerate(steps) if offer.type == own.instance_type), 0)
+    return [Step(offer, min(count, vms)) for offer, vms in steps[first:]]
 
 
 def of_request(request: Decision) -> Decision:
@@ -117,12 +128,25 @@ def of_request(request: Decision) -> Decision:
     return replace(request, reason=offer_words.asked(request.reason, request.walk[0].offer))
 
 
-def price_of(record: VmRecord, pool: Pool | None) -> float:
-    """Return what a VM costs an hour; 0 if that is not known."""
-    market = record.market or ON_DEMAND
-    offers = () if pool is None else pool.offers
-    alike = (one.price for one in offers if one.type == record.type and one.market == market)
-    return next(alike, None) or 0.0
+def price_of(record: VmRecord, pool: Pool | None) -> float | None:
+    """Return what a VM of `pool` costs an hour, as the configuration says now; None: it does not, as of the spot
+    market. What it costs at most says `Purse.price_of`."""
+    offer = _offer_of(record, pool)
+    return None if offer is None else offer.price
+
+
+def dearness(record: VmRecord, pool: Pool | None) -> float:
+    """Return by what a VM is dearer than others: what it costs an hour, on the spot market what it would on demand; 0
+    if that is not known."""
+    offer = _offer_of(record, pool)
+    if offer is None:
+        return 0.0
+    return (offer.most_micros or 0) / MICROS if offer.price is None else offer.price
+
+
+def _offer_of(record: VmRecord, pool: Pool | None) -> Offer | None:
+    market, offers = record.market or ON_DEMAND, () if pool is None else pool.offers
+    return next((one for one in offers if one.type in ("", record.type) and one.market == market), None)
 
 
 def is_fallback(record: VmRecord, pool: Pool | None) -> bool:

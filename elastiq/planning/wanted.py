@@ -10,7 +10,7 @@ from itertools import chain, islice
 from elastiq.decisions import Decision
 from elastiq.model import Pool
 from elastiq.planning.fleet import Fleet
-from elastiq.planning.packing import Rest, Room, Rooms, largest_first, least_cpus, take_one_each
+from elastiq.planning.packing import Rest, Room, Rooms, count, largest_first, least_cpus, take_one_each
 
 
 @dataclass
@@ -22,6 +22,11 @@ class Wanted:
     """The last of the VMs that these jobs need, counted from 0, and the jobs."""
     beyond: list[Rest] = field(default_factory=list)
     """What VMs of this pool do not hold, or cannot take now."""
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs want them, or would."""
+        return count(rest for _, rest in self.takers) + count(self.beyond)
 
     @property
     def at_least(self) -> int:

@@ -138,7 +138,7 @@ class Tally:
             kind = (record.pool, record.market, record.type, work_of(record))
             if kind not in known:
                 rate = Rate(known_pool(policy, record.pool), record.market or ON_DEMAND, kind[-1])
-                known[kind] = rate, price_of(record, policy.pool(record.pool))
+                known[kind] = rate, price_of(record, policy.pool(record.pool)) or 0.0
             rate, price = known[kind]
             rates[known[kind]] += 1
             if before is None and self._at is not None and record.launched_at > since:

@@ -114,6 +114,29 @@ def test_what_interruptions_add_to_a_price(name: str, tmp_path: Path) -> None:
     assert re.findall(r"`(.+?)`", first) == [described(offer) for offer in pool.offers[:3]]
 
 
+MIXES = {row[0]: row[1:] for row in re.findall(r"^\| (P\d+) \| (.+?) \| (.+) \|$", PAGE, re.MULTILINE)}
+ANY = re.findall(r"```ini\n(\[pool any\]\n.*?)```", PAGE, re.DOTALL)[0]
+CPUS = {type_: int(cpus) for type_, cpus in re.findall(r"of\s+`(\S+)`(?: hold)? (\d+)", PAGE)}
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_the_planner_launches_what_costs_least_as_the_page_says(name: str, tmp_path: Path) -> None:
+    known, told = MIXES[name]
+    demand = [
+        Demand(Shape(int(cpus)), int(jobs), vms_per_job=int(vms or 1))
+        for jobs, vms, cpus in re.findall(r"(\d+) (?:on (\d+) VMs )?of (\d+) CPU", known)
+    ]
+    most = re.findall(r"`(max_vms = \d+)`", known)
+    text = ANY.replace("max_vms = 100", most[0]) if most else ANY
+    file = tmp_path / "elastiq.conf"
+    file.write_text(f"[ec2]\nimage_id = ami-1\napi_url = https://cloud.example.org\n[quota]\nmax_vms = 200\n{text}")
+    policy = replace(read_without_plugin(file).policy(), is_adaptive=False)
+    holds = {f"any {type_}": Shape(cpus) for type_, cpus in CPUS.items()}
+    made = plan(Observation(NOW, tuple(demand), workers=(), instances=()), Memory(NOW - 100, capacities=holds), policy)
+    launched = [f"{one.count} {one.walk[0].offer.type}" for one in made.decisions if one.kind is Kind.LAUNCH]
+    assert re.findall(r"`(\d+ \S+)`", told) == launched
+
+
 def test_jobs_that_opt_in(tmp_path: Path) -> None:
     file = tmp_path / "elastiq.conf"
     (section,) = re.findall(r"```ini\n(\[pool campus\]\n.*?)```", PAGE, re.DOTALL)

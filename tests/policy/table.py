@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from elastiq.config import Settings
-from elastiq.model import Policy
+from elastiq.model import Offer, Policy, Pool
 from elastiq.sim.replay.figures import percentile
 from elastiq.sim.replay.simulate import BOOT_SECONDS, CORES, Scenario
 from elastiq.sim.replay.traces import read
@@ -26,6 +26,18 @@ def adaptive(eagerness: float) -> Policy:
     return Policy(waiting_jobs_time_s=0.0, idle_for_time_s=60.0, is_adaptive=True, eagerness=eagerness)
 
 
+SIZES = {"1 core": 1, "2 cores": 2, "4 cores": 4, "8 cores": 8}
+
+OF_SEVERAL_SIZES = Policy(
+    (Pool(instance_type="1 core", offers=tuple(Offer(type=type_, most_micros=50 * n) for type_, n in SIZES.items())),),
+    waiting_jobs_time_s=0.0,
+    idle_for_time_s=300.0,
+    is_adaptive=True,
+    eagerness=0.95,
+)
+"""At the same price per core. Beside jobs on small VMs no cores are free to which others could go: so more room is kept
+free for those, and for longer."""
+
 ROWS: dict[str, Policy | Original | ClusterAutoscaler | SlurmPowerSaving] = {
     "the original, its defaults": Original(),
     "the original, its sample file": Original(threshold=10, wait_seconds=100.0),
@@ -35,6 +47,7 @@ ROWS: dict[str, Policy | Original | ClusterAutoscaler | SlurmPowerSaving] = {
     "classic, its defaults": Policy(),
     "classic, at once and for a minute": Policy(waiting_jobs_time_s=0.0, idle_for_time_s=60.0),
     **{f"adaptive, eagerness {eagerness:g}": adaptive(eagerness) for eagerness in EAGERNESS},
+    "adaptive, VMs of 1 to 8 cores": OF_SEVERAL_SIZES,
 }
 """From the farthest to the nearest."""
 
@@ -56,13 +69,14 @@ def oracle_vm_hours(path: str, cores: int) -> float:
     return scenario(path, BOOT_SECONDS, cores).oracle_vm_hours
 
 
-def scenario(path: str, boot: float, cores: int) -> Scenario:
-    return Scenario(read(path), boot, cores)
+def scenario(path: str, boot: float, cores: int, sizes: Mapping[str, int] | None = None) -> Scenario:
+    return Scenario(read(path), boot, cores, sizes=sizes or {})
 
 
 def cell(row: str, path: str, boot: float, cores: int = CORES) -> Cell:
     """Return what comes of one policy."""
-    decides, world, oracle = ROWS[row], scenario(path, boot, cores), oracle_vm_hours(path, cores)
+    decides, oracle = ROWS[row], oracle_vm_hours(path, cores)
+    world = scenario(path, boot, cores, SIZES if decides is OF_SEVERAL_SIZES else None)
     if not isinstance(decides, Policy):
         made = decides.run(world.work, boot)
         waits = made.waits

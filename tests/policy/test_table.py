@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from elastiq.config import Settings
+from elastiq.model import Pool
+from elastiq.sim.replay.simulate import CORES
 from tests.policy import __main__ as program
-from tests.policy.table import ROWS, Cell, cell, lines, mean_of
+from tests.policy.table import OF_SEVERAL_SIZES, ROWS, SIZES, Cell, cell, lines, mean_of, scenario
 
 MADE = str(program.MADE)
 
@@ -59,3 +63,11 @@ def test_traces_that_lie_beside_the_project_are_taken(monkeypatch: pytest.Monkey
     monkeypatch.setattr(program, "SHARED", tmp_path)
     assert program.traces_of([]) == [str(tmp_path / "mine.swf")]
     assert program.traces_of(["a.swf"]) == ["a.swf"]
+
+
+def test_vms_of_several_sizes_cost_less_than_of_one_by_the_same_options() -> None:
+    several = scenario(MADE, 180.0, CORES, SIZES).run(Settings(), OF_SEVERAL_SIZES)
+    one = scenario(MADE, 180.0, CORES).run(Settings(), replace(OF_SEVERAL_SIZES, pools=(Pool(),)))
+    assert several.vm_hours < one.vm_hours
+    assert several.oracle_vm_hours == one.oracle_vm_hours
+    assert several.never_started == 0

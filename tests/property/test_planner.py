@@ -29,7 +29,7 @@ NOW = 1_000_000.0
 IDS = [f"i-{number:08x}" for number in range(8)]
 TIMES = st.sampled_from([NOW - age for age in (0, 1, 30, 59, 130, 599, 601, 3599, 3601, 90_000)])
 OFFERS = tuple(
-    Offer(market, type_, zone, price)
+    Offer(market, type_, zone, price, None if price is None else round(price * 1e6))
     for market in (SPOT, ON_DEMAND)
     for type_, price in (("a", 0.1), ("b", 0.2), ("c", None))
     for zone in ("z1", "z2")

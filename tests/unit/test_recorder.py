@@ -6,16 +6,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from elastiq.core import Core
 from elastiq.errors import StateError
 from elastiq.memory import VmRecord
-from elastiq.model import Demand, InstanceState, Offer, Policy, Pool, Shape, Worker
+from elastiq.model import Demand, InstanceState, Policy, Shape, Worker
 from elastiq.ports import Ports
-from elastiq.recorder import kinds, life_of, price_of, uses
+from elastiq.recorder import kinds, life_of, uses
 from elastiq.state import read_report
 from elastiq.state.archive import Archive, Piece, read_past
 from elastiq.state.kept import Event, Hour, Life
@@ -178,18 +177,6 @@ def test_a_vm_that_ends_by_itself_says_so(rig: Rig) -> None:
     life = read_life(rig.directory, vm)
     assert life is not None and life.token == "vm-ended" and life.because == ""
     assert "gone" in {event.kind for event in read_events(rig.directory, 0, 1e12).events}
-
-
-POLICY = Policy(
-    pools=(Pool("p", offers=(Offer("spot", "m5.large", "", None), Offer("on-demand", "m5.large", "", 0.096))),)
-)
-
-
-@pytest.mark.parametrize(
-    ("market", "type_", "price"), [("", "m5.large", 0.096), ("spot", "m5.large", None), ("on-demand", "m6.large", None)]
-)
-def test_the_price_is_that_of_the_offer(market: str, type_: str, price: float | None) -> None:
-    assert price_of(VmRecord("i-1", "p", market=market, type=type_), POLICY) == price
 
 
 @given(st.lists(st.tuples(st.floats(1, 5000), st.booleans()), max_size=12), st.booleans(), st.integers(0, 11))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_left, insort
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 
 from elastiq.model import Demand, Instance, InstanceState, Shape, Worker
@@ -15,11 +15,14 @@ from elastiq.sim.replay.work import Size, Work
 class Machine:
     """A VM, and its worker once that has joined."""
 
-    __slots__ = ("closed", "free", "id", "idle_since", "jobs", "launched_at", "number", "token", "worker")
+    __slots__ = (
+        "closed", "cores", "free", "id", "idle_since", "jobs", "launched_at", "number", "token", "type", "worker"
+    )  # fmt: skip
 
-    def __init__(self, number: int, launched_at: float, token: str) -> None:
+    def __init__(self, number: int, launched_at: float, token: str, type_: str, cores: int) -> None:
         self.number, self.id = number, f"i-{number:08x}"
         self.launched_at, self.token = launched_at, token
+        self.type, self.cores = type_, cores
         self.free = 0
         """Cores; 0 until it has joined."""
         self.jobs = 0
@@ -80,7 +83,7 @@ class Cluster:
         self._waiting: list[Group] = []
         self._machines: dict[str, Machine] = {}
         self._joined: dict[str, Machine] = {}
-        self._with_room: list[list[int]] = [[] for _ in range(work.cores + 1)]
+        self._with_room: list[list[int]] = [[] for _ in range(work.largest + 1)]
         """The numbers of open workers, by how many of their cores are free."""
         self._by_number: dict[int, Machine] = {}
         self._launched = 0
@@ -95,13 +98,14 @@ class Cluster:
         self._instances: tuple[int, str, tuple[Instance, ...]] | None = None
         self.waits: list[float] = []
         """Of each job that has started, in seconds."""
-        self.lives: list[tuple[float, float]] = []
-        """Of each VM that is gone, when it was launched and when it was terminated."""
+        self.lives_of: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        """By type, of each VM that is gone, when it was launched and when it was terminated."""
         self.last_end_at = self.last_change_at = begins_at
         """When the last job ended, and when the last one started or ended."""
-        self._wanted_cores = 0
+        self._wanted_cores = self._joined_cores = 0
         self.demand_curve, self.supply_curve = Curve(), Curve()
-        """VMs that hold all jobs which wait or run, and workers."""
+        """VMs that hold all jobs which wait or run, and workers; where there are several sizes, as many as have their
+        cores."""
         self._count()
 
     @property
@@ -118,6 +122,11 @@ class Cluster:
     def joined(self) -> int:
         """How many workers there are."""
         return len(self._joined)
+
+    @property
+    def lives(self) -> list[tuple[float, float]]:
+        """Of each VM that is gone, when it was launched and when it was terminated."""
+        return [life for lives in self.lives_of.values() for life in lives]
 
     @property
     def has_waiting(self) -> bool:
@@ -188,7 +197,7 @@ class Cluster:
 
     def _count(self) -> None:
         self.demand_curve.step(self.now, -(-self._wanted_cores // self._work.cores))
-        self.supply_curve.step(self.now, len(self._joined))
+        self.supply_curve.step(self.now, -(-self._joined_cores // self._work.cores))
 
     def _start_waiting(self) -> None:
         candidates = list(self._waiting)
@@ -246,8 +255,9 @@ class Cluster:
     def _join(self, machine: Machine) -> None:
         if machine.id not in self._machines:
             return
-        machine.free, machine.idle_since = self._work.cores, self.now
+        machine.free, machine.idle_since = machine.cores, self.now
         self._joined[machine.id] = machine
+        self._joined_cores += machine.cores
         self.idle.add(machine)
         insort(self._with_room[machine.free], machine.number)
         self.workers_version += 1
@@ -275,7 +285,7 @@ class Cluster:
         shown = Worker(
             machine.id,
             instance_id=machine.id,
-            capacity=Shape(self._work.cores),
+            capacity=Shape(machine.cores),
             free=Shape(machine.free),
             jobs=machine.jobs,
             idle_seconds=None if since is None else self.now - since,
@@ -292,6 +302,7 @@ class Cluster:
                 Instance(
                     one.id,
                     InstanceState.RUNNING,
+                    type=one.type,
                     launched_at=one.launched_at,
                     client_token=one.token,
                     cluster=cluster,
@@ -301,12 +312,12 @@ class Cluster:
             self._instances = self.vms_version, cluster, listed
         return self._instances[2]
 
-    def launch(self, count: int, token: str) -> tuple[str, ...]:
+    def launch(self, count: int, token: str, type_: str = "") -> tuple[str, ...]:
         """Launch VMs, and return their ids."""
         made = []
         for _ in range(count):
             self._launched += 1
-            machine = Machine(self._launched, self.now, token)
+            machine = Machine(self._launched, self.now, token, type_, self._work.cores_of(type_))
             self._machines[machine.id] = self._by_number[machine.number] = machine
             self._order += 1
             heapq.heappush(self._events, (self.now + self._boot_seconds, self._order, None, (machine,)))
@@ -340,11 +351,12 @@ class Cluster:
         """Terminate VMs whose workers are closed."""
         for id_ in instance_ids:
             machine = self._machines.pop(id_)
-            self._joined.pop(id_, None)
+            if self._joined.pop(id_, None) is not None:
+                self._joined_cores -= machine.cores
             self.idle.discard(machine)
             self.changed.discard(machine)
             del self._by_number[machine.number]
-            self.lives.append((machine.launched_at, self.now))
+            self.lives_of[machine.type].append((machine.launched_at, self.now))
         self.vms_version += 1
         self.workers_version += 1
         self.joined_version += 1
@@ -353,4 +365,4 @@ class Cluster:
     def end(self) -> None:
         """End the VMs that are left when all is over: with the last job, since they would stay for ever."""
         for machine in self._machines.values():
-            self.lives.append((machine.launched_at, max(machine.launched_at, self.last_end_at)))
+            self.lives_of[machine.type].append((machine.launched_at, max(machine.launched_at, self.last_end_at)))

@@ -7,7 +7,7 @@ import json
 import math
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +16,7 @@ from elastiq.config import Settings
 from elastiq.config.convert import duration_text
 from elastiq.errors import ConfigError, TraceError
 from elastiq.memory import Memory
+from elastiq.planning.capacities import capacity_of
 from elastiq.sim.replay.figures import Figures
 from elastiq.sim.replay.picture import picture
 from elastiq.sim.replay.said import lines_of
@@ -38,7 +39,7 @@ from elastiq.state import read_memory
 from elastiq.text import printable
 
 USAGE = (
-    "elastiqctl simulate FILE.swf[.gz] | --history TIME [--json] [--boot SECONDS] [--cores N] [--max-vms N] "
+    "elastiqctl simulate FILE.swf[.gz] | --history TIME [--json] [--boot SECONDS] [--cores N|TYPE=N,...] [--max-vms N] "
     "[--price X] [--set OPTION=VALUE ...] [--compare] [--advise] [--plot FILE.svg]"
 )
 
@@ -62,7 +63,15 @@ class Machines:
     boot_seconds: float
     boot_from: str
     cores: int
+    """Of each VM; where there are several sizes, of those in the middle, by which others are measured."""
     cores_from: str
+    sizes: Mapping[str, int]
+    """How many cores VMs of each type have; empty where all have the same."""
+
+    @property
+    def cores_text(self) -> str:
+        several = sorted({*self.sizes.values()}) or [self.cores]
+        return " and ".join(filter(None, (", ".join(map(str, several[:-1])), str(several[-1]))))
 
 
 def run(words: Sequence[str], read: Read, state_directory: Callable[[Settings], Path]) -> None:
@@ -80,7 +89,7 @@ def run(words: Sequence[str], read: Read, state_directory: Callable[[Settings], 
     _check_boot(machines, settings)
     if source.record and options.max_vms is None:
         options.max_vms, options.max_vms_from = settings.quota.max_vms, "as configured"
-    scenario = Scenario(source.jobs, machines.boot_seconds, machines.cores, options.max_vms)
+    scenario = Scenario(source.jobs, machines.boot_seconds, machines.cores, options.max_vms, machines.sizes)
     others = (compared(options.set) if options.compare else []) + (searched() if options.advise else [])
     present = Variant(THIS_FILE if not changes else "as set", tuple(changes))
     variants = _once([present, *others])
@@ -93,8 +102,9 @@ def run(words: Sequence[str], read: Read, state_directory: Callable[[Settings], 
         span_seconds = source.jobs[-1].submitted_at - source.jobs[0].submitted_at
         known_from = _known_from(machines, options)
         print("\n".join([*lines_of(found[0].figures, source.name, span_seconds, known_from), *source.lines()]))
-        if options.price is not None:
-            print(f"  cost        {_cost(found[0].figures, options.price):,.2f}")
+        cost = _cost(found[0].figures, options.price)
+        if cost is not None:
+            print(f"  cost        {cost:,.2f}")
         print("\n".join(_more(found, options)), end="\n" if others else "")
 
 
@@ -166,7 +176,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--price", metavar="X", type=_price, help="of one VM for an hour")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--boot", metavar="SECONDS", type=_seconds, help="from the launch of a VM until it joins")
-    parser.add_argument("--cores", metavar="N", type=_count, help="cores of each VM")
+    parser.add_argument("--cores", metavar="N|TYPE=N,...", type=_cores_given, help="cores of each VM, or by type")
     parser.add_argument("--max-vms", metavar="N", type=_count, help="default: what holds all jobs if none waits")
     parser.add_argument(
         "--set",
@@ -221,13 +231,33 @@ def _count(text: str) -> int:
 def _machines(options: argparse.Namespace, settings: Settings, memory: Memory | None) -> Machines:
     boot, cores = options.boot, options.cores
     boots, boots_from = ([], "") if memory is None else _boots(memory, settings)
+    given = cores if isinstance(cores, int) else None
     known = None if memory is None else _cores(memory, settings)
+    sizes = _sizes(cores, memory, settings)
+    middle = sorted(sizes.values())[len(sizes) // 2] if sizes else None
     return Machines(
         boot if boot is not None else statistics.median(boots) if boots else BOOT_SECONDS,
         "as given" if boot is not None else boots_from if boots else "assumed",
-        cores or known or CORES,
+        given or (middle if len(sizes) > 1 or isinstance(cores, dict) else known) or CORES,
         "as given" if cores else "as the daemon has learnt" if known else "assumed",
+        sizes if len(sizes) > 1 else {},
     )
+
+
+def _sizes(given: int | Mapping[str, int] | None, memory: Memory | None, settings: Settings) -> dict[str, int]:
+    """Return how many cores VMs of each type have: as given, as the daemon has learnt, or as is assumed. Raise
+    ConfigError if a type is given that there is not."""
+    pools = settings.policy().variants
+    types = list(dict.fromkeys(pool.instance_type for pool in pools))
+    if isinstance(given, int):
+        return dict.fromkeys(types, given)
+    for type_ in given or ():
+        if type_ not in types:
+            known = ", ".join(filter(None, types)) or "none"
+            raise ConfigError([f"--cores: no pool has VMs of type {printable(type_)}; the types are: {known}"])
+    learnt = {} if memory is None else {pool.instance_type: capacity_of(memory, pool) for pool in pools}
+    found = {type_: shape.cpus for type_, shape in learnt.items() if shape is not None and shape.cpus > 0}
+    return {type_: (given or {}).get(type_) or found.get(type_, CORES) for type_ in types}
 
 
 def _boots(memory: Memory, settings: Settings) -> tuple[list[float], str]:
@@ -262,10 +292,20 @@ def _check_boot(machines: Machines, settings: Settings) -> None:
         )
 
 
+def _cores_given(text: str) -> int | dict[str, int]:
+    """Return how many cores VMs have: all, or those of each type."""
+    if "=" not in text:
+        return _count(text)
+    entries = [entry.rpartition("=") for entry in text.split(",")]
+    if any(not type_.strip() for type_, _, _ in entries):
+        raise argparse.ArgumentTypeError(f"'{printable(text)}' names no type; write it like m5.large=2,m5.xlarge=4")
+    return {type_.strip(): _count(number.strip()) for type_, _, number in entries}
+
+
 def _known_from(machines: Machines, options: argparse.Namespace) -> str:
     quota = options.max_vms_from if options.max_vms else "which hold all jobs if none waits"
     return (
-        f"VMs of {machines.cores} cores ({machines.cores_from}) that boot for "
+        f"VMs of {machines.cores_text} cores ({machines.cores_from}) that boot for "
         f"{machines.boot_seconds:.0f} s ({machines.boot_from}), at most {{max_vms}} ({quota})"
     )
 
@@ -282,6 +322,8 @@ def policy_of(settings: Settings) -> str:
 
 
 def _cost(figures: Figures, price: float | None) -> float | None:
+    """Return what all VMs cost: by `price`, or else by the prices in the file; None: neither is known."""
+    price = figures.price if price is None else price
     return None if price is None else figures.vm_hours * price
 
 
@@ -294,6 +336,7 @@ def as_json(one: Tried, trace: str | None, price: float | None) -> dict[str, Any
         "options": options_of(settings, figures.max_vms),
         "boot_seconds": figures.boot_seconds,
         "cores_per_vm": figures.cores_per_vm,
+        "types": [asdict(of_type) for of_type in figures.of_types],
         "max_vms": figures.max_vms,
         "jobs": figures.jobs,
         "left_out": figures.left_out,

@@ -13,12 +13,13 @@ from elastiq.config import Settings
 from elastiq.core import JUST_AFTER_SECONDS
 from elastiq.decisions import Decision, End, Kind, Outcome, Plan
 from elastiq.memory import Intent, Memory
-from elastiq.model import Observation, Policy, Shape
+from elastiq.model import Observation, Offer, Policy, Shape
 from elastiq.planning.learning import learn
 from elastiq.planning.moments import look_at
 from elastiq.planning.plan import plan
 from elastiq.sim.replay.cluster import Cluster
 from elastiq.sim.replay.glance import is_quiet, remembered
+from elastiq.sim.replay.work import Work
 
 STUCK_SECONDS = 30 * 86400.0
 """If no job has started or ended for so long, those that wait will never start."""
@@ -51,11 +52,12 @@ class Replay:
     """One life of a daemon, until all jobs have ended and all VMs are gone that go."""
 
     def __init__(
-        self, cluster: Cluster, policy: Policy, rhythm: Rhythm, cores: int, *, every_poll: bool = False
+        self, cluster: Cluster, policy: Policy, rhythm: Rhythm, work: Work, *, every_poll: bool = False
     ) -> None:
         """With `every_poll` a plan is made at every look: the same, but slow."""
         self._cluster, self._policy, self._rhythm, self._every_poll = cluster, policy, rhythm, every_poll
-        self._memory = Memory(described={pool.capacity_key: Shape(cores) for pool in policy.variants})
+        holds = {pool.capacity_key: Shape(work.cores_of(pool.instance_type)) for pool in policy.variants}
+        self._memory = Memory(described=holds)
         self._queue_due_at = self._vms_due_at = cluster.now
         self._view = Observation(cluster.now)
         self._demand_at = self._workers_at = self._shown_at = self._instances_at = -math.inf
@@ -254,10 +256,19 @@ class Replay:
     def _launch(self, decision: Decision, now: float) -> None:
         token = f"elastiq-{self._cluster.launched}-{decision.pool}"
         pool = self._policy.pool(decision.pool)
-        type_ = decision.walk[0].offer.type if decision.walk else pool.instance_type if pool else ""
-        intent = Intent(token, decision.pool, decision.count, now, type_, at_least=decision.at_least)
+        chosen = decision.walk[0].offer if decision.walk else Offer("", pool.instance_type if pool else "")
+        intent = Intent(
+            token,
+            decision.pool,
+            decision.count,
+            now,
+            chosen.type,
+            market=chosen.market,
+            zone=chosen.zone,
+            at_least=decision.at_least,
+        )
         self._memory = replace(self._memory, intents=(*self._memory.intents, intent))
-        made = self._cluster.launch(decision.count, token)
+        made = self._cluster.launch(decision.count, token, chosen.type)
         self._memory = learn(self._memory, Outcome(decision, End.DONE, instance_ids=made, token=token), now)
 
     def _end(self, decision: Decision, now: float) -> None:

@@ -32,6 +32,18 @@ class Elasticity:
 
 
 @dataclass(frozen=True)
+class OfType:
+    """What VMs of one type came to, where there are several."""
+
+    type: str
+    cores: int
+    price: float | None
+    """An hour, by the file."""
+    vms: int
+    hours: float
+
+
+@dataclass(frozen=True)
 class Figures:
     """What the jobs of a trace would have cost, and how long they would have waited."""
 
@@ -43,6 +55,8 @@ class Figures:
     vms: int
     """How many were launched."""
     vm_hours: float
+    """Of VMs with `cores_per_vm`: an hour of another type counts as much as it costs beside one of these, or, where not
+    all prices are known, as its cores are beside theirs."""
     oracle_vm_hours: float
     mean_wait_seconds: float
     p95_wait_seconds: float
@@ -54,6 +68,15 @@ class Figures:
     plans: int
     demand_curve: Curve
     supply_curve: Curve
+    price: float | None = None
+    """What an hour of a VM with `cores_per_vm` costs by the file; None: it does not say."""
+    of_types: tuple[OfType, ...] = ()
+    """Empty if there is one size."""
+
+    @property
+    def is_by_price(self) -> bool:
+        """Whether VMs of several types are measured by what they cost."""
+        return bool(self.price) and all(one.price is not None for one in self.of_types)
 
     @property
     def ratio(self) -> float | None:

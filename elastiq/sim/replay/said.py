@@ -10,7 +10,7 @@ def lines_of(figures: Figures, trace: str, span_seconds: float, machines: str) -
     facts = {
         "VM-hours": _hours(figures),
         "wait": _wait(figures),
-        "VMs": f"{figures.vms:,} launched",
+        "VMs": _vms(figures),
         "elasticity": _elasticity(figures),
     }
     left_out = f"{figures.left_out:,} left out, since they need more VMs" if figures.left_out else ""
@@ -27,10 +27,17 @@ def lines_of(figures: Figures, trace: str, span_seconds: float, machines: str) -
 
 def _hours(figures: Figures) -> str:
     hours = hours_text(figures.vm_hours)
+    if figures.of_types:
+        hours += f" of VMs with {figures.cores_per_vm} cores, by {'price' if figures.is_by_price else 'cores'}"
     if figures.ratio is None:
         return hours
     least = hours_text(figures.oracle_vm_hours)
     return f"{hours}, {figures.ratio:.3f} times the {least} that would do if the future were known and no job waited"
+
+
+def _vms(figures: Figures) -> str:
+    each = ", ".join(f"{one.vms:,} {one.type or 'of no type'}" for one in figures.of_types if one.vms)
+    return f"{figures.vms:,} launched" + (f": {each}" if each else "")
 
 
 def _wait(figures: Figures) -> str:

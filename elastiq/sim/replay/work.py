@@ -1,10 +1,10 @@
-"""Recorded jobs, as machines of one size run them."""
+"""Recorded jobs, as machines of one size, or of several, run them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from elastiq.sim.replay.traces import Job
 
@@ -27,10 +27,21 @@ class Work:
 
     jobs: tuple[tuple[Job, Size], ...]
     cores: int
-    """Of each VM."""
+    """Of each VM; where there are several sizes, of those that others are measured by."""
     max_vms: int
     left_out: int = 0
     """How many jobs need more VMs than there may be."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """How many cores VMs of each type have, where there are several sizes."""
+
+    @property
+    def largest(self) -> int:
+        """How many cores the largest VMs have."""
+        return max(self.sizes.values(), default=self.cores)
+
+    def cores_of(self, type_: str) -> int:
+        """Return how many cores VMs of a type have."""
+        return self.sizes.get(type_, self.cores)
 
 
 def size_of(job: Job, cores: int) -> Size:
@@ -40,19 +51,24 @@ def size_of(job: Job, cores: int) -> Size:
     return Size(vms, -(-job.processors // vms))
 
 
-def work_of(jobs: Sequence[Job], cores: int, max_vms: int | None = None) -> Work:
+def work_of(
+    jobs: Sequence[Job], cores: int, max_vms: int | None = None, several: Mapping[str, int] | None = None
+) -> Work:
     """Return `jobs` on VMs with `cores`, of which there may be `max_vms`; None: as many as all jobs need that would run
-    at the same time if none waited."""
+    at the same time if none waited. With `several` types, whose cores it tells, jobs need as many of the largest, and
+    there may be as many of the smallest."""
+    several = several or {}
+    largest, smallest = max(several.values(), default=cores), min(several.values(), default=cores)
     sizes: dict[int, Size] = {}
     pairs = []
     for job in jobs:
         if job.processors not in sizes:
-            sizes[job.processors] = size_of(job, cores)
+            sizes[job.processors] = size_of(job, largest)
         pairs.append((job, sizes[job.processors]))
     if max_vms is None:
-        return Work(tuple(pairs), cores, peak_vms(pairs, cores))
+        return Work(tuple(pairs), cores, peak_vms(pairs, smallest), sizes=several)
     held = tuple(pair for pair in pairs if pair[1].vms <= max_vms)
-    return Work(held, cores, max_vms, len(pairs) - len(held))
+    return Work(held, cores, max_vms, len(pairs) - len(held), several)
 
 
 def peak_vms(pairs: Sequence[tuple[Job, Size]], cores: int) -> int:

@@ -44,7 +44,7 @@ def test_a_file_without_pools_has_the_one_of_its_sections(tmp_path: Path) -> Non
 def test_pools_come_by_priority_and_take_the_rest_from_ec2(tmp_path: Path) -> None:
     settings = loaded(tmp_path, TWO)
     assert settings.policy().pools == (
-        Pool("large", 1, 10, "m5.4xlarge", "ami-7", 120.0),
+        Pool("large", 1, 10, "m5.4xlarge", "ami-7", 120.0, priority=5),
         Pool("small", 0, None, "m5.large", "ami-1a2b3c4d"),
     )
     large, small = settings.vm_options("large"), settings.vm_options("small")

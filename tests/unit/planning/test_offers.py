@@ -14,6 +14,7 @@ from elastiq.planning import patience
 from elastiq.planning.offers import (
     all_away,
     away,
+    dearness,
     given,
     is_fallback,
     next_request,
@@ -247,9 +248,13 @@ def test_what_a_vm_costs_is_known_by_its_market_and_type() -> None:
     pool = Pool(instance_type="m5.large", offers=offers)
     assert price_of(vm(1, type="c5.large", market=ON_DEMAND), pool) == 0.2
     assert price_of(vm(1, type="c5.large"), pool) == 0.2
-    assert price_of(vm(1, type="m5.large", market=SPOT), pool) == 0.0
-    assert price_of(vm(1, type="r5.large", market=ON_DEMAND), pool) == 0.0
-    assert price_of(vm(1, type="m5.large"), None) == 0.0
+    assert price_of(vm(1, type="m5.large", market=SPOT), pool) is None
+    assert price_of(vm(1, type="r5.large", market=ON_DEMAND), pool) is None
+    assert price_of(vm(1, type="m5.large"), None) is None
+    assert dearness(vm(1, type="m5.large", market=SPOT), pool) == dearness(vm(1), None) == 0.0
+    assert dearness(vm(1, type="c5.large", market=ON_DEMAND), pool) == 0.2
+    known = Pool(offers=(Offer(SPOT, "m5.large", "a", most_micros=100_000),))
+    assert dearness(vm(1, type="m5.large", market=SPOT), known) == 0.1, "as much as on demand, for want of better"
     assert is_fallback(vm(1, market=ON_DEMAND), pool)
     assert not is_fallback(vm(1, market=SPOT), pool)
     assert not is_fallback(vm(1), pool)

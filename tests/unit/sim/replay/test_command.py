@@ -156,3 +156,46 @@ def test_the_plot_is_written(tmp_path: Path, trace: Path, capsys: pytest.Capture
     capsys.readouterr()
     assert simulate(tmp_path, trace, "--plot", tmp_path / "absent" / "jobs.svg") == 1
     assert "jobs.svg: cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+SEVERAL = f"{IMAGE}instance_types = t.1 0.05, t.2 0.1, t.4 0.2\n"
+
+
+def test_types_may_have_cores_of_their_own(tmp_path: Path, trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate(tmp_path, trace, "--json", "--cores", "t.1=1, t.2=2,t.4=4", text=SEVERAL) == 0
+    found = told(capsys)
+    assert [(one["type"], one["cores"], one["price"]) for one in found["types"]] == [
+        ("t.1", 1, 0.05), ("t.2", 2, 0.1), ("t.4", 4, 0.2),
+    ]  # fmt: skip
+    assert sum(one["vms"] for one in found["types"]) == found["vms"] > 0
+    assert found["cores_per_vm"] == 2
+    assert found["cost"] == pytest.approx(found["vm_hours"] * 0.1)
+    assert found["cost"] == pytest.approx(sum(one["hours"] * one["price"] for one in found["types"]))
+    assert simulate(tmp_path, trace, "--cores", "t.1=1,t.2=2,t.4=4", text=SEVERAL) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "on VMs of 1, 2 and 4 cores (as given)" in lines[1]
+    assert "of VMs with 2 cores, by price, " in lines[2]
+    assert "launched: 3 t.1" in lines[4] or "launched: 4 t.1" in lines[4]
+    assert lines[-1].split()[0] == "cost"
+
+
+def test_cores_of_types_are_taken_as_the_daemon_has_learnt_them(
+    tmp_path: Path, trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = State(tmp_path, 0.0)
+    state.save(Memory(capacities={"t.1": Shape(1)}, described={"t.2": Shape(2)}))
+    state.close()
+    assert simulate(tmp_path, trace, "--json", text=SEVERAL) == 0
+    assert [one["cores"] for one in told(capsys)["types"]] == [1, 2, 4]
+    assert simulate(tmp_path, trace, "--json", "--cores", "8", text=SEVERAL) == 0
+    assert [one["cores"] for one in told(capsys)["types"]] == [8, 8, 8]
+
+
+def test_a_type_that_no_pool_has_is_named(tmp_path: Path, trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate(tmp_path, trace, "--cores", "t.3=3", text=SEVERAL) == 2
+    assert "--cores: no pool has VMs of type t.3; the types are: t.1, t.2, t.4" in capsys.readouterr().err
+    for wrong in ("t.1=", "=4", "t.1=x", "t.1=1,", "t.1=0"):
+        with pytest.raises(SystemExit) as end:
+            simulate(tmp_path, trace, "--cores", wrong, text=SEVERAL)
+        assert end.value.code == 1
+        assert "elastiq simulate: argument --cores: " in capsys.readouterr().err

@@ -12,7 +12,7 @@ from elastiq.sim.replay.glance import is_quiet, remembered
 
 
 def machine(jobs: int) -> Machine:
-    made = Machine(1, 0.0, "t")
+    made = Machine(1, 0.0, "t", "", 4)
     made.jobs = jobs
     return made
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from elastiq.config import Settings
-from elastiq.config.sections import ElastiqOptions
+from elastiq.config.sections import Ec2Options, ElastiqOptions
 from elastiq.sim.replay.simulate import simulate
 from elastiq.sim.replay.traces import Job
 
@@ -55,3 +57,39 @@ def test_the_quota_holds_and_what_is_larger_is_left_out() -> None:
 def test_no_job() -> None:
     figures = simulate([], settings())
     assert (figures.jobs, figures.vms, figures.vm_hours, figures.ratio) == (0, 0, 0.0, None)
+
+
+SIZES = {"small": 1, "large": 8}
+
+
+def priced(*types: str) -> Settings:
+    return replace(settings(), ec2=Ec2Options(instance_types=types))
+
+
+def test_each_job_has_vms_of_a_size_that_holds_it_and_these_are_billed_by_what_they_cost() -> None:
+    jobs = [Job(0.0, 600.0, 1), Job(0.0, 600.0, 8)]
+    figures = simulate(jobs, priced("small 0.05", "large 0.4"), cores=8, sizes=SIZES)
+    small, large = figures.of_types
+    assert [(one.type, one.cores, one.price, one.vms) for one in (small, large)] == [
+        ("small", 1, 0.05, 1), ("large", 8, 0.4, 1),
+    ]  # fmt: skip
+    assert (figures.price, figures.cores_per_vm, figures.max_vms, figures.jobs) == (0.4, 8, 9, 2)
+    assert figures.is_by_price
+    assert figures.vm_hours == pytest.approx(large.hours + small.hours / 8)
+    dear = simulate(jobs, priced("small 0.2", "large 0.4"), cores=8, sizes=SIZES)
+    assert dear.vms == 2, "one large one holds but the large job"
+    assert dear.vm_hours == pytest.approx(dear.of_types[1].hours + dear.of_types[0].hours / 2)
+
+
+def test_without_prices_cores_are_what_counts() -> None:
+    figures = simulate([Job(0.0, 600.0, 1)], priced("small", "large"), cores=8, sizes=SIZES)
+    assert not figures.is_by_price
+    assert figures.price is None
+    assert figures.vm_hours == pytest.approx(figures.of_types[0].hours / 8)
+    assert max(figures.supply_curve.values) == max(figures.demand_curve.values) == 1
+
+
+def test_a_job_of_more_cores_than_the_largest_has_is_split() -> None:
+    figures = simulate([Job(0.0, 500.0, 12)], priced("small 0.05", "large 0.4"), cores=8, sizes=SIZES)
+    assert (figures.jobs, figures.never_started) == (1, 0)
+    assert {one.type: one.vms for one in figures.of_types} == {"small": 0, "large": 2}
