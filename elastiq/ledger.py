@@ -86,18 +86,17 @@ def asked(action: str, words: Sequence[str], now: float, calendar: Calendar) -> 
     return Asked(since, getattr(options, "vm", ""), getattr(options, "by", ""), options.form)
 
 
-def seen_until(directory: Path, now: float) -> float:
-    """Return up to when it is known which VMs there are: now, or when a daemon that is down wrote last. Raise
-    StateError if it cannot be seen whether it runs."""
-    if find_daemon(directory) is not None:
+def seen_until(directory: Path, now: float, *, is_running: bool) -> float:
+    """Return up to when it is known which VMs there are: now, or when a daemon that is down wrote last."""
+    if is_running:
         return now
     written_to = read_hours(directory, now, now).written_to
     return now if written_to is None else min(written_to, now)
 
 
 def history(directory: Path, question: Asked, now: float) -> Answer:
-    """Return what happened, and which VMs there were."""
-    until = seen_until(directory, now)
+    """Return what happened, and which VMs there were. Raise StateError if it cannot be seen whether the daemon runs."""
+    until = seen_until(directory, now, is_running=find_daemon(directory) is not None)
     lives = read_lives(directory, FOREVER if question.vm else question.since, FOREVER)
     events = read_events(directory, question.since, FOREVER)
     kept, told, is_known = lives.lives, events.events, True
@@ -119,8 +118,9 @@ def history(directory: Path, question: Asked, now: float) -> Answer:
 
 def costs(directory: Path, question: Asked, now: float, told: Cost, batch: Adapter | None = None) -> Answer:
     """Return what VMs have cost, in the days and the currency that are told. By user it is asked `batch`. Raise
-    BatchError if that does not tell."""
-    since, until = question.since, seen_until(directory, now)
+    BatchError if that does not tell, StateError if it cannot be seen whether the daemon runs."""
+    is_running = find_daemon(directory) is not None
+    since, until = question.since, seen_until(directory, now, is_running=is_running)
     hours = read_hours(directory, since, until)
     lines, vms, source = _sums(directory, question, until, told.calendar, batch)
     document = past.cost_document(question.by, lines, vms)

@@ -18,6 +18,7 @@ from elastiq.clock import Clock
 from elastiq.config import Settings
 from elastiq.decisions import Decision, Kind, Outcome, Reason, Token
 from elastiq.errors import BatchError
+from elastiq.ledger import seen_until
 from elastiq.memory import Memory
 from elastiq.model import Demand, Standing, of_pool
 from elastiq.observer import Observer, Reading, as_taken, text_for
@@ -33,6 +34,7 @@ from elastiq.report import accounts, why
 from elastiq.report.reporter import Reporter
 from elastiq.report.why import Document
 from elastiq.state import after_restart, read_account, read_decisions_on, read_memory
+from elastiq.state.kept import Life
 from elastiq.state.past import read_life
 
 INSTANCE_ID = re.compile(r"i-[0-9a-f]+")
@@ -137,9 +139,11 @@ def of_one(name: str, known: Known, settings: Settings) -> Answer:
     ConfigError if a job cannot be asked for."""
     vm = known.vm(name, settings)
     if vm is not None:
-        document = {"at": known.told.at, **why.vm_document(vm), "told": [why.answer(one) for one in _of_vm(vm, known)]}
+        told = [why.answer(one) for one in _of_vm(vm, known)]
+        bill = _bill(read_life(known.directory, vm.id), known, settings)
+        document = {"at": known.told.at, **why.vm_document(vm), **bill, "told": told}
         return Answer(document, why.lines_of_vm(document, known.now), is_whole=not known.first_of_all)
-    gone = _gone(name, known)
+    gone = _gone(name, known, settings)
     if gone is not None or INSTANCE_ID.fullmatch(name):
         document = gone or {"id": name, "told": [why.answer(_told(remedies.no_such_vm(name)))]}
         return Answer(document, why.lines_of_vm(document, known.now), is_known=gone is not None)
@@ -150,7 +154,15 @@ def _of_vm(vm: VmTold, known: Known) -> tuple[Told, ...]:
     return (*known.first_of_all, vm.told)
 
 
-def _gone(name: str, known: Known) -> Document | None:
+def _bill(life: Life | None, known: Known, settings: Settings) -> Document:
+    """Return what a VM has cost, as far as that is kept."""
+    if life is None:
+        return {}
+    until = seen_until(known.directory, known.now, is_running=known.is_running)
+    return why.bill_document(life, until, settings.policy().cost.currency)
+
+
+def _gone(name: str, known: Known, settings: Settings) -> Document | None:
     """Return what is kept of a VM that is gone: who ended it, and why; None if nothing is."""
     life = read_life(known.directory, name)
     # A number of a job may be in any sentence.
@@ -169,7 +181,10 @@ def _gone(name: str, known: Known) -> Document | None:
         told = [Told(seen[-1]["token"], seen[-1]["reason"], since=at)]
     else:
         told = [replace(_told(remedies.ended_by_others(name)), since=at)]
-    facts = {} if life is None else {"pool": life.pool, "launched_at": life.launched_at, "joined_at": life.joined_at}
+    facts: Document = (
+        {} if life is None else {"pool": life.pool, "launched_at": life.launched_at, "joined_at": life.joined_at}
+    )
+    facts |= _bill(life, known, settings)
     return {"id": name, "stage": "gone", **facts, "ended_at": at, "told": [why.answer(one) for one in told]}
 
 

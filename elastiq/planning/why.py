@@ -17,6 +17,8 @@ from elastiq.planning.boots import boot_seconds
 from elastiq.planning.capacities import capacity_of
 from elastiq.planning.eligibility import chances
 from elastiq.planning.hours import in_force
+from elastiq.planning.offer_words import described
+from elastiq.planning.offers import away
 from elastiq.planning.remedies import just_launched, of_a_pool
 
 GROUPS_TOLD = 2000
@@ -24,6 +26,12 @@ GROUPS_TOLD = 2000
 
 IDS_TOLD = 20
 """Of VMs that boot, of each pool."""
+
+OFFERS_TOLD = 50
+"""Of each pool, of those that are put away."""
+
+ANY_NUMBER = 10**9
+"""As many VMs at once as nobody asks for."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,21 @@ class VmTold:
 
 
 @dataclass(frozen=True)
+class OfferAway:
+    """An offer that is not asked for a while, since the cloud has refused it."""
+
+    offer: str
+    """Market, type, and subnet or zone, in words."""
+    until: float
+    reason: str
+    """The token of the cause."""
+    text: str
+    """What the cloud said."""
+    at_least: int = 1
+    """So many VMs at once were refused; fewer may be asked for."""
+
+
+@dataclass(frozen=True)
 class PoolNow:
     """What the next launch of a pool depends on."""
 
@@ -102,6 +125,12 @@ class PoolNow:
     """How long a VM takes to join, by the last ones."""
     paused_until: float | None
     pause_reason: str
+    away: tuple[OfferAway, ...] = ()
+    """Offers that are put away, those first that may be asked first again; some of them."""
+    offers_away: int = 0
+    """How many these are."""
+    offers: int = 0
+    """Of how many."""
 
 
 @dataclass(frozen=True)
@@ -288,6 +317,7 @@ def pool_now(pool: Pool, memory: Memory, policy: Policy, at: float) -> PoolNow:
     alike = sum(len(intent.lookalikes) for intent in intents)
     breaker = memory.breakers.get(pool.name, Breaker())
     is_paused = at < breaker.paused_until
+    put_away = _put_away(pool, memory, at)
     return PoolNow(
         pool.name,
         sum(record.counts for record in own) + asked_for + alike,
@@ -298,4 +328,20 @@ def pool_now(pool: Pool, memory: Memory, policy: Policy, at: float) -> PoolNow:
         boot_seconds(pool, memory, policy),
         breaker.paused_until if is_paused else None,
         breaker.reason if is_paused else "",
+        put_away[:OFFERS_TOLD],
+        len(put_away),
+        len(set(pool.offers)),
     )
+
+
+def _put_away(pool: Pool, memory: Memory, at: float) -> tuple[OfferAway, ...]:
+    """Return the offers of a pool that are not asked, by when they may be asked again. Where there is no other, nothing
+    is put away: launches of the pool pause instead."""
+    if not pool.has_choice or not memory.offers_away:
+        return ()
+    found = []
+    for offer in dict.fromkeys(pool.offers):
+        why = away(offer, memory, at) or away(offer, memory, at, ANY_NUMBER)
+        if why is not None:
+            found.append(OfferAway(described(offer), why.until, why.reason, why.detail, why.at_least))
+    return tuple(sorted(found, key=lambda one: one.until))

@@ -7,7 +7,7 @@ from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
 
-from elastiq.planning.why import Account, GroupTold, PoolNow, PoolTold, Told, VmTold
+from elastiq.planning.why import Account, GroupTold, OfferAway, PoolNow, PoolTold, Told, VmTold
 from elastiq.state.records import from_dict
 
 
@@ -43,7 +43,7 @@ def read(document: object) -> Account | None:
             document,
             groups=_each(GroupTold, told=_each(Told), pools=_each(PoolTold)),
             vms=_each(VmTold, told=partial(from_dict, Told)),
-            pools=_each(PoolNow, booting=tuple),
+            pools=_each(PoolNow, booting=tuple, away=_each(OfferAway)),
             holds=_each(Told),
         )
     except (TypeError, ValueError, AttributeError):

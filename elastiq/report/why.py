@@ -10,7 +10,9 @@ from elastiq.model import Shape
 from elastiq.planning.phrases import describe
 from elastiq.planning.remedies import remedy
 from elastiq.planning.why import Account, GroupTold, PoolNow, Told, VmTold
+from elastiq.report.cost import by_property
 from elastiq.report.spans import span
+from elastiq.state.kept import Life
 
 Document = dict[str, Any]
 
@@ -39,9 +41,25 @@ def vm_document(vm: VmTold) -> Document:
     return {**vars(vm), "told": answer(vm.told)}
 
 
+def bill_document(life: Life, until: float, currency: str) -> Document:
+    """Return what a VM has cost up to `until`, and for how long and for how much it was idle; None: not known."""
+    line = by_property("", [life], 0.0, until)[""]
+    is_priced = life.price is not None
+    idle_seconds = None if life.idle_seconds is None else round(line.idle_seconds, 1)
+    idle_cost = None if idle_seconds is None or life.price is None else idle_seconds / 3600 * life.price
+    return {
+        "price": life.price,
+        "cost": round(line.money, 6) if is_priced else None,
+        "lived_seconds": round(line.seconds, 1),
+        "idle_seconds": idle_seconds,
+        "idle_cost": None if idle_cost is None else round(idle_cost, 6),
+        "currency": currency,
+    }
+
+
 def pool_document(pool: PoolNow) -> Document:
     """Return what the next launch of a pool depends on."""
-    return {**vars(pool), "booting": list(pool.booting)}
+    return {**vars(pool), "booting": list(pool.booting), "away": [dict(vars(one)) for one in pool.away]}
 
 
 def whole_document(known: Account, extra: Iterable[Told] = ()) -> Document:
@@ -81,8 +99,8 @@ def lines_of_all(document: Document, now: float) -> list[str]:
 def lines_of_job(document: Document, now: float) -> list[str]:
     """Return what was found of one job."""
     lines = [f"job {document['job']}"]
-    lines += _answers(document["told"], now)
     group = document.get("group")
+    lines += _answers(document["told"], now, group["jobs"] if group else 0)
     if group:
         lines.append(f"  group        {_group(group)}")
         lines += [f"  pool {pool['pool']:7} {_pool_answer(pool)}" for pool in group["pools"]]
@@ -106,9 +124,25 @@ def lines_of_vm(document: Document, now: float) -> list[str]:
         "joined": _moment(document.get("joined_at"), now),
         "idle since": _moment(document.get("idle_since"), now),
         "ended": _moment(document.get("ended_at"), now),
+        **_bill(document),
     }
     lines += [f"  {name:12} {text}" for name, text in facts.items() if text]
     return [*lines, *([_as_of(document["at"], now)] if document.get("at") else [])]
+
+
+def _bill(document: Mapping[str, Any]) -> dict[str, str]:
+    if "lived_seconds" not in document:
+        return {}
+    lived, idle_seconds, price = span(document["lived_seconds"]), document["idle_seconds"], document["price"]
+    if document.get("stage") != "gone":
+        lived = f"{lived} so far"
+    idle = "not known for how long" if idle_seconds is None else f"{span(idle_seconds)} of {lived}"
+    if price is None:
+        return {"cost": "not known: it has no price in instance_types", "idle": idle}
+    currency = f" {document['currency']}" if document["currency"] else ""
+    idle_cost = "" if document["idle_cost"] is None else f", which cost {document['idle_cost']:.4f}{currency}"
+    cost = f"{document['cost']:.4f}{currency}, at {price:g}{currency} an hour for {lived}"
+    return {"cost": cost, "idle": f"{idle}{idle_cost}"}
 
 
 def table_of_vms(vms: Sequence[Mapping[str, Any]], now: float) -> list[str]:
@@ -151,12 +185,19 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(f"{text:{width}}" for text, width in zip(row, widths)).rstrip() for row in (head, *rows)]
 
 
-def _answers(told: Iterable[Mapping[str, Any]], now: float) -> list[str]:
+def _answers(told: Iterable[Mapping[str, Any]], now: float, jobs: int = 0) -> list[str]:
+    """Return verdicts, of a group of so many jobs."""
     lines = []
     for one in told:
-        lines.append(f"{one['token'].upper()}" + (f"  {_jobs(one['jobs'])} of its group" if one.get("jobs") else ""))
+        lines.append(f"{one['token'].upper()}{_of_group(one.get('jobs', 0), jobs)}")
         lines += _details(one, now)
     return lines
+
+
+def _of_group(some: int, jobs: int) -> str:
+    if not some:
+        return ""
+    return f"  {some} of {_jobs(jobs)} of its group" if some < jobs else f"  {_jobs(some)} of its group"
 
 
 def _details(told: Mapping[str, Any], now: float) -> list[str]:
@@ -194,6 +235,18 @@ def _pools(pools: Iterable[Mapping[str, Any]], max_vms: int | None, now: float) 
         if pool["paused_until"]:
             parts.append(f"launches pause until {_moment(pool['paused_until'], now)}: {pool['pause_reason']}")
         lines.append(f"  VMs {pool['name']:8} {'; '.join(parts)}")
+        lines += _put_away(pool, now)
+    return lines
+
+
+def _put_away(pool: Mapping[str, Any], now: float) -> list[str]:
+    lines = []
+    for one in pool["away"]:
+        many = f" for {one['at_least']} VMs at once or more" if one["at_least"] > 1 else ""
+        said = f": {one['text']}" if one["text"] else ""
+        lines.append(f"  away {pool['name']:7} {one['offer']}{many} until {_moment(one['until'], now)}{said}")
+    if pool["offers_away"] > len(pool["away"]):
+        lines.append(f"  away {pool['name']:7} and {pool['offers_away'] - len(pool['away'])} more offers")
     return lines
 
 

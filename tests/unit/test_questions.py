@@ -11,15 +11,19 @@ import pytest
 
 from elastiq import cli, questions
 from elastiq.decisions import Decision, End, Kind, Outcome, Reason, Token
+from elastiq.memory import Memory, VmRecord
 from elastiq.model import Demand, Explanation, Judgement, Shape, Standing
 from elastiq.process.pidfile import PidFile
 from elastiq.questions import Known
 from elastiq.redaction import Redactor
 from elastiq.state import DATABASE, read_memory
+from elastiq.state.archive import Archive
+from elastiq.state.kept import Life
 from tests.docs import telling
 from tests.unit.fakes import FakeClock, settings_with
 from tests.unit.rig import SETTINGS, Rig
 
+NOW = 1_790_000_000.0
 TELLING = settings_with(SETTINGS, batch_plugin="tests.docs.telling")
 
 
@@ -88,6 +92,26 @@ def test_vms_are_found_by_id_by_worker_and_by_address(rig: Rig) -> None:
     vms = questions.of_vms(known, SETTINGS)
     assert [vm["id"] for vm in vms.document["vms"]] == [record.id]
     assert record.id in vms.lines[1]
+
+
+def test_a_vm_says_what_it_has_cost_and_what_it_cost_idle(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    life = Life("i-1", "default", "m", NOW - 7200, NOW - 7000, price=0.5, idle_seconds=600.0, idle_since=NOW - 1200)
+    rig.run(10)
+    archive = Archive(rig.directory)
+    archive.add(None, [life, replace(life, id="i-2", ended_at=NOW - 3600, idle_since=None)], NOW)
+    monkeypatch.setattr(questions, "Clock", lambda: FakeClock(NOW))
+    known = replace(
+        Known.read(rig.directory), now=NOW, memory=Memory(vms={"i-1": VmRecord("i-1", launched_at=NOW - 7200)})
+    )
+    there = questions.of_one("i-1", known, SETTINGS).document
+    assert (there["price"], there["cost"], there["idle_seconds"], there["idle_cost"]) == (0.5, 1.0, 1800.0, 0.25)
+    assert there["told"][0]["token"] == "still-booting"
+    gone = questions.of_one("i-2", known, SETTINGS)
+    assert (gone.document["cost"], gone.document["idle_cost"]) == (0.5, pytest.approx(0.083333))
+    assert any(line.startswith("  cost         0.5000, at 0.5 an hour for 60 min") for line in gone.lines), gone.lines
+    # Nobody knows what became of it since the daemon wrote last.
+    down = replace(known, is_running=False, now=NOW + 3600)
+    assert questions.of_one("i-1", down, SETTINGS).document["cost"] == 1.0
 
 
 def test_a_vm_that_was_launched_after_the_last_plan_is_told(rig: Rig) -> None:

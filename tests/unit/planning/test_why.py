@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from elastiq.decisions import Token
-from elastiq.memory import Breaker, Intent, VmRecord
-from elastiq.model import Demand, Judgement, Pool, Shape, Worker
+from elastiq.memory import Away, Breaker, Intent, VmRecord
+from elastiq.model import ON_DEMAND, SPOT, Demand, Judgement, Offer, Pool, Shape, Worker
 from elastiq.planning.plan import plan
 from elastiq.planning.why import GROUPS_TOLD, Account, account, vm_told
+from elastiq.report import accounts
 from tests.unit.planning.table import BY_SHAPE, HOLDS_4, NOW, PLAIN, jobs, joined, remember, see, vm, worker
 
 
@@ -68,6 +69,30 @@ def test_a_pause_says_until_when() -> None:
     (pool,) = found.pools
     assert (pool.paused_until, pool.pause_reason) == (NOW + 60, "no such image")
     assert [one.token for one in found.holds] == ["launches-paused"]
+
+
+def test_offers_that_are_put_away_are_told_by_when_they_may_be_asked_again() -> None:
+    spot, large = Offer(SPOT, "m5.large", "a"), Offer(ON_DEMAND, "m5.large", "a")
+    cheap = Offer(SPOT, "m5a.large", "a")
+    policy = replace(PLAIN, pools=(Pool(offers=(spot, large, cheap, spot)), Pool("one", offers=(spot,))))
+    away = {
+        "spot": Away(NOW + 90, reason="cloud-capacity", detail="no spot"),
+        "spot m5a.large a": Away(NOW + 60, at_least=4),
+        "on-demand m5.large a": Away(NOW - 1),
+    }
+    memory = remember([], offers_away=away)
+    found = account(plan(see([]), memory, policy), policy, NOW)
+    first, one = found.pools
+    assert [(told.offer, told.until, told.text) for told in first.away] == [
+        ("spot m5.large in a", NOW + 90, "no spot"),
+        ("spot m5a.large in a", NOW + 90, "no spot"),
+    ]
+    assert (first.offers_away, first.offers) == (2, 3)
+    assert one.away == (), "launches of a pool with one offer pause instead"
+    assert accounts.read(accounts.written(found, str)) == found
+    memory = remember([], offers_away={"spot m5a.large a": away["spot m5a.large a"]})
+    (told,) = account(plan(see([]), memory, policy), policy, NOW).pools[0].away
+    assert (told.offer, told.until, told.at_least) == ("spot m5a.large in a", NOW + 60, 4)
 
 
 def test_what_counts_against_the_quota_of_a_pool() -> None:

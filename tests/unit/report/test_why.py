@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from elastiq.memory import Breaker
 from elastiq.planning.plan import plan
-from elastiq.planning.why import Account, Told, account
+from elastiq.planning.why import Account, OfferAway, PoolNow, Told, account
 from elastiq.report import why
+from elastiq.state.kept import Life
 from tests.unit.planning.table import NOW, PLAIN, jobs, joined, remember, see, vm, wide, worker
 
 
@@ -54,6 +56,10 @@ def test_one_job() -> None:
     assert any(line.startswith("  group        1 job of 2 CPUs on each of 2 machines") for line in lines)
     assert "  pool default yes" in lines
     assert "  it is said   no match" in lines
+    group = next(one for one in known.groups if one.vms_per_job == 1)
+    document |= {"told": [why.answer(one) for one in group.told], "group": why.group_document(group)}
+    lines = why.lines_of_job(json.loads(json.dumps(document)), NOW)
+    assert "LAUNCHES-PAUSED  15 of 20 jobs of its group" in lines
 
 
 def test_a_job_that_is_no_demand_has_no_group() -> None:
@@ -68,6 +74,36 @@ def test_one_vm() -> None:
     assert lines[:2] == ["VM i-00000001 of pool default", "IDLE-YET-SHORT"]
     assert any("worker       w1" in line for line in lines)
     assert any("(in 60 min) at the earliest" in line for line in lines)
+
+
+def test_what_a_vm_costs_and_how_much_of_it_for_nothing() -> None:
+    (vm_one, _) = told().vms
+    life = Life("i-00000001", "default", "m5.large", NOW - 7200, NOW - 7000, price=0.1, idle_since=NOW - 900)
+    bill = why.bill_document(life, NOW, "EUR")
+    assert (bill["cost"], bill["idle_cost"], bill["idle_seconds"]) == (0.2, 0.025, 900.0)
+    lines = why.lines_of_vm({**why.vm_document(vm_one), **bill, "told": []}, NOW)
+    assert "  cost         0.2000 EUR, at 0.1 EUR an hour for 2 h so far" in lines
+    assert "  idle         15 min of 2 h so far, which cost 0.0250 EUR" in lines
+    unpriced = why.bill_document(replace(life, price=None, idle_since=None, idle_seconds=None), NOW, "")
+    lines = why.lines_of_vm({"id": "i-1", "stage": "gone", **unpriced, "told": []}, NOW)
+    assert lines[2:] == [
+        "  cost         not known: it has no price in instance_types",
+        "  idle         not known for how long",
+    ]
+
+
+def test_offers_that_are_put_away_say_until_when() -> None:
+    away = (
+        OfferAway("spot m5.large", NOW + 180, "cloud-capacity", "no room"),
+        OfferAway("spot m5.large in a", NOW + 360, "cloud-capacity", "", 4),
+    )
+    pool = PoolNow("cpu", 0, None, (), 0, 0, 180.0, None, "", away, 5, 9)
+    document = json.loads(json.dumps(why.whole_document(Account(NOW, pools=(pool,)))))
+    lines = why.lines_of_all(document, NOW)
+    (first, many, rest) = [line for line in lines if line.startswith("  away cpu")]
+    assert "spot m5.large until " in first and first.endswith("(in 3 min): no room")
+    assert "spot m5.large in a for 4 VMs at once or more until " in many and many.endswith("(in 6 min)")
+    assert rest.endswith("and 3 more offers")
 
 
 def test_tables_have_a_line_each() -> None:
