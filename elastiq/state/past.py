@@ -84,10 +84,11 @@ class Hours(Source):
         if self.written_to is not None and until - self.written_to < WRITTEN_WITHIN_SECONDS:
             until = min(until, self.written_to)
         found: list[tuple[float, float]] = []
-        at = max(since, min(seen)) // HOUR_SECONDS * HOUR_SECONDS
+        first = min(seen)
+        at = max(since, first) // HOUR_SECONDS * HOUR_SECONDS
         while at < until:
             begin, end = max(at, since), min(at + HOUR_SECONDS, until)
-            is_first = at == min(seen)
+            is_first = at == first
             if seen.get(at, 0.0) < end - at - LEAST_SEEN_SECONDS and not (is_first and at in seen):
                 if found and found[-1][1] == begin:
                     found[-1] = (found[-1][0], end)

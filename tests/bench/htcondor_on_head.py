@@ -1,5 +1,6 @@
 """Runs on the head node of a real HTCondor: what a look at its queue costs the plugin, what it costs to find out which
-jobs each pool could run, and what a look costs that tells jobs apart by their sizes alone.
+jobs each pool could run, what a look costs that tells jobs apart by their sizes alone, and how long `elastiqctl why`
+takes for one of the jobs.
 
 `python3 htcondor_on_head.py REPETITIONS JOBS GROUPS POOLS` prints one JSON document.
 """
@@ -11,6 +12,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from statistics import median
 from elastiq.model import Demand
 from elastiq.plugins.htcondor import HTCondor
 from elastiq.plugins.htcondor_matching import template_of
+from tests.bench.telling import asked, configured, planned
 
 REAPED_SECONDS = 1.0
 """How long the schedd may take to notice that what it has forked has ended."""
@@ -66,7 +69,19 @@ def main() -> None:
         **_measured("by_size", repetitions, by_size),
         **_measured("judge", 1, lambda: judged(demand)),
     }
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        planned(home, demand)
+        # The last jobs: whoever looks through the queue for them looks through all of it.
+        of_one = asked(repetitions, configured(home, "htcondor"), "why", f"{_last_job()}", "--json")
+        of_all = asked(repetitions, home / "elastiq.conf", "why")
+        measured |= {"why_one_ms": of_one["wall_ms"], "why_all_ms": of_all["wall_ms"]}
     print(json.dumps(measured))
+
+
+def _last_job() -> str:
+    command = ["condor_q", "-allusers", "-af:j", "ProcId"]
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.split()[-2]
 
 
 def _measured(name: str, repetitions: int, ask: Callable[[], object]) -> dict[str, float]:

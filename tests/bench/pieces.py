@@ -20,9 +20,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from elastiq.clock import Clock
+from elastiq.plugins.sandbox import SandboxBatch
+from elastiq.report.now import Now
+from elastiq.report.page import page
+from elastiq.report.series import read_past
+from elastiq.sandbox.spool import Job, Spool
 from elastiq.state import read_report
 from tests.bench.plans import Situation
 from tests.bench.rig import CLUSTER, CoreRig, ReplayedCloud, memory_mib
+from tests.bench.telling import asked, configured, planned, year
+from tests.page.scenes import large
 from tests.testbed.htcondor_pool import BINDINGS_ENVIRONMENT, HtcondorPool
 from tests.testbed.machines import CHECKOUT, Network
 from tests.testbed.rootfs import JOB_USER
@@ -199,6 +207,69 @@ def htcondor_queue(repetitions: int, groups: str, jobs_of_each: str, pools: str)
     return measured
 
 
+def why_sandbox(repetitions: int, jobs: str) -> dict[str, Any]:
+    """Measure `elastiqctl why` beside so many jobs of the sandbox, the last of which is asked for."""
+    with tempfile.TemporaryDirectory(prefix="elastiq-bench-") as name:
+        home = Path(name)
+        spool = Spool(home / "spool")
+        spool.create()
+        for number in range(1, int(jobs) + 1):
+            job = Job(f"{number:06d}", ["true"], 1 + number % 4, submitted_at=time.time())
+            # Not by submit, which would take minutes to bring each of them to the disk.
+            (spool.directory / "queue" / f"{job.id}.json").write_text(json.dumps(vars(job)))
+        planned(home, SandboxBatch(spool, Clock()).demand())
+        configuration = configured(home, "sandbox", f"[sandbox]\nspool_dir = {spool.directory}")
+        of_one, of_all = (
+            asked(repetitions, configuration, "why", jobs, "--json"),
+            asked(repetitions, configuration, "why"),
+        )
+        return {"why_one_ms": of_one["wall_ms"], "why_all_ms": of_all["wall_ms"]}
+
+
+def history_year(repetitions: int) -> dict[str, Any]:
+    """Measure `elastiqctl history`, `cost` and `page` on a year of 1,000 VMs a day."""
+    with tempfile.TemporaryDirectory(prefix="elastiq-bench-") as name:
+        home, measured = Path(name), dict[str, Any]()
+        (home / "state").mkdir(0o700)
+        now = time.time()
+        planned(home, ())
+        measured["megabytes"] = year(home, now)
+        configuration = configured(home, "sandbox", f"[sandbox]\nspool_dir = {home}/spool")
+        since = "--since=52w"
+        for name_, words in {
+            "history": ("history",),
+            "history_week": ("history", "--since=1w"),
+            "cost": ("cost",),
+            "cost_year": ("cost", since),
+            "cost_day_year": ("cost", since, "--by=day"),
+            "cost_pool_year": ("cost", since, "--by=pool"),
+            "page": ("page",),
+        }.items():
+            found = asked(repetitions, configuration, *words)
+            measured |= {f"{name_}_{figure}": value for figure, value in found.items()}
+        return measured | _page(home / "state", now, repetitions)
+
+
+def _page(directory: Path, now: float, repetitions: int) -> dict[str, Any]:
+    """Measure the writing of the page alone, without the start of a Python."""
+    walls, made = [], ""
+    for now_, past in ((Now.read(directory, now, 1, is_running=True), read_past(directory, now)), large()):
+        seconds = []
+        for _ in range(repetitions):
+            started = time.process_time()
+            made = page(now_, past)
+            seconds.append(time.process_time() - started)
+        walls.append((1000 * median(seconds), len(made.encode())))
+    started = time.process_time()
+    read_past(directory, now)
+    return {
+        "page_read_ms": 1000 * (time.process_time() - started),
+        "page_made_ms": walls[0][0],
+        "page_large_ms": walls[1][0],
+        "page_large_bytes": walls[1][1],
+    }
+
+
 def total(requests: dict[str, int]) -> int:
     return sum(requests.values())
 
@@ -264,6 +335,8 @@ PIECES: dict[str, Callable[..., dict[str, Any]]] = {
     "plans": plans,
     "slurm_queue": slurm_queue,
     "htcondor_queue": htcondor_queue,
+    "why_sandbox": why_sandbox,
+    "history_year": history_year,
 }
 
 if __name__ == "__main__":
