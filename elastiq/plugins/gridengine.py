@@ -27,7 +27,7 @@ from elastiq.model import Demand, Explanation, Judgement, Standing, Usage, Worke
 from elastiq.plugins import TEMPLATE_LIMIT, Closing, kit
 from elastiq.plugins.gridengine_accounting import Accounting
 from elastiq.plugins.gridengine_complexes import CLOSED, INSTANCE, QUEUE_LIMITS, is_given, parse_complexes
-from elastiq.plugins.gridengine_explain import JOB, parse_held, parse_job
+from elastiq.plugins.gridengine_explain import JOB, parse_job, parse_listed
 from elastiq.plugins.gridengine_hosts import NOTHING, Host, host_resources, parse_global, parse_hosts
 from elastiq.plugins.gridengine_narrowing import judge, narrowed
 from elastiq.plugins.gridengine_parse import Group, Jobs, deciding_of, demand_of, limited, parse_jobs, parse_names
@@ -111,8 +111,17 @@ class GridEngine:
         found = parse_job(run(["qstat", "-xml", "-j", match[1]], deadline.remaining()))
         if found is None:
             return explained(Standing.UNKNOWN)
-        listed = run(["qstat", "-xml", "-s", "h", "-u", kit.name(found.owner, "qstat")], deadline.remaining())
-        standing = found.standing(self._clock.now(), parse_held(listed, match[1]))
+        owner, now = kit.name(found.owner, "qstat"), self._clock.now()
+
+        def listed(state: str) -> list[range]:
+            return parse_listed(run(["qstat", "-xml", "-s", state, "-u", owner], deadline.remaining()), match[1])
+
+        held = listed("h")
+        if match[2]:
+            waiting = listed("p")
+            standing = found.standing_of(int(match[2]), now, waiting, held)
+        else:
+            standing = found.standing(now, sum(map(len, held)))
         if standing is not Standing.WAITS:
             return explained(standing, found.text)
         if QUEUE_LIMITS & found.job.requests.keys() & self._site.complexes(deadline).consumables:

@@ -6,17 +6,18 @@ Whether a job is held is in no field of that answer: `qstat -s h` lists those th
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element  # nosec B405 - only kit.xml_document reads texts
 
 from elastiq.errors import BatchError
 from elastiq.model import Standing
 from elastiq.plugins import kit
 from elastiq.plugins.gridengine_parse import Group
-from elastiq.plugins.gridengine_query import AnswerError, Job, tasks_of
+from elastiq.plugins.gridengine_query import AnswerError, Job, ranges_of
 from elastiq.text import excerpt
 
-JOB = re.compile(r"([1-9][0-9]{0,9})(?:\.[0-9]{1,9})?")
+JOB = re.compile(r"([1-9][0-9]{0,9})(?:\.([1-9][0-9]{0,8}))?")
 """A number of a job, or with it that of a task."""
 
 _ACTIVE = 0x40 | 0x80
@@ -45,6 +46,10 @@ class Found:
     """Jobs that have to end first."""
     text: str
     """What Grid Engine says of it: its error, or why its scheduler has not started it."""
+    numbers: tuple[range, ...] = ()
+    """Of its tasks."""
+    known: Mapping[int, Standing] = field(default_factory=dict)
+    """What tasks are that have a machine, or are in error."""
 
     @property
     def group(self) -> Group:
@@ -67,6 +72,21 @@ class Found:
             return Standing.BOUND
         return Standing.LIMITED if self.at_once and self.active >= self.at_once else Standing.WAITS
 
+    def standing_of(self, task: int, now: float, waiting: Iterable[range], held: Iterable[range]) -> Standing:
+        """Return what one of its tasks is, if those that wait and those that are held are listed with these numbers."""
+        if not _has(self.numbers, task):
+            return Standing.UNKNOWN
+        if task in self.known:
+            return self.known[task]
+        if _has(held, task):
+            # Whatever else keeps the job back is said first.
+            return self.standing(now, self.tasks)
+        return self.standing(now, 0) if _has(waiting, task) else Standing.ENDED
+
+
+def _has(ranges: Iterable[range], task: int) -> bool:
+    return any(task in one for one in ranges)
+
 
 def parse_job(answer: str) -> Found | None:
     """Given the output of `qstat -xml -j NUMBER`, return the job; None if there is none. Raise BatchError if it is
@@ -79,19 +99,34 @@ def parse_job(answer: str) -> Found | None:
         raise BatchError(f"qstat answered what is no job: {excerpt(answer)}")
     one = elements[0]
     states = [kit.count(state, "qstat") for state in _texts(one, "JB_ja_tasks/*/JAT_status")]
-    errors = [task for task in one.findall("JB_ja_tasks/*") if task.find("JAT_message_list") is not None]
+    tasks = one.findall("JB_ja_tasks/*")
+    errors = [task for task in tasks if task.find("JAT_message_list") is not None]
+    numbers = tuple(map(_numbers, one.findall("JB_ja_structure/*")))
     said = _texts(one, ".//QIM_message") or _texts(root, "messages/element/SME_message_list/*/MES_message")
     return Found(
         _job(one),
         _text(one, "JB_owner"),
-        sum(map(_tasks, one.findall("JB_ja_structure/*"))) or 1,
+        sum(map(len, numbers)) or 1,
         sum(bool(state & _ACTIVE) for state in states),
         len(errors),
         kit.count(_text(one, "JB_ja_task_concurrency") or "0", "qstat"),
         float(kit.count(_text(one, "JB_execution_time") or "0", "qstat")),
         tuple(_texts(one, "JB_jid_predecessor_list/*/*")),
         "; ".join(dict.fromkeys(said[:_MOST_MESSAGES])),
+        numbers,
+        _known(tasks),
     )
+
+
+def _known(tasks: Iterable[Element]) -> Mapping[int, Standing]:
+    found = {}
+    for task in tasks:
+        number = kit.count(_text(task, "JAT_task_number") or "0", "qstat")
+        if task.find("JAT_message_list") is not None:
+            found[number] = Standing.HELD
+        elif kit.count(_text(task, "JAT_status") or "0", "qstat") & _ACTIVE:
+            found[number] = Standing.RUNS
+    return found
 
 
 def _job(one: Element) -> Job:
@@ -109,20 +144,20 @@ def _job(one: Element) -> Job:
     )
 
 
-def _tasks(structure: Element) -> int:
+def _numbers(structure: Element) -> range:
     first, last, step = (kit.count(_text(structure, name) or "1", "qstat") for name in ("RN_min", "RN_max", "RN_step"))
-    return max(0, last - first) // max(1, step) + 1
+    return range(first, max(first, last) + 1, max(1, step))
 
 
-def parse_held(answer: str, number: str) -> int:
-    """Given the output of `qstat -xml -s h -u OWNER`, return how many tasks of job `number` are held. Raise
-    BatchError if it is no list of jobs."""
+def parse_listed(answer: str, number: str) -> list[range]:
+    """Given the output of `qstat -xml -s h -u OWNER`, return which tasks of job `number` are held; with `-s p` which
+    wait. Raise BatchError if it is no list of jobs."""
     root = kit.xml_document(answer, "qstat")
     if root.tag != "job_info":
         raise BatchError(f"qstat answered what is no list of jobs: {excerpt(answer)}")
-    held = [one for one in root.iter("job_list") if _text(one, "JB_job_number") == number]
+    listed = [one for one in root.iter("job_list") if _text(one, "JB_job_number") == number]
     try:
-        return sum(tasks_of(_text(one, "tasks")) for one in held)
+        return [numbers for one in listed for numbers in ranges_of(_text(one, "tasks"))]
     except AnswerError as error:
         raise BatchError(f"qstat answered {error}") from error
 

@@ -304,7 +304,12 @@ def tasks_of(text: str) -> int:
 
     Raise AnswerError if it is something else.
     """
-    total = 0
+    return sum(map(len, ranges_of(text)))
+
+
+def ranges_of(text: str) -> list[range]:
+    """Given the same, return the numbers of the tasks. Raise AnswerError if it is something else."""
+    found = []
     for part in text.split(",") if text else ("1",):
         match = _RANGE.fullmatch(part.strip())
         if not match:
@@ -313,8 +318,8 @@ def tasks_of(text: str) -> int:
         last, step = int(match[2] or first), int(match[3] or 1)
         if last < first or not step:
             raise AnswerError(f"what are no tasks: {text[:40]!r}")
-        total += (last - first) // step + 1
-    return total
+        found.append(range(first, last + 1, step))
+    return found
 
 
 class Count:

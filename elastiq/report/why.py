@@ -251,7 +251,7 @@ def _put_away(pool: Mapping[str, Any], now: float) -> list[str]:
 
 
 def _as_of(at: float, now: float) -> str:
-    return f"  planned      {_moment(at, now)}"
+    return f"  planned      {_moment(at, now) or 'never'}"
 
 
 def _moment(at: float | None, now: float) -> str:

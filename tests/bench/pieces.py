@@ -185,7 +185,7 @@ def htcondor_queue(repetitions: int, groups: str, jobs_of_each: str, pools: str)
         # Compiled, as an installed package is: each look at the queue starts a Python.
         pool.head.run("sh", "-euc", f"mkdir /opt/compiled; cp -r {CHECKOUT}/elastiq /opt/compiled")
         pool.head.run("python3", "-m", "compileall", "-q", "/opt/compiled")
-        path = f"/opt/compiled:{BINDINGS_ENVIRONMENT['PYTHONPATH']}"
+        path = f"/opt/compiled:{BINDINGS_ENVIRONMENT['PYTHONPATH']}:{CHECKOUT}"
         there = 0
         for name, jobs in (("one", 1), ("many", int(jobs_of_each))):
             description = [

@@ -8,7 +8,7 @@ import pytest
 
 from elastiq.errors import BatchError
 from elastiq.model import Standing
-from elastiq.plugins.gridengine_explain import JOB, Found, parse_held, parse_job
+from elastiq.plugins.gridengine_explain import JOB, Found, parse_job, parse_listed
 
 RECORDED = Path(__file__).parent / "recorded" / "gridengine"
 HELD = (RECORDED / "qstat-held.xml").read_text()
@@ -20,6 +20,10 @@ def job(name: str) -> Found:
     found = parse_job((RECORDED / f"qstat-job-{name}.xml").read_text())
     assert found is not None
     return found
+
+
+def held(found: Found) -> int:
+    return sum(map(len, parse_listed(HELD, found.job.number)))
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,7 @@ def job(name: str) -> Found:
 )
 def test_what_a_job_is(name: str, standing: Standing) -> None:
     found = job(name)
-    assert found.standing(NOW, parse_held(HELD, found.job.number)) is standing
+    assert found.standing(NOW, held(found)) is standing
 
 
 def test_what_a_job_asks_for_is_what_the_list_of_jobs_says() -> None:
@@ -73,6 +77,37 @@ def test_an_array_of_which_a_part_is_held_still_waits() -> None:
     assert Found(**{**vars(array), "at_once": 0}).standing(NOW, 9) is Standing.HELD
 
 
+@pytest.mark.parametrize(
+    ("task", "waiting", "held", "standing"),
+    [
+        (1, [], [], Standing.RUNS),
+        (2, [range(2, 11)], [], Standing.LIMITED),
+        (3, [range(2, 11)], [range(3, 5)], Standing.HELD),
+        (2, [range(4, 11)], [], Standing.ENDED),
+        (11, [range(2, 11)], [], Standing.UNKNOWN),
+        (0, [range(2, 11)], [], Standing.UNKNOWN),
+    ],
+)
+def test_a_task_is_told_of_by_itself(task: int, waiting: list[range], held: list[range], standing: Standing) -> None:
+    array = job("array")
+    assert array.numbers == (range(1, 11),)
+    assert array.standing_of(task, NOW, waiting, held) is standing
+
+
+def test_a_task_in_error_is_told_so() -> None:
+    broken = job("error")
+    assert set(broken.known.values()) == {Standing.HELD}
+    (task,) = broken.known
+    assert broken.standing_of(task, NOW, [], []) is Standing.HELD
+
+
+def test_which_tasks_are_listed() -> None:
+    text = HELD.replace("<slots>", "<tasks>2-6:2,9</tasks><slots>", 1)
+    number = text.partition("<JB_job_number>")[2].partition("<")[0]
+    assert parse_listed(text, number) == [range(2, 7, 2), range(9, 10)]
+    assert parse_listed(HELD, "987") == []
+
+
 def test_a_job_that_is_not_there() -> None:
     assert parse_job((RECORDED / "qstat-no-such-job.xml").read_text()) is None
 
@@ -86,9 +121,11 @@ def test_what_is_no_job(answer: str) -> None:
 @pytest.mark.parametrize("answer", ["", "<unknown_jobs/>", HELD.replace("<slots>", "<tasks>x</tasks><slots>")])
 def test_what_is_no_list_of_held_jobs(answer: str) -> None:
     with pytest.raises(BatchError, match="qstat answered"):
-        parse_held(answer, "4")
+        parse_listed(answer, "4")
 
 
-@pytest.mark.parametrize(("text", "is_one"), [("7", True), ("7.3", True), ("0", False), ("7;ls", False), ("-j", False)])
+@pytest.mark.parametrize(
+    ("text", "is_one"), [("7", True), ("7.3", True), ("7.0", False), ("0", False), ("7;ls", False), ("-j", False)]
+)
 def test_names_of_jobs(text: str, is_one: bool) -> None:
     assert bool(JOB.fullmatch(text)) is is_one
