@@ -225,6 +225,31 @@ def htcondor_queues(repetitions: int) -> list[Row]:
             "ms",
         ),
         Row(f"{what}: CPU of judging them for 5 pools, every 10 min", "", costs["many_judge_children_cpu_ms"], "ms"),
+        Row(f"{what}: elastiqctl why of one job, wall", "", costs["many_why_one_ms"], "ms", 2000),
+        Row(f"{what}: elastiqctl why of all, wall", "", costs["many_why_all_ms"], "ms", 2000),
+    ]
+
+
+def answers(repetitions: int) -> list[Row]:
+    """Ask as people do, with whole processes, beside 100,000 jobs and a year of 1,000 VMs a day."""
+    why, kept = piece("why_sandbox", repetitions, 100_000), piece("history_year", repetitions)
+    what, year = "sandbox, 100,000 jobs", "a year of 1,000 VMs a day"
+    asked = {
+        "history of a day": "history",
+        "cost of 30 days": "cost",
+        "cost of all": "cost_year",
+        "cost of all by day": "cost_day_year",
+        "cost of all by pool": "cost_pool_year",
+    }
+    return [
+        Row(f"{what}: elastiqctl why of one job, wall", "", why["why_one_ms"], "ms", 2000),
+        Row(f"{what}: elastiqctl why of all, wall", "", why["why_all_ms"], "ms", 2000),
+        Row(f"{year}: size of history.db", "", kept["megabytes"], "MB", 100),
+        *(Row(f"{year}: {name}, CPU", "", kept[f"{key}_cpu_ms"], "ms", 1000) for name, key in asked.items()),
+        Row(f"{year}: history of a week, CPU", "", kept["history_week_cpu_ms"], "ms"),
+        Row("page, 5,000 VMs: CPU", "", kept["page_large_ms"], "ms", 100),
+        Row("page, 5,000 VMs: size", "", kept["page_large_bytes"] / 1000, "kB", 300),
+        Row(f"page, {year}: CPU of reading what was", "", kept["page_read_ms"], "ms"),
     ]
 
 
@@ -270,6 +295,7 @@ def main() -> int:
         lambda: launches(1 if arguments.quick else 5),
         paced_launches,
         resident,
+        lambda: answers(1 if arguments.quick else 5),
     ]
     if not arguments.quick:
         parts += [idle_runs, lambda: slurm_queues(repetitions), lambda: htcondor_queues(repetitions)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -16,6 +17,20 @@ from tests.testbed.batch import wait_until
 from tests.testbed.proxy import Vm
 
 CPUS_PER_VM = 2
+TOMORROW = time.strftime("%Y%m%d%H%M", time.localtime(time.time() + 86400))
+NO_DEMAND: dict[str, dict[str, dict[str, Any]]] = {
+    "htcondor": {
+        "job-not-due": {"extra": f"deferral_time = {int(time.time()) + 86400}"},
+        "job-not-on-workers": {"extra": "universe = scheduler"},
+    },
+    "slurm": {"job-not-due": {"options": ["--begin=now+1day"]}},
+    "gridengine": {
+        "job-not-due": {"options": ["-a", TOMORROW]},
+        "job-bound": {"options": ["-l", "hostname=head.pool.example"]},
+    },
+}
+"""What makes jobs of each system that only its own words tell apart from demand."""
+
 BOUND_SECONDS = 900.0
 """Against a hang alone."""
 
@@ -74,6 +89,8 @@ def test_why_of_jobs_and_vms(make_batch: BatchMaker) -> None:
         assert asking.why("987654") == {**asking.why("987654"), "code": 3}
         assert asking.tokens("987654") == ["no-such-job"]
         assert asking.tokens("no job at all") == ["no-such-job"]
+        for token, words in NO_DEMAND[batch.plugin].items():
+            asking.wait_for(token, batch.submit(1, 600, **words))
         runs = batch.submit(1, 600)
         assert "not-running" in asking.tokens(runs)
         cluster.elastiqctl("start", check=True)
@@ -81,6 +98,7 @@ def test_why_of_jobs_and_vms(make_batch: BatchMaker) -> None:
         assert waits["group"]["pools"][0]["answer"] in ("yes", "unknown")
         assert waits["told"][0]["until"] > waits["at"]
         asking.wait_for("room-booting", runs)
+        asking.wait_for("still-booting", *cluster.alive())
         may_boot.set()
         asking.wait_for("job-runs", runs)
         (vm,) = cluster.alive()
@@ -93,6 +111,11 @@ def test_why_of_jobs_and_vms(make_batch: BatchMaker) -> None:
             asking.wait_for("job-depends", batch.submit(1, 1, after=runs))
             array = batch.submit(8, 60, at_once=1)
             asking.wait_for("job-limited", array)
+            of_array = "_" if batch.plugin == "slurm" else "."
+            assert asking.tokens(f"{array}{of_array}8") == ["job-limited"]
+            assert asking.tokens(f"{array}{of_array}9") == ["no-such-job"], "it has eight"
+        else:
+            assert asking.tokens(f"{runs}.1") == ["no-such-job"]
         everything = cluster.elastiqctl("why").stdout
         assert "larger-than-vm" in everything
         assert "larger-than-vm" in cluster.elastiqctl("jobs").stdout

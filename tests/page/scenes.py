@@ -56,7 +56,9 @@ def pool(name: str, vms: int, max_vms: int | None) -> PoolNow:
     return PoolNow(name, vms, max_vms, (), 0, 0, 180.0, None, "")
 
 
-def waves(period: str, seconds: float, steps: int, most: float, gap: tuple[int, int] = (0, 0)) -> Period:
+def waves(
+    period: str, seconds: float, steps: int, most: float, gap: tuple[int, int] = (0, 0), *, is_priced: bool = False
+) -> Period:
     """Return a time in which the load rises and falls by the day."""
     span = Span(AT - seconds, seconds / steps, steps)
 
@@ -88,9 +90,9 @@ def waves(period: str, seconds: float, steps: int, most: float, gap: tuple[int, 
         Layer("idle", "idle", [one * 2.0 for one in counts]),
     )
     name = "The last day" if period == "day" else "The last month"
-    return Period(
-        name, period, span, capacity, Layer("wanted by jobs", "line", demand), waiting, wide, launches, ends, spent
-    )
+    line = Layer("wanted by jobs", "line", demand)
+    money = (Layer("all VMs that have a price", "wait", [one * 2.112 for one in counts]),) if is_priced else ()
+    return Period(name, period, span, capacity, line, waiting, wide, launches, ends, spent, money)
 
 
 def events(count: int) -> tuple[Event, ...]:
@@ -115,8 +117,8 @@ def usual() -> tuple[Now, Past]:
     account = Account(AT - 12, groups, 0, USUAL_VMS, (pool("cpu", 30, 40), pool("gpu", 3, None)), 50)
     action = Happened(AT - 300, "launch 5 VMs of pool cpu: 20 jobs find no room; launched i-1, i-2, i-3, i-4, i-5")
     report = replace(REPORT, jobs_waiting=127, workers_busy=24, workers_idle=3, last_action=action)
-    past = Past((waves("day", 86400, 144, 40), waves("month", 30 * 86400.0, 720, 40)), events(40))
-    return Now(AT, True, 12.0, report, account), past
+    periods = (waves("day", 86400, 144, 40, is_priced=True), waves("month", 30 * 86400.0, 720, 40, is_priced=True))
+    return Now(AT, True, 12.0, report, account), Past(periods, events(40))
 
 
 def trouble() -> tuple[Now, Past]:

@@ -78,7 +78,8 @@ def test_the_numbers_are_right(chromium: Browser, scene: str) -> None:
     assert sum(counts[:-1]) == len(now.told.vms)
     jobs = [int(text.replace(",", "")) for text in texts("section[aria-labelledby=jobs] td.count")]
     assert jobs == [told.jobs for _, told in now.verdicts()][:200]
-    assert len(texts("figure")) == len(texts("svg.chart > title")) == (8 if past.periods else 0)
+    pictures = sum(5 if period.money else 4 for period in past.periods)
+    assert len(texts("figure")) == len(texts("svg.chart > title")) == pictures
     assert len(texts("section[aria-labelledby=events] tbody tr")) == min(40, len(past.events))
     # The pictures are as high as what they show: the top of the layers, in thousandths from above.
     for period in past.periods:
