@@ -35,6 +35,8 @@ _ENDED = re.compile(
     r" JobState=\S+ Partition=\S* TimeLimit=\S+ StartTime=(\S+) EndTime=(\S+) NodeList=(\S*) NodeCnt=([0-9]+) "
     r"ProcCnt=([0-9]+) WorkDir="
 )
+_BEGIN = re.compile(r"JobId=[0-9]+ UserId=")
+_END = re.compile(r" DerivedExitCode=\S* ExitCode=\S* ?$")
 _USER = re.compile(r"JobId=[0-9]+ UserId=([^\s()]+)\([0-9]+\) GroupId=")
 
 
@@ -90,11 +92,13 @@ def parse_running(text: str) -> tuple[Usage, ...]:
 def parse_ended(text: str, since: float) -> tuple[Usage, ...]:
     """Given the end of the file of ended jobs, return who used what until `since` or later.
 
-    Names of jobs and directories are free text: a line in which what was used stands twice tells nothing, and neither
-    does one that is cut or whose nodes are none. Times are those of this machine's zone: the file does not say which.
+    Names of jobs and directories are free text, also with new lines in it (tried on Slurm 24.11): a record of several
+    lines tells nothing, for any of them may begin with the name of another user. Nor does one in which what was used
+    stands twice, one that is cut, or one whose nodes are none. Times are those of this machine's zone: the file does
+    not say which.
     """
     found: list[Usage] = []
-    for line in kit.lines(text):
+    for line in _records(text):
         user, told = _USER.match(line), list(_ENDED.finditer(line))
         if not user or len(told) != 1:
             continue
@@ -105,8 +109,18 @@ def parse_ended(text: str, since: float) -> tuple[Usage, ...]:
         try:
             found += _stays(user[1], begin_at, end_at, nodes, cpus, machines)
         except BatchError:
-            continue  # made up by a name with a new line in it, or cut
+            continue  # made up by a name, or cut
     return tuple(found)
+
+
+def _records(text: str) -> Iterator[str]:
+    """Yield the lines that are a record each, from its beginning to its end."""
+    is_open = False
+    for line in kit.lines(text):
+        has_ended = _END.search(line) is not None
+        if has_ended and not is_open and len(_BEGIN.findall(line)) == 1:
+            yield line
+        is_open = not has_ended
 
 
 def nodes_of(text: str) -> list[str]:

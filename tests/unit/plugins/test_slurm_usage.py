@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,7 @@ from elastiq.plugins.slurm_usage import (
 )
 
 AT = 1_795_000_000.0
+RECORDED = Path(__file__).parent / "recorded" / "slurm"
 
 
 @pytest.fixture(autouse=True)
@@ -130,9 +132,30 @@ def test_ended() -> None:
         line(directory=f"/x{FORGED}"),
         line(name="two\nlines"),
         cut[40:],
-        cut[:150],
     ):
         assert parse_ended(odd + line(), 0.0) == both, "it costs itself alone"
+    for half in (cut[:150], f"{cut[:150]}\n"):
+        assert parse_ended(half + line() + line(), 0.0) == both, "it costs the next one, which may be a part of it"
+
+
+def test_nobody_is_charged_by_a_name_with_a_new_line_in_it() -> None:
+    """A real file of Slurm 24.11.5: the name of job 4 and the directory of job 5 have a line with `UserId=root(0)`."""
+    text = (RECORDED / "24.11-ended-jobs").read_text()
+    assert "\nJobId=999 UserId=root(0) GroupId=root(0) Name=z JobState=COMPLETED" in text
+    found = parse_ended(text, 0.0)
+    assert {(one.user, one.worker) for one in found} == {("alice", "i-1"), ("alice", "i-2")}
+    assert len(found) == 6, "of jobs 1, 8, 2, 3 on two nodes, and 7"
+
+
+def test_sacct_of_a_real_slurmdbd() -> None:
+    """Of the same jobs, by slurmdbd 24.11.5 with MariaDB 11.8, whose client library was 10.11 (that of 11.8.9 makes
+    slurmdbd end at its start): names are no part of it, and job 9 runs."""
+    found = parse_sacct((RECORDED / "24.11-sacct").read_text())
+    assert {one.user for one in found} == {"alice"}
+    assert [one.end_at for one in found].count(None) == 1
+    assert len(found) == 9
+    both = [one for one in found if (one.begin_at, one.end_at) == (1795926483.0, 1795926486.0)]
+    assert [(one.worker, one.cpus) for one in both] == [("i-1", 1), ("i-2", 1)], "3 CPUs on two nodes"
 
 
 @given(st.text() | st.text(alphabet="JobId=7 UserId(1)\n|[]-,0123456789\x1e\x1f"))
