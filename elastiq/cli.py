@@ -23,12 +23,12 @@ from elastiq.plugins.adapter import Adapter
 from elastiq.process.pidfile import AlreadyRunningError, find_daemon
 from elastiq.process.user import SERVICE_USER, daemon_user, service_user
 from elastiq.redaction import Redactor
-from elastiq.report import page
+from elastiq.report import accounts, page
 from elastiq.report.now import Now
 from elastiq.report.publishing import publish
 from elastiq.report.series import Past, read_past
 from elastiq.report.status import picture
-from elastiq.state import read_report
+from elastiq.state import read_account, read_report
 from elastiq.text import printable
 from elastiq.version import VERSION
 
@@ -169,7 +169,8 @@ def _status(options: argparse.Namespace) -> int:
     if report is None or (pid and report.get("pid") != pid):
         print(f"elastiq is running (pid {pid or 'not known yet'}); it has not reported yet")
         return OK
-    print("\n".join(picture(report, Clock().monotonic_microseconds())))
+    told = accounts.read(read_account(directory))
+    print("\n".join(picture(report, Clock().monotonic_microseconds(), told)))
     return OK
 
 

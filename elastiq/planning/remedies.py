@@ -26,10 +26,11 @@ STANDINGS: Mapping[Standing, Token] = {
 """What is said of jobs that are no demand."""
 
 _AS_ASKED = "ask for what a pool has, or add a pool whose VMs have it"
+_READ = "mend what cannot be read; elastiqctl check tries the batch system, elastiqctl check --cloud the cloud"
 _THE_CLOUD = "nothing of elastiq's: see the cloud; elastiq asks again by itself"
 
 REMEDIES: Mapping[Token, str] = {
-    Token.UNREADABLE: "mend what cannot be read; elastiqctl check tries the batch system",
+    Token.UNREADABLE: _READ,
     Token.HAS_ROOM: "nothing: the batch system is to start them; if it does not, see there why",
     Token.ROOM_BOOTING: "nothing: they start when these VMs have joined",
     Token.FOREIGN_ROOM: "nothing: VMs are launched if these workers have not taken them by then",
@@ -83,7 +84,7 @@ REMEDIES: Mapping[Token, str] = {
     Token.LOOKALIKE: "give it the tag elastiq:cluster, or terminate it in the cloud",
     Token.GOING: "nothing: the cloud ends it",
     Token.RETRY_LATER: "see in the log what went wrong; it is tried again by itself",
-    Token.WORLD_UNKNOWN: "mend what cannot be read; elastiqctl check tries the batch system",
+    Token.WORLD_UNKNOWN: _READ,
     Token.ANSWER_TO_COME: _THE_CLOUD,
     Token.ASKED_AGAIN: _THE_CLOUD,
     Token.VM_ENDED: "see the cloud for who ended it",

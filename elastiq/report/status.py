@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from datetime import datetime, timezone
 from typing import Any
 
+from elastiq.planning.why import Account
 from elastiq.report import spending
 from elastiq.text import printable
 
@@ -24,15 +26,20 @@ OTHER_VMS = {
 """Entries of the report that are worth a word only if there are any."""
 
 
-def picture(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
-    """Return the report of a running daemon for people, line by line, as at that time of the monotonic clock."""
+MOST_HOLDS = 10
+"""All of it is to be seen on one screen; `elastiqctl why` has the rest."""
+
+
+def picture(report: dict[str, Any], monotonic_microseconds: int, told: Account | None = None) -> list[str]:
+    """Return the report of a running daemon for people, line by line, as at that time of the monotonic clock, with what
+    it has `told` of jobs and VMs."""
     try:
-        return [printable(line) for line in _lines(report, monotonic_microseconds)]
+        return [printable(line) for line in _lines(report, monotonic_microseconds, told)]
     except (TypeError, ValueError, AttributeError, ArithmeticError, OSError):
         return [f"elastiq is running, but its last report cannot be read; see the log: {printable(str(report)[:200])}"]
 
 
-def _lines(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
+def _lines(report: dict[str, Any], monotonic_microseconds: int, told: Account | None) -> list[str]:
     lines = [
         f"elastiq {report.get('version')} is running (pid {report.get('pid')}) since {_time(report, 'started_at')}"
     ]
@@ -47,14 +54,18 @@ def _lines(report: dict[str, Any], monotonic_microseconds: int) -> list[str]:
         "workers": f"{_number(report.get('workers_busy'))} busy, {_number(report.get('workers_idle'))} idle",
         "VMs": _vms(report),
         **_pools(report),
+        **_verdicts(told),
         **spending.lines(report),
         "last action": _event(report.get("last_action")),
         "last error": _event(report.get("last_error")),
     }
     error = report.get("last_error") or {"text": "", "over_at": True}
-    for hold in report.get("holds") or []:
+    holds = report.get("holds") or []
+    for hold in holds[:MOST_HOLDS]:
         said = hold if error.get("over_at") else without_error(hold, str(error.get("text")), "see last error")
         lines.append(f"  holding back  {said}")
+    if len(holds) > MOST_HOLDS:
+        lines.append(f"  holding back  and {len(holds) - MOST_HOLDS} more: see elastiqctl why")
     for advice in report.get("advice") or []:
         lines.append(f"  advice        {advice}")
     lines[1:1] = [f"  {name:13} {text}" for name, text in facts.items()]
@@ -77,6 +88,19 @@ def _vms(report: dict[str, Any]) -> str:
 def _pools(report: dict[str, Any]) -> dict[str, str]:
     of_pools = report.get("vms_of_pools") or {}
     return {"of pools": ", ".join(f"{vms} {name}" for name, vms in of_pools.items())} if of_pools else {}
+
+
+def _verdicts(told: Account | None) -> dict[str, str]:
+    """Return how many jobs and VMs there are of each verdict, those of most first."""
+    if told is None:
+        return {}
+    jobs: Counter[str] = Counter()
+    for group in told.groups:
+        for verdict in group.told:
+            jobs[verdict.token] += verdict.jobs
+    vms = Counter(vm.told.token for vm in told.vms)
+    lines = {"of jobs": jobs, "of VMs": vms}
+    return {name: ", ".join(f"{n} {token}" for token, n in one.most_common()) for name, one in lines.items() if one}
 
 
 def _number(value: object) -> str:

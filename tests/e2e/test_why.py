@@ -21,7 +21,7 @@ TOMORROW = time.strftime("%Y%m%d%H%M", time.localtime(time.time() + 86400))
 NO_DEMAND: dict[str, dict[str, dict[str, Any]]] = {
     "htcondor": {
         "job-not-due": {"extra": f"deferral_time = {int(time.time()) + 86400}"},
-        "job-not-on-workers": {"extra": "universe = scheduler"},
+        "job-not-on-workers": {"extra": "universe = local\nrequirements = false"},
     },
     "slurm": {"job-not-due": {"options": ["--begin=now+1day"]}},
     "gridengine": {

@@ -743,8 +743,8 @@ class TestUsage:
     )
     ENDED = (
         "JobId=7 UserId=ann(1000) GroupId=ann(1000) Name=x JobState=COMPLETED Partition=batch TimeLimit=UNLIMITED "
-        "StartTime=2026-11-18T11:06:40 EndTime=2026-11-18T11:16:40 NodeList=w1 NodeCnt=1 ProcCnt=2 WorkDir=/ ReservationName= "
-        "Cluster=c DerivedExitCode=0:0 ExitCode=0:0 \n"
+        "StartTime=2026-11-18T11:06:40 EndTime=2026-11-18T11:16:40 NodeList=w1 NodeCnt=1 ProcCnt=2 WorkDir=/ "
+        "ReservationName= Cluster=c DerivedExitCode=0:0 ExitCode=0:0 \n"
     )
 
     def test_with_slurmdbd_it_is_asked_by_sacct(self, cluster: FakeSlurm, plugin: Slurm) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from elastiq.planning.why import Account
 from elastiq.report.status import picture
+from tests.page.scenes import usual
 
 REPORT: dict[str, Any] = {
     "pid": 4711,
@@ -40,6 +42,20 @@ def test_the_picture_of_vms_that_do_not_run_and_of_a_fault_that_is_over() -> Non
         "4 unconfirmed until 1970-01-01 00:03:00+0000 of 0..5" in shown
     )
     assert "  last error    1970-01-01 00:01:00+0000 (over since 1970-01-01 00:02:00+0000): VM check failed" in shown
+
+
+def test_what_becomes_of_jobs_and_vms_is_summed_up() -> None:
+    now, _ = usual()
+    shown = picture(REPORT, 1_001_000_000, now.told)
+    assert "  of jobs       112 quota-full, 8 room-booting, 7 waiting-time" in shown
+    assert "  of VMs        24 at-work, 5 still-booting, 3 idle-yet-short, 1 going" in shown
+    assert picture(REPORT, 1_001_000_000, Account(0.0)) == picture(REPORT, 1_001_000_000)
+
+
+def test_it_is_one_screen_whatever_is_held_back() -> None:
+    shown = picture({**REPORT, "holds": [f"held {number}" for number in range(500)]}, 1_001_000_000)
+    assert len(shown) < 25
+    assert shown[-1] == "  holding back  and 490 more: see elastiqctl why"
 
 
 def test_the_picture() -> None:
