@@ -232,7 +232,7 @@ def htcondor_queues(repetitions: int) -> list[Row]:
 
 def answers(repetitions: int) -> list[Row]:
     """Ask as people do, with whole processes, beside 100,000 jobs and a year of 1,000 VMs a day."""
-    why, kept = piece("why_sandbox", repetitions, 100_000), piece("history_year", repetitions)
+    why, kept = piece("why_sandbox", repetitions, 100_000), piece("history_year", repetitions, 1000)
     what, year = "sandbox, 100,000 jobs", "a year of 1,000 VMs a day"
     asked = {
         "history of a day": "history",

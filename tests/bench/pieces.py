@@ -226,14 +226,14 @@ def why_sandbox(repetitions: int, jobs: str) -> dict[str, Any]:
         return {"why_one_ms": of_one["wall_ms"], "why_all_ms": of_all["wall_ms"]}
 
 
-def history_year(repetitions: int) -> dict[str, Any]:
-    """Measure `elastiqctl history`, `cost` and `page` on a year of 1,000 VMs a day."""
+def history_year(repetitions: int, vms_a_day: str) -> dict[str, Any]:
+    """Measure `elastiqctl history`, `cost` and `page` on a year of so many VMs a day."""
     with tempfile.TemporaryDirectory(prefix="elastiq-bench-") as name:
         home, measured = Path(name), dict[str, Any]()
         (home / "state").mkdir(0o700)
         now = time.time()
         planned(home, ())
-        measured["megabytes"] = year(home, now)
+        measured["megabytes"] = year(home, now, int(vms_a_day))
         configuration = configured(home, "sandbox", f"[sandbox]\nspool_dir = {home}/spool")
         since = "--since=52w"
         for name_, words in {

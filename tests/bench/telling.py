@@ -36,7 +36,6 @@ instance_types = m5.large 0.096
 """
 
 DAY = 86400.0
-YEAR_VMS_A_DAY = 1000
 
 
 def configured(home: Path, plugin: str, more: str = "") -> Path:
@@ -58,11 +57,11 @@ def planned(home: Path, demand: Sequence[Demand]) -> None:
     state.close()
 
 
-def year(home: Path, now: float) -> float:
-    """Keep a year of 1,000 VMs a day, with all events and hourly sums that are ever kept; return its size in MB."""
+def year(home: Path, now: float, vms_a_day: int) -> float:
+    """Keep a year of so many VMs a day, with all events and hourly sums that are ever kept; return its size in MB."""
     chance, archive, lives = random.Random(1), Archive(home / "state"), list[Life]()
-    for number in range(365 * YEAR_VMS_A_DAY):
-        at = now - 365 * DAY + number * DAY / YEAR_VMS_A_DAY
+    for number in range(365 * vms_a_day):
+        at = now - 365 * DAY + number * DAY / vms_a_day
         ended, idle_seconds = at + 300 + chance.expovariate(1 / 7000), chance.random() * 200
         id_, is_late = f"i-{chance.getrandbits(68):017x}", now - at < kept.TOLD_SECONDS
         because = "idle for 310 s, more than idle_for_time_s" if is_late else ""

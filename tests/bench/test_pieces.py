@@ -16,6 +16,8 @@ from tests.bench.plans import KINDS
         ("launch", ("0",), "requests"),
         ("paced_launch", ("50",), "launched"),
         ("daemon", ("5", "2", "1"), "resident_mib"),
+        ("why_sandbox", ("5",), "why_one_ms"),
+        ("history_year", ("1",), "megabytes"),
         *(("plans", (kind, "5", "10", "20"), "cpu_ms") for kind in KINDS),
     ],
 )

@@ -107,6 +107,7 @@ def test_check_knows_every_option_by_its_name_alone(tmp_path: Path) -> None:
         (["elastiqctl", "simulate", "/etc/pass"], ["/etc/passwd"]),
         (["elastiqctl", "st"], ["start", "stop", "status"]),
         (["elastiqctl", "start", ""], []),
+        (["elastiqctl", "--"], ["--help", "--version"]),
         (["elastiq-real.py", "--c"], ["--config=", "--check", "--cloud"]),
         (["elastiqctl", "check", "--c"], ["--cloud"]),
         (["elastiq-real.py", "--config", "=", "/etc/pass"], ["/etc/passwd"]),
