@@ -90,7 +90,7 @@ def seen_until(directory: Path, now: float, *, is_running: bool) -> float:
     """Return up to when it is known which VMs there are: now, or when a daemon that is down wrote last."""
     if is_running:
         return now
-    written_to = read_hours(directory, now, now).written_to
+    written_to = read_hours(directory, now, now, of_pools=False).written_to
     return now if written_to is None else min(written_to, now)
 
 
@@ -106,7 +106,7 @@ def history(directory: Path, question: Asked, now: float) -> Answer:
         told = tuple(event for event in told if event.subject == question.vm or question.vm in event.text)
         is_known = bool(kept or told)
     document = past.history_document(kept, told, until)
-    hours = read_hours(directory, question.since, until)
+    hours = read_hours(directory, question.since, until, of_pools=False)
     notes = _notes(directory, question, until, hours, lives, events)
     if question.form == "csv":
         lines = past.comma_separated(past.HISTORY_COLUMNS, past.history_rows(document))
@@ -121,7 +121,7 @@ def costs(directory: Path, question: Asked, now: float, told: Cost, batch: Adapt
     BatchError if that does not tell, StateError if it cannot be seen whether the daemon runs."""
     is_running = find_daemon(directory) is not None
     since, until = question.since, seen_until(directory, now, is_running=is_running)
-    hours = read_hours(directory, since, until)
+    hours = read_hours(directory, since, until, of_pools=False)
     lines, vms, source = _sums(directory, question, until, told.calendar, batch)
     document = past.cost_document(question.by, lines, vms)
     notes = _notes(directory, question, until, hours, source)

@@ -372,12 +372,16 @@ def events(db: sqlite3.Connection, since: float, until: float) -> Iterator[tuple
             yield None, "malformed: an event"
 
 
-def hours(db: sqlite3.Connection, since: float, until: float) -> Iterator[tuple[Hour | None, str]]:
-    """Yield the hours that begin from `since` to before `until`; None and why for one that cannot be read."""
+def hours(
+    db: sqlite3.Connection, since: float, until: float, *, of_pools: bool = True
+) -> Iterator[tuple[Hour | None, str]]:
+    """Yield the hours that begin from `since` to before `until`, of the cluster and of its pools or of the cluster
+    alone; None and why for one that cannot be read."""
     if not _has_table(db, "hours"):
         return
     texts = Names(db).texts
-    query = f"SELECT at, pool, {_SUMS} FROM hours WHERE at >= ? AND at < ? ORDER BY at"  # noqa: S608
+    which = "" if of_pools else "AND pool NOT IN (SELECT number FROM names WHERE text <> '')"
+    query = f"SELECT at, pool, {_SUMS} FROM hours WHERE at >= ? AND at < ? {which} ORDER BY at"  # noqa: S608
     for at, pool, *sums in db.execute(query, (since, until)):
         is_sound = type(at) is int and pool in texts
         if is_sound and all(type(one) is float and 0 <= one < LARGEST_NUMBER for one in sums):

@@ -129,10 +129,11 @@ def read_events(directory: Path, since: float, until: float) -> Events:
     return Events(**vars(source), events=rows)
 
 
-def read_hours(directory: Path, since: float, until: float) -> Hours:
-    """Return the sums of the hours of which any part is from `since` to before `until`."""
+def read_hours(directory: Path, since: float, until: float, *, of_pools: bool = True) -> Hours:
+    """Return the sums of the hours of which any part is from `since` to before `until`, of the cluster and of its pools
+    or, to find gaps, of the cluster alone."""
     first = since // HOUR_SECONDS * HOUR_SECONDS
-    source, rows = _read(directory, lambda db: kept.hours(db, first, until))
+    source, rows = _read(directory, lambda db: kept.hours(db, first, until, of_pools=of_pools))
     return Hours(**vars(source), hours=rows)
 
 

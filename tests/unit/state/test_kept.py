@@ -76,6 +76,13 @@ def test_what_is_kept_is_what_is_read(tmp_path: Path) -> None:
     assert read_lives(tmp_path, 0, FOREVER).written_to == 7.0
 
 
+def test_the_sums_of_the_cluster_alone(tmp_path: Path) -> None:
+    whole = replace(HOUR, pool="")
+    Archive(tmp_path).add(None, [], 1.0, [], [HOUR, whole])
+    assert read_hours(tmp_path, 0, FOREVER, of_pools=False).hours == (whole,)
+    assert len(read_hours(tmp_path, 0, FOREVER).hours) == 2
+
+
 def test_the_sums_of_an_hour_add_up(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
     for _ in range(3):
