@@ -113,7 +113,7 @@ def share_of(group: Demand, memory: Memory, now: float) -> Share:
 def unused_by(group: Demand, fleet: Fleet) -> Mapping[str, float]:
     """Return the VMs whose workers have had room for `group` that it did not use for so long that it is none, and for
     how long."""
-    return left_unused(fleet.memory.watched.get(group.key), suspicious_seconds(fleet.policy), fleet.now)
+    return left_unused(fleet.memory.watched.get(group.key), suspicious_seconds(fleet.policy), fleet.seen_at)
 
 
 def tried(memory: Memory, group: Demand, now: float) -> Memory:

@@ -48,13 +48,14 @@ def _has_worked_since(record: VmRecord, since: float) -> bool:
     return record.at_work or (record.idle_from or 0.0) > since
 
 
-def left_unused(seen: Watch | None, seconds: float, now: float) -> Mapping[str, float]:
-    """Return the VMs whose room a group has left unused for `seconds` at least, and for how long."""
+def left_unused(seen: Watch | None, seconds: float, looked_at: float) -> Mapping[str, float]:
+    """Return the VMs whose room a group has left unused for `seconds` at least until the last look at workers, and for
+    how long."""
     if seen is None or not (seen.unused_since or seen.unused_seconds):
         return {}
     spent = dict(seen.unused_seconds)
     for id_, since in seen.unused_since.items():
-        spent[id_] = spent.get(id_, 0.0) + now - since
+        spent[id_] = spent.get(id_, 0.0) + max(0.0, looked_at - since)
     return {id_: each for id_, each in spent.items() if each >= seconds}
 
 

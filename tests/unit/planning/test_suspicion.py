@@ -137,3 +137,12 @@ def test_what_is_believed_of_a_worker(capacity: Shape, free: Shape, others: list
     for number, shape in enumerate(others):
         shown.add(f"i-other{number}", shape)
     assert shown.believed(LIAR, Worker("liar", LIAR, capacity=capacity, free=free)) == believed
+
+
+def test_an_old_look_at_workers_tells_nothing_of_jobs_that_have_just_come() -> None:
+    """Found by the simulator."""
+    clock = Clock()
+    records = list(clock.memory.vms.values())
+    age = BOOT_SECONDS + 60
+    seen = see(records, demand=(Demand(Shape(1), 2),), workers=[idle(1), full(2)], now=NOW, workers_age_seconds=age)
+    assert Token.UNUSED_ROOM not in tokens(plan(seen, clock.memory, POLICY))
