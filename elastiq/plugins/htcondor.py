@@ -70,7 +70,6 @@ _POLL_SECONDS = 0.25
 MOST_CRASHES = 5
 """So many jobs may crash what judges them, in one call."""
 
-
 MOST_VACATED = 1000
 
 
@@ -175,6 +174,9 @@ class HTCondor:
         if any(machine.worker.jobs for machine in machines):
             return Closing.BUSY
         _leave_to_other(machines)
+        # Whoever is root on another worker may have put other ads in the place of its own: schedds know what runs.
+        if self._is_at_work([worker, *(machine.worker for machine in machines)], self._schedds(deadline), deadline):
+            return Closing.BUSY
         if all(machine.drained for machine in machines):
             return Closing.CLOSED
         if not self._drain(_startd(machines), _no_job_check(machines), deadline):
@@ -333,20 +335,20 @@ class HTCondor:
                 f"{label(worker)} is not listed, and schedd {', '.join(missing)}, which may run jobs there, "
                 "does not answer (if it is gone for good, restart elastiq)"
             )
-        terms = []
-        if worker.name:
-            terms.append(f'split(RemoteHost, "@")[1] == {_quoted(worker.name)}')
-        if worker.address:
-            listens = _quoted(f"<{worker.address}:")
-            terms.append(f"substr(StartdIpAddr, 0, {len(worker.address) + 2}) == {listens}")
-        if not terms:
-            return Closing.CLOSED  # without an address it never reached the pool
+        # Without an address it never reached the pool.
+        return Closing.BUSY if self._is_at_work([worker], schedds, deadline) else Closing.CLOSED
+
+    def _is_at_work(self, workers: Sequence[Worker], schedds: Sequence[str], deadline: Deadline) -> bool:
+        """Return whether any of the schedds has a job on a machine of one of these names or addresses."""
+        terms = [
+            f'split(RemoteHost, "@")[1] == {_quoted(name)}' for name in sorted({one.name for one in workers} - {""})
+        ]
+        for address in sorted({one.address for one in workers if one.address}):
+            terms.append(f"substr(StartdIpAddr, 0, {len(address) + 2}) == {_quoted(f'<{address}:')}")
         # RemoteHost is there as long as a claim is used: also while files are transferred and for suspended jobs.
         running = " || ".join(f"({term}) =?= true" for term in terms)
-        for schedd in schedds:
-            if parse_total(run([*_condor_q(schedd), "-constraint", running, "-totals"], deadline.remaining())):
-                return Closing.BUSY
-        return Closing.CLOSED
+        asked = ([*_condor_q(schedd), "-constraint", running, "-totals"] for schedd in schedds if terms)
+        return any(parse_total(run(question, deadline.remaining())) for question in asked)
 
     def _drain(self, startd: str, check: str, deadline: Deadline) -> bool:
         """Close one startd for good and return True; return False if it refused because of a job. Raise BatchError."""
