@@ -31,7 +31,7 @@ from elastiq.plugins.htcondor_parse import (
 )
 from elastiq.plugins.htcondor_query import SLOT_ATTRIBUTES, SLOT_CONSTRAINT
 from elastiq.plugins.htcondor_usage import HISTORY, IS_RUNNING, RUNNING, parse_history, parse_running, since_constraint
-from elastiq.plugins.kit import Deadline, execute_module, explained, is_same, label, run_module
+from elastiq.plugins.kit import Deadline, execute_module, explained, is_posing, is_same, label, run_module
 from elastiq.plugins.placement import DIVIDED, SEVERAL, condor_advice
 from elastiq.plugins.sections import HTCondorOptions
 
@@ -325,7 +325,7 @@ class HTCondor:
         if not (worker.name or worker.instance_id or worker.address):
             return self._machines("false", deadline)
         found = self._machines(f"{SLOT_CONSTRAINT} && ({_match(worker)})", deadline)
-        return tuple(machine for machine in found if is_same(worker, machine.worker))
+        return tuple(one for one in found if is_same(worker, one.worker) and not is_posing(one.worker, worker))
 
     def _close_unlisted(self, worker: Worker, deadline: Deadline) -> Closing:
         schedds = self._schedds(deadline)

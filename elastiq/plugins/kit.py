@@ -97,6 +97,14 @@ def is_same(one: Worker, other: Worker) -> bool:
     return bool(one.name) and one.name.lower() == other.name.lower()
 
 
+def is_posing(one: Worker, worker: Worker) -> bool:
+    """Return whether `one` can be `worker` by nothing but the instance id that it says: it has another name, and not
+    the address that the cloud tells. Any worker may say any id."""
+    if not (one.name and worker.name and one.address and worker.address):
+        return False
+    return one.name.lower() != worker.name.lower() and one.address != worker.address
+
+
 def label(worker: Worker) -> str:
     """Return what to call `worker` in a message."""
     return printable(f"worker {worker.name or worker.instance_id or worker.address or 'without a name'}")

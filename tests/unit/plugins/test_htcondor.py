@@ -216,7 +216,15 @@ class TestClose:
             plugin.close(NODE)
         assert not pool.asked("condor_drain")
 
-    @pytest.mark.parametrize("ad", [slot(Machine="liar", MyAddress="<10.77.0.66:9618>"), slot(State="Drained")])
+    @pytest.mark.parametrize(
+        "ad",
+        [
+            slot(Machine="liar", MyAddress="<10.77.0.66:9618>"),
+            slot(Machine="liar", MyAddress="<10.77.0.66:9618>", EC2PrivateIp="10.77.0.11"),
+            slot(MyAddress="<10.77.0.66:9618>"),
+            slot(State="Drained"),
+        ],
+    )
     def test_what_the_schedds_know_to_run_there_counts_for_more_than_any_ad(
         self, pool: Pool, plugin: HTCondor, ad: dict[str, Any]
     ) -> None:
@@ -227,6 +235,17 @@ class TestClose:
         assert not pool.asked("condor_drain")
         (asked,) = pool.asked("condor_q")
         assert '"<10.77.0.11:"' in asked[asked.index("-constraint") + 1]
+
+    def test_another_worker_that_says_to_be_it_is_left_alone(self, pool: Pool, plugin: HTCondor) -> None:
+        """It stays when the worker itself has gone, and once kept its VM for ever."""
+        own = slot(EC2InstanceId="i-1")
+        other = slot(
+            Machine="liar", Name="slot1@liar", MyAddress="<10.77.0.66:9618>", EC2InstanceId="i-1", State="Claimed"
+        )
+        pool.answers(*CALM, DRAIN_SENT, ("condor_status", [slots(own, other), slots(other)]))
+        assert plugin.close(NODE) is Closing.CLOSED
+        ((*_, drained),) = pool.asked("condor_drain")
+        assert drained == own["Name"]
 
     def test_unlisted_worker_with_a_running_job(self, pool: Pool, plugin: HTCondor) -> None:
         running: tuple[str, list[Answer]] = ("condor_q .*-totals", [(0, recorded("totals-some.txt"), "")])
