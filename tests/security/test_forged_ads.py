@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from elastiq.model import Demand, Shape, Worker
+from elastiq.decisions import Kind
+from elastiq.model import ON_DEMAND, SPOT, Demand, Policy, Shape, Worker
+from elastiq.planning.plan import plan
 from tests.unit.fakes import settings_with
+from tests.unit.planning.table import NOW, joined, of, remember, see, worker
 from tests.unit.rig import SETTINGS, Rig
 
 pytestmark = pytest.mark.xdist_group("security")
@@ -193,3 +196,34 @@ def test_a_vm_that_says_it_is_closed_gets_no_job_and_keeps_no_other(rig: Rig) ->
     lie(rig, closed=True, closed_by_other=True, jobs=0, idle_seconds=0.0)
     rig.run(3600)
     assert victim not in rig.cloud.alive
+
+
+def test_room_on_the_only_worker_holds_others_up_until_the_first_trial(tmp_path: Path) -> None:
+    """It looks like jobs that never start. docs/security.md says how an administrator sees it, and ends it."""
+    rig = Rig(tmp_path, settings_with(SETTINGS, n_jobs_per_vm=4, idle_for_time_s=3600))
+    rig.wait_for_jobs(4)
+    rig.run(60)
+    rig.join_all(jobs=4)
+    rig.wait_for_jobs(0)
+    rig.run(60)
+    (own,) = rig.cloud.alive
+    rig.wait_for_jobs(4)
+    for _ in range(3 * 3600 // 60):
+        rig.batch.join(own, jobs=0, idle_seconds=0.0)
+        rig.run(60)
+        if len(rig.cloud.launches) > 1:
+            break
+    assert 3600 < rig.clock.now() - rig.core.memory.vms[own].launched_at < 3600 + 2 * BOOT_SECONDS
+
+
+@pytest.mark.parametrize("market", [SPOT, ON_DEMAND])
+def test_only_of_spot_vms_it_is_believed_that_the_cloud_takes_them_back(market: str) -> None:
+    record = joined(1, market=market, at_work=True, work_from=NOW - 1000)
+    lies = replace(worker(1, running=1), interrupted=True, closed=True)
+    later, memory = NOW, remember([record])
+    for _ in range(4):
+        made = plan(see([record], workers=(lies,), now=later), memory, Policy(max_vms=5, cluster="test"))
+        later, memory = later + 60, made.memory
+    assert bool(of(made, Kind.REQUEUE)) == (market == SPOT)
+    calm = Policy(max_vms=5, cluster="test", requeues_interrupted=False)
+    assert not of(plan(see([record], workers=(lies,), now=later), memory, calm), Kind.REQUEUE)
