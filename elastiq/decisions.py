@@ -78,6 +78,7 @@ class Token(Enum):
     NOT_LISTED = "not-listed", "The cloud's listings leave it out; it counts, and nothing is done to it."
     CLAIMED_TWICE = "claimed-twice", "Several workers claim it, so that none of them is known to be idle."
     SHARED_ADDRESS = "shared-address", "Others have its address or name, too, so that no worker is known to be its own."
+    UNUSED_ROOM = "unused-room", "Jobs have waited beside its room for longer than a boot takes: it is none for them."
     LOOKALIKE = "lookalike", "It may be of a launch whose answer was lost, but nothing tells whose it is."
     GOING = "going", "The cloud has accepted its termination."
     RETRY_LATER = "retry-later", "The last try to close or terminate it failed; the next one is due later."

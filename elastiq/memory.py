@@ -294,8 +294,11 @@ class Watch:
     running: int | None = None
     """How many of it ran at the last look; None: not known."""
     fell_at: float | None = None
-    """When fewer waited than `waiting` says, if it is not known yet whether the others have started: workers that show
-    it were not looked at since."""
+    """When fewer waited than `waiting` says, until a look at workers tells whether the others have started."""
+    unused_since: Mapping[str, float] = field(default_factory=dict)
+    """VMs of `rooms` whose room it has not begun to use, and since when. Not kept across restarts."""
+    unused_seconds: Mapping[str, float] = field(default_factory=dict)
+    """The same of earlier times, between which their workers had no room for it. Not kept across restarts."""
 
     @property
     def is_worth_keeping(self) -> bool:
@@ -321,8 +324,7 @@ class Futility:
     """The fewest of the group that have waited at any look since: none of these starts. 0: not known."""
     fewest_since: float = 0.0
     bar: int = 0
-    """If fewer than so many wait, some of those start that did not for long, unless they were removed; 0: so many that
-    it cannot be told."""
+    """If fewer wait, some start that did not for long, unless they were removed; 0: so many that it cannot be told."""
     is_trusted: bool = False
     """Whether a trial has shown that they start: until `try_at` it is only remembered how often that was tried."""
 
@@ -405,8 +407,7 @@ class Memory:
     taught_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Which VMs have shown that others hold what `capacities` says, a few of them, by `Pool.capacity_key`."""
     once_held: Mapping[str, Shape] = field(default_factory=dict)
-    """What earlier VMs held, where that was more than `capacities` says, and those that showed less since are few: they
-    may be hurt. By `Pool.capacity_key`."""
+    """What earlier VMs held, where few have shown less since, as `capacities` says: these may be hurt. By the same."""
     showings: Mapping[str, Showing] = field(default_factory=dict)
     """By `Pool.capacity_key`."""
     doubted_by: Mapping[str, str] = field(default_factory=dict)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from elastiq.planning import words
 from elastiq.planning.capacities import capacity_of
 from elastiq.planning.eligibility import barred_from
-from elastiq.planning.futility import share_of
+from elastiq.planning.futility import share_of, unused_by
 from elastiq.planning.packing import Rest
+from elastiq.planning.suspicion import unused_room
 
 if TYPE_CHECKING:
     from elastiq.planning.draft import Up
@@ -19,9 +21,18 @@ def feasible(up: Up) -> list[Rest]:
     """Return the jobs that VMs could serve, and say a word on the others: launching would not help them."""
     fleet, variants = up.fleet, up.fleet.variants
     rests = [
-        Rest(number, one.shape, one.jobs, one.vms_per_job, one.takes_whole_vms, barred_from(up.chances[number]))
+        Rest(
+            number,
+            one.shape,
+            one.jobs,
+            one.vms_per_job,
+            one.takes_whole_vms,
+            barred_from(up.chances[number]),
+            frozenset(unused_by(one, fleet) if not share_of(one, fleet.memory, fleet.now).in_vain else ()),
+        )
         for number, one in enumerate(up.groups)
     ]
+    _say_what_stays_unused(up, rests)
     rests = _not_too_wide(up, rests)
     not_eligible = [rest for rest in rests if len(rest.barred_from) == len(variants)]
     eligible = [rest for rest in rests if len(rest.barred_from) < len(variants)]
@@ -34,6 +45,18 @@ def feasible(up: Up) -> list[Rest]:
         up.hold(words.larger_than_vm([up.groups[rest.number] for rest in hopeless], largest), hopeless)
     no_demand = {rest.number for rest in hopeless}
     return _not_in_vain(up, [rest for rest in eligible if rest.number not in no_demand])
+
+
+def _say_what_stays_unused(up: Up, rests: Iterable[Rest]) -> None:
+    """Say which workers have room, as they tell, for jobs that do not start there."""
+    jobs, longest = Counter[str](), dict[str, float]()
+    for rest in rests:
+        for id_ in rest.unused:
+            jobs[id_] += rest.jobs
+            longest[id_] = max(longest.get(id_, 0.0), unused_by(up.groups[rest.number], up.fleet)[id_])
+    for id_, seconds in longest.items():
+        if id_ in up.fleet.own_workers and up.fleet.is_open(up.fleet.memory.vms[id_]):
+            up.hold(unused_room(id_, jobs[id_], seconds))
 
 
 def _not_too_wide(up: Up, rests: list[Rest]) -> list[Rest]:

@@ -31,6 +31,7 @@ from elastiq.planning.money import Purse
 from elastiq.planning.offers import variants
 from elastiq.planning.pace import launches_left
 from elastiq.planning.packing import UNLIMITED, Room
+from elastiq.planning.suspicion import Shown
 from elastiq.planning.tracking import Situation
 
 
@@ -199,7 +200,17 @@ class Fleet:
         if worker is None or worker.closed or not record.works:
             return None
         jobs = UNLIMITED if jobs_per_vm is None else max(0, jobs_per_vm - worker.jobs)
-        return Room(worker.free, jobs, Token.HAS_ROOM, self.key_of(record), not worker.jobs, record.id)
+        free = self._shown[record.pool, record.type].believed(record.id, worker)
+        return Room(free, jobs, Token.HAS_ROOM, self.key_of(record), not worker.jobs, record.id)
+
+    @cached_property
+    def _shown(self) -> Mapping[tuple[str, str], Shown]:
+        """What the workers that are there show that VMs hold, by their pool and type."""
+        found: dict[tuple[str, str], Shown] = {}
+        for id_, worker in self.own_workers.items():
+            record = self.memory.vms[id_]
+            found.setdefault((record.pool, record.type), Shown()).add(id_, worker.capacity)
+        return found
 
     def foreign_rooms(self) -> list[Room]:
         """Return the room on workers that are not elastiq's."""

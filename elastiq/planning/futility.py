@@ -19,6 +19,7 @@ from elastiq.planning.adaptive import held_seconds
 from elastiq.planning.eligibility import barred_from
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.packing import Rest, Room, Rooms
+from elastiq.planning.suspicion import kept_unused, left_unused, with_unused
 
 ROOMS_WATCHED = 20
 """Workers with room for one group."""
@@ -109,6 +110,12 @@ def share_of(group: Demand, memory: Memory, now: float) -> Share:
     return Share(group.jobs - in_vain, in_vain, in_vain > 0 and now >= futile.try_at)
 
 
+def unused_by(group: Demand, fleet: Fleet) -> Mapping[str, float]:
+    """Return the VMs whose workers have had room for `group` that it did not use for so long that it is none, and for
+    how long."""
+    return left_unused(fleet.memory.watched.get(group.key), suspicious_seconds(fleet.policy), fleet.seen_at)
+
+
 def tried(memory: Memory, group: Demand, now: float) -> Memory:
     """Return `memory` after a VM was launched to try whether `group` starts by now."""
     key = group.key
@@ -138,6 +145,11 @@ def futile_seconds(policy: Policy) -> float:
     return max(patience.SHORTEST_FUTILE_SECONDS, min(patience.FUTILE_SECONDS, stays))
 
 
+def suspicious_seconds(policy: Policy) -> float:
+    """Return for how long a worker has room that jobs do not use until it is none for them."""
+    return max(futile_seconds(policy), policy.estimated_vm_deploy_time_s)
+
+
 def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
     """Return the memory of `fleet` after a look at waiting jobs and workers, the older of them at `looked_at`."""
     memory = fleet.memory
@@ -161,6 +173,10 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
         seen = _watch(before, group, rest, rooms, looked_at, has_started=bool(has_started))
         unused = _unused(seen, looked_at, fleet.policy)
         seen = _with_witnesses(seen, unused, fleet)
+        if group.vms_per_job == 1:
+            # That some run may hide that others have started, where as many have come.
+            may_have_started = bool(has_started) or group.running != 0
+            seen = with_unused(before or seen, seen, fleet.memory.vms, looked_at, may_have_started=may_have_started)
         watched[key] = seen
         if _is_in_vain(seen, unused, group, fleet):
             known = _in_vain(known, seen, fleet.now)
@@ -247,7 +263,10 @@ def _of_one_that_went(before: Watch, fleet: Fleet, looked_at: float) -> Watch | 
     has_started = _has_started(before, 0, None, fleet, looked_at)
     if has_started is None:
         return _undecided(before, fleet)
-    return Watch(0, 0, fleet.now, witnesses=before.witnesses) if before.witnesses and not has_started else None
+    vms, least = fleet.memory.vms, suspicious_seconds(fleet.policy)
+    seconds = kept_unused(before, least, vms, looked_at, may_have_started=has_started)
+    witnesses = () if has_started else before.witnesses
+    return Watch(0, 0, fleet.now, witnesses=witnesses, unused_seconds=seconds) if witnesses or seconds else None
 
 
 def _after_look(futile: Futility | None, group: Demand, fleet: Fleet, *, has_started: bool) -> Futility | None:

@@ -16,6 +16,7 @@ from elastiq.planning.capacities import is_larger
 from elastiq.planning.draft import Up
 from elastiq.planning.eligibility import Chance
 from elastiq.planning.fleet import Fleet
+from elastiq.planning.futility import unused_by
 from elastiq.planning.offers import all_away, walk_of
 from elastiq.planning.pace import LIMIT
 from elastiq.planning.packing import Rest, count
@@ -243,7 +244,7 @@ def _launch_to_try(up: Up) -> None:
     fleet = up.fleet
     for rest in up.due:
         group, pool = up.groups[rest.number], up.pool_to_try(rest)
-        if pool is None or up.will_come(pool) or fleet.memory.watched[group.key].rooms:
+        if pool is None or up.will_come(pool) or fleet.memory.watched[group.key].rooms.keys() - unused_by(group, fleet):
             up.tried.append(group)
             up.settle([rest], words.in_vain([(group, rest.jobs)], fleet.memory, fleet.now))
             continue

@@ -33,8 +33,9 @@ def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], seen_a
     """Return which worker runs on which VM.
 
     A worker is matched by the instance id that it advertises, else by its address, else by its name. Whoever
-    advertises an instance id is matched by that alone; an address or name that is not unique matches nothing, nor does
-    a worker that has been idle for longer than its VM exists, if that VM has not joined yet: the ad of an earlier VM.
+    advertises an instance id is matched by that alone, unless it has the address of another VM, and not that of this
+    one: then it runs there, whatever it says. An address or name that is not unique matches nothing, nor does a worker
+    that has been idle for longer than its VM exists, if that VM has not joined yet: the ad of an earlier VM.
     """
     records = [record for record in records if record.terminated_at is None]
     by_id = {record.id: record for record in records}
@@ -43,9 +44,10 @@ def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], seen_a
     claims: dict[str, tuple[str, ...]] = {}
     shared: dict[str, tuple[str, ...]] = {}
     for worker in workers:
-        if worker.instance_id:
-            record = by_id.get(worker.instance_id)
-        else:
+        record = by_id.get(worker.instance_id or "")
+        if record is not None and found_by.is_elsewhere(worker, record):
+            worker, record = replace(worker, instance_id=None), None
+        if not worker.instance_id:
             record, several = found_by.address_or_name(worker)
             if several:
                 shared[worker.name] = tuple(one.id for one in several)
@@ -74,6 +76,13 @@ class _Search:
 
     def __init__(self, records: Iterable[VmRecord]) -> None:
         self._records = records
+
+    def is_elsewhere(self, worker: Worker, claimed: VmRecord) -> bool:
+        """Return whether a worker has the address of another VM than the one that it claims to be, whose address is
+        known. An address that no VM has tells nothing: there are VMs with several, and there is NAT."""
+        if not (worker.address and claimed.address) or worker.address == claimed.address:
+            return False
+        return worker.address in self._by_address
 
     def address_or_name(self, worker: Worker) -> tuple[VmRecord | None, Sequence[VmRecord]]:
         """Return the one VM that has the address of a worker, else its name; if none is the only one, all that do."""

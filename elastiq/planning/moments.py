@@ -10,7 +10,7 @@ from elastiq.model import Observation, Policy
 from elastiq.planning import patience, rates
 from elastiq.planning.adaptive import held_seconds, period_seconds
 from elastiq.planning.capacities import BELIEVED_SECONDS, LASTS_SECONDS
-from elastiq.planning.futility import FUTILE_KEPT_SECONDS, futile_seconds
+from elastiq.planning.futility import FUTILE_KEPT_SECONDS, futile_seconds, suspicious_seconds
 from elastiq.planning.hours import changes
 from elastiq.planning.intents import settle_seconds
 from elastiq.planning.interruptions import requeue_at
@@ -105,6 +105,8 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
             yield seen.since + FUTILE_KEPT_SECONDS
         for since in {*seen.rooms.values()}:
             yield max(since, seen.since) + seconds
+        for id_, since in seen.unused_since.items():
+            yield since + suspicious_seconds(policy) - seen.unused_seconds.get(id_, 0.0)
     demand_at = observation.now - observation.demand_age_seconds
     for group in observation.demand or ():
         if group.oldest_wait_seconds is not None:

@@ -33,13 +33,15 @@ class Rest:
     """Whether each of these jobs has its machines for itself."""
     barred_from: frozenset[str] = frozenset()
     """The pools on whose VMs these jobs could never run."""
+    unused: frozenset[str] = frozenset()
+    """The VMs whose room these jobs have left unused for too long to be taken to start there."""
 
     @cached_property
     def kind(self) -> Hashable:
         """What decides which rooms hold one of these jobs: equal for groups that differ in nothing of that."""
         shape = self.shape
         sizes = (shape.cpus, shape.memory_mb, shape.disk_mb, shape.gpus)
-        return (sizes, self.takes_whole, self.barred_from)
+        return (sizes, self.takes_whole, self.barred_from, self.unused)
 
     def of(self, jobs: int) -> Rest:
         """Return so many of these jobs."""
@@ -88,6 +90,8 @@ class Room:
         if free is not None and free.cpus < shape.cpus:
             return 0  # most rooms are full, and that is the quickest way to see it
         if self.pool in rest.barred_from or (rest.takes_whole and not self.is_empty):
+            return 0
+        if rest.unused and self.instance_id in rest.unused:
             return 0
         jobs = min(self.jobs, 1) if rest.takes_whole else self.jobs
         return jobs if free is None else min(jobs, _how_many(shape, free))

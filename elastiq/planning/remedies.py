@@ -81,6 +81,7 @@ REMEDIES: Mapping[Token, str] = {
     Token.NOT_LISTED: "see region, api_url and keys, and whether the cloud still has it",
     Token.CLAIMED_TWICE: "have the batch system drop the workers that are not there",
     Token.SHARED_ADDRESS: "let workers say their instance ids, or terminate the VMs that are not in use",
+    Token.UNUSED_ROOM: "see in the batch system why none starts there; close its worker there, or end the VM",
     Token.LOOKALIKE: "give it the tag elastiq:cluster, or terminate it in the cloud",
     Token.GOING: "nothing: the cloud ends it",
     Token.RETRY_LATER: "see in the log what went wrong; it is tried again by itself",

@@ -29,9 +29,9 @@ from elastiq.plugins.htcondor_parse import (
     parse_total,
     slots_of,
 )
-from elastiq.plugins.htcondor_query import SLOT_ATTRIBUTES, SLOT_CONSTRAINT
+from elastiq.plugins.htcondor_query import SLOT_ATTRIBUTES, SLOT_CONSTRAINT, perhaps, quoted
 from elastiq.plugins.htcondor_usage import HISTORY, IS_RUNNING, RUNNING, parse_history, parse_running, since_constraint
-from elastiq.plugins.kit import Deadline, execute_module, explained, is_same, label, run_module
+from elastiq.plugins.kit import Deadline, execute_module, explained, is_posing, is_same, label, run_module
 from elastiq.plugins.placement import DIVIDED, SEVERAL, condor_advice
 from elastiq.plugins.sections import HTCondorOptions
 
@@ -69,7 +69,6 @@ _POLL_SECONDS = 0.25
 
 MOST_CRASHES = 5
 """So many jobs may crash what judges them, in one call."""
-
 
 MOST_VACATED = 1000
 
@@ -175,6 +174,9 @@ class HTCondor:
         if any(machine.worker.jobs for machine in machines):
             return Closing.BUSY
         _leave_to_other(machines)
+        # Whoever is root on another worker may have put other ads in the place of its own: schedds know what runs.
+        if self._is_at_work([worker, *(machine.worker for machine in machines)], self._schedds(deadline), deadline):
+            return Closing.BUSY
         if all(machine.drained for machine in machines):
             return Closing.CLOSED
         if not self._drain(_startd(machines), _no_job_check(machines), deadline):
@@ -215,10 +217,10 @@ class HTCondor:
 
     def forget(self, worker: Worker) -> None:
         deadline = self._deadline()
-        match = _match(worker)
+        match = perhaps(worker)
         if worker.instance_id:
             # The next VM may have got the same address and name: its ads must stay.
-            match = f"({match}) && (EC2InstanceId =?= {_quoted(worker.instance_id)} || EC2InstanceId =?= undefined)"
+            match = f"({match}) && (EC2InstanceId =?= {quoted(worker.instance_id)} || EC2InstanceId =?= undefined)"
         for command in ("INVALIDATE_STARTD_ADS", "INVALIDATE_MASTER_ADS"):
             target = "Machine" if "STARTD" in command else "DaemonMaster"
             query = f'MyType = "Query"\nTargetType = "{target}"\nRequirements = {match}\n'
@@ -227,7 +229,7 @@ class HTCondor:
     def template(self, worker: Worker) -> str:
         deadline = self._deadline()
         text = run(
-            ["condor_status", "-json", "-constraint", f"{SLOT_CONSTRAINT} && ({_match(worker)})"], deadline.remaining()
+            ["condor_status", "-json", "-constraint", f"{SLOT_CONSTRAINT} && ({perhaps(worker)})"], deadline.remaining()
         )
         machines = parse_machines(text) if text.strip() else ()
         found = [machine.worker for machine in machines if is_same(worker, machine.worker)]
@@ -322,8 +324,8 @@ class HTCondor:
     def _find(self, worker: Worker, deadline: Deadline) -> tuple[Machine, ...]:
         if not (worker.name or worker.instance_id or worker.address):
             return self._machines("false", deadline)
-        found = self._machines(f"{SLOT_CONSTRAINT} && ({_match(worker)})", deadline)
-        return tuple(machine for machine in found if is_same(worker, machine.worker))
+        found = self._machines(f"{SLOT_CONSTRAINT} && ({perhaps(worker)})", deadline)
+        return tuple(one for one in found if is_same(worker, one.worker) and not is_posing(one.worker, worker))
 
     def _close_unlisted(self, worker: Worker, deadline: Deadline) -> Closing:
         schedds = self._schedds(deadline)
@@ -333,20 +335,20 @@ class HTCondor:
                 f"{label(worker)} is not listed, and schedd {', '.join(missing)}, which may run jobs there, "
                 "does not answer (if it is gone for good, restart elastiq)"
             )
-        terms = []
-        if worker.name:
-            terms.append(f'split(RemoteHost, "@")[1] == {_quoted(worker.name)}')
-        if worker.address:
-            listens = _quoted(f"<{worker.address}:")
-            terms.append(f"substr(StartdIpAddr, 0, {len(worker.address) + 2}) == {listens}")
-        if not terms:
-            return Closing.CLOSED  # without an address it never reached the pool
+        # Without an address it never reached the pool.
+        return Closing.BUSY if self._is_at_work([worker], schedds, deadline) else Closing.CLOSED
+
+    def _is_at_work(self, workers: Sequence[Worker], schedds: Sequence[str], deadline: Deadline) -> bool:
+        """Return whether any of the schedds has a job on a machine of one of these names or addresses."""
+        terms = [
+            f'split(RemoteHost, "@")[1] == {quoted(name)}' for name in sorted({one.name for one in workers} - {""})
+        ]
+        for address in sorted({one.address for one in workers if one.address}):
+            terms.append(f"substr(StartdIpAddr, 0, {len(address) + 2}) == {quoted(f'<{address}:')}")
         # RemoteHost is there as long as a claim is used: also while files are transferred and for suspended jobs.
         running = " || ".join(f"({term}) =?= true" for term in terms)
-        for schedd in schedds:
-            if parse_total(run([*_condor_q(schedd), "-constraint", running, "-totals"], deadline.remaining())):
-                return Closing.BUSY
-        return Closing.CLOSED
+        asked = ([*_condor_q(schedd), "-constraint", running, "-totals"] for schedd in schedds if terms)
+        return any(parse_total(run(question, deadline.remaining())) for question in asked)
 
     def _drain(self, startd: str, check: str, deadline: Deadline) -> bool:
         """Close one startd for good and return True; return False if it refused because of a job. Raise BatchError."""
@@ -377,7 +379,7 @@ class HTCondor:
         if worker.name:
             return worker.name
         names = run(
-            ["condor_status", "-master", "-af", "Name", "-constraint", _match(worker)], deadline.remaining()
+            ["condor_status", "-master", "-af", "Name", "-constraint", perhaps(worker)], deadline.remaining()
         ).split()
         if len(names) != 1:
             raise BatchError(f"{label(worker)} cannot be opened again: its condor_master is not in the collector")
@@ -390,28 +392,6 @@ def _ask_bindings(question: str, timeout_seconds: float) -> str:
 
 def _condor_q(schedd: str) -> list[str]:
     return ["condor_q", "-name", schedd, "-allusers"]
-
-
-def _match(worker: Worker) -> str:
-    """Return a constraint that is met by every ad that may be of `worker`."""
-    terms = []
-    if worker.name:
-        terms.append(f"Machine == {_quoted(worker.name)}")
-    if worker.instance_id:
-        terms.append(f"EC2InstanceId == {_quoted(worker.instance_id)}")
-    if worker.address:
-        listens = _quoted(f"<{worker.address}:")
-        terms.append(f"EC2PrivateIp == {_quoted(worker.address)}")
-        terms.append(f"substr(MyAddress, 0, {len(worker.address) + 2}) == {listens}")
-    return " || ".join(f"({term}) =?= true" for term in terms) or "false"
-
-
-def _quoted(text: str) -> str:
-    """Return `text` as a ClassAd string. Raise BatchError for what no ClassAd string should carry."""
-    if not text.isprintable():
-        raise BatchError(f"{text[:100]!r} cannot be the name, address or instance id of a worker")
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def _startd(machines: Sequence[Machine]) -> str:
@@ -428,7 +408,7 @@ def _startd(machines: Sequence[Machine]) -> str:
 
 def _no_job_check(machines: Sequence[Machine]) -> str:
     broken = [item for machine in machines for item in sorted(machine.broken.items())]
-    allowed = (f" || (Name =?= {_quoted(name)} && NumDynamicSlots =?= {count})" for name, count in broken)
+    allowed = (f" || (Name =?= {quoted(name)} && NumDynamicSlots =?= {count})" for name, count in broken)
     return NO_JOB_CHECK.format(broken="".join(allowed))
 
 

@@ -11,11 +11,9 @@ import signal
 import sys
 from typing import Any
 
+from elastiq.errors import BatchError
+from elastiq.model import Worker
 from elastiq.plugins.kit import tell_errors_briefly
-
-SLOT_CONSTRAINT = "(DynamicSlot =!= true || SlotBrokenCode =!= undefined || SlotBrokenReason =!= undefined)"
-"""Dynamic slots are counted by NumDynamicSlots of the partitionable slot that they were cut from. Broken ones are asked
-for: from 24.1 on they may stay when their job is gone (CONTINUE_TO_ADVERTISE_BROKEN_DYNAMIC_SLOTS), and are counted."""
 
 SLOT_ATTRIBUTES = (
     "Machine",
@@ -50,6 +48,46 @@ SLOT_ATTRIBUTES = (
     "EnteredCurrentState",
     "DaemonStartTime",
 )
+
+LONGEST = 1000
+"""Characters of a value of an ad: what is longer is none that a machine would say of itself."""
+
+_PLAIN = "(size({0}) <= {1}) =!= false && isList({0}) =!= true && isClassAd({0}) =!= true"
+
+_SHORT = "(size(unparse({0})) <= {1}) =!= false"
+"""It is slow where lists are very deep."""
+
+_HARMLESS = " && ".join((_SHORT if name == "OfflineGPUs" else _PLAIN).format(name, LONGEST) for name in SLOT_ATTRIBUTES)
+
+SLOT_CONSTRAINT = (
+    f"(DynamicSlot =!= true || SlotBrokenCode =!= undefined || SlotBrokenReason =!= undefined) && {_HARMLESS}"
+)
+"""Dynamic slots are counted by NumDynamicSlots of the partitionable slot that they were cut from. Broken ones are asked
+for: from 24.1 on they may stay when their job is gone (CONTINUE_TO_ADVERTISE_BROKEN_DYNAMIC_SLOTS), and are counted.
+Ads whose values are so long that nobody could read the answer are left out: any worker may advertise such (measured:
+0.15 s more for 2,000 slots)."""
+
+
+def perhaps(worker: Worker) -> str:
+    """Return a constraint that is met by every ad that may be of `worker`."""
+    terms = []
+    if worker.name:
+        terms.append(f"Machine == {quoted(worker.name)}")
+    if worker.instance_id:
+        terms.append(f"EC2InstanceId == {quoted(worker.instance_id)}")
+    if worker.address:
+        listens = quoted(f"<{worker.address}:")
+        terms.append(f"EC2PrivateIp == {quoted(worker.address)}")
+        terms.append(f"substr(MyAddress, 0, {len(worker.address) + 2}) == {listens}")
+    return " || ".join(f"({term}) =?= true" for term in terms) or "false"
+
+
+def quoted(text: str) -> str:
+    """Return `text` as a ClassAd string. Raise BatchError for what no ClassAd string should carry."""
+    if not text.isprintable():
+        raise BatchError(f"{text[:100]!r} cannot be the name, address or instance id of a worker")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _workers(htcondor2: Any, classad2: Any) -> list[dict[str, Any]]:

@@ -97,6 +97,14 @@ def is_same(one: Worker, other: Worker) -> bool:
     return bool(one.name) and one.name.lower() == other.name.lower()
 
 
+def is_posing(one: Worker, worker: Worker) -> bool:
+    """Return whether `one` can be `worker` by nothing but the instance id that it says: it has another name, and not
+    the address that the cloud tells. Any worker may say any id."""
+    if not (one.name and worker.name and one.address and worker.address):
+        return False
+    return one.name.lower() != worker.name.lower() and one.address != worker.address
+
+
 def label(worker: Worker) -> str:
     """Return what to call `worker` in a message."""
     return printable(f"worker {worker.name or worker.instance_id or worker.address or 'without a name'}")
@@ -240,6 +248,12 @@ def json_document(text: str, who: str) -> Any:
 
 _DECODER = json.JSONDecoder(strict=False)
 
+DEEPEST = 8
+"""So many lists and objects in each other are read of an item that is too deep as a whole."""
+
+_BRACKET = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+"""A bracket, or a text, in which brackets are none."""
+
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -247,7 +261,8 @@ def json_items(text: str, who: str) -> Iterator[Any]:
     """Go over the items of the JSON list `text`: all of a large one at once take several times the memory of the text.
     Raise BatchError where it turns out to be no JSON, or if it is no list.
 
-    Control characters are taken as by `json_document`.
+    Control characters are taken as by `json_document`. An item of lists in lists too deep to be read, as only who wants
+    to do harm would make, is read without what is deeper than `DEEPEST`: the others have done nothing.
     """
     at = _after_space(text, 0)
     if text[at : at + 1] != "[":
@@ -257,7 +272,7 @@ def json_items(text: str, who: str) -> Iterator[Any]:
     try:
         more = text[at] != "]"
         while more:
-            item, at = _DECODER.raw_decode(text, at)
+            item, at = _item(text, at)
             yield item
             at = _after_space(text, at)
             more = text[at] == ","
@@ -266,6 +281,32 @@ def json_items(text: str, who: str) -> Iterator[Any]:
         raise BatchError(f"{who} answered what is no JSON: {excerpt(text)}") from error
     if text[at] != "]" or _after_space(text, at + 1) != len(text):
         raise BatchError(f"{who} answered what is no JSON: {excerpt(text)}")
+
+
+def _item(text: str, at: int) -> tuple[Any, int]:
+    try:
+        return _DECODER.raw_decode(text, at)
+    except RecursionError:
+        shallow, end = _shallow(text, at)
+        return _DECODER.decode(shallow), end
+
+
+def _shallow(text: str, at: int) -> tuple[str, int]:
+    """Return the list or object at `at` with null in place of all that is too deep in it, and where it ends. Raise
+    ValueError if it has no end."""
+    parts, depth, kept_from = [], 0, at
+    for token in _BRACKET.finditer(text, at):
+        if token[0] in "[{":
+            if depth == DEEPEST:
+                parts += [text[kept_from : token.start()], "null"]
+            depth += 1
+        elif token[0] in "]}":
+            depth -= 1
+            if depth == DEEPEST:
+                kept_from = token.end()
+            elif depth == 0:
+                return "".join((*parts, text[kept_from : token.end()])), token.end()
+    raise ValueError("brackets without an end")
 
 
 def _after_space(text: str, at: int) -> int:

@@ -123,7 +123,14 @@ def kept_watches(memory: Memory) -> dict[str, Watch]:
     """Return what is kept across restarts of the groups that are watched: without room nothing has been learnt yet, and
     how many wait and run is another number at every look."""
     return {
-        name: replace(seen, waiting=min(seen.waiting, seen.least), running=None, fell_at=None)
+        name: replace(
+            seen,
+            waiting=min(seen.waiting, seen.least),
+            running=None,
+            fell_at=None,
+            unused_since={},
+            unused_seconds={},
+        )
         for name, seen in memory.watched.items()
         if seen.is_worth_keeping
     }

@@ -45,9 +45,20 @@ def test_an_ad_of_any_values_harms_no_other(value: Any, attribute: str) -> None:
         assert one.worker.idle_seconds is None or one.worker.idle_seconds >= 0
 
 
-def test_open_lists_in_lists_make_the_whole_answer_unknown() -> None:
-    """docs/security.md says how an administrator sees it, and ends it."""
-    text = json.dumps([slot(Cpus=7), HONEST]).replace('"Cpus": 7', f'"Cpus": {"[" * 3000}{"]" * 3000}')
+@pytest.mark.parametrize("pair", ["[]", '{"x":}'])
+@pytest.mark.parametrize("attribute", ["Cpus", "Name", "Machine", "Whatever"])
+def test_lists_in_lists_in_an_ad_harm_no_other(attribute: str, pair: str) -> None:
+    """They are deeper than JSON is read; the ad is read without that attribute."""
+    deep = pair[:-1] * 100_000 + "7" + pair[-1] * 100_000
+    text = json.dumps([slot(**{attribute: "deep"}), HONEST]).replace('"deep"', deep)
+    workers = {one.worker.name: one.worker for one in parse_machines(text)}
+    assert workers["honest"].jobs == 1
+    assert len(workers) == (1 if attribute == "Machine" else 2), "what names no machine is nobody's"
+
+
+@pytest.mark.parametrize("end", ["", "]", "]]]]", '"', "\\"])
+def test_an_answer_that_ends_within_such_lists_is_no_answer(end: str) -> None:
+    text = json.dumps([HONEST])[:-1] + ',{"Cpus": ' + "[" * 100_000 + end
     with pytest.raises(BatchError) as refused:
         parse_machines(text)
     assert str(refused.value).isprintable() and len(str(refused.value)) < 500

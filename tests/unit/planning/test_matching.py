@@ -45,6 +45,25 @@ def test_two_workers_on_one_vm_are_not_known_to_be_idle() -> None:
     assert matches.rivals == {RECORD.id: ("a", "b")}
 
 
+@pytest.mark.parametrize("victim_address", ["10.0.0.5", None])
+@pytest.mark.parametrize("address", ["10.0.0.6", "10.0.0.7", "10.0.0.5", None])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_who_claims_a_vm_but_has_the_address_of_another_runs_on_that_one(
+    is_first: bool, address: str | None, victim_address: str | None
+) -> None:
+    other = replace(RECORD, id="i-00000002", address="10.0.0.6", name="")
+    records = [replace(RECORD, address=victim_address), other]
+    honest = Worker("honest", RECORD.id, victim_address, idle_seconds=50.0)
+    liar = Worker("liar", RECORD.id, address, jobs=1)
+    matches = match_workers([liar, honest] if is_first else [honest, liar], records, NOW)
+    if (address, victim_address) == ("10.0.0.6", "10.0.0.5"):
+        assert matches.workers == {RECORD.id: honest, other.id: replace(liar, instance_id=None)}
+        assert not matches.rivals
+    else:
+        assert matches.workers[RECORD.id].idle_seconds is None, "nobody can tell which of them it is"
+        assert set(matches.rivals[RECORD.id]) == {"liar", "honest"}
+
+
 def test_a_vm_that_has_joined_keeps_its_worker_when_the_wall_clock_went_back() -> None:
     """Found by the simulator: times in the future become now, so that the VM seemed younger than its worker."""
     idle = Worker("any", address="10.0.0.5", idle_seconds=9000.0)

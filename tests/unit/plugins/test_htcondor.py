@@ -56,6 +56,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> HTCondor:
 
 NODE = Worker("node1.pool.test", "i-1", "10.77.0.11")
 STARTD = slot()["Name"]
+CALM = (SCHEDDS, NONE_RUNNING)
 
 
 class TestWorkersByCommands:
@@ -120,7 +121,7 @@ class TestTemplate:
 
 class TestClose:
     def test_drain_with_the_startds_own_check(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(SCHEDDS, DRAIN_SENT, ("condor_status", [slots(slot()), slots(slot()), NO_SLOT]))
+        pool.answers(*CALM, DRAIN_SENT, ("condor_status", [slots(slot()), slots(slot()), NO_SLOT]))
         assert plugin.close(NODE) is Closing.CLOSED
         (asked,) = pool.asked("condor_drain")
         assert asked[asked.index("-check") + 1] == NO_JOB_CHECK.format(broken="")
@@ -129,7 +130,7 @@ class TestClose:
         assert asked[-1] == STARTD
 
     def test_drained_ad_is_as_good_as_none(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(DRAIN_SENT, ("condor_status", [slots(slot()), slots(slot(State="Drained"))]))
+        pool.answers(*CALM, DRAIN_SENT, ("condor_status", [slots(slot()), slots(slot(State="Drained"))]))
         assert plugin.close(NODE) is Closing.CLOSED
 
     def test_busy_worker_is_left_alone(self, pool: Pool, plugin: HTCondor) -> None:
@@ -139,7 +140,9 @@ class TestClose:
 
     def test_job_that_got_in_first(self, pool: Pool, plugin: HTCondor) -> None:
         pool.answers(
-            ("condor_drain", [(1, "", recorded("drain-refused.txt"))]), ("condor_status", [slots(partitionable())])
+            *CALM,
+            ("condor_drain", [(1, "", recorded("drain-refused.txt"))]),
+            ("condor_status", [slots(partitionable())]),
         )
         assert plugin.close(NODE) is Closing.BUSY
         assert len(pool.asked("condor_drain")) == 1
@@ -147,31 +150,33 @@ class TestClose:
     def test_broken_slots_that_were_seen_are_allowed_and_no_more(self, pool: Pool, plugin: HTCondor) -> None:
         lost = slot(Name="slot1_1@node1.pool.test", DynamicSlot=True, SlotBrokenCode=1)
         seen = slots(partitionable(NumDynamicSlots=1), lost)
-        pool.answers(SCHEDDS, DRAIN_SENT, ("condor_status", [seen, NO_SLOT]))
+        pool.answers(*CALM, DRAIN_SENT, ("condor_status", [seen, NO_SLOT]))
         assert plugin.close(NODE) is Closing.CLOSED
         (asked,) = pool.asked("condor_drain")
         allowed = ' || (Name =?= "slot1@node1.pool.test" && NumDynamicSlots =?= 1)'
         assert asked[asked.index("-check") + 1] == NO_JOB_CHECK.format(broken=allowed)
 
     def test_missing_right(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(("condor_drain", [(1, "", recorded("drain-denied.txt"))]), ("condor_status", [slots(slot())]))
+        pool.answers(
+            *CALM, ("condor_drain", [(1, "", recorded("drain-denied.txt"))]), ("condor_status", [slots(slot())])
+        )
         with pytest.raises(BatchError, match="Failed to start DRAIN_JOBS command"):
             plugin.close(NODE)
 
     @pytest.mark.long
     def test_accepted_drain_that_never_shows(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(DRAIN_SENT, ("condor_status", [slots(slot())]))
+        pool.answers(*CALM, DRAIN_SENT, ("condor_status", [slots(slot())]))
         with pytest.raises(BatchError, match="still shows it open"):
             plugin.close(NODE)
 
     @pytest.mark.long
     def test_job_on_a_drained_worker_is_not_closed(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(DRAIN_SENT, ("condor_status", [slots(slot()), slots(slot(Draining=True, State="Claimed"))]))
+        pool.answers(*CALM, DRAIN_SENT, ("condor_status", [slots(slot()), slots(slot(Draining=True, State="Claimed"))]))
         with pytest.raises(BatchError, match="still shows it open"):
             plugin.close(NODE)
 
     def test_closed_worker_is_closed(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(("condor_status", [slots(slot(State="Drained"))]))
+        pool.answers(*CALM, ("condor_status", [slots(slot(State="Drained"))]))
         assert plugin.close(NODE) is Closing.CLOSED
         assert not pool.asked("condor_drain")
 
@@ -184,7 +189,7 @@ class TestClose:
 
     def test_old_condor_drain_that_takes_no_reason(self, pool: Pool, plugin: HTCondor) -> None:
         refused = ("condor_drain .*-reason", [(2, "", "ERROR: unexpected argument: -reason\n")])
-        pool.answers(SCHEDDS, refused, DRAIN_SENT, ("condor_status", [slots(slot()), NO_SLOT, slots(slot()), NO_SLOT]))
+        pool.answers(*CALM, refused, DRAIN_SENT, ("condor_status", [slots(slot()), NO_SLOT, slots(slot()), NO_SLOT]))
         assert [plugin.close(NODE), plugin.close(NODE)] == [Closing.CLOSED] * 2
         asked = pool.asked("condor_drain")
         assert ["-reason" in words for words in asked] == [True, False, False]
@@ -194,7 +199,7 @@ class TestClose:
         )
 
     def test_worker_without_a_name_of_its_startd(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(("condor_status", [slots(slot(Name=None))]))
+        pool.answers(*CALM, ("condor_status", [slots(slot(Name=None))]))
         with pytest.raises(BatchError, match="advertises 0 startds"):
             plugin.close(NODE)
 
@@ -204,15 +209,46 @@ class TestClose:
         assert not pool.asked("condor_drain")
 
     def test_worker_that_was_unlisted_but_is_there(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(SCHEDDS, DRAIN_SENT, ("condor_status", [slots(slot()), NO_SLOT]))
+        pool.answers(*CALM, DRAIN_SENT, ("condor_status", [slots(slot()), NO_SLOT]))
         assert plugin.close(Worker("", "i-1", "10.77.0.11")) is Closing.CLOSED
         assert pool.asked("condor_drain")
 
     def test_machine_with_two_startds(self, pool: Pool, plugin: HTCondor) -> None:
-        pool.answers(("condor_status", [slots(slot(), slot(Name="slot2@node1", MyAddress="<10.77.0.11:9999>"))]))
+        pool.answers(*CALM, ("condor_status", [slots(slot(), slot(Name="slot2@node1", MyAddress="<10.77.0.11:9999>"))]))
         with pytest.raises(BatchError, match="advertises 2 startds"):
             plugin.close(NODE)
         assert not pool.asked("condor_drain")
+
+    @pytest.mark.parametrize(
+        "ad",
+        [
+            slot(Machine="liar", MyAddress="<10.77.0.66:9618>"),
+            slot(Machine="liar", MyAddress="<10.77.0.66:9618>", EC2PrivateIp="10.77.0.11"),
+            slot(MyAddress="<10.77.0.66:9618>"),
+            slot(State="Drained"),
+        ],
+    )
+    def test_what_the_schedds_know_to_run_there_counts_for_more_than_any_ad(
+        self, pool: Pool, plugin: HTCondor, ad: dict[str, Any]
+    ) -> None:
+        """Any worker may have the collector forget another's ad, and put one of its own in its place."""
+        running: tuple[str, list[Answer]] = ("condor_q .*-totals", [(0, recorded("totals-some.txt"), "")])
+        pool.answers(SCHEDDS, running, ("condor_status", [slots({**ad, "EC2InstanceId": "i-1"})]))
+        assert plugin.close(NODE) is Closing.BUSY
+        assert not pool.asked("condor_drain")
+        (asked,) = pool.asked("condor_q")
+        assert '"<10.77.0.11:"' in asked[asked.index("-constraint") + 1]
+
+    def test_another_worker_that_says_to_be_it_is_left_alone(self, pool: Pool, plugin: HTCondor) -> None:
+        """It stays when the worker itself has gone, and once kept its VM for ever."""
+        own = slot(EC2InstanceId="i-1")
+        other = slot(
+            Machine="liar", Name="slot1@liar", MyAddress="<10.77.0.66:9618>", EC2InstanceId="i-1", State="Claimed"
+        )
+        pool.answers(*CALM, DRAIN_SENT, ("condor_status", [slots(own, other), slots(other)]))
+        assert plugin.close(NODE) is Closing.CLOSED
+        ((*_, drained),) = pool.asked("condor_drain")
+        assert drained == own["Name"]
 
     def test_unlisted_worker_with_a_running_job(self, pool: Pool, plugin: HTCondor) -> None:
         running: tuple[str, list[Answer]] = ("condor_q .*-totals", [(0, recorded("totals-some.txt"), "")])
@@ -504,6 +540,6 @@ class TestRequeue:
 
     def test_it_is_drained_like_any_other_once_it_is_empty(self, pool: Pool, plugin: HTCondor) -> None:
         empty = {**self.BUSY, "NumDynamicSlots": 0, "State": "Owner"}
-        pool.answers(SCHEDDS, DRAIN_SENT, ("condor_status", [slots(empty), slots(empty), NO_SLOT]))
+        pool.answers(*CALM, DRAIN_SENT, ("condor_status", [slots(empty), slots(empty), NO_SLOT]))
         assert plugin.close(NODE) is Closing.CLOSED
         assert len(pool.asked("condor_drain")) == 1

@@ -1,0 +1,104 @@
+"""Workers that say they have room, and on which what waits does not start: whoever is root there may say anything.
+
+Room that is there is used within some cycles of the batch system. A worker whose room a group has left unused for
+longer than a VM takes to boot is no room for that group any more: it is hurt, or it lies. That is seen before the group
+itself is taken for one that never starts, which several workers have to show. And no worker is believed to have many
+times what others of its kind have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from elastiq.decisions import Reason, Token
+from elastiq.memory import VmRecord, Watch
+from elastiq.model import Shape, Worker
+
+FAR_MORE = 4
+"""No VM has more than so many times as much as all others of its kind: twice as many CPUs as there are some workers do
+offer, where jobs use them little, and new ones may be configured otherwise than old ones."""
+
+SIZES = ("cpus", "memory_mb", "gpus")
+"""Of a Shape; how much disk is free differs from VM to VM."""
+
+
+def with_unused(
+    before: Watch, seen: Watch, own: Mapping[str, VmRecord], looked_at: float, *, may_have_started: bool
+) -> Watch:
+    """Return `seen`, which comes after `before`, with the VMs whose room its group does not use.
+
+    Time counts while there is room, however often there is none in between: a worker that is shown full now and then
+    is no better. It begins anew for those at work where jobs of the group `may_have_started` since.
+    """
+    since, seconds = dict(before.unused_since), dict(before.unused_seconds)
+    for id_ in before.unused_since.keys() - seen.rooms.keys():
+        seconds[id_] = seconds.get(id_, 0.0) + max(0.0, looked_at - since.pop(id_))
+    since.update((id_, looked_at) for id_ in seen.rooms if id_ not in since)
+    for id_ in [*since, *seconds]:
+        if id_ not in own or (may_have_started and _has_worked_since(own[id_], since.get(id_, looked_at))):
+            seconds.pop(id_, None)
+            since.update({id_: looked_at} if id_ in since else {})
+    if since == seen.unused_since and seconds == seen.unused_seconds:
+        return seen
+    return replace(seen, unused_since=since, unused_seconds=seconds)
+
+
+def _has_worked_since(record: VmRecord, since: float) -> bool:
+    return record.at_work or (record.idle_from or 0.0) > since
+
+
+def left_unused(seen: Watch | None, seconds: float, looked_at: float) -> Mapping[str, float]:
+    """Return the VMs whose room a group has left unused for `seconds` at least until the last look at workers, and for
+    how long."""
+    if seen is None or not (seen.unused_since or seen.unused_seconds):
+        return {}
+    spent = dict(seen.unused_seconds)
+    for id_, since in seen.unused_since.items():
+        spent[id_] = spent.get(id_, 0.0) + max(0.0, looked_at - since)
+    return {id_: each for id_, each in spent.items() if each >= seconds}
+
+
+def kept_unused(
+    before: Watch, seconds: float, own: Mapping[str, VmRecord], now: float, *, may_have_started: bool
+) -> Mapping[str, float]:
+    """Return the same of a group of which none waits any more, without those on which it may have run at last."""
+    found = left_unused(before, seconds, now)
+    return {
+        id_: each
+        for id_, each in found.items()
+        if id_ in own and not (may_have_started and _has_worked_since(own[id_], before.unused_since.get(id_, now)))
+    }
+
+
+def unused_room(id_: str, jobs: int, seconds: float) -> Reason:
+    """Return why the room of a VM is none for so many jobs any more."""
+    text = (
+        f"VM {id_} is taken for no room for {jobs} waiting job{'s' if jobs != 1 else ''} any more: its worker has had "
+        f"room for {seconds:.0f} s, and none began there; see in the batch system why, and close it there or end the VM"
+    )
+    return Reason(Token.UNUSED_ROOM, text, id_, {"jobs": jobs, "seconds": seconds})
+
+
+@dataclass
+class Shown:
+    """What VMs of one kind show that they hold: of each size the two largest, with who shows them."""
+
+    largest: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+
+    def add(self, id_: str, shape: Shape) -> None:
+        """Let it hold for this VM, too."""
+        for name in SIZES:
+            value = getattr(shape, name)
+            if value is not None:
+                self.largest[name] = sorted((*self.largest.get(name, ()), (value, id_)), reverse=True)[:2]
+
+    def believed(self, id_: str, worker: Worker) -> Shape:
+        """Return what is free on a worker, as far as that is not many times what all others have."""
+        less = {}
+        for name in SIZES:
+            most = next((value for value, shower in self.largest.get(name, ()) if shower != id_), 0)
+            offered, free = getattr(worker.capacity, name), getattr(worker.free, name)
+            if free is not None and 0 < most < free and max(offered or 0, free) > FAR_MORE * most:
+                less[name] = most
+        return replace(worker.free, **less) if less else worker.free
