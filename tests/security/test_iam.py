@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from elastiq.clock import Clock
 from elastiq.config import Settings
 from elastiq.config.sections import Ec2Options
 from elastiq.ec2 import Ec2, Limits
@@ -62,6 +63,7 @@ def called() -> dict[str, dict[str, Any]]:
         lambda: cloud.tag(["i-1"], Pool(), "token"),
         lambda: cloud.console_tail("i-1"),
         lambda: cloud.capacity(Pool()),
+        lambda: cloud.spot_prices(["m5.large"], Clock().now()),
     ):
         with pytest.raises(CloudError):
             call()
