@@ -298,7 +298,7 @@ class Watch:
     unused_since: Mapping[str, float] = field(default_factory=dict)
     """VMs of `rooms` whose room it has not begun to use, and since when. Not kept across restarts."""
     unused_seconds: Mapping[str, float] = field(default_factory=dict)
-    """The same of earlier times, between which their workers had no room for it. Not kept across restarts."""
+    """The same of earlier times, between which they had no room for it. Not kept across restarts."""
 
     @property
     def is_worth_keeping(self) -> bool:
@@ -425,8 +425,7 @@ class Memory:
     boots: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """How many seconds the last VMs of each pool took from launch to joining, newest last, by `Pool.capacity_key`."""
     once_own: tuple[str, ...] = ()
-    """Owned VMs that vanished from the listings without a word, and client tokens of launches whose VMs never turned
-    up, newest last: known again if they come back."""
+    """Owned VMs that vanished from listings, and client tokens of launches whose VMs never turned up, newest last."""
     to_forget: Mapping[str, Departed] = field(default_factory=dict)
     """Workers that the batch system is still to forget, by the ids of their VMs."""
     spent: Mapping[str, int] = field(default_factory=dict)

@@ -145,8 +145,10 @@ def dearness(record: VmRecord, pool: Pool | None) -> float:
 
 
 def _offer_of(record: VmRecord, pool: Pool | None) -> Offer | None:
+    """Return the offer that a VM is of; the first of its type and market, if nobody knows its zone."""
     market, offers = record.market or ON_DEMAND, () if pool is None else pool.offers
-    return next((one for one in offers if one.type in ("", record.type) and one.market == market), None)
+    alike = [one for one in offers if one.type in ("", record.type) and one.market == market]
+    return next((one for one in alike if one.zone in ("", record.zone)), alike[0] if alike else None)
 
 
 def is_fallback(record: VmRecord, pool: Pool | None) -> bool:

@@ -9,12 +9,13 @@ from typing import NoReturn
 
 import pytest
 
-from elastiq import chores, recorder
+from elastiq import chores
 from elastiq.errors import BatchError, CloudError, CloudFault, StateError
 from elastiq.memory import Departed, Memory, VmRecord
-from elastiq.model import Demand, Instance, InstanceState, Policy, Pool, Shape, Worker
+from elastiq.model import Demand, Instance, InstanceState, Pool, Shape, Worker
 from elastiq.observer import Reading
 from elastiq.planning.matching import match_workers
+from elastiq.planning.offers import price_of
 from elastiq.planning.prices import priced
 from elastiq.state import read_report
 from tests.unit.fakes import FakeCloud, settings_with
@@ -629,5 +630,4 @@ def test_the_answer_to_spot_prices_is_waited_for_beside_the_loop(rig: Rig) -> No
 
 def test_what_a_vm_of_the_spot_market_costs_is_kept_as_it_was_when_it_was_launched() -> None:
     (pool,) = priced(settings_with(**SPOT_TYPES).policy(), {("m5.large", "a"): 0.03}).pools
-    record = VmRecord("i-1", type="m5.large", market="spot")
-    assert recorder.price_of(record, Policy((pool,))) == 0.03
+    assert price_of(VmRecord("i-1", type="m5.large", market="spot"), pool) == 0.03
