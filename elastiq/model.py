@@ -246,8 +246,10 @@ class Offer:
     price: float | None = None
     """An hour; None: not known."""
     most_micros: int | None = field(default=None, compare=False)
-    """What it costs an hour at most, in millionths of the currency; None: not known. What spot costs now is not known
-    from the file, but it is never dearer than on demand."""
+    """What it costs an hour at most, in millionths of the currency; None: not known. Spot is never dearer than on
+    demand, whatever it costs now."""
+    weight: float = field(default=1.0, compare=False)
+    """How many times its price it costs, with what is lost by interruptions."""
 
     @property
     def is_spot(self) -> bool:

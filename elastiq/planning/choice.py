@@ -17,7 +17,7 @@ from elastiq.model import Pool, Shape
 from elastiq.planning.draft import Up
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.mix import Limits, Mix, Size, Sort, cheapest
-from elastiq.planning.offers import away
+from elastiq.planning.offers import away, expected_micros
 from elastiq.planning.packing import UNLIMITED, Rest
 from elastiq.planning.wanted import Wanted, vms_for
 
@@ -68,7 +68,7 @@ def _price_of_all(rest: Rest, pool: Pool, room: int, fleet: Fleet) -> tuple[bool
     """Return what VMs of `pool` cost that hold all of these jobs; what there is no room for comes last."""
     each = fleet.new_room(pool).take(rest, UNLIMITED)
     vms = max(rest.machines, -(-rest.jobs * rest.machines // each)) if each else UNLIMITED
-    return vms > room, vms * _price(pool)
+    return vms > room, vms * _price(pool, fleet)
 
 
 def for_single(
@@ -88,14 +88,17 @@ def for_single(
         able[rest.kind, keys] = keys
     sorts = [Sort(_asks(several[0].shape), able[kind], several[0].takes_whole) for kind, several in alike.items()]
     jobs = [sum(rest.jobs for rest in several) for several in alike.values()]
-    sizes = [Size(pool.key, pool.name, _price(pool), _holds(pool, up.fleet), room[pool.key]) for pool in tier]
+    sizes = [
+        Size(pool.key, pool.name, _price(pool, up.fleet), _holds(pool, up.fleet), room[pool.key], _bound(pool))
+        for pool in tier
+    ]
     queues = [deque(several) for several in alike.values()]
     if not sorts:
         return {}, left
     if len(sorts) > MOST_SORTS:
         return _each_by_itself(up, tier, sorts, queues, sizes, room, left)
     of_pool = {name: max(size.most for size in sizes if size.pool == name) for name in {size.pool for size in sizes}}
-    budget = max(size.most * size.price for size in sizes) if up.purse.caps else None
+    budget = max(size.most * size.bound for size in sizes) if up.purse.caps else None
     mix = cheapest(sorts, jobs, sizes, Limits(most, of_pool, budget))
     found = _wanted(mix, queues)
     return found, [*left, *(rest for queue in queues for rest in queue)]
@@ -159,7 +162,13 @@ def _holds(pool: Pool, fleet: Fleet) -> tuple[float, ...]:
     return free.cpus, *rest, fresh.jobs
 
 
-def _price(pool: Pool) -> int:
+def _price(pool: Pool, fleet: Fleet) -> int:
+    """Return what a VM costs of what is asked for first."""
+    open_ = (offer for offer in pool.offers if away(offer, fleet.memory, fleet.now) is None)
+    return next((expected_micros(offer) for offer in open_), _bound(pool))
+
+
+def _bound(pool: Pool) -> int:
     return pool.most_micros() or 0
 
 

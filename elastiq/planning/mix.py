@@ -43,6 +43,8 @@ class Size:
     holds: Amounts
     most: int
     """How many of them there may be."""
+    bound: int
+    """What it counts for within `Limits.budget`: what it costs at most."""
 
 
 Kind = tuple[Size, Load]
@@ -81,7 +83,7 @@ class Limits:
         of_size = sum(times for (one, _), times in vms.items() if one is size)
         least = min(self.most - sum(vms.values()), size.most - of_size)
         if self.budget is not None:
-            least = min(least, (self.budget - sum(one.price * times for (one, _), times in vms.items())) // size.price)
+            least = min(least, (self.budget - sum(one.bound * times for (one, _), times in vms.items())) // size.bound)
         return min(least, self.of_pool[size.pool] - of_pool) if size.pool in self.of_pool else least
 
 

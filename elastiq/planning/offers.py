@@ -114,7 +114,7 @@ def walk_of(own: Pool, others: Iterable[tuple[Pool, int]], whole: Pool, count: i
 
         def turn(step: tuple[Offer, int]) -> tuple[int, bool, int]:
             offer, vms = step
-            return markets.index(offer.market), offer.type != own.instance_type, (offer.most_micros or 0) * vms
+            return markets.index(offer.market), offer.type != own.instance_type, expected_micros(offer) * vms
 
         steps.sort(key=turn)
     first = next((number for number, (offer, _) in enumerate(steps) if offer.type == own.instance_type), 0)
@@ -126,6 +126,13 @@ def of_request(request: Decision) -> Decision:
     if not request.walk:
         return request
     return replace(request, reason=offer_words.asked(request.reason, request.walk[0].offer))
+
+
+def expected_micros(offer: Offer) -> int:
+    """Return what `offer` is expected to cost an hour, in millionths of the currency, with what is lost by
+    interruptions; where that of the spot market is not known, by what it costs at most. 0: not known."""
+    price = offer.most_micros or 0 if offer.price is None else offer.price * MICROS
+    return round(price * offer.weight)
 
 
 def price_of(record: VmRecord, pool: Pool | None) -> float | None:

@@ -14,7 +14,7 @@ from functools import cached_property
 from elastiq.memory import Memory, VmRecord
 from elastiq.model import SPOT, Offer, Policy, Pool
 from elastiq.planning.boots import boot_seconds
-from elastiq.planning.offers import key_of
+from elastiq.planning.offers import MICROS, expected_micros, key_of
 
 HOUR = 3600.0
 
@@ -88,7 +88,8 @@ def weighed(policy: Policy, memory: Memory, now: float) -> Policy:
         return policy
     rates = Rates(memory, now)
     pools = tuple(_weighed(pool, rates, policy) for pool in policy.pools)
-    return policy if pools == policy.pools else replace(policy, pools=pools)
+    is_same = all(pool is before for pool, before in zip(pools, policy.pools))
+    return policy if is_same else replace(policy, pools=pools)
 
 
 def _weighed(pool: Pool, rates: Rates, policy: Policy) -> Pool:
@@ -104,22 +105,13 @@ def _weighed(pool: Pool, rates: Rates, policy: Policy) -> Pool:
     types = list(dict.fromkeys(one.type for one in pool.offers))
 
     def turn(offer: Offer) -> tuple[float, ...]:
-        price, dearer = _price(offer), rates.dearer(offer, pool, policy)
-        cost = math.inf if price is None else price * dearer
-        limit = on_demand.get(offer.type)
-        is_last = offer.is_spot and offer.price is not None and limit is not None and cost >= limit
-        return is_last, markets.index(offer.market), cost, types.index(offer.type), dearer
+        cost, limit = expected_micros(offer) or math.inf, on_demand.get(offer.type)
+        is_last = offer.is_spot and offer.price is not None and limit is not None and cost >= limit * MICROS
+        return is_last, markets.index(offer.market), cost, types.index(offer.type), offer.weight
 
     worthwhile = (one for one in pool.offers if not _is_dear(one, on_demand))
-    offers = tuple(sorted(worthwhile, key=turn))
-    return pool if offers == pool.offers else replace(pool, offers=offers)
-
-
-def _price(offer: Offer) -> float | None:
-    """Return what an offer costs an hour; where that of the spot market is not known, what it costs at most."""
-    if offer.price is not None or offer.most_micros is None:
-        return offer.price
-    return offer.most_micros / 1_000_000
+    offers = (replace(one, weight=rates.dearer(one, pool, policy)) for one in worthwhile)
+    return replace(pool, offers=tuple(sorted(offers, key=turn)))
 
 
 def _is_dear(offer: Offer, on_demand: Mapping[str, float]) -> bool:

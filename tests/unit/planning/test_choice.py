@@ -94,6 +94,28 @@ def test_a_market_that_comes_first_comes_before_what_is_cheaper_on_another() -> 
     assert launched(made) == {"cheap": 2}
 
 
+def test_what_is_taken_back_often_counts_for_dearer() -> None:
+    both = pool("four cheap dear", markets=(SPOT, ON_DEMAND))
+    demand = (jobs(8),)
+
+    def with_rate(times: float) -> Memory:
+        return replace(KNOWN, interruptions={"spot cheap": (times, 16.0, NOW)})
+
+    # Of jobs of an hour and a boot that is lost: 150 * (1 + 12 / 40 * 1.2) is more than 200.
+    assert launched(plan(see([], demand=demand), with_rate(5.0), policy(both))) == {"cheap": 2}
+    made = plan(see([], demand=demand), with_rate(13.0), policy(both))
+    assert launched(made) == {"four": 2}
+    (decision,) = of(made, Kind.LAUNCH)
+    assert [step.offer.type for step in decision.walk[:3]] == ["four", "cheap", "dear"]
+
+
+def test_what_spot_costs_now_counts() -> None:
+    both = pool("four cheap", markets=(SPOT, ON_DEMAND))
+    prices = {(SPOT, "four"): 0.00005, (SPOT, "cheap"): 0.0001}
+    offers = tuple(replace(one, price=prices.get((one.market, one.type))) for one in both.offers)
+    assert launched(plan(see([], demand=(jobs(8),)), KNOWN, policy(replace(both, offers=offers)))) == {"four": 2}
+
+
 def test_a_refused_type_is_followed_by_the_next_cheapest_for_the_same_jobs() -> None:
     (decision,) = of(plan(see([], demand=(jobs(4),)), KNOWN, policy(pool("four dear cheap eight"))), Kind.LAUNCH)
     assert [(step.offer.type, step.count) for step in decision.walk] == [

@@ -13,7 +13,7 @@ MANY = 10**6
 
 
 def size(name: str, price: int, cpus: float, memory: float = math.inf, most: int = MANY, pool: str = "p") -> Size:
-    return Size(name, pool, price, (cpus, memory, math.inf, 0, math.inf), most)
+    return Size(name, pool, price, (cpus, memory, math.inf, 0, math.inf), most, price)
 
 
 def sort(cpus: float, memory: float = 0, able: str = "abcd", *, takes_whole: bool = False) -> Sort:
