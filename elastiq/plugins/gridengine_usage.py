@@ -45,11 +45,9 @@ def parse_running(answer: str) -> tuple[Usage, ...]:
         raise BatchError(f"qstat answered what is no list of jobs: {excerpt(answer)}")
     found = []
     for job in root.iter("job_list"):
-        said = {name: (job.findtext(name) or "").strip() for name in ("JB_owner", "queue_name", "slots")}
-        host, begin_at = (
-            said["queue_name"].rpartition("@")[2],
-            kit.local_time((job.findtext("JAT_start_time") or "").strip()),
-        )
+        names = ("JB_owner", "queue_name", "slots", "JAT_start_time")
+        said = {name: (job.findtext(name) or "").strip() for name in names}
+        host, begin_at = said["queue_name"].rpartition("@")[2], kit.local_time(said["JAT_start_time"])
         if said["JB_owner"] and host and begin_at and (said["JB_owner"] + host).isprintable():
             found.append(Usage(said["JB_owner"], host, begin_at, None, _slots(said["slots"])))
     return tuple(found)

@@ -167,7 +167,7 @@ def parse_machines(text: str) -> tuple[Machine, ...]:
     slots: dict[tuple[str, str], list[tuple[tuple[str, ...], tuple[Any, ...]]]] = {}
     texts: dict[str | int, str | int] = {}
     layouts: dict[tuple[str, ...], tuple[str, ...]] = {}
-    places: dict[tuple[object, ...], tuple[str, str]] = {}
+    places: dict[tuple[str | None, ...], tuple[str, str]] = {}
     is_empty = True
     for ad in json_items(text, "condor_status"):
         if not isinstance(ad, dict):
@@ -217,13 +217,16 @@ def _spelled(slot: Mapping[str, Any]) -> Mapping[str, Any]:
     return {_ATTRIBUTES.get(key, key): value for key, value in slot.items()}
 
 
-def _place(slot: Mapping[str, Any], known: dict[tuple[object, ...], tuple[str, str]]) -> tuple[str, str]:
+def _place(slot: Mapping[str, Any], known: dict[tuple[str | None, ...], tuple[str, str]]) -> tuple[str, str]:
     """Return name and address of the machine of a slot. Two VMs from one image may both call themselves "localhost":
     the address keeps them apart. `known` has what was found for others that say the same."""
     said = slot.get
     machine = said("Machine")
-    called = said("Name") if machine is None else machine
-    where = (type(machine), str(called), str(said("EC2PrivateIp", "")), str(said("MyAddress", "")))
+    if not (machine is None or isinstance(machine, str)):
+        return "", ""
+    # Slots have names of their own, which count only where the machine's is not there.
+    called = (machine, str(said("Name", "")) if machine is None else "")
+    where = (*called, str(said("EC2PrivateIp", "")), str(said("MyAddress", "")))
     place = known.get(where)
     if place is None:
         place = known[where] = (_name(slot), _address(slot) or "")
