@@ -38,7 +38,12 @@ CODES = (
 
 HASTY = {
     **QUICK,
-    "elastiq.planning.patience": {**QUICK["elastiq.planning.patience"], "AWAY_PAUSES_SECONDS": (0.5, 1.0)},
+    # A launch that was refused while its answer was lost is a failed boot, and three of them pause the pool.
+    "elastiq.planning.patience": {
+        **QUICK["elastiq.planning.patience"],
+        "AWAY_PAUSES_SECONDS": (0.5, 1.0),
+        "BOOT_PAUSES_SECONDS": (0.5, 1.0),
+    },
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from elastiq.errors import BatchError
-from elastiq.model import Eligibility, Usage
+from elastiq.model import Eligibility, Standing, Usage
 from elastiq.plugins import (
     gridengine_explain,
     gridengine_narrowing,
@@ -78,7 +78,10 @@ def single_jobs(data: bytes) -> None:
 def _gridengine(text: str) -> None:
     found = gridengine_explain.parse_job(text)
     if found:
-        found.standing(NOW, gridengine_explain.parse_held(text, found.job.number) if "job_info" in text else 1)
+        listed = gridengine_explain.parse_listed(text, found.job.number) if "<job_info" in text else [range(1, 3)]
+        assert found.standing(NOW, sum(map(len, listed))) in Standing
+        assert found.standing_of(1, NOW, listed, ()) in Standing
+        assert found.standing_of(1, NOW, (), listed) in Standing
         assert found.group.jobs == 1
         assert kit.explained(found.standing(NOW, 0), found.text).text.isprintable()
 
