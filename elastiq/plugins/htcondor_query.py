@@ -50,8 +50,8 @@ SLOT_ATTRIBUTES = (
 )
 
 LONGEST = 4000
-"""Characters of a value of an ad: what is longer is none that a machine would say of itself. Addresses by way of several
-CCB brokers have some 1,000."""
+"""Characters of a value of an ad: what is longer is none that a machine would say of itself. Addresses by way of
+several CCB brokers have some 1,000."""
 
 _PLAIN = "(size({0}) <= {1}) =!= false && isList({0}) =!= true && isClassAd({0}) =!= true"
 
