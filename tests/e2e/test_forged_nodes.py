@@ -30,10 +30,11 @@ def check_what_is_shown(cluster: ElasticCluster) -> None:
 
 def pose_in_slurm(liar: Machine, victim: str, idle: str) -> None:
     """Make up nodes that say to be the VMs of others, with room for all, and one of which nothing can be read."""
+    # One process of it may be gone at any moment: it forks.
+    started = liar.run("ps", "-o", "args=", "-C", "slurmd").stdout
+    server = started.partition("--conf-server ")[2].split()[0]
     for number, (feature, cpus) in enumerate(((victim, 128), (idle, 128), ("x" * 2000, 1))):
         node = f"CPUs={cpus} RealMemory={cpus * 1000} Feature={feature},lane0 Port={6820 + number}"
-        head = liar.run("sh", "-c", "tr '\\0' ' ' </proc/$(pidof -s slurmd)/cmdline").stdout
-        server = head.partition("--conf-server ")[2].split()[0]
         command = ("slurmd", "-Z", "-N", f"liar{number}", "--conf-server", server, "--conf", node)
         liar.run("sh", "-c", '"$@" </dev/null >/dev/null 2>&1', "sh", *command, check=False)
         liar.run("scontrol", "update", f"nodename=liar{number}", f"comment={ESCAPES}", f"extra={ESCAPES}", check=False)
