@@ -14,7 +14,10 @@ from tests.e2e import configurations
 from tests.e2e.harness import ElasticCluster
 from tests.e2e.systems import BatchMaker, on
 from tests.testbed.batch import wait_until
+from tests.testbed.htcondor_pool import LASTING_ADS, HtcondorPool
+from tests.testbed.machines import Network
 from tests.testbed.proxy import Vm
+from tests.testbed.slurm_pool import SlurmPool
 
 CPUS_PER_VM = 2
 TOMORROW = time.strftime("%Y%m%d%H%M", time.localtime(time.time() + 86400))
@@ -128,4 +131,47 @@ def test_why_of_jobs_and_vms(make_batch: BatchMaker) -> None:
         gone = asking.wait_for("ended-by-elastiq", vm)
         assert gone["told"][1]["token"] == "idle"
         assert asking.tokens("i-00000000000000000") == ["no-such-vm"]
+        cluster.elastiqctl("stop", check=True)
+
+
+@pytest.mark.real
+def test_why_of_jobs_that_limits_of_slurm_keep_back(testbed_root: None, networks: list[Network]) -> None:
+    networks.append(Network())
+    more = (
+        "Licenses=fluent:1\nPartitionName=other Nodes=ALL State=UP\nPartitionName=off Nodes=ALL State=DOWN\n"
+        "NodeName=template-other CPUs=2 RealMemory=2000 Feature=absent State=FUTURE\n"
+    )
+    batch = SlurmPool(networks[-1], CPUS_PER_VM, more)
+    with ElasticCluster(batch) as cluster:
+        asking = Asking(cluster)
+        configuration = configurations.own(cluster, max_vms="2", idle_for_time_s="600")
+        cluster.configure(configuration.replace("\n[slurm]\n", "\n[slurm]\npartitions = batch\n"))
+        other = batch.submit(1, 600, options=["--partition=other"])
+        asking.wait_for("job-elsewhere", other)
+        asking.wait_for("job-limited", batch.submit(1, 600, options=["--partition=off"]))
+        has_it, ends = batch.submit(1, 600, options=["--licenses=fluent:1"]), batch.submit(1, 1)
+        cluster.elastiqctl("start", check=True)
+        asking.wait_for("job-runs", has_it)
+        asking.wait_for("job-limited", batch.submit(1, 600, options=["--licenses=fluent:1"]))
+        asking.wait_for("job-ended", ends)
+        asking.wait_for("not-eligible", batch.submit(1, 600, options=["--constraint=absent"]))
+        cluster.elastiqctl("stop", check=True)
+
+
+@pytest.mark.real
+def test_why_of_jobs_that_htcondor_keeps_or_no_machine_of_it_takes(testbed_root: None, networks: list[Network]) -> None:
+    networks.append(Network())
+    batch = HtcondorPool(networks[-1], LASTING_ADS + "FLUENT_LIMIT = 1\n", f"NUM_CPUS = {CPUS_PER_VM}\n")
+    with ElasticCluster(batch) as cluster:
+        asking = Asking(cluster)
+        cluster.configure(configurations.own(cluster, max_vms="1", idle_for_time_s="600"))
+        has_it = batch.submit(1, 600, extra="concurrency_limits = fluent")
+        ends = batch.submit(1, 1, extra="leave_in_queue = true")
+        cluster.elastiqctl("start", check=True)
+        asking.wait_for("job-runs", has_it)
+        asking.wait_for("job-ended", ends)
+        asking.wait_for("job-limited", batch.submit(1, 600, extra="concurrency_limits = fluent"))
+        absent = batch.submit(1, 600, extra="requirements = TARGET.HasWhatNobodyHas =?= true")
+        found = asking.wait_for("not-eligible", absent)
+        assert found["group"]["pools"][0]["answer"] == "no"
         cluster.elastiqctl("stop", check=True)
