@@ -27,8 +27,8 @@ MOST_ANSWER_BYTES = 12_000_000
 """Of one answer. A page of 200 VMs has 1 MB."""
 
 MOST_MARKS = 200_000
-"""So many elements may begin or end in an answer, or have attributes: an element of 4 bytes takes up to 400 when it is
-parsed. A cloud that knows no pages can tell of about 1,500 VMs in so much."""
+"""So many elements and attributes an answer may have: an element of 4 bytes takes up to 400 when it is parsed. AWS
+describes a VM by 120 elements and one more network interface by 40, and 1,000 of them in the answer to a launch."""
 
 MOST_INTERIM = 10
 """Interim answers (100 to 199) before the one that counts."""
@@ -169,5 +169,5 @@ def _read(raw: Any) -> bytes:
 
 def check_marks(body: bytes) -> None:
     """Raise TooLargeError for a document that would take too much memory when it is parsed."""
-    if body.count(b"<") + body.count(b"=") > MOST_MARKS:
+    if body.count(b"<") - body.count(b"</") + body.count(b"=") > MOST_MARKS:
         raise TooLargeError(f"the answer has more than {MOST_MARKS} elements and attributes")

@@ -20,8 +20,10 @@ from elastiq.ec2.bounds import MOST_ANSWER_BYTES, MOST_MARKS
 from elastiq.ec2.sending import MAX_STUCK_REQUESTS
 from elastiq.errors import CloudError
 from elastiq.model import Pool
+from elastiq.planning.launching import MOST_VMS_AT_ONCE
 from elastiq.report.status import picture
 from elastiq.state import read_report
+from tests.bench.replay import Replay
 from tests.security.hostile import GOOD, Answer, Conversation, Server, serve
 from tests.unit.fakes import settings_with
 from tests.unit.rig import SETTINGS, Rig
@@ -168,6 +170,17 @@ def test_a_document_that_is_none_of_ec2_is_refused(document: bytes, said: str) -
     assert "root:" not in str(refused.value)
     assert len(str(refused.value)) < 500
     assert str(refused.value).isprintable()
+
+
+def test_the_answer_to_the_largest_launch_is_no_flood() -> None:
+    """Of VMs as AWS describes them, each with three network interfaces, which large types may have."""
+    asked = {"Action": ["RunInstances"], "MaxCount": [f"{MOST_VMS_AT_ONCE}"], "ClientToken": ["token-1"]}
+    answer, ends = Replay(0, "running", 0.0).answer(asked), b"</networkInterfaceSet>"
+    assert answer is not None
+    interface = answer.partition(b"<networkInterfaceSet>")[2].partition(ends)[0]
+    with serve(lambda to: to.answer(answer.replace(ends, 2 * interface + ends))) as server:
+        launched = cloud(server.url).launch(Pool(instance_type="m5.large"), MOST_VMS_AT_ONCE, "token-1")
+    assert len({instance.id for instance in launched}) == MOST_VMS_AT_ONCE
 
 
 def test_what_is_compressed_is_not_unpacked() -> None:
