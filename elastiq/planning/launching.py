@@ -56,7 +56,7 @@ class _Turns:
         self.late: list[Pool] = []
         """Whose minimum is lacking if nothing comes for the jobs of others."""
         self._begun: set[str] = set()
-        self._seen: set[tuple[str, int]] = set()
+        self._seen: dict[str, set[int]] = {}
 
     def of_tier(self, tier: Sequence[Pool], left: list[Rest], next_pools: Sequence[Pool]) -> list[Rest]:
         """Launch VMs of pools of which what they cost for these jobs decides; return the jobs that are left."""
@@ -82,9 +82,10 @@ class _Turns:
         """Launch VMs of a pool for those of these jobs that it runs; return the others."""
         up, fleet = self._up, self._up.fleet
         # What one type of a pool holds and does not get, for want of quota, it does not get of another type either.
-        suited = [rest for rest in left if up.is_suited(rest, pool) and (pool.name, rest.number) not in self._seen]
+        seen = self._seen.setdefault(pool.name, set())
+        suited = [rest for rest in left if rest.number not in seen and up.is_suited(rest, pool)]
         taken = {rest.number for rest in suited}
-        self._seen |= {(pool.name, number) for number in taken}
+        seen |= taken
         left = [rest for rest in left if rest.number not in taken]
         next_pools = [one for one in pools if one.name != pool.name]
         parts = _apart(suited, pool, fleet)

@@ -99,14 +99,14 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
         for record in memory.vms.values():
             if record.joined_at is not None and not record.has_worked:
                 yield record.joined_at + patience.CLOSED_AT_BIRTH_SECONDS
-    seconds = futile_seconds(policy)
+    seconds, suspicious = futile_seconds(policy), suspicious_seconds(policy)
     for seen in memory.watched.values():
         if not seen.waiting:
             yield seen.since + FUTILE_KEPT_SECONDS
         for since in {*seen.rooms.values()}:
             yield max(since, seen.since) + seconds
-        for id_, since in seen.unused_since.items():
-            yield since + suspicious_seconds(policy) - seen.unused_seconds.get(id_, 0.0)
+        for since, spent in {(since, seen.unused_seconds.get(id_, 0.0)) for id_, since in seen.unused_since.items()}:
+            yield since + suspicious - spent
     demand_at = observation.now - observation.demand_age_seconds
     for group in observation.demand or ():
         if group.oldest_wait_seconds is not None:

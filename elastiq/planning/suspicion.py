@@ -31,6 +31,20 @@ def with_unused(
     Time counts while there is room, however often there is none in between: a worker that is shown full now and then
     is no better. It begins anew for those at work where jobs of the group `may_have_started` since.
     """
+    ids = before.unused_since.keys()
+    is_same = not before.unused_seconds and ids == seen.rooms.keys() and ids <= own.keys()
+    if is_same and not (may_have_started and any(_has_worked_since(own[id_], before.unused_since[id_]) for id_ in ids)):
+        since, seconds = before.unused_since, before.unused_seconds
+    else:
+        since, seconds = _counted_on(before, seen, own, looked_at, may_have_started=may_have_started)
+    if since == seen.unused_since and seconds == seen.unused_seconds:
+        return seen
+    return replace(seen, unused_since=since, unused_seconds=seconds)
+
+
+def _counted_on(
+    before: Watch, seen: Watch, own: Mapping[str, VmRecord], looked_at: float, *, may_have_started: bool
+) -> tuple[Mapping[str, float], Mapping[str, float]]:
     since, seconds = dict(before.unused_since), dict(before.unused_seconds)
     for id_ in before.unused_since.keys() - seen.rooms.keys():
         seconds[id_] = seconds.get(id_, 0.0) + max(0.0, looked_at - since.pop(id_))
@@ -39,9 +53,7 @@ def with_unused(
         if id_ not in own or (may_have_started and _has_worked_since(own[id_], since.get(id_, looked_at))):
             seconds.pop(id_, None)
             since.update({id_: looked_at} if id_ in since else {})
-    if since == seen.unused_since and seconds == seen.unused_seconds:
-        return seen
-    return replace(seen, unused_since=since, unused_seconds=seconds)
+    return since, seconds
 
 
 def _has_worked_since(record: VmRecord, since: float) -> bool:
@@ -52,6 +64,8 @@ def left_unused(seen: Watch | None, seconds: float, looked_at: float) -> Mapping
     """Return the VMs whose room a group has left unused for `seconds` at least until the last look at workers, and for
     how long."""
     if seen is None or not (seen.unused_since or seen.unused_seconds):
+        return {}
+    if not seen.unused_seconds and looked_at - min(seen.unused_since.values()) < seconds:
         return {}
     spent = dict(seen.unused_seconds)
     for id_, since in seen.unused_since.items():
