@@ -208,8 +208,13 @@ class Core:
         both = are_vms_due and (self._policy.is_adaptive or queue_seconds > QUEUE_LASTS_SECONDS)
         if both or self._clock.now() >= self._queue_due_at:
             if not are_vms_due and any(record.may_be_taken_back for record in self._memory.vms.values()):
-                self._observer.check_workers()  # before the queue: a job that starts in between waits nowhere
+                self._check_workers()  # before the queue: a job that starts in between waits nowhere
             self._check_queue()
+
+    def _check_workers(self) -> None:
+        self._observer.check_workers()
+        # A VM may go before the next check of VMs: what it showed would have to be learnt of another one.
+        self._memory = self._chores.learn_templates(self._memory, self.reading)
 
     def _check_queue(self) -> None:
         options = self._settings.elastiq
@@ -249,7 +254,7 @@ class Core:
         """
         poll_seconds = self._settings.elastiq.check_queue_every_s
         if self.reading.workers_at < pass_began_at - poll_seconds:
-            self._observer.check_workers()
+            self._check_workers()
             if self.reading.workers is None:
                 self._vms_due_at = min(self._vms_due_at, pass_began_at + poll_seconds)
         elif self.reading.demand_at >= self.reading.workers_at:

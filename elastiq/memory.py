@@ -250,8 +250,8 @@ class Breaker:
     """Of the last pause, whether failed boots or a refusal caused it."""
     boot_reason: str = ""
     """What became of the last VM that did not boot."""
-    closed_births: int = 0
-    """VMs since the last one at work whose workers were closed by others before they ran anything."""
+    useless_births: int = 0
+    """VMs since the last one at work whose workers were closed by others before they ran anything, or came hurt."""
     ask: int | None = None
     """How many VMs are asked for at once at most, since the cloud has refused twice as many; None: any number."""
     most: int | None = None

@@ -258,7 +258,7 @@ def _interrupted(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answe
 
 
 def _closed_at_birth(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
-    if worker is None or not worker.closed or worker.jobs or not record.failed_boot:
+    if worker is None or not worker.closed or worker.jobs or not record.failed_boot or record.has_worked:
         return None
     return Answer(words.closed_at_birth(record), goes=True, is_failed_boot=True)
 

@@ -357,13 +357,14 @@ class Fleet:
 
     def is_to_prove_itself(self, record: VmRecord) -> bool:
         """Return whether it is not known yet how its boot ends: after workers that others closed before they ran
-        anything, that is only known when a job runs there, or when it has stayed open for as long."""
+        anything, or that came hurt, that is only known when a job runs there, or when it has stayed open for as
+        long."""
         if record.may_yet_join:
             return True
         breaker = self.memory.breakers.get(record.pool, Breaker())
         open_seconds = self.seen_at - (record.joined_at or 0.0)
         is_proven = record.has_worked or record.failed_boot or open_seconds > patience.CLOSED_AT_BIRTH_SECONDS
-        return bool(breaker.closed_births) and record.works and not is_proven
+        return bool(breaker.useless_births) and record.works and not is_proven
 
     def ask(self, pool: Pool) -> int | None:
         """Return how many VMs of `pool` are asked for at once at most; None: any number."""

@@ -90,6 +90,8 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
         limits |= {policy.idle_seconds_of(name), policy.idle_seconds_of(name) + policy.lost_worker_time_s}
         if policy.is_adaptive:
             limits.add(held_seconds(name, policy))
+    if any(worker.hurt for worker in observation.workers or ()):
+        limits.add(patience.CLOSED_AT_BIRTH_SECONDS)
     for idle_since in {
         workers_at - one.idle_seconds for one in observation.workers or () if one.idle_seconds is not None
     }:

@@ -68,7 +68,8 @@ TRIAL_PAUSES_SECONDS = (3600.0, 7200.0, 14400.0, 28800.0, 57600.0, 86400.0)
 """After these one VM is launched to try whether such jobs start by now."""
 
 CLOSED_AT_BIRTH_SECONDS = 600.0
-"""A worker that others closed before it ran anything is taken for a failed boot after so long."""
+"""A worker that others closed before it ran anything is taken for a failed boot after so long; so is one that has been
+hurt ever since, or as soon as it idles for long."""
 
 CLOUD_LIMIT_SECONDS = 86400.0
 """After that it is tried again whether a cloud that gave too few VMs for a job of many, against what was asked, gives

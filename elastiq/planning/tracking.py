@@ -308,26 +308,34 @@ def _as_born(
     stays_idle = policy.idle_seconds_of(record.pool) + policy.estimated_vm_deploy_time_s * policy.is_adaptive
     is_old = seconds > patience.CLOSED_AT_BIRTH_SECONDS or (worker.idle_seconds or 0.0) > stays_idle
     lately = is_old and seconds <= 3 * patience.CLOSED_AT_BIRTH_SECONDS
-    # That an earlier VM is at work, or open, tells nothing of those that do not boot now.
-    if (worker.jobs and not before.has_worked) or (breaker.closed_births and lately and not worker.closed):
-        breaker = replace(breaker, failed_boots=0, trips=0, closed_births=0)
-    elif _was_closed_at_birth(record, worker, seen_at):
-        reason = f"the worker of VM {record.id} was closed by others before it ran anything"
-        breaker = boot_failed(replace(breaker, closed_births=breaker.closed_births + 1), seen_at, reason)
+    is_sound = not (worker.closed or worker.hurt)
+    # That an earlier VM is at work, or sound, tells nothing of those that do not boot now.
+    if (worker.jobs and not before.has_worked) or (breaker.useless_births and lately and is_sound):
+        breaker = replace(breaker, failed_boots=0, trips=0, useless_births=0)
+    elif reason := _useless_at_birth(record, worker, seen_at, policy):
+        breaker = replace(breaker, useless_births=breaker.useless_births + 1)
+        breaker = boot_failed(breaker, seen_at, f"the worker of VM {record.id} {reason}")
         record = replace(record, failed_boot=True)
-    elif before.joined_at is None and not breaker.closed_births:
+    elif before.joined_at is None and not breaker.useless_births:
         breaker = replace(breaker, failed_boots=0, trips=0)
     return record, breaker
 
 
-def _was_closed_at_birth(record: VmRecord, worker: Worker, seen_at: float) -> bool:
-    if not worker.closed or worker.jobs or worker.interrupted:
-        return False
-    if record.leaving or record.has_worked or record.failed_boot:
-        return False
+def _useless_at_birth(record: VmRecord, worker: Worker, seen_at: float, policy: Policy) -> str:
+    """Return what is the matter with a worker that has been of no use since it joined; empty: nothing, as far as it is
+    known."""
+    if worker.jobs or worker.interrupted or record.leaving or record.has_worked or record.failed_boot:
+        return ""
     seconds = seen_at - (seen_at if record.joined_at is None else record.joined_at)
-    # A job may have come and gone between two looks, or before a restart: the batch system would know of it.
-    return seconds > patience.CLOSED_AT_BIRTH_SECONDS and (worker.idle_seconds or 0.0) >= seconds
+    idle_seconds = worker.idle_seconds or 0.0
+    if worker.closed:
+        # A job may have come and gone between two looks, or before a restart: the batch system would know of it.
+        is_told = seconds > patience.CLOSED_AT_BIRTH_SECONDS and idle_seconds >= seconds
+        return "was closed by others before it ran anything" if is_told else ""
+    # Its VM goes once it has idled for long, and is not seen again then.
+    goes_after = policy.idle_seconds_of(record.pool)
+    is_told = worker.hurt and idle_seconds > min(patience.CLOSED_AT_BIRTH_SECONDS, goes_after)
+    return "holds less than its VM does, by what it says itself, and ran nothing" if is_told else ""
 
 
 def _seen(record: VmRecord, worker: Worker, seen_at: float) -> VmRecord:

@@ -12,7 +12,7 @@ from elastiq.model import Shape
 from elastiq.sim.batch import NOT_OFFERED, UNREADABLE
 from elastiq.sim.engine import DAY, HOUR
 from elastiq.sim.proof.life import Life, Options
-from elastiq.sim.things import START, Job
+from elastiq.sim.things import START, Job, Vm
 from tests.unit.fakes import settings_with
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -105,6 +105,31 @@ def test_a_group_alone_costs_an_hour_a_day_at_most(wants: str, jobs: int, tmp_pa
     assert first > 0, "one VM at least is launched to learn from"
     assert first <= (1.0 if jobs == 1 or wants else 1.0 + first_try(jobs))
     assert second <= 1.0
+
+
+@pytest.mark.parametrize("idle_for_time_s", [60.0, 300.0])
+@pytest.mark.parametrize("wants", ["", f"{NOT_OFFERED} 1"], ids=["jobs that would start", "jobs for what none offers"])
+def test_an_image_whose_workers_all_come_hurt_costs_no_more_than_one_that_does_not_boot(
+    wants: str, idle_for_time_s: float, tmp_path: Path
+) -> None:
+    """They join and say that they hold less than their VM: no GPU, a broken slot. VMs of it went and came again all
+    weekend, for each join was taken for a good boot."""
+    scenario = Scenario(tmp_path, max_vms=3, idle_for_time_s=idle_for_time_s)
+    world = scenario.life.world
+    usual = world.on_birth
+
+    def born(vm: Vm) -> None:
+        usual(vm)
+        vm.hurt = True
+        vm.lose(1)
+
+    world.on_birth = born
+    for _ in range(8):
+        world.submit(Shape(2, 1000), HOUR, wants=wants, is_hopeless=bool(wants))
+    first, second = scenario.run(2).vm_hours
+    # One VM every half an hour, for as long as it takes to boot and to be found of no use.
+    assert first > 0
+    assert second <= 48 * (idle_for_time_s + 900) / HOUR
 
 
 def test_a_group_that_comes_and_goes_every_hour_costs_no_more(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_seeds_that_once_broke_a_promise_where_jobs_never_start_in_every_life(se
     assert not live(seed, Options(in_vain=1.0, adaptive=adaptive, wide=wide)).violation
 
 
-@pytest.mark.parametrize("seed", [57, 419, 2275])
+@pytest.mark.parametrize("seed", [57, 419, 2275, 20275])
 def test_seeds_that_once_broke_a_promise_among_all_that_may_be(seed: int) -> None:
     assert not live(seed, Options(adaptive=0.5, wide=0.2)).violation
 

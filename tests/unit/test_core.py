@@ -81,6 +81,20 @@ def test_a_slow_poll_of_the_queue_shows_too_beside_which_room_jobs_wait(tmp_path
     assert len(rig.cloud.launches) <= 4
 
 
+def test_a_look_at_workers_before_a_launch_tells_too_what_they_offer(tmp_path: Path) -> None:
+    """Found by the simulator: with rare checks of VMs its VM went before the next one, and another was launched to
+    learn it, 43 times a night."""
+    rig = Rig(tmp_path, settings_with(SETTINGS, check_vms_every_s=600))
+    rig.batch.template = lambda worker: f"offers of {worker.name}"  # type: ignore[method-assign]
+    rig.wait_for_jobs(4)
+    while not rig.cloud.launches:
+        rig.run(1)
+    rig.join_all(idle_seconds=200)
+    rig.wait_for_jobs(16)
+    rig.run(120)
+    assert rig.core.memory.templates["default"].text.startswith("offers of ")
+
+
 def test_jobs_that_start_between_two_looks_count_once(tmp_path: Path) -> None:
     """As waiting when the queue was read, and on a worker that was read later: twice as many VMs were launched."""
     rig = Rig(tmp_path, settings_with(SETTINGS, check_queue_every_s=600, check_vms_every_s=10, waiting_jobs_time_s=0))

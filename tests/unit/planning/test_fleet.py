@@ -99,7 +99,7 @@ def test_a_vm_of_an_earlier_type_has_room_for_no_more_than_it_holds(
 
 def test_a_worker_that_stays_open_has_proved_itself() -> None:
     """Found by the simulator: one that was kept idle for the minimum kept all launches waiting for ever."""
-    memory = Memory(breakers={"default": Breaker(failed_boots=3, closed_births=3)})
+    memory = Memory(breakers={"default": Breaker(failed_boots=3, useless_births=3)})
     for seconds, expected in ((500.0, True), (700.0, False)):
         fleet = Fleet(NOW, memory, PLAIN, Matches(), (), NOW)
         assert fleet.is_to_prove_itself(joined(1, joined_at=NOW - seconds)) is expected

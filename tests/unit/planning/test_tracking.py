@@ -268,13 +268,42 @@ def test_a_worker_closed_by_others_before_it_ran_anything_is_a_failed_boot(
     closed = replace(Worker("w", RECORD.id, idle_seconds=700.0, closed=True), **worker)
     _, memory = seen(closed, born)
     assert memory.vms[RECORD.id].failed_boot is is_failed_boot
-    assert memory.breakers.get("default", Breaker()).closed_births == int(is_failed_boot)
+    assert memory.breakers.get("default", Breaker()).useless_births == int(is_failed_boot)
     again = track(Observation(NOW + 60, workers=(closed,)), memory, POLICY).memory
     assert again.breakers == memory.breakers, "it counts once"
 
 
+@pytest.mark.parametrize(
+    ("worker", "record", "is_failed_boot"),
+    [
+        pytest.param({}, {}, True, id="it has idled for as long as it may"),
+        pytest.param({"hurt": False}, {}, False, id="whole"),
+        pytest.param({"jobs": 1}, {}, False, id="of use all the same"),
+        pytest.param({"idle_seconds": 299.0}, {}, False, id="not for long yet"),
+        pytest.param({}, {"idle_from": NOW - 310}, False, id="it has worked"),
+        pytest.param({"interrupted": True}, {}, False, id="taken back by the cloud"),
+        pytest.param({}, {"closing_at": NOW - 5}, False, id="it goes already"),
+    ],
+)
+def test_a_worker_that_comes_hurt_and_is_of_no_use_is_a_failed_boot(
+    worker: dict[str, object], record: dict[str, object], is_failed_boot: bool
+) -> None:
+    """A simulated weekend: an image without its GPU driver made VMs that joined, idled out and came again, for nobody
+    counted them."""
+    born = replace(RECORD, launched_at=NOW - 400, joined_at=NOW - 310, **record)
+    hurt = replace(Worker("w", RECORD.id, idle_seconds=301.0, hurt=True), **worker)
+    policy = replace(POLICY, idle_for_time_s=300)
+    memory = track(Observation(NOW, workers=(hurt,)), vms(born), policy).memory
+    assert memory.vms[RECORD.id].failed_boot is is_failed_boot
+    breaker = memory.breakers.get("default", Breaker())
+    assert breaker.useless_births == int(is_failed_boot)
+    assert "holds less than its VM does" in breaker.boot_reason or not is_failed_boot
+    again = track(Observation(NOW + 20, workers=(hurt,)), memory, policy).memory
+    assert again.breakers == memory.breakers, "it counts once"
+
+
 def test_joining_does_not_end_a_series_of_workers_closed_at_birth_but_a_job_does() -> None:
-    breaker = Breaker(failed_boots=3, trips=1, closed_births=3)
+    breaker = Breaker(failed_boots=3, trips=1, useless_births=3)
     _, memory = seen(Worker("w", RECORD.id, idle_seconds=0.0), RECORD, breaker=breaker)
     assert memory.breakers["default"] == breaker
     _, memory = seen(Worker("w", RECORD.id, jobs=1), RECORD, breaker=breaker)
@@ -289,7 +318,7 @@ def test_nor_does_one_that_stays_open_as_long_as_it_may_idle(
 ) -> None:
     """Found by the simulator: for a job of two VMs one was launched to try, idled out, and was launched again."""
     record = replace(RECORD, joined_at=NOW - 310, launched_at=NOW - 400)
-    memory = Memory(vms={record.id: record}, breakers={"default": Breaker(failed_boots=3, trips=1, closed_births=3)})
+    memory = Memory(vms={record.id: record}, breakers={"default": Breaker(failed_boots=3, trips=1, useless_births=3)})
     policy = replace(POLICY, idle_for_time_s=idle_for_time_s, is_adaptive=is_adaptive)
     after = track(Observation(NOW, workers=(Worker("w", RECORD.id, idle_seconds=305.0),)), memory, policy).memory
-    assert after.breakers["default"].closed_births == expected
+    assert after.breakers["default"].useless_births == expected
