@@ -343,7 +343,9 @@ def _in_the_way(
     if going or any(record.leaving for record in fleet.records):
         return None
     # Of thousands of groups few differ in what decides here.
-    kinds = {(rest.kind, wanted.key): (rest, wanted) for rest, wanted in lacking}.values()
+    room = {pool.key: fleet.quota_room(pool) for pool in fleet.variants}
+    barred = (one for one in lacking if room[one[1].key] < fleet.lacks(one[0].shape, one[0].machines))
+    kinds = {(rest.kind, wanted.key): (rest, wanted) for rest, wanted in barred}.values()
     for _, record in _in_turn(idle, fleet):
         pool = fleet.policy.pool(record.pool)
         if pool is not None and not fleet.quota_room(pool) and _is_of_earlier_type(record, fleet):
@@ -374,9 +376,7 @@ def _bars(record: VmRecord, rest: Rest, wanted: Pool, fleet: Fleet) -> bool:
     """Return whether jobs that this idle VM does not hold could have one of the pool `wanted` in its place."""
     worker = fleet.worker(record)
     lacks = fleet.lacks(rest.shape, rest.machines)
-    if worker is None or fleet.quota_room(wanted) >= lacks:
-        return False
-    if fleet.purse.caps and not fleet.purse.frees(record, wanted, lacks):
+    if worker is None or (fleet.purse.caps and not fleet.purse.frees(record, wanted, lacks)):
         return False  # it would go in vain
     breaker = fleet.memory.breakers.get(wanted.name, Breaker())
     if fleet.now < breaker.paused_until or all_away(wanted, fleet.memory, fleet.now) is not None:

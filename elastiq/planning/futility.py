@@ -60,8 +60,11 @@ class _OpenRooms:
         self._known: dict[Hashable, dict[int | None, bool]] = {}
         numbers: dict[Hashable, int] = {}
         for record in records:
-            room, worker = fleet.present_room(record), fleet.worker(record)
-            if room is None or worker is None or (room.free is not None and room.free.cpus <= 0):
+            worker = fleet.worker(record)
+            if worker is None or worker.free.cpus <= 0:
+                continue
+            room = fleet.present_room(record)
+            if room is None:
                 continue
             number = numbers.setdefault((room.free, room.jobs, room.pool, room.is_empty), len(numbers))
             if number == len(self._samples):
@@ -209,7 +212,7 @@ def launched_in_vain(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -
     found = set()
     for record in fleet.records:
         worker = fleet.worker(record)
-        if worker is None or worker.jobs or record.has_worked or fleet.present_room(record) is None:
+        if worker is None or worker.jobs or record.has_worked or not fleet.is_open(record):
             continue
         is_of_first_launch = record.launched_at < found_at
         seconds = patience.SHORTEST_FUTILE_SECONDS if is_of_first_launch else futile_seconds(fleet.policy)

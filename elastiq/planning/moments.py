@@ -33,15 +33,15 @@ def look_at(observation: Observation, memory: Memory, policy: Policy) -> float:
 
 
 def _first(moments: Iterable[float], since: float) -> float:
-    return min((moment for moment in moments if moment >= since), default=math.inf)
+    return min(filter(float(since).__le__, moments), default=math.inf)
 
 
 def _of_the_plan(observation: Observation, memory: Memory, policy: Policy) -> Iterator[float]:
     for record in memory.vms.values():
         yield record.terminate_retry_at
         yield record.reopen_retry_at
-        yield requeue_at(record, policy)
         if record.interrupted_at is not None:
+            yield requeue_at(record, policy)
             yield record.interrupted_at + patience.INTERRUPTION_SECONDS
         if record.joined_at is None:
             yield record.awaited_since + policy.estimated_vm_deploy_time_s

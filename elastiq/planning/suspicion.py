@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from elastiq.decisions import Reason, Token
 from elastiq.memory import VmRecord, Watch
@@ -31,12 +32,16 @@ def with_unused(
     Time counts while there is room, however often there is none in between: a worker that is shown full now and then
     is no better. It begins anew for those at work where jobs of the group `may_have_started` since.
     """
-    ids = before.unused_since.keys()
-    is_same = not before.unused_seconds and ids == seen.rooms.keys() and ids <= own.keys()
-    if is_same and not (may_have_started and any(_has_worked_since(own[id_], before.unused_since[id_]) for id_ in ids)):
-        since, seconds = before.unused_since, before.unused_seconds
-    else:
+    ids, seconds = before.unused_since.keys(), before.unused_seconds
+    if seconds or ids != seen.rooms.keys() or not ids <= own.keys():
         since, seconds = _counted_on(before, seen, own, looked_at, may_have_started=may_have_started)
+    elif may_have_started:
+        since = {
+            id_: looked_at if _has_worked_since(own[id_], begun) else begun
+            for id_, begun in before.unused_since.items()
+        }
+    else:
+        since = before.unused_since
     if since == seen.unused_since and seconds == seen.unused_seconds:
         return seen
     return replace(seen, unused_since=since, unused_seconds=seconds)
@@ -96,23 +101,38 @@ def unused_room(id_: str, jobs: int, seconds: float) -> Reason:
 
 @dataclass
 class Shown:
-    """What VMs of one kind show that they hold: of each size the two largest, with who shows them."""
+    """What VMs of one kind show that they hold: of each size the two largest, with who shows them. All are added before
+    it is asked what is believed of one."""
 
     largest: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
 
     def add(self, id_: str, shape: Shape) -> None:
         """Let it hold for this VM, too."""
         for name in SIZES:
-            value = getattr(shape, name)
-            if value is not None:
-                self.largest[name] = sorted((*self.largest.get(name, ()), (value, id_)), reverse=True)[:2]
+            value, found = getattr(shape, name), self.largest.get(name, ())
+            if value is not None and (len(found) < 2 or value > found[1][0]):
+                self.largest[name] = sorted((*found, (value, id_)), reverse=True)[:2]
+
+    @cached_property
+    def _usual(self) -> tuple[float, float, float]:
+        """So much of each size is not far more than what all others of the kind have, whoever shows it."""
+        found = (self.largest.get(name, [])[1:] for name in SIZES)
+        cpus, memory_mb, gpus = (FAR_MORE * sum(value for value, _ in second) for second in found)
+        return cpus, memory_mb, gpus
 
     def believed(self, id_: str, worker: Worker) -> Shape:
         """Return what is free on a worker, as far as that is not many times what all others have."""
+        (cpus, memory_mb, gpus), has, free = self._usual, worker.capacity, worker.free
+        if (
+            max(has.cpus, free.cpus) <= cpus
+            and max(has.memory_mb or 0, free.memory_mb or 0) <= memory_mb
+            and max(has.gpus or 0, free.gpus or 0) <= gpus
+        ):
+            return free
         less = {}
         for name in SIZES:
             most = next((value for value, shower in self.largest.get(name, ()) if shower != id_), 0)
-            offered, free = getattr(worker.capacity, name), getattr(worker.free, name)
-            if free is not None and 0 < most < free and max(offered or 0, free) > FAR_MORE * most:
+            offered, is_free = getattr(has, name), getattr(free, name)
+            if is_free is not None and 0 < most < is_free and max(offered or 0, is_free) > FAR_MORE * most:
                 less[name] = most
-        return replace(worker.free, **less) if less else worker.free
+        return replace(free, **less) if less else free

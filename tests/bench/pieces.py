@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any
 
 from elastiq.clock import Clock
+from elastiq.daemon import collect_seldom
 from elastiq.plugins.sandbox import SandboxBatch
 from elastiq.report.now import Now
 from elastiq.report.page import page
@@ -340,4 +341,5 @@ PIECES: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
+    collect_seldom()
     print(json.dumps(PIECES[sys.argv[1]](int(sys.argv[2]), *sys.argv[3:])))

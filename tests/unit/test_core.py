@@ -89,7 +89,8 @@ def test_a_look_at_workers_before_a_launch_tells_too_what_they_offer(tmp_path: P
     rig.wait_for_jobs(4)
     while not rig.cloud.launches:
         rig.run(1)
-    rig.join_all(idle_seconds=200)
+    rig.run(60)
+    rig.join_all(idle_seconds=50)
     rig.wait_for_jobs(16)
     rig.run(120)
     assert rig.core.memory.templates["default"].text.startswith("offers of ")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from elastiq.decisions import Kind, Plan, Token
 from elastiq.memory import Memory, VmRecord
@@ -109,6 +111,27 @@ def test_it_is_known_again_for_the_next_jobs_of_the_group_until_some_have_run_th
     assert Token.UNUSED_ROOM in tokens(clock.look(3600, [idle(1), full(2)], group))
     clock.look(60, [full(1), full(2)])
     assert Token.UNUSED_ROOM not in tokens(clock.look(60, [idle(1), full(2)], group))
+
+
+SIZE = st.sampled_from([0, 1, 2, 4, 5, 8, 9, 16, 17, 64, 1000])
+SHAPES = st.builds(Shape, SIZE, st.none() | SIZE, st.none() | SIZE, st.none() | SIZE)
+
+
+@given(st.lists(st.tuples(SHAPES, SHAPES), min_size=1, max_size=6))
+def test_each_size_is_believed_up_to_the_same_limit_whoever_shows_what(shown: list[tuple[Shape, Shape]]) -> None:
+    what = Shown()
+    for number, (capacity, _) in enumerate(shown):
+        what.add(str(number), capacity)
+    for number, (capacity, free) in enumerate(shown):
+        believed = what.believed(str(number), Worker("w", capacity=capacity, free=free))
+        others = [one for place, (one, _) in enumerate(shown) if place != number]
+        for name in ("cpus", "memory_mb", "gpus"):
+            most = max((getattr(one, name) or 0 for one in others), default=0)
+            told, is_free = getattr(capacity, name) or 0, getattr(free, name)
+            is_far_more = bool(most) and max(told, is_free or 0) > FAR_MORE * most
+            expected = min(is_free, most) if is_far_more and is_free is not None else is_free
+            assert getattr(believed, name) == expected, name
+        assert believed.disk_mb == free.disk_mb
 
 
 def test_many_times_what_all_others_have_is_not_believed() -> None:
