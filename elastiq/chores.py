@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 
 from elastiq.clock import Budget
 from elastiq.config import Settings
@@ -119,10 +120,10 @@ class Chores:
         self._capacity_due_at = 0.0
         self._unsized: set[str] = set()
         """Types of which it was said that the cloud does not tell what they hold."""
-        self._templates_due_at: dict[str, float] = {}
-        """When the plugin is next asked for a template, by the key of the pool."""
-        self._templates_of: dict[str, tuple[str, float]] = {}
-        """Of which worker the last one was, and when it was given, by the key of the pool."""
+        self._templates_due_at: dict[str, dict[str, float]] = {}
+        """When the plugin is next asked for the template of each of the newest workers, by the key of the pool."""
+        self._templates_rest_until: dict[str, float] = {}
+        """Until when it is not asked for any, by the key of the pool."""
         self._advice_due_at = 0.0
         self._advice_failures = 0
         self._are_any_wide = False
@@ -177,32 +178,28 @@ class Chores:
         return memory
 
     def learn_templates(self, memory: Memory, reading: Reading) -> Memory:
-        """Return `memory` with what decides which jobs a VM of each pool may run: from its newest worker that is open
-        and whole, again and again, for the next VMs may be made of another image."""
+        """Return `memory` with what decides which jobs a VM of each pool may run: from its two newest workers that are
+        open and whole, again and again, for the next VMs may be made of another image."""
         now = self._ports.clock.now()
         listed = {instance.id: instance for instance in reading.instances or ()}
         records = [_as_listed(record, listed.get(record.id)) for record in memory.vms.values()]
         workers = match_workers(reading.workers or (), records, reading.workers_at).workers
         for pool in self._variants:
-            known = memory.templates.get(pool.capacity_key)
-            newest = _newest(memory, workers, pool)
-            if newest is None:
+            newest = {one.instance_id or one.name: one for one in _newest(memory, workers, pool)}
+            due_at = self._templates_due_at[pool.key] = {
+                name: self._templates_due_at.get(pool.key, {}).get(name, 0.0) for name in newest
+            }
+            name = min(due_at, key=due_at.__getitem__, default="")
+            if not newest or now < max(due_at[name], self._templates_rest_until.get(pool.key, 0.0)):
                 continue
-            name = newest.instance_id or newest.name
-            last_name, last_at = self._templates_of.get(pool.key, ("", 0.0))
-            if now < self._templates_due_at.get(pool.key, 0.0) or (
-                name == last_name and now < last_at + TEMPLATE_SECONDS
-            ):
-                continue
-            worker = newest
-            self._templates_due_at[pool.key] = now + TEMPLATE_PAUSE_SECONDS
+            worker = newest[name]
+            self._templates_rest_until[pool.key] = now + TEMPLATE_PAUSE_SECONDS
             text, fault = self._reporter.attempt("template", lambda: self._ports.batch.template(worker))  # noqa: B023
-            if fault or not text:
-                continue
-            self._templates_of[pool.key] = name, now
-            if known is None or text != known.text or now - known.taken_at >= TEMPLATE_NOTED_SECONDS:
-                template = Template(text, name, now)
-                memory = replace(memory, templates={**memory.templates, pool.capacity_key: template})
+            is_told = bool(text) and not fault
+            due_at[name] = now + (TEMPLATE_SECONDS if is_told else TEMPLATE_PAUSE_SECONDS)
+            if is_told:
+                template = Template(text or "", name, now)
+                memory = _with_template(memory, pool.capacity_key, template, is_newest=name == next(iter(newest)))
         return memory
 
     def take_advice(self, reading: Reading, memory: Memory, policy: Policy) -> None:
@@ -296,19 +293,38 @@ def _as_listed(record: VmRecord, instance: Instance | None) -> VmRecord:
     return replace(record, address=record.address or instance.address, name=record.name or instance.name)
 
 
-def _newest(memory: Memory, workers: Mapping[str, Worker], pool: Pool) -> Worker | None:
-    """Return the worker that joined last of those that show what VMs of `pool` are like now."""
+def _newest(memory: Memory, workers: Mapping[str, Worker], pool: Pool) -> list[Worker]:
+    """Return the two workers that joined last of those that show what VMs of `pool` are like now, the last one first.
+
+    Two, for whoever is root on one of them can have it offer nothing: jobs of others would get no VM.
+    """
     records = (
         record
         for record in memory.vms.values()
         if record.pool == pool.name and pool.takes(record.type) and record.works
     )
     # One that is seen for the first time counts too: its VM may go in this very pass.
-    for record in sorted(records, key=lambda record: (record.launched_at, record.id), reverse=True):
-        worker = workers.get(record.id)
-        if worker is not None and not (worker.closed or worker.hurt):
-            return worker
-    return None
+    in_turn = sorted(records, key=lambda record: (record.launched_at, record.id), reverse=True)
+    found = (workers[record.id] for record in in_turn if record.id in workers)
+    return list(islice((worker for worker in found if not (worker.closed or worker.hurt)), 2))
+
+
+def _with_template(memory: Memory, key: str, new: Template, *, is_newest: bool) -> Memory:
+    """Return `memory` after the newest worker of a pool, or the one before it, gave its template."""
+    first, second = memory.templates.get(key), memory.second_templates.get(key)
+    if not is_newest:
+        known = memory.second_templates
+        return memory if _is_noted(second, new) else replace(memory, second_templates={**known, key: new})
+    if _is_noted(first, new):
+        return memory
+    if first is not None and first.text != new.text and (second is None or first.instance_id != new.instance_id):
+        # What a worker said before counts too, until another one has told.
+        memory = replace(memory, second_templates={**memory.second_templates, key: first})
+    return replace(memory, templates={**memory.templates, key: new})
+
+
+def _is_noted(known: Template | None, new: Template) -> bool:
+    return known is not None and known.text == new.text and new.taken_at - known.taken_at < TEMPLATE_NOTED_SECONDS
 
 
 def _has_successor(id_: str, gone: Departed, memory: Memory, reading: Reading) -> bool:

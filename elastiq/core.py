@@ -81,7 +81,8 @@ class Core:
         """Begin anew with what was given up: jobs that did not start, that workers could not run or did not hold,
         launches that pause."""
         self._end_pauses()
-        self._memory = replace(self._memory, futile={}, watched={}, templates={}, showings={}, offers_away={})
+        self._memory = replace(self._memory, futile={}, watched={}, showings={}, offers_away={})
+        self._memory = replace(self._memory, templates={}, second_templates={})
         self._queue_due_at = 0.0
 
     def _end_pauses(self) -> None:

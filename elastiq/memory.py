@@ -57,8 +57,7 @@ class VmRecord:
     asked_at: float = 0.0
     """When its launch was asked for, which may have been answered minutes later; 0: not known."""
     counted_from: float = 0.0
-    """If it has not joined, and the daemon was restarted since its launch: from when on patience with it is counted, so
-    that the time in which nobody looked is left out."""
+    """If it has not joined, and the daemon was restarted since: patience with it is counted from then on."""
     missing_since: float | None = None
     """Since when the cloud's listings have left it out."""
     joined_at: float | None = None
@@ -70,8 +69,8 @@ class VmRecord:
     work_from: float | None = None
     """When its worker was first seen with jobs after it had none; None: it has none."""
     idle_from: float | None = None
-    """When its worker was first seen without jobs after it had some: it has not been idle for longer than since then,
-    whatever the batch system says. None: it has jobs, or has never had any."""
+    """When its worker was first seen without jobs after it had some: it has not idled for longer, whatever the batch
+    system says. None: it has jobs, or has never had any."""
     lost_since: float | None = None
     """Since when the batch system has not shown a worker that had joined."""
     interrupted_at: float | None = None
@@ -202,8 +201,7 @@ class Intent:
     unseen_since: float | None = None
     """Since when listings have left out VMs of it that should have turned up by then."""
     counted_from: float = 0.0
-    """If the daemon was restarted since: from when on patience with it is counted, so that the time in which nobody
-    looked is left out."""
+    """If the daemon was restarted since: patience with it is counted from then on, for nobody looked before."""
     lookalikes: tuple[str, ...] = ()
     """VMs that may be of it, where the cloud shows neither token nor tag. They count, and nothing is done to them."""
     found: tuple[str, ...] = ()
@@ -417,7 +415,9 @@ class Memory:
     futile: Mapping[str, Futility] = field(default_factory=dict)
     """Groups of jobs, or parts of them, that do not start whatever room there is, by `Demand.key`."""
     templates: Mapping[str, Template] = field(default_factory=dict)
-    """Which jobs a VM of each pool may run, by `Pool.capacity_key`, learnt from a worker."""
+    """Which jobs a VM of each pool may run, by `Pool.capacity_key`, learnt from its newest worker."""
+    second_templates: Mapping[str, Template] = field(default_factory=dict)
+    """The same, learnt from a worker on another VM: whoever is root on the newest has it say anything."""
     loads: Mapping[str, Load] = field(default_factory=dict)
     """By the names of the pools. Not kept across restarts."""
     rises: Mapping[str, Rises] = field(default_factory=dict)

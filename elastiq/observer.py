@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from elastiq.errors import BatchError, PendingError, PluginError
@@ -89,8 +89,9 @@ class Reading:
 class Judge:
     """Asks the batch plugin which waiting jobs VMs of a pool could run, and keeps its answers for a while.
 
-    What it does not answer, or cannot tell this time, stays as it judged it last, also by an earlier template of the
-    pool; of what it has never judged it is not known whether VMs could run it. Jobs that are not judged at all, because
+    Where two workers of a pool offer different things, what one of them could run VMs of it could. What it does not
+    answer, or cannot tell this time, stays as it judged it last, also by an earlier template of the pool; of what it
+    has never judged it is not known whether VMs could run it. Jobs that are not judged at all, because
     there are too many kinds or they want nothing, are taken for such that could run.
     """
 
@@ -98,43 +99,46 @@ class Judge:
         self._ports, self._reporter = ports, reporter
         self._known: dict[tuple[str, str], tuple[Judgement, float]] = {}
         """By wants and template: what was judged, and until when that is believed."""
-        self._texts: dict[tuple[str, str, str], str] = {}
-        """What stood for workers of a pool the last time, by its key and what it takes and is supposed to offer."""
+        self._texts: dict[Hashable, str] = {}
+        """What stood for workers of a pool the last time, by its key, what it takes and is supposed to offer, and the
+        place of the worker that it was learnt from."""
 
     def judged(self, demand: Sequence[Demand], memory: Memory, pools: Sequence[Pool]) -> tuple[Demand, ...]:
         """Return `demand` with what is judged of it for each pool."""
         by_size = sorted({group.wants for group in demand if group.wants}, key=_jobs_by_wants(demand), reverse=True)
         wants = by_size[:JUDGED_WANTS]
         now = self._ports.clock.now()
-        texts = {pool: text for pool in pools for text in self._texts_of(pool, _text_of(memory, pool, now))}
-        earlier = {text: self._texts.get(_narrowing(pool), text) for pool, text in texts.items()}
-        picky = {text for pool, text in texts.items() if pool.jobs}
+        texts = {pool: tuple(self._texts_of(pool, texts_known(memory, pool, now))) for pool in pools}
+        each = [((*_narrowing(pool), place), text) for pool in pools for place, text in enumerate(texts[pool])]
+        earlier = {text: self._texts.get(place, text) for place, text in each}
+        picky = {text for pool in pools for text in texts[pool] if pool.jobs}
         for text, before in earlier.items():
             # A pool that takes certain jobs may refuse even such that want nothing.
             kinds, otherwise = ((*wants, ""), _NOT_TOLD) if text in picky else (wants, None)
             due = [one for one in kinds if self._known.get((one, text), _NEVER)[1] <= now]
             self._ask(due, text, before, now, otherwise)
-        self._texts = {_narrowing(pool): text for pool, text in texts.items()}
-        current = {(one, text) for one in (*wants, "") for text in texts.values()}
+        self._texts = dict(each)
+        current = {(one, text) for one in (*wants, "") for text in earlier}
         self._known = {key: known for key, known in self._known.items() if key in current}
-        by_pool = [(pool, texts.get(pool, _NO_TEXT)) for pool in pools]
+        by_pool = [(pool, texts[pool]) for pool in pools]
         return tuple(
             replace(group, judgements=found) if found else group for group, found in self._of_each(demand, by_pool)
         )
 
-    def _texts_of(self, pool: Pool, template: str) -> Iterator[str]:
+    def _texts_of(self, pool: Pool, templates: Iterable[str]) -> Iterator[str]:
         """Yield what stands for workers of `pool`: nothing if it takes certain jobs, and which cannot be told now."""
         what = f"reading which jobs pool {pool.name} takes"
-        text, _ = self._reporter.attempt(what, lambda: text_for(self._ports.batch, pool, template))
-        if text is not None or not pool.jobs:
-            yield template if text is None else text
+        for template in templates:
+            text, _ = self._reporter.attempt(what, lambda: text_for(self._ports.batch, pool, template))  # noqa: B023
+            if text is not None or not pool.jobs:
+                yield template if text is None else text
 
     def _of_each(
-        self, demand: Sequence[Demand], by_pool: Sequence[tuple[Pool, str]]
+        self, demand: Sequence[Demand], by_pool: Sequence[tuple[Pool, Sequence[str]]]
     ) -> Iterator[tuple[Demand, Mapping[str, Judgement]]]:
         for group in demand:
-            pairs = ((pool, self._known.get((group.wants, text))) for pool, text in by_pool)
-            found = ((pool, as_taken(pool, known[0] if known else None)) for pool, known in pairs)
+            told = ((pool, (self._known.get((group.wants, text)) for text in texts)) for pool, texts in by_pool)
+            found = ((pool, as_taken(pool, best(one[0] for one in known if one))) for pool, known in told)
             yield group, {pool.key: judgement for pool, judgement in found if judgement is not None}
 
     def _ask(self, wants: Sequence[str], text: str, before: str, now: float, otherwise: Judgement | None) -> None:
@@ -169,6 +173,14 @@ def text_for(batch: Narrower, pool: Pool, template: str) -> str:
     return batch.narrowed(template, pool.jobs, pool.supposed) if pool.jobs or pool.supposed else template
 
 
+_BETTER = (Eligibility.NO, Eligibility.UNKNOWN, Eligibility.YES)
+
+
+def best(judgements: Iterable[Judgement]) -> Judgement | None:
+    """Return what holds for jobs of which workers on several VMs of a pool tell different things; None if none does."""
+    return max(judgements, key=lambda one: _BETTER.index(one.answer), default=None)
+
+
 def as_taken(pool: Pool, judgement: Judgement | None) -> Judgement | None:
     """Return `judgement` as it is told of `pool`. A pool that takes certain jobs takes none that was not judged."""
     if judgement is None:
@@ -185,18 +197,19 @@ def _narrowing(pool: Pool) -> tuple[str, str, str]:
 _NOT_TOLD = Judgement(Eligibility.NO, f"{TAKES_ONLY} of a kind, and it cannot be told now whether these are such")
 
 
-def _text_of(memory: Memory, pool: Pool, now: float) -> str:
-    """Return what is known of the workers of `pool`; nothing if that is old, and no VM there to say it again: whoever
-    makes images and workers may have changed them."""
+def texts_known(memory: Memory, pool: Pool, now: float) -> tuple[str, ...]:
+    """Return what is known of the workers of `pool`, of the newest and of another one if that tells something else;
+    nothing if that is old, and no VM there to say it again: whoever makes images and workers may have changed them."""
     template = memory.templates.get(pool.capacity_key, Template())
     is_there = any(record.pool == pool.name and record.joined_at is not None for record in memory.vms.values())
-    return template.text if is_there or now - template.taken_at <= TEMPLATE_LASTS_SECONDS else ""
+    if not is_there and now - template.taken_at > TEMPLATE_LASTS_SECONDS:
+        return ("",)
+    second = memory.second_templates.get(pool.capacity_key, template)
+    is_lasting = now - second.taken_at <= TEMPLATE_LASTS_SECONDS
+    return tuple(dict.fromkeys((template.text, second.text) if is_lasting else (template.text,)))
 
 
 _NEVER = (Judgement(), 0.0)
-
-_NO_TEXT = "\0"
-"""Of a pool of which it cannot be told now which jobs it takes: nothing was judged by it."""
 
 
 def _jobs_by_wants(demand: Sequence[Demand]) -> Callable[[str], tuple[int, str]]:

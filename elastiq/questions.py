@@ -20,8 +20,8 @@ from elastiq.decisions import Decision, Kind, Outcome, Reason, Token
 from elastiq.errors import BatchError
 from elastiq.ledger import seen_until
 from elastiq.memory import Memory
-from elastiq.model import Demand, Standing, of_pool
-from elastiq.observer import Observer, Reading, as_taken, text_for
+from elastiq.model import Demand, Judgement, Standing, of_pool
+from elastiq.observer import Observer, Reading, as_taken, best, text_for, texts_known
 from elastiq.planning import remedies
 from elastiq.planning.plan import plan
 from elastiq.planning.why import Account, GroupTold, Told, VmTold, account, group_told, vm_told
@@ -202,10 +202,9 @@ def _of_job(name: str, known: Known, settings: Settings) -> Answer:
     policy = settings.policy()
     for pool in policy.variants:
         # By what workers have shown the plugin knows which attributes of jobs tell groups apart.
-        template = known.memory.templates.get(pool.capacity_key)
-        if template is not None:
+        for template in filter(None, texts_known(known.memory, pool, known.now)):
             with suppress(BatchError):
-                batch.judge((), text_for(batch, pool, template.text))
+                batch.judge((), text_for(batch, pool, template))
     explanation = batch.explain(name)
     if explanation is None:
         return _answer_on_job(name, known, (_told(remedies.cannot_tell(plugin)),), None, "", is_whole=False)
@@ -216,7 +215,7 @@ def _of_job(name: str, known: Known, settings: Settings) -> Answer:
     group = next((one for one in known.told.groups if one.key == explanation.group.key), None)
     if group is not None:
         return _answer_on_job(name, known, (*known.first_of_all, *group.told), group, explanation.text)
-    judged = _judged(explanation.group, batch, known.memory, settings)
+    judged = _judged(explanation.group, batch, known, settings)
     alone = group_told(judged, known.memory, policy, known.now)
     # Of a queue that could not be read no groups are known.
     unreadable = tuple(one for one in known.told.holds if one.token == Token.UNREADABLE.value)
@@ -242,17 +241,15 @@ def _answer_on_job(
     return Answer(document, why.lines_of_job(document, known.now), is_known, is_whole)
 
 
-def _judged(group: Demand, batch: Adapter, memory: Memory, settings: Settings) -> Demand:
+def _judged(group: Demand, batch: Adapter, known: Known, settings: Settings) -> Demand:
     """Return the group with what the plugin judges of it for each pool, as the daemon would have it judged."""
     found = {}
     for pool in settings.policy().variants:
-        judgement = None
-        if group.wants or pool.jobs:
-            template = memory.templates.get(pool.capacity_key)
+        told: list[Judgement] = []
+        for template in texts_known(known.memory, pool, known.now) if group.wants or pool.jobs else ():
             with suppress(BatchError):
-                text = text_for(batch, pool, template.text if template else "")
-                (judgement,) = batch.judge((group.wants,), text)
-        judgement = as_taken(pool, judgement)
+                told += batch.judge((group.wants,), text_for(batch, pool, template))
+        judgement = as_taken(pool, best(told))
         if judgement is not None:
             found[pool.key] = judgement
     return replace(group, judgements=found)

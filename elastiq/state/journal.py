@@ -57,7 +57,8 @@ def read(database: sqlite3.Connection) -> Memory:
             futile={name: from_dict(Futility, value) for name, value in facts.get("futile", {}).items()},
             rises={name: from_dict(Rises, value, cores=_numbers) for name, value in facts.get("rises", {}).items()},
             taught_by={name: _texts(value) for name, value in facts.get("taught_by", {}).items()},
-            templates={name: from_dict(Template, value) for name, value in facts.get("templates", {}).items()},
+            templates=_templates(facts.get("templates", {})),
+            second_templates=_templates(facts.get("second_templates", {})),
             watched={name: _watch(value) for name, value in facts.get("watched", {}).items()},
             once_own=tuple(once_own),
             to_forget={name: from_dict(Departed, value) for name, value in facts.get("to_forget", {}).items()},
@@ -79,6 +80,7 @@ _FACTS = (
     "once_held",
     "once_own",
     "rises",
+    "second_templates",
     "showings",
     "spent",
     "taught_by",
@@ -203,6 +205,10 @@ def presence(saved: Any) -> float | None:
     if not abs(saved) < LARGEST_NUMBER:
         raise ValueError("present_at is no time that can be")
     return float(saved)
+
+
+def _templates(saved: Any) -> Mapping[str, Template]:
+    return {name: from_dict(Template, value) for name, value in saved.items()}
 
 
 def _texts(saved: Any) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-from elastiq.memory import Intent, Memory, VmRecord, Watch
+from elastiq.memory import Intent, Memory, Template, VmRecord, Watch
 from elastiq.planning import patience
 
 SHORT_ABSENCE_SECONDS = 60.0
@@ -87,8 +88,13 @@ def _with_trials_in_sight(memory: Memory, now: float) -> Memory:
             key: replace(one, at=min(one.at, now), try_at=min(one.try_at, latest))
             for key, one in memory.showings.items()
         },
-        templates={key: replace(one, taken_at=min(one.taken_at, now)) for key, one in memory.templates.items()},
+        templates=_taken_by(memory.templates, now),
+        second_templates=_taken_by(memory.second_templates, now),
     )
+
+
+def _taken_by(templates: Mapping[str, Template], now: float) -> Mapping[str, Template]:
+    return {key: replace(one, taken_at=min(one.taken_at, now)) for key, one in templates.items()}
 
 
 def _not_after(record: VmRecord, now: float) -> VmRecord:

@@ -226,3 +226,42 @@ def test_root_on_a_worker_of_htcondor(make_htcondor: PoolMaker) -> None:
         assert pool.job_starts()[f"{first}.0"] <= 1
         assert [line for line in pool.evictions() if f"({int(first):03d}.000." in line] == []
         cluster.elastiqctl("stop", check=True)
+
+
+def templates_kept(cluster: ElasticCluster) -> str:
+    """Return what the daemon has put away of what workers offer."""
+    read = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchall())"
+    which = "SELECT value FROM facts WHERE name LIKE '%templates'"
+    found = cluster.head.run("find", "/home", "/var/lib/elastiq", "-name", "elastiq.db", check=False).stdout.split()
+    return "".join(cluster.head.run("python3", "-c", read, path, which, check=False).stdout for path in found)
+
+
+@pytest.mark.real
+def test_root_on_the_newest_worker_of_htcondor_has_it_offer_nothing(make_htcondor: PoolMaker) -> None:
+    """It says that it is another architecture, and jobs of others get VMs all the same."""
+    pool = make_htcondor("", "NUM_CPUS = 2\n")
+    with ElasticCluster(pool) as cluster:
+        cluster.configure(configurations.own(cluster, **OPTIONS))
+        first = pool.submit(1, 3600, cpus=2)
+        cluster.elastiqctl("start", check=True)
+        wait_until(lambda: len(running_on(pool)) == 1, "the job has a VM", detail=pool.queue)
+        own = running_on(pool)[f"{first}.0"]
+        wait_until(lambda: "arch" in templates_kept(cluster), "its offers are learnt", detail=cluster.log)
+        liar = Liar(machine_of(pool, own))
+        lines = pool.head.run("condor_status", "-long", slot_of(pool, own)["Name"]).stdout.splitlines()
+        said = {name: value for name, _, value in (line.partition(" = ") for line in lines) if value}
+        said.update(Arch='"LIAR"', OpSys='"LIES"')
+        liar.updates = {"itself": "".join(f"{name} = {value}\n" for name, value in said.items())}
+        liar.machine.run("pkill", "-STOP", "condor_startd")
+        with liar.lying():
+            wait_until(lambda: slot_of(pool, own)["Arch"] == "LIAR", "it lies", detail=pool.slots)
+            cluster.elastiqctl("restart", check=True)
+            wait_until(lambda: "LIAR" in templates_kept(cluster), "that is learnt", detail=cluster.log)
+            second = pool.submit(2, 3600, cpus=2)
+            wait_until(
+                lambda: {f"{second}.0", f"{second}.1"} <= running_on(pool).keys(),
+                "the others' jobs run",
+                detail=lambda: (pool.queue(), cluster.elastiqctl("jobs").stdout, cluster.log()[-4000:]),
+            )
+        assert pool.job_starts()[f"{first}.0"] <= 1
+        cluster.elastiqctl("stop", check=True)

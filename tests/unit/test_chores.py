@@ -11,7 +11,7 @@ import pytest
 
 from elastiq import chores
 from elastiq.errors import BatchError, CloudError, CloudFault, StateError
-from elastiq.memory import Departed, Memory, VmRecord
+from elastiq.memory import Departed, Memory, Template, VmRecord
 from elastiq.model import Demand, Instance, InstanceState, Pool, Shape, Worker
 from elastiq.observer import Reading
 from elastiq.planning.matching import match_workers
@@ -390,7 +390,57 @@ def test_what_workers_go_on_to_offer_does_not_grow_old(rig: Rig) -> None:
 def test_a_vm_that_goes_at_the_first_look_at_its_worker_tells_what_it_offers() -> None:
     record = VmRecord("i-1", "default", launched_at=100.0, state=InstanceState.RUNNING)
     found = match_workers((Worker("w1", "i-1"),), (record,), 900.0).workers
-    assert chores._newest(Memory(vms={"i-1": record}), found, Pool()) == found["i-1"]
+    assert chores._newest(Memory(vms={"i-1": record}), found, Pool()) == [found["i-1"]]
+
+
+A, B, NEW = Template("a", "i-1", 100.0), Template("b", "i-2", 200.0), Template("b", "i-1", 300.0)
+
+
+@pytest.mark.parametrize(
+    ("known", "new", "is_newest", "expected"),
+    [
+        pytest.param((None, None), A, True, (A, None), id="the first"),
+        pytest.param((A, None), B, True, (B, A), id="of a newer worker: the other's is believed, too"),
+        pytest.param((A, None), NEW, True, (NEW, A), id="the same says otherwise"),
+        pytest.param((A, B), NEW, True, (NEW, B), id="the same says otherwise, and another has told something else"),
+        pytest.param((A, B), replace(A, taken_at=200.0), True, (A, B), id="nothing is new"),
+        pytest.param((A, B), replace(A, taken_at=9000.0), True, (replace(A, taken_at=9000.0), B), id="still the same"),
+        pytest.param((A, None), B, False, (A, B), id="of the one before the newest"),
+        pytest.param((B, A), replace(B, instance_id="i-3"), False, (B, replace(B, instance_id="i-3")), id="both agree"),
+    ],
+)
+def test_what_another_worker_offers_is_believed_beside_the_newest(
+    known: tuple[Template | None, Template | None],
+    new: Template,
+    is_newest: bool,
+    expected: tuple[Template, Template | None],
+) -> None:
+    """Whoever is root on the newest can have it offer nothing, before and after it has told what it offers."""
+    first, second = ({"p": one} if one else {} for one in known)
+    after = chores._with_template(Memory(templates=first, second_templates=second), "p", new, is_newest=is_newest)
+    assert (after.templates["p"], after.second_templates.get("p")) == expected
+
+
+@pytest.mark.long
+def test_the_two_newest_workers_are_asked_what_they_offer_in_turn(rig: Rig) -> None:
+    asked: list[str] = []
+
+    def template(worker: Worker) -> str:
+        asked.append(worker.instance_id or "")
+        return f"offers of {worker.instance_id}"
+
+    rig.batch.template = template  # type: ignore[method-assign]
+    rig.wait_for_jobs(9)
+    rig.run(120)
+    rig.join_all(jobs=4)
+    oldest, older, newest = sorted(rig.cloud.alive)
+    rig.run(300)
+    assert asked == [newest, older]
+    assert rig.core.memory.templates["default"].instance_id == newest
+    assert rig.core.memory.second_templates["default"].instance_id == older
+    rig.run(600)
+    assert sorted(asked) == sorted([newest, older] * 2), "each again after ten minutes"
+    assert oldest not in asked
 
 
 def test_a_worker_that_is_known_by_an_address_which_the_same_look_tells_shows_what_it_offers(rig: Rig) -> None:

@@ -318,6 +318,39 @@ def test_a_judge_that_fails_by_a_new_template_leaves_what_it_judged_by_the_one_b
         assert group.judgements["default"].answer is Eligibility.NO
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (Eligibility.NO, Eligibility.YES, Eligibility.YES),
+        (Eligibility.NO, Eligibility.UNKNOWN, Eligibility.UNKNOWN),
+        (Eligibility.YES, Eligibility.NO, Eligibility.YES),
+        (Eligibility.NO, Eligibility.NO, Eligibility.NO),
+        (Eligibility.NO, None, Eligibility.NO),
+    ],
+)
+def test_what_one_of_two_workers_could_run_vms_of_their_pool_could(
+    rig: Rig, first: Eligibility, second: Eligibility | None, expected: Eligibility
+) -> None:
+    """The newest may be in the hands of whoever runs jobs there: that it offers nothing must keep nobody waiting."""
+    told = {"first": first, "second": second or Eligibility.YES}
+    rig.batch.jobs = (Demand(Shape(), 4, wants="gpu"),)
+
+    def judge(wants: Sequence[str], template: str) -> tuple[Judgement, ...]:
+        return tuple(Judgement(told[template], template) for _ in wants)
+
+    rig.batch.judge = judge  # type: ignore[method-assign]
+    now = rig.clock.now()
+    templates = {name: Template(name, f"i-{name}", now - 60) for name in told}
+    memory = Memory(
+        templates={"default": templates["first"]},
+        second_templates={"default": replace(templates["second"], taken_at=now - 60 if second else now - 90_000)},
+    )
+    observer = watcher(rig)
+    observer.check_queue(memory, rig.settings.policy().pools)
+    (group,) = observer.reading.demand or ()
+    assert group.judgements["default"].answer is expected
+
+
 def picky(rig: Rig, jobs: str = "those", supposed: str = "") -> tuple[Pool, ...]:
     """Return a pool that takes only such jobs, and one that takes all."""
     rig.batch.jobs = tuple(Demand(Shape(), 4, wants=one) for one in ("gpu", ""))

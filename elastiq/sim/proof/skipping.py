@@ -108,5 +108,12 @@ class Skipping:
 
 def _is_same(one: Memory, other: Memory) -> bool:
     """Return whether nothing was learnt between the two but that a template is still what it was."""
-    texts = [{name: template.text for name, template in memory.templates.items()} for memory in (one, other)]
-    return texts[0] == texts[1] and replace(one, templates={}) == replace(other, templates={})
+    texts = [
+        [
+            {name: template.text for name, template in templates.items()}
+            for templates in (memory.templates, memory.second_templates)
+        ]
+        for memory in (one, other)
+    ]
+    without = [replace(memory, templates={}, second_templates={}) for memory in (one, other)]
+    return texts[0] == texts[1] and without[0] == without[1]

@@ -23,6 +23,7 @@ MEMORY = Memory(
     once_held={"default": Shape(8, 16000, 20_000, 1)},
     showings={"default": Showing(NOW - 9, 2, NOW + 60)},
     templates={"default": Template("like node-1", "i-1", NOW - 60)},
+    second_templates={"default": Template("like node-2", "i-2", NOW - 90)},
     once_own=("i-0",),
     to_forget={"i-00": Departed("w0", "10.0.0.9", NOW - 5, 2)},
 )

@@ -114,12 +114,13 @@ def test_no_trial_is_further_away_than_if_it_were_planned_now() -> None:
         futile={"a": Futility(3, trials=2, try_at=NOW + year), "b": Futility(3, try_at=NOW + 60)},
         showings={"default": Showing(NOW + year, 1, NOW + year)},
         templates={"default": Template("like w1", "i-1", NOW + year)},
+        second_templates={"default": Template("like w2", "i-2", NOW + year)},
         breakers={"default": Breaker(most=3, most_until=NOW + year)},
     )
     found = after_restart(memory, NOW, None)
     assert found.futile == {"a": Futility(3, trials=2, try_at=NOW + 86400), "b": Futility(3, try_at=NOW + 60)}
     assert found.showings["default"] == Showing(NOW, 1, NOW + 86400)
-    assert found.templates["default"].taken_at == NOW
+    assert found.templates["default"].taken_at == found.second_templates["default"].taken_at == NOW
     assert found.breakers["default"].most_until == NOW + 86400
 
 
