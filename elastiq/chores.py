@@ -122,8 +122,6 @@ class Chores:
         """Types of which it was said that the cloud does not tell what they hold."""
         self._templates_due_at: dict[str, dict[str, float]] = {}
         """When the plugin is next asked for the template of each of the newest workers, by the key of the pool."""
-        self._templates_rest_until: dict[str, float] = {}
-        """Until when it is not asked for any, by the key of the pool."""
         self._advice_due_at = 0.0
         self._advice_failures = 0
         self._are_any_wide = False
@@ -186,20 +184,18 @@ class Chores:
         workers = match_workers(reading.workers or (), records, reading.workers_at).workers
         for pool in self._variants:
             newest = {one.instance_id or one.name: one for one in _newest(memory, workers, pool)}
-            due_at = self._templates_due_at[pool.key] = {
-                name: self._templates_due_at.get(pool.key, {}).get(name, 0.0) for name in newest
-            }
-            name = min(due_at, key=due_at.__getitem__, default="")
-            if not newest or now < max(due_at[name], self._templates_rest_until.get(pool.key, 0.0)):
-                continue
-            worker = newest[name]
-            self._templates_rest_until[pool.key] = now + TEMPLATE_PAUSE_SECONDS
-            text, fault = self._reporter.attempt("template", lambda: self._ports.batch.template(worker))  # noqa: B023
-            is_told = bool(text) and not fault
-            due_at[name] = now + (TEMPLATE_SECONDS if is_told else TEMPLATE_PAUSE_SECONDS)
-            if is_told:
-                template = Template(text or "", name, now)
-                memory = _with_template(memory, pool.capacity_key, template, is_newest=name == next(iter(newest)))
+            before = self._templates_due_at.get(pool.key, {})
+            due_at = self._templates_due_at[pool.key] = {name: before.get(name, 0.0) for name in newest}
+            for name, worker in newest.items():
+                if now < due_at[name]:
+                    continue
+                text, fault = self._reporter.attempt("template", lambda: self._ports.batch.template(worker))  # noqa: B023
+                is_told = bool(text) and not fault
+                due_at[name] = now + (TEMPLATE_SECONDS if is_told else TEMPLATE_PAUSE_SECONDS)
+                if is_told:
+                    template = Template(text or "", name, now)
+                    is_newest = worker is next(iter(newest.values()))
+                    memory = _with_template(memory, pool.capacity_key, template, is_newest=is_newest)
         return memory
 
     def take_advice(self, reading: Reading, memory: Memory, policy: Policy) -> None:

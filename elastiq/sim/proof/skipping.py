@@ -63,8 +63,10 @@ class Skipping:
         watched = core.memory.watched
         is_watched = {group.key for group in core.reading.demand or ()} <= watched.keys()
         is_watched = is_watched and all(seen.fell_at is None for seen in watched.values())
-        has_joined = any(record.joined_at is not None for record in core.memory.vms.values())
-        return is_watched and bool(core.memory.templates or not has_joined)
+        joined = sum(record.works and record.joined_at is not None for record in core.memory.vms.values())
+        teachers = min(joined, sum(not (one.closed or one.hurt) for one in core.reading.workers or ()))
+        has_first, has_second = bool(core.memory.templates), bool(core.memory.second_templates)
+        return is_watched and (has_first or not joined) and (has_second or teachers < 2)
 
     @property
     def _checks_due_at(self) -> float:
