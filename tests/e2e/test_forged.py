@@ -173,6 +173,8 @@ def test_root_on_a_worker_of_htcondor(make_htcondor: PoolMaker) -> None:
         slots = {id_: slot_of(pool, id_) for id_ in (victim, own, idle)}
         pool.head.run("condor_rm", f"{first}.1", f"{first}.2")
         wait_until(lambda: len(running_on(pool)) == 1, "only the victim's job runs", detail=pool.queue)
+        # Or what it advertises from now on would be an ad of a worker at work.
+        wait_until(lambda: slot_of(pool, own)["NumDynamicSlots"] == 0, "the other job is gone", detail=pool.slots)
 
         liar = Liar(machine_of(pool, own))
         address = slots[own]["MyAddress"]
