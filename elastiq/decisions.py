@@ -16,6 +16,8 @@ class Token(Enum):
 
     meaning: str
 
+    __hash__ = object.__hash__  # Enum hashes the name, in Python
+
     def __new__(cls, value: str, meaning: str) -> Token:
         token = object.__new__(cls)
         token._value_ = value

@@ -148,6 +148,10 @@ def _idle_for_long(
 
 
 def _first_answer(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    # Nothing is the matter with most of thousands of VMs: that is seen at once.
+    is_usual = worker is not None and record.stage is Stage.WORKING and not (worker.closed or worker.closed_by_other)
+    if is_usual and not (record.termination_asked_at or record.terminate_retry_at or record.id in fleet.matches.rivals):
+        return _at_work(fleet, record, worker)
     for rule in RULES:
         answer = rule(fleet, record, worker)
         if answer is not None:

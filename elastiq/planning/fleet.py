@@ -196,7 +196,7 @@ class Fleet:
 
     def present_room(self, record: VmRecord) -> Room | None:
         """Return the room on the worker of a VM; None if it takes no jobs."""
-        worker, jobs_per_vm = self.worker(record), self.policy.n_jobs_per_vm
+        worker, jobs_per_vm = self.matches.workers.get(record.id), self.policy.n_jobs_per_vm
         if worker is None or worker.closed or not record.works:
             return None
         jobs = UNLIMITED if jobs_per_vm is None else max(0, jobs_per_vm - worker.jobs)

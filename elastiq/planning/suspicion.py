@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from elastiq.decisions import Reason, Token
 from elastiq.memory import VmRecord, Watch
@@ -101,32 +100,32 @@ def unused_room(id_: str, jobs: int, seconds: float) -> Reason:
 
 @dataclass
 class Shown:
-    """What VMs of one kind show that they hold: of each size the two largest, with who shows them. All are added before
-    it is asked what is believed of one."""
+    """What VMs of one kind show that they hold: of each size the two largest, with who shows them."""
 
     largest: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    _seconds: tuple[int, int, int] = (0, 0, 0)
+    """The second largest of each size; 0: fewer than two VMs show it."""
 
     def add(self, id_: str, shape: Shape) -> None:
         """Let it hold for this VM, too."""
+        cpus, memory_mb, gpus = self._seconds
+        if shape.cpus <= cpus and (shape.memory_mb or 0) <= memory_mb and (shape.gpus or 0) <= gpus:
+            return
         for name in SIZES:
             value, found = getattr(shape, name), self.largest.get(name, ())
             if value is not None and (len(found) < 2 or value > found[1][0]):
                 self.largest[name] = sorted((*found, (value, id_)), reverse=True)[:2]
-
-    @cached_property
-    def _usual(self) -> tuple[float, float, float]:
-        """So much of each size is not far more than what all others of the kind have, whoever shows it."""
-        found = (self.largest.get(name, [])[1:] for name in SIZES)
-        cpus, memory_mb, gpus = (FAR_MORE * sum(value for value, _ in second) for second in found)
-        return cpus, memory_mb, gpus
+        cpus, memory_mb, gpus = (sum(value for value, _ in self.largest.get(name, [])[1:]) for name in SIZES)
+        self._seconds = cpus, memory_mb, gpus
 
     def believed(self, id_: str, worker: Worker) -> Shape:
         """Return what is free on a worker, as far as that is not many times what all others have."""
-        (cpus, memory_mb, gpus), has, free = self._usual, worker.capacity, worker.free
+        (cpus, memory_mb, gpus), has, free = self._seconds, worker.capacity, worker.free
+        # What is not far more than that is not far more than what all others have, whoever shows it.
         if (
-            max(has.cpus, free.cpus) <= cpus
-            and max(has.memory_mb or 0, free.memory_mb or 0) <= memory_mb
-            and max(has.gpus or 0, free.gpus or 0) <= gpus
+            max(has.cpus, free.cpus) <= FAR_MORE * cpus
+            and max(has.memory_mb or 0, free.memory_mb or 0) <= FAR_MORE * memory_mb
+            and max(has.gpus or 0, free.gpus or 0) <= FAR_MORE * gpus
         ):
             return free
         less = {}
