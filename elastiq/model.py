@@ -46,6 +46,8 @@ class Eligibility(Enum):
     NO = "no"
     UNKNOWN = "unknown"
 
+    __hash__ = object.__hash__  # Enum hashes the name, in Python: it is a part of what is asked for every group
+
 
 @dataclass(frozen=True)
 class Judgement:
