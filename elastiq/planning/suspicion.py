@@ -29,14 +29,16 @@ def with_unused(
     """Return `seen`, which comes after `before`, with the VMs whose room its group does not use.
 
     Time counts while there is room, however often there is none in between: a worker that is shown full now and then
-    is no better. It begins anew for those at work where jobs of the group `may_have_started` since.
+    is no better. It begins anew for those at work where jobs of the group `may_have_started` since; but where as many
+    of it run and wait as before, none did on a worker that has been at work all the time: it may say so for ever.
     """
+    is_still = seen.running is not None and (seen.waiting, seen.running) == (before.waiting, before.running)
     ids, seconds = before.unused_since.keys(), before.unused_seconds
     if seconds or ids != seen.rooms.keys() or not ids <= own.keys():
-        since, seconds = _counted_on(before, seen, own, looked_at, may_have_started=may_have_started)
+        since, seconds = _counted_on(before, seen, own, looked_at, may_have_started=may_have_started, is_still=is_still)
     elif may_have_started:
         since = {
-            id_: looked_at if _has_worked_since(own[id_], begun) else begun
+            id_: looked_at if _has_worked_since(own[id_], begun, is_still=is_still) else begun
             for id_, begun in before.unused_since.items()
         }
     else:
@@ -47,21 +49,31 @@ def with_unused(
 
 
 def _counted_on(
-    before: Watch, seen: Watch, own: Mapping[str, VmRecord], looked_at: float, *, may_have_started: bool
+    before: Watch,
+    seen: Watch,
+    own: Mapping[str, VmRecord],
+    looked_at: float,
+    *,
+    may_have_started: bool,
+    is_still: bool,
 ) -> tuple[Mapping[str, float], Mapping[str, float]]:
     since, seconds = dict(before.unused_since), dict(before.unused_seconds)
     for id_ in before.unused_since.keys() - seen.rooms.keys():
         seconds[id_] = seconds.get(id_, 0.0) + max(0.0, looked_at - since.pop(id_))
     since.update((id_, looked_at) for id_ in seen.rooms if id_ not in since)
     for id_ in [*since, *seconds]:
-        if id_ not in own or (may_have_started and _has_worked_since(own[id_], since.get(id_, looked_at))):
+        begun, has_room = since.get(id_, looked_at), id_ in since
+        if id_ not in own or (may_have_started and _has_worked_since(own[id_], begun, is_still=is_still and has_room)):
             seconds.pop(id_, None)
-            since.update({id_: looked_at} if id_ in since else {})
+            since.update({id_: looked_at} if has_room else {})
     return since, seconds
 
 
-def _has_worked_since(record: VmRecord, since: float) -> bool:
-    return record.at_work or (record.idle_from or 0.0) > since
+def _has_worked_since(record: VmRecord, since: float, *, is_still: bool = False) -> bool:
+    """Return whether a worker was seen at work after `since`; `is_still`: as what it has been all the time does not
+    count."""
+    at_work = record.at_work and not (is_still and (record.work_from or 0.0) <= since)
+    return at_work or (record.idle_from or 0.0) > since
 
 
 def left_unused(seen: Watch | None, seconds: float, looked_at: float) -> Mapping[str, float]:

@@ -103,6 +103,24 @@ def test_jobs_that_may_have_started_there_do() -> None:
         assert Token.UNUSED_ROOM not in tokens(made), "others come as fast as they start"
 
 
+def test_a_worker_at_work_beside_a_queue_that_stands_still_has_no_room_for_it() -> None:
+    """Some of the group run for long, on the other one; whoever is root may always say that a job is on this one."""
+    clock, group = Clock(), Demand(Shape(1), 2, running=4)
+    at_work = worker(1, running=1, free=Shape(3, 3000), capacity=HOLDS)
+    for _ in range(int(BOOT_SECONDS) // 60):
+        assert Token.UNUSED_ROOM not in tokens(clock.look(60, [at_work, full(2)], group))
+    assert Token.UNUSED_ROOM in tokens(clock.look(60, [at_work, full(2)], group))
+    assert launches(clock.look(1, [at_work, full(2)], group)) == 1
+
+
+def test_it_has_where_others_of_the_group_come_as_fast_as_they_start() -> None:
+    clock = Clock()
+    at_work = worker(1, running=1, free=Shape(3, 3000), capacity=HOLDS)
+    for number in range(3 * int(BOOT_SECONDS) // 60):
+        group = Demand(Shape(1), 2 + number % 5, running=4)
+        assert Token.UNUSED_ROOM not in tokens(clock.look(60, [at_work, full(2)], group))
+
+
 def test_it_is_known_again_for_the_next_jobs_of_the_group_until_some_have_run_there() -> None:
     clock, group = Clock(), Demand(Shape(1), 2)
     for _ in range(2):
