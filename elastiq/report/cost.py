@@ -112,13 +112,14 @@ def by_day(
     for life in lives if days else ():
         met = set()
         for part in parts(life, days[-1][2]):
-            for name, begin, end in days[max(0, bisect_right(begins, part.begin) - 1) :]:
-                if begin >= part.end:
-                    break
+            place = max(0, bisect_right(begins, part.begin) - 1)
+            while place < len(days) and begins[place] < part.end:
+                name, begin, end = days[place]
                 seconds = part.within(begin, end)
                 if seconds:
                     lines[name].add(part.kind, seconds, life.price)
                     met.add(name)
+                place += 1
         for name in met:
             lines[name].vms += 1
     return lines

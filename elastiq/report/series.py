@@ -10,8 +10,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from elastiq.report.charts import DAY_SECONDS, Layer, Span, number
-from elastiq.state.kept import HOUR_SECONDS, Event, Hour, Life
-from elastiq.state.past import read_events, read_hours, read_lives
+from elastiq.state.kept import HOUR_SECONDS, Event, Hour, Life, Whole
+from elastiq.state.past import read_events, read_hours, read_parted
 
 DAY_STEPS = 24
 MONTH_DAYS = 30
@@ -75,22 +75,33 @@ class Past:
     """What of it could not be read, in words."""
 
 
+@dataclass(frozen=True)
+class Lived:
+    """VMs that were there."""
+
+    lives: Sequence[Life] = ()
+    whole: Sequence[tuple[float, Whole]] = ()
+    """The sums of those whose life was within a step, which is one of each period: when it began, and the sum."""
+
+
 def read_past(directory: Path, at: float) -> Past:
     """Return what was kept up to a moment. Change nothing."""
     end = (at // HOUR_SECONDS + 1) * HOUR_SECONDS
     month, days = _month(at)
     hours = read_hours(directory, min(month.begins_at, days.begins_at), end)
-    lives = read_lives(directory, days.begins_at, end)
+    day = Span(end - DAY_STEPS * HOUR_SECONDS, float(HOUR_SECONDS), DAY_STEPS)
+    bounds = sorted({*_bounds(day), *_bounds(days)})
+    parted = read_parted(directory, list(zip(bounds, bounds[1:])))
+    lived = Lived(parted.lives, tuple((bounds[place], whole) for place, whole in parted.whole))
     for seconds in EVENTS_SECONDS:
         events = read_events(directory, at - seconds, end)
         if len(events.events) >= EVENTS_KEPT:
             break
-    day = Span(end - DAY_STEPS * HOUR_SECONDS, float(HOUR_SECONDS), DAY_STEPS)
     periods = (
-        period("The last day", "day", day, day, hours.hours, lives.lives, at),
-        period("The last month", "month", month, days, hours.hours, lives.lives, at),
+        period("The last day", "day", day, day, hours.hours, lived, at),
+        period("The last month", "month", month, days, hours.hours, lived, at),
     )
-    damage = next(filter(None, (hours.damage, lives.damage, events.damage)), "")
+    damage = next(filter(None, (hours.damage, parted.damage, events.damage)), "")
     return Past(periods, tuple(reversed(events.events[-EVENTS_KEPT:])), damage)
 
 
@@ -107,9 +118,7 @@ def _local(at: float) -> datetime:
     return datetime.fromtimestamp(at, timezone.utc).astimezone()
 
 
-def period(
-    name: str, key: str, span: Span, wide: Span, hours: Sequence[Hour], lives: Sequence[Life], at: float
-) -> Period:
+def period(name: str, key: str, span: Span, wide: Span, hours: Sequence[Hour], lived: Lived, at: float) -> Period:
     """Return what hours and lives of VMs say of a time: averages in the steps of `span`, sums in those of `wide`."""
     bounds = _bounds(wide)
     in_steps, in_columns = _by_step(hours, _bounds(span)), _by_step(hours, bounds)
@@ -120,7 +129,7 @@ def period(
     queue_seconds = [sum(hour.queue_seconds for hour in step if not hour.pool) for step in in_steps]
     waiting = _rates([sum(hour.waiting_job_seconds for hour in step) for step in in_steps], queue_seconds)
     spent = [Layer(stage, look, _hours(in_columns, of)) for stage, look, of in STAGES]
-    launched = _counts((life.launched_at for life in lives), bounds)
+    launches = [(life.launched_at, 1) for life in lived.lives] + [(at, whole.vms) for at, whole in lived.whole]
     return Period(
         name,
         key,
@@ -129,10 +138,10 @@ def period(
         _demand(stages[0], in_steps, waiting),
         Layer("waiting jobs", "wait", waiting),
         wide,
-        (Layer("launched", "boot", launched),) if lives else (),
-        _ends(lives, bounds),
+        (Layer("launched", "boot", _counts(launches, bounds)),) if launches else (),
+        _ends(lived, bounds),
         tuple(layer for layer in spent if any(layer.known)),
-        _money(lives, bounds, at),
+        _money(lived, bounds, at),
     )
 
 
@@ -159,12 +168,12 @@ def _by_step(hours: Iterable[Hour], bounds: Sequence[float]) -> list[list[Hour]]
     return found
 
 
-def _counts(moments: Iterable[float | None], bounds: Sequence[float]) -> list[float]:
+def _counts(counted: Iterable[tuple[float, int]], bounds: Sequence[float]) -> list[float]:
     found = [0.0] * (len(bounds) - 1)
-    for at in moments:
-        step = None if at is None else _step(at, bounds)
+    for at, count in counted:
+        step = _step(at, bounds)
         if step is not None:
-            found[step] += 1.0
+            found[step] += count
     return found
 
 
@@ -197,29 +206,36 @@ def _vms_per_job(hours: Iterable[Hour]) -> float | None:
     return vm_seconds / job_seconds if vm_seconds and job_seconds else None
 
 
-def _ends(lives: Iterable[Life], bounds: Sequence[float]) -> tuple[Layer, ...]:
+def _ends(lived: Lived, bounds: Sequence[float]) -> tuple[Layer, ...]:
     """Return how many VMs have ended in each step, by the tokens of the reasons, those of most VMs first."""
-    found: dict[str, list[float | None]] = defaultdict(list)
-    for life in lives:
-        if life.ended_at is not None and bounds[0] <= life.ended_at < bounds[-1]:
-            found[life.token or "no reason kept"].append(life.ended_at)
-    largest = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+    found: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    ended = [(life.token, life.ended_at, 1) for life in lived.lives if life.ended_at is not None]
+    for token, at, count in (*ended, *((whole.token, at, whole.vms) for at, whole in lived.whole)):
+        if bounds[0] <= at < bounds[-1]:
+            found[token or "no reason kept"].append((at, count))
+    largest = sorted(found.items(), key=lambda item: (-sum(count for _, count in item[1]), item[0]))
     named = dict(largest[:REASONS_MOST])
     if len(largest) > REASONS_MOST:
-        named["other reasons"] = [at for _, moments in largest[REASONS_MOST:] for at in moments]
+        named["other reasons"] = [one for _, counted in largest[REASONS_MOST:] for one in counted]
     free = [look for look in OTHER_LOOKS if look not in {LOOKS_OF_REASONS.get(token) for token in named}]
     layers = []
-    for token, moments in named.items():
+    for token, counted in named.items():
         look = LOOKS_OF_REASONS.get(token) or (free.pop(0) if free else "go")
-        layers.append(Layer(token, look, _counts(moments, bounds)))
+        layers.append(Layer(token, look, _counts(counted, bounds)))
     return tuple(layers)
 
 
-def _money(lives: Iterable[Life], bounds: Sequence[float], at: float) -> tuple[Layer, ...]:
+def _money(lived: Lived, bounds: Sequence[float], at: float) -> tuple[Layer, ...]:
     """Return what VMs have cost in each step; nothing if no price is known."""
     found = [0.0] * (len(bounds) - 1)
     is_any = False
-    for life in lives:
+    for began_at, whole in lived.whole:
+        if whole.price is None:
+            continue
+        is_any, within = True, _step(began_at, bounds)
+        if within is not None:
+            found[within] += whole.price * whole.seconds / HOUR_SECONDS
+    for life in lived.lives:
         if life.price is None:
             continue
         is_any = True

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from elastiq.report.charts import Span
-from elastiq.report.series import MONTH_DAYS, Past, period, read_past
+from elastiq.report.series import MONTH_DAYS, Lived, Past, period, read_past
 from elastiq.state.archive import ARCHIVE, Archive
 from elastiq.state.kept import Event, Hour, Life
+from tests.conftest import MEMORY_DISK
 
 AT = 1_790_000_000.0
 """2026-09-21 14:13:20 UTC."""
@@ -131,12 +135,42 @@ def test_days_are_those_of_the_local_time_also_where_one_has_25_hours(tmp_path: 
     assert month.launches[0].values[-2:] == [1.0, 0.0]
 
 
+times = st.floats(0, 40 * 86400).map(lambda ago: AT - ago)
+lives = st.builds(
+    lambda number, moments, token, price: Life(
+        f"i-{number}", "a", "m", min(moments), None, max(moments), price=price, token=token
+    ),
+    st.integers(0, 10**9),
+    st.tuples(times, times) | times.flatmap(lambda at: st.tuples(st.just(at), st.floats(at, min(AT, at + 7200)))),
+    st.sampled_from(["", "idle", "never-joined"]),
+    st.none() | st.floats(0, 40),
+)
+
+
+@pytest.mark.long
+@given(st.lists(lives, max_size=12, unique_by=lambda life: life.id))
+def test_sums_of_lives_draw_what_each_of_them_does(all_lives: list[Life]) -> None:
+    with tempfile.TemporaryDirectory(dir=MEMORY_DISK if MEMORY_DISK.is_dir() else None) as directory:
+        archive = Archive(Path(directory))
+        archive.add(None, all_lives, AT)
+        archive.close()
+        drawn = read_past(Path(directory), AT).periods
+    for one in drawn:
+        assert one.wide is not None
+        there = [life for life in all_lives if (life.ended_at or AT) >= drawn[1].span.begins_at]
+        each = period(one.name, one.key, one.span, one.wide, (), Lived(there), AT)
+        for found, expected in ((one.launches, each.launches), (one.ends, each.ends), (one.money, each.money)):
+            assert [layer.name for layer in found] == [layer.name for layer in expected]
+            for layer, other in zip(found, expected):
+                assert layer.values == pytest.approx(other.values)
+
+
 def test_many_reasons_are_put_together() -> None:
     lives = [
         replace(Life(f"i-{number}", "a", "m", AT - 60, None, AT), token=f"token-{number // 3}") for number in range(30)
     ]
     span = Span(NOW, HOUR, 1)
-    ends = period("x", "x", span, span, (), lives, AT).ends
+    ends = period("x", "x", span, span, (), Lived(lives), AT).ends
     assert len(ends) == 6
     assert ends[-1].name == "other reasons" and ends[-1].values == [15.0]
     assert len({layer.look for layer in ends}) == 6
