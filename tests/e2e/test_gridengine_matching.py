@@ -164,13 +164,14 @@ def test_what_is_used_up_is_no_room_and_no_demand(make_batch: BatchMaker) -> Non
         batch.submit(1, 3600, options=["-l", "h_vmem=4G,licence=1"])
         wait_until(lambda: batch.busy() == {"i-1": 1}, "it runs", detail=batch.queue)
         batch.submit(3, 3600, options=["-l", "h_vmem=2G"])
-        batch.submit(5, 3600, options=["-l", "h_vmem=1G,licence=1"])
+        licensed = batch.submit(5, 3600, options=["-l", "h_vmem=1G,licence=1"])
         wait_until(lambda: len(plugin.call("demand")) == 2, "jobs wait", detail=lambda: plugin.call("demand"))
         assert shapes(plugin.call("demand")) == [(1, 1024), (3, 2048)], "one licence of two is left"
         (busy,) = plugin.call("workers")
         assert (busy["free"]["cpus"], busy["free"]["memory_mb"], busy["capacity"]["memory_mb"]) == (3, 0, 4096)
         batch.head.run("qconf", "-mattr", "exechost", "complex_values", "licence=1", "global")
         wait_until(lambda: shapes(plugin.call("demand")) == [(3, 2048)], "none is left", detail=batch.queue)
+        assert plugin.call("explain", [str(licensed)])["standing"] == "limited"
         batch.cancel_all()
         wait_until(lambda: not batch.queue(), "all is over")
         # A queue that is taken away while a job is in it.

@@ -88,6 +88,15 @@ def test_reservations(testbed_root: None, networks: list[Network]) -> None:
         wait_until(lambda: not worker()["jobs"], "the node is free")
         batch.head.run("scontrol", "delete", "reservationname=exam")
 
+        reserve("ALL", f"users={JOB_USER}", start="now+1hour")
+        early = batch.submit(1, 10, options=["--reservation=exam"])
+        wait_until(lambda: reasons() == {"Reservation"}, "the job waits for its reservation", detail=batch.queue)
+        told = plugin.call("explain", [str(early)])
+        assert told["standing"] == "blocked" and "reason Reservation" in told["text"]
+        batch.cancel_all()
+        wait_until(lambda: not batch.queue(), "the job is gone")
+        batch.head.run("scontrol", "delete", "reservationname=exam")
+
         reserve("ALL", "flags=maint", "users=root")
         batch.submit(1, 3600)
         wait_until(lambda: reasons() == {held}, "the job is held back", detail=batch.queue)
