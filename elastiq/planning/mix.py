@@ -1,8 +1,9 @@
 """How many VMs of which types hold some jobs for the least money: numbers alone.
 
 That is bin packing with bins of several sizes, which nobody solves exactly in time. So several good packings are made,
-each is mended where several VMs cost more than one that holds the same, and the cheapest is taken. Of what costs hardly
-more, that is taken which leaves the least unused when the first jobs end.
+each is mended where several VMs cost more than one that holds the same, others are made by what each job came to in the
+best, and the cheapest is taken. Of what costs hardly more, that is taken which leaves the least unused when the first
+jobs end.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -25,6 +27,11 @@ MOST_MENDED = 24
 
 MOST_TOGETHER = 16
 """The jobs of so many VMs are put on one."""
+
+TIMES_AGAIN = 2
+MOST_SORTS_AGAIN = 50
+"""So often jobs are packed again by what they came to, and of so many sorts at most: of many there is always one that
+fits beside others."""
 
 Amounts = tuple[float, ...]
 """Of each resource: CPUs, memory, disk, GPUs, and how many jobs; infinity: as much as one likes."""
@@ -115,17 +122,27 @@ class Mix:
 def cheapest(sorts: Sequence[Sort], jobs: Sequence[int], sizes: Sequence[Size], limits: Limits) -> Mix:
     """Return VMs of `sizes` for so many jobs of each of the `sorts`: for as many of them as there may be VMs for, and
     then for the least money."""
-    packer = _Packer(sorts, sizes, limits)
-    plain = [packer.packed(jobs, base, ways) for base in (None, *packer.sizes) for ways in _WAYS]
-    found = [*plain, *map(packer.mended, plain)]
-    lacking = [packer.worth(enumerate(one.left)) for one in found]
-    complete = [one for one, lacks in zip(found, lacking) if lacks <= min(lacking) * 1.0001]
-    price = min(one.price for one in complete)
-    as_cheap = [one for one in complete if one.price <= price * AS_CHEAP]
+    packer = again = _Packer(sorts, sizes, limits)
+    found = packer.tried(jobs, (None, *packer.sizes))
+    best = _complete(found, packer)[0]
+    for _ in range(TIMES_AGAIN if 1 < len(sorts) <= MOST_SORTS_AGAIN and len(packer.sizes) > 1 else 0):
+        again = again.by_cost(best)
+        tried = again.tried(jobs, (None,))
+        best = _complete(tried, packer)[0]
+        found += tried
+    complete = _complete(found, packer)
+    as_cheap = [one for one in complete if one.price <= complete[0].price * AS_CHEAP]
     modest = [one for one in as_cheap if one.count <= LARGEST_PART_OF_ROOM * limits.most]
     if modest:
         return min(modest, key=lambda one: (one.unused_later, one.price))
     return min(as_cheap, key=lambda one: (one.count, one.price))
+
+
+def _complete(found: Sequence[Mix], packer: _Packer) -> list[Mix]:
+    """Return those that leave the least without room, the cheapest first."""
+    lacking = [packer.worth(enumerate(one.left)) for one in found]
+    complete = [one for one, lacks in zip(found, lacking) if lacks <= min(lacking) * 1.0001]
+    return sorted(complete, key=lambda one: one.price)
 
 
 _LARGEST, _EVEN = "the largest jobs first", "a part of all jobs first"
@@ -143,7 +160,30 @@ class _Packer:
         parts = [[(size, sort.part(size)) for size in sizes] for sort in sorts]
         self._worths = [min((size.price * part for size, part in each if part <= 1), default=0.0) for each in parts]
         """What a job costs at the least, if the rest of its VM is used as well."""
-        self._order = sorted(range(len(sorts)), key=lambda number: -self._worths[number])
+        self._order = self._by_worth()
+
+    def by_cost(self, mix: Mix) -> _Packer:
+        """Return one by which jobs are worth what they come to in `mix`: what one VM costs is parted among its jobs."""
+        paid, jobs = [0.0] * len(self._sorts), [0] * len(self._sorts)
+        for (size, load), times in mix.vms.items():
+            part = size.price / (self.worth(load) or 1.0)
+            for number, count in load:
+                paid[number] += part * self._worths[number] * count * times
+                jobs[number] += count * times
+        made = copy(self)
+        made._worths = [
+            all_paid / count if count else worth for all_paid, count, worth in zip(paid, jobs, self._worths)
+        ]
+        made._order = made._by_worth()
+        return made
+
+    def _by_worth(self) -> list[int]:
+        return sorted(range(len(self._sorts)), key=lambda number: -self._worths[number])
+
+    def tried(self, jobs: Sequence[int], bases: Sequence[Size | None]) -> list[Mix]:
+        """Return several packings of these jobs, as they are made and mended."""
+        plain = [self.packed(jobs, base, ways) for base in bases for ways in _WAYS]
+        return [*plain, *map(self.mended, plain)]
 
     def worth(self, jobs: Iterable[tuple[int, int]]) -> float:
         """Return what so many jobs of each sort cost at the least."""
