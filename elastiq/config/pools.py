@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,10 +12,6 @@ from elastiq.config.reading import Reading
 from elastiq.config.sections import Ec2Options
 from elastiq.config.vms import VmOptions
 from elastiq.model import Pool
-from elastiq.text import shown
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""It becomes the value of a tag, a part of the names of VMs, and a label of metrics."""
 
 _IMAGE = "[ec2] image_id"
 
@@ -91,18 +86,7 @@ class PoolSettings:
 
 def take(reading: Reading) -> tuple[Section, ...]:
     """Take the values of every section [pool NAME]; return these sections, as they come in the file."""
-    found = []
-    for title, line in reading.sections("pool"):
-        name = title.partition(" ")[2]
-        if _NAME.fullmatch(name):
-            found.append(Section(title, PoolOptions))
-            reading.take(found[-1])
-            continue
-        text = "a pool needs a name, such as [pool large]"
-        if name:
-            text = f"'{shown(name)}' cannot be the name of a pool: give up to 64 letters, digits and . _ -"
-        reading.refuse_section(title, line, f"[{shown(title)}]: {text}")
-    return tuple(found)
+    return reading.take_named("pool", PoolOptions, "large")
 
 
 def settle(reading: Reading, sections: Sequence[Section], ec2: Ec2Options) -> tuple[PoolSettings, ...]:

@@ -18,6 +18,9 @@ from elastiq.text import printable, shown
 
 MAX_FILE_BYTES = 1024 * 1024
 
+SECTION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""That of a pool becomes the value of a tag, a part of the names of VMs, and a label of metrics."""
+
 MAX_PROBLEMS = 100
 """How many problems one error names; a file with more of them is some other kind of file."""
 
@@ -119,15 +122,25 @@ class Reading:
         """Return the values that the file gives to the options of `section`, by their names."""
         return {option.name: self.values[option.title] for option in section.options if option.title in self.values}
 
-    def sections(self, word: str) -> list[tuple[str, int]]:
-        """Return the names of the sections that begin with this word, and where each begins."""
+    def take_named(self, word: str, options: type, example: str) -> tuple[Section, ...]:
+        """Take the values of every section that begins with this word, each with a name of its own; return these
+        sections, as they come in the file."""
         self._words.append(word)
-        return [(name, line) for name, line in self._file.sections.items() if name.split()[0] == word]
-
-    def refuse_section(self, name: str, line: int, problem: str) -> None:
-        """Say what is wrong with the name of a section; what it holds is let pass."""
-        self._passed.add(name)
-        self._problems.append(ini.Problem(line, problem))
+        found = []
+        for title, line in self._file.sections.items():
+            if title.split()[0] != word:
+                continue
+            name = title.partition(" ")[2]
+            if SECTION_NAME.fullmatch(name):
+                found.append(Section(title, options))
+                self.take(found[-1])
+                continue
+            text = f"a {word} needs a name, such as [{word} {example}]"
+            if name:
+                text = f"'{shown(name)}' cannot be the name of a {word}: give up to 64 letters, digits and . _ -"
+            self._passed.add(title)
+            self._problems.append(ini.Problem(line, f"[{shown(title)}]: {text}"))
+        return tuple(found)
 
     def has(self, section: Section) -> bool:
         """Return whether the file has this section."""

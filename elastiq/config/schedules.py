@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,8 +11,6 @@ from elastiq.config.options import DAY, Section, ValueKind, option
 from elastiq.config.reading import Reading
 from elastiq.model import DEFAULT_POOL, Schedule
 from elastiq.text import shown
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -82,18 +79,7 @@ _CHANGES = ("min_vms", "max_vms", "idle_for_time_s")
 
 def take(reading: Reading) -> tuple[Section, ...]:
     """Take the values of every section [schedule NAME]; return these sections, as they come in the file."""
-    found = []
-    for title, line in reading.sections("schedule"):
-        name = title.partition(" ")[2]
-        if _NAME.fullmatch(name):
-            found.append(Section(title, ScheduleOptions))
-            reading.take(found[-1])
-            continue
-        text = "a schedule needs a name, such as [schedule day]"
-        if name:
-            text = f"'{shown(name)}' cannot be the name of a schedule: give up to 64 letters, digits and . _ -"
-        reading.refuse_section(title, line, f"[{shown(title)}]: {text}")
-    return tuple(found)
+    return reading.take_named("schedule", ScheduleOptions, "day")
 
 
 def settled(reading: Reading, section: Section, zone: str) -> Schedule:
