@@ -46,8 +46,6 @@ class Eligibility(Enum):
     NO = "no"
     UNKNOWN = "unknown"
 
-    __hash__ = object.__hash__  # Enum hashes the name, in Python: it is a part of what is asked for every group
-
 
 @dataclass(frozen=True)
 class Judgement:
@@ -250,8 +248,7 @@ class Offer:
     price: float | None = None
     """An hour; None: not known."""
     most_micros: int | None = field(default=None, compare=False)
-    """What it costs an hour at most, in millionths of the currency; None: not known. Spot is never dearer than on
-    demand, whatever it costs now."""
+    """In millionths an hour; None: not known. Spot is never dearer than on demand, whatever it costs now."""
     weight: float = field(default=1.0, compare=False)
     """How many times its price it costs, with what is lost by interruptions."""
 
@@ -306,8 +303,7 @@ class Pool:
 
     @property
     def variants(self) -> tuple[Pool, ...]:
-        """Return it once for each type, in the order of the offers: what jobs a VM takes depends on that. Itself if all
-        are of one type."""
+        """Return it once for each type, for what jobs VMs take depends on that; itself if all are of one type."""
         types = tuple(dict.fromkeys(offer.type for offer in self.offers))
         return tuple(map(self.of_type, types)) if len(types) > 1 else (self,)
 

@@ -1,7 +1,4 @@
-"""Which VMs go, and why each of the others stays.
-
-The rules for idle time and deployment time are the original elastiq's.
-"""
+"""Which VMs go, and why each of the others stays. The rules for idle and deployment time are the original elastiq's."""
 
 from __future__ import annotations
 
