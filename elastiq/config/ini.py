@@ -75,7 +75,9 @@ def parse(text: str) -> IniFile:
         if header:
             section, entry = " ".join(header.group(1).split()), None
             first = ini.sections.setdefault(section, number)
-            if first != number:
+            if not section:
+                ini.problems.append(Problem(number, "[]: a section has a name, such as [elastiq]"))
+            elif first != number:
                 problem = f"[{shown(section)}]: section given twice, first in line {first}; put them together"
                 ini.problems.append(Problem(number, problem))
             continue

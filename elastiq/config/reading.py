@@ -128,9 +128,9 @@ class Reading:
         self._words.append(word)
         found = []
         for title, line in self._file.sections.items():
-            if title.split()[0] != word:
+            first, _, name = title.partition(" ")
+            if first != word:
                 continue
-            name = title.partition(" ")[2]
             if SECTION_NAME.fullmatch(name):
                 found.append(Section(title, options))
                 self.take(found[-1])

@@ -539,6 +539,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     ),
     "sandbox": (_JOB + b"\0" + _WORKER, _JOB.replace(b'"after": ""', b'"after": "000007"') + b"\0" + _WORKER),
     "configuration": (
+        b"[ ]\nsleep_s = 5\n[elastiq]\n",
         b"[elastiq]\nsleep_s = 5\n[quota]\nmax_vms = unlimited\n[ec2]\nimage_id = ami-1a2b3c4d\n"
         b"user_data_b64 = IyEvYmluL3NoCg==\naws_access_key_id = a\naws_secret_access_key = 007\n[debug]\n",
     ),

@@ -45,6 +45,7 @@ def test_value(text: str, pieces: dict[str, list[str]]) -> None:
     [
         ("a = b", Problem(1, "stands before any section; a section begins with a line like [elastiq]")),
         ("[s]\n[t]\n[s]", Problem(3, "[s]: section given twice, first in line 1; put them together")),
+        ("[ ]\na = b", Problem(1, "[]: a section has a name, such as [elastiq]")),
         ("[s]\nhello", Problem(2, '[s]: not an option; write "name = value"')),
         ("[s]\n  a = b", Problem(2, "[s]: begins with a space, but there is no value before it to go on with")),
     ],

@@ -108,6 +108,7 @@ def test_an_image_of_each_pool_is_as_good_as_one_for_all(tmp_path: Path) -> None
             ":6: [pool a] user_data_file: given besides user_data_b64 in line 5; give only one of them",
         ),
         ("[pool a]\n[pool  a]\n", ":5: [pool a]: section given twice, first in line 4; put them together"),
+        ("[ ]\nx = 1\n", ":4: []: a section has a name, such as [elastiq]"),
         ("[poool a]\n", ":4: [poool a]: unknown section, did you mean [pool a]?"),
     ],
 )
