@@ -40,7 +40,7 @@ class Line:
 
     def add(self, kind: str, seconds: float, price: float | None) -> None:
         """Add a part of the life of a VM."""
-        vars(self)[kind] += seconds
+        setattr(self, kind, getattr(self, kind) + seconds)
         if price is None:
             self.unpriced_seconds += seconds
         else:
@@ -75,8 +75,7 @@ class Part(NamedTuple):
 
     def within(self, begin: float, end: float) -> float:
         """Return for how long it was within a time."""
-        first, last = (self.begin if self.begin > begin else begin), (self.end if self.end < end else end)
-        return (last - first) * self.share if last > first else 0.0
+        return max(0.0, min(self.end, end) - max(self.begin, begin)) * self.share
 
 
 def parts(life: Life, until: float) -> Iterator[Part]:
@@ -109,19 +108,19 @@ def by_day(
     lines = {name: Line() for name, _, _ in days}
     for place, sums in whole:
         lines[days[place][0]].add_whole(sums)
-    begins, in_order = [begin for _, begin, _ in days], [lines[name] for name, _, _ in days]
+    begins = [begin for _, begin, _ in days]
     for life in lives if days else ():
         met = set()
         for part in parts(life, days[-1][2]):
-            place = max(0, bisect_right(begins, part.begin) - 1)
-            while place < len(days) and begins[place] < part.end:
-                seconds = part.within(begins[place], days[place][2])
+            for name, begin, end in days[max(0, bisect_right(begins, part.begin) - 1) :]:
+                if begin >= part.end:
+                    break
+                seconds = part.within(begin, end)
                 if seconds:
-                    in_order[place].add(part.kind, seconds, life.price)
-                    met.add(place)
-                place += 1
-        for place in met:
-            in_order[place].vms += 1
+                    lines[name].add(part.kind, seconds, life.price)
+                    met.add(name)
+        for name in met:
+            lines[name].vms += 1
     return lines
 
 
