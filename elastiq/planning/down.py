@@ -82,7 +82,7 @@ def plan_down(
         if record.id in reopened:
             down.answer(record, _stays(Token.REOPENED, record, worker))
             continue
-        answer = _first_answer(fleet, record, worker)
+        answer = first_answer(fleet, record, worker)
         if answer is not None:
             down.answer(record, answer)
         elif worker is not None:
@@ -144,7 +144,8 @@ def _idle_for_long(
     return left
 
 
-def _first_answer(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+def first_answer(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
+    """Return what the first of RULES says that answers; None: its worker is idle."""
     # Nothing is the matter with most of thousands of VMs: that is seen at once.
     is_usual = worker is not None and record.stage is Stage.WORKING and not (worker.closed or worker.closed_by_other)
     if is_usual and not (record.termination_asked_at or record.terminate_retry_at or record.id in fleet.matches.rivals):

@@ -63,8 +63,13 @@ def write_commands(directory: Path, jobs: int, vms: int, slots: int, *, wants: b
     (directory / "evaluated").write_text("".join(shapes))
     ads = [_slot(number, vms, slots) for number in range(slots)]
     (directory / "slots").write_text(json.dumps(ads, indent=1))
-    # Of one VM, the last one, of which the plugin asks for all that it says of itself.
-    (directory / "template").write_text(json.dumps(ads[-max(1, slots // vms) :], indent=1))
+    # The plugin asks some VMs for all that they say of themselves.
+    of_vms: dict[str, list[dict[str, Any]]] = {}
+    for ad in ads:
+        of_vms.setdefault(str(ad["Machine"]), []).append(ad)
+    (directory / "vms").mkdir()
+    for host, its in of_vms.items():
+        (directory / "vms" / host).write_text(json.dumps(its, indent=1))
     commands = directory / "bin"
     commands.mkdir()
     total = f"Total for query: {jobs} jobs; 0 completed, 0 removed, {jobs} idle, 0 running, 0 held, 0 suspended"
@@ -73,7 +78,8 @@ def write_commands(directory: Path, jobs: int, vms: int, slots: int, *, wants: b
         f"*\" -jobads:new \"*) exec cat '{directory}/evaluated';; *) exec cat '{directory}/jobs';; esac",
         "condor_status": 'case " $* " in *" -schedd "*) echo head.pool.test;; '
         f"*\" -json -attributes \"*) exec cat '{directory}/slots';; "
-        f"*\" -json \"*) exec cat '{directory}/template';; *) echo 1;; esac",
+        f'*" -json "*) all="$*"; vm=${{all#*Machine == \\"}}; exec cat \'{directory}/vms/\'"${{vm%%\\"*}}";; '
+        "*) echo 1;; esac",
         "condor_version": "echo '$CondorVersion: 23.9.6 2024-08-08 BuildID: bench $'",
         "condor_drain": "exit 1",
         "condor_on": "exit 1",

@@ -23,7 +23,10 @@ from elastiq.model import (
     Shape,
     Worker,
 )
+from elastiq.planning.down import RULES, first_answer
+from elastiq.planning.fleet import Fleet
 from elastiq.planning.plan import plan
+from elastiq.planning.tracking import track
 
 NOW = 1_000_000.0
 IDS = [f"i-{number:08x}" for number in range(8)]
@@ -205,6 +208,44 @@ def test_every_plan_keeps_the_promises(seen: Observation, memory: Memory, policy
         record = made.memory.vms[id_]
         assert not record.doomed and record.terminated_at is None, "what may be dying is not reopened"
     assert plan(seen, memory, policy) == made, "the same facts give the same plan"
+
+
+usual = st.builds(
+    VmRecord,
+    st.just(IDS[0]),
+    st.just("default"),
+    st.just("t1"),
+    TIMES,
+    st.sampled_from([InstanceState.RUNNING, InstanceState.RUNNING, InstanceState.STOPPING]),
+    joined_at=st.sampled_from([NOW - 130, NOW - 130, None]),
+    interrupted_at=st.sampled_from([None, None, None, NOW - 30]),
+    closing_at=st.sampled_from([None, None, None, NOW - 30]),
+    termination_asked_at=st.sampled_from([None, None, None, NOW - 1]),
+    terminate_retry_at=st.sampled_from([0.0, 0.0, NOW - 5, NOW + 5]),
+)
+claims = st.builds(
+    Worker,
+    st.sampled_from(["w1", "w2"]),
+    st.just(IDS[0]),
+    jobs=st.sampled_from([0, 0, 1]),
+    idle_seconds=st.sampled_from([None, 3599.0, 99_999.0]),
+    closed=st.sampled_from([False, False, True]),
+)
+
+
+@settings(max_examples=1500)
+@given(usual, st.lists(claims, min_size=1, max_size=2, unique_by=lambda worker: worker.name).map(tuple), policies)
+def test_what_is_seen_at_once_of_a_vm_is_what_the_rules_say(
+    record: VmRecord, workers: tuple[Worker, ...], policy: Policy
+) -> None:
+    memory = Memory(vms={record.id: record})
+    instances = (Instance(record.id, record.state, cluster="test", launched_at=record.launched_at),)
+    seen = Observation(NOW, (), workers=workers, instances=instances)
+    fleet = Fleet.of(seen, track(seen, memory, policy), policy)
+    for one in fleet.records:
+        worker = fleet.worker(one)
+        said = (answer for rule in RULES if (answer := rule(fleet, one, worker)) is not None)
+        assert first_answer(fleet, one, worker) == next(said, None)
 
 
 @settings(max_examples=500)

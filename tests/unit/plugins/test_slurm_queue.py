@@ -319,6 +319,7 @@ ODD = [
 """What no text of a job may do harm with; the last ones would end a field or a record."""
 
 
+@pytest.mark.long  # a process for each of some 180 texts
 @pytest.mark.parametrize("text", ODD)
 @pytest.mark.parametrize("name", [name for name in QUEUE_FIELDS if name != "EligibleTime"])
 def test_an_odd_job_hides_no_other(name: str, text: str) -> None:
