@@ -109,18 +109,22 @@ def by_day(
     for place, sums in whole:
         lines[days[place][0]].add_whole(sums)
     begins = [begin for _, begin, _ in days]
+    found: dict[tuple[str, str, float | None], float] = defaultdict(float)
     for life in lives if days else ():
         met = set()
-        for part in parts(life, days[-1][2]):
-            for name, begin, end in days[max(0, bisect_right(begins, part.begin) - 1) :]:
-                if begin >= part.end:
+        for kind, first, last, share in parts(life, days[-1][2]):
+            for place in range(max(0, bisect_right(begins, first) - 1), len(days)):
+                name, begin, end = days[place]
+                if begin >= last:
                     break
-                seconds = part.within(begin, end)
-                if seconds:
-                    lines[name].add(part.kind, seconds, life.price)
+                seconds = (min(last, end) - max(first, begin)) * share
+                if seconds > 0:
+                    found[name, kind, life.price] += seconds
                     met.add(name)
         for name in met:
             lines[name].vms += 1
+    for (name, kind, price), seconds in found.items():
+        lines[name].add(kind, seconds, price)
     return lines
 
 

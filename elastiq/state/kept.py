@@ -6,6 +6,7 @@ A year of 1,000 VMs a day has to stay small, so names stand once, in a table of 
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -169,11 +170,14 @@ class Names:
 def write_lives(db: sqlite3.Connection, lives: Iterable[Life]) -> None:
     """Write lives of VMs, each in place of what there is of the VM."""
     names = Names(db)
+    longest = 0.0
     for life in lives:
         row: list[Any] = list(astuple(life))
         for place in _NAMED:
             row[place] = names.number(row[place])
         db.execute(_PUT_LIFE, row)
+        longest = max(longest, (life.ended_at or 0.0) - life.launched_at)
+    db.execute("UPDATE facts SET value = max(value, ?) WHERE name = 'longest_seconds'", (longest,))
 
 
 _LIFE = (
@@ -232,6 +236,7 @@ def migrate(db: sqlite3.Connection) -> None:
         return
     for statement in SCHEMA.split(";"):
         db.execute(statement)
+    db.execute("INSERT OR IGNORE INTO facts VALUES ('longest_seconds', 0.0)")
     if _has_table(db, "lives"):
         write_lives(db, (life for life, _ in _old_lives(db, "1", ()) if life is not None))
         db.execute("DROP TABLE lives")
@@ -256,7 +261,12 @@ def lives(db: sqlite3.Connection, where: str, values: tuple[object, ...]) -> Ite
     if not _has_table(db, "vms"):
         yield from _old_lives(db, where, values)
         return
-    texts = Names(db).texts
+    yield from _lives(db, where, values, Names(db).texts)
+
+
+def _lives(
+    db: sqlite3.Connection, where: str, values: tuple[object, ...], texts: Mapping[int, str]
+) -> Iterator[tuple[Life | None, str]]:
     for row in db.execute(f"SELECT {_LIFE} FROM vms WHERE {where} ORDER BY launched_at", values):  # noqa: S608
         try:
             yield _life(row, texts), ""
@@ -314,13 +324,15 @@ _IS_WHOLE = (
     f"idle_since IS NULL AND (idle_seconds IS NULL OR idle_seconds BETWEEN 0 AND ended_at - {_JOINED}) AND "
     f"(price IS NULL OR price BETWEEN 0 AND {LARGEST_NUMBER}))"
 )
-_WHOLE = (
-    f"SELECT pool, type, market, token, price, count(*), total({_JOINED} - launched_at), "  # noqa: S608 (fixed names)
+_SUMMED = (
+    f"SELECT alone, pool, type, market, token, price, count(*), total({_JOINED} - launched_at), "  # noqa: S608 (fixed names)
     f"total(ended_at - {_JOINED} - idle_seconds), total(idle_seconds), "
     f"total(CASE WHEN idle_seconds IS NULL THEN ended_at - {_JOINED} END) "
-    f"FROM vms WHERE launched_at >= ? AND launched_at < ? AND {_IS_WHOLE} "
-    "GROUP BY pool, type, market, token, price"
+    f"FROM (SELECT *, CASE WHEN {_IS_WHOLE} THEN 0 ELSE rowid END AS alone "
+    "FROM vms WHERE launched_at >= ? AND launched_at < ?) GROUP BY alone, pool, type, market, token, price"
 )
+_AT_ONCE = 500
+"""So many rows are asked for by their numbers."""
 
 _WEEK_SECONDS = 7 * 86400
 _PARTS = 52
@@ -339,15 +351,27 @@ def lives_in(
         yield from lives(db, OVERLAPS, (until, since))
         return
     texts = Names(db).texts
-    yield from lives(db, f"{OVERLAPS} AND launched_at < ?", (until, since, since))
+    before = since - _longest_seconds(db)
+    yield from _lives(db, "ended_at IS NULL AND launched_at < ?", (since,), texts)
+    yield from _lives(db, "launched_at < ? AND ended_at >= ? AND launched_at >= ?", (since, since, before), texts)
+    alone: list[int] = []
     for place, (begin, end) in enumerate(windows):
         for first, last in _parts(begin, end):
-            for pool, type_, market, token, *sums in db.execute(_WHOLE, (first, last, end)):
-                if pool in texts and type_ in texts and market in texts and token in texts:
+            for number, pool, type_, market, token, *sums in db.execute(_SUMMED, (end, first, last)):
+                if number:
+                    alone.append(number)
+                elif pool in texts and type_ in texts and market in texts and token in texts:
                     yield (place, Whole(texts[pool], texts[type_], texts[market], texts[token], *sums)), ""
                 else:
                     yield None, "malformed: lives of VMs"
-        yield from lives(db, f"launched_at >= ? AND launched_at < ? AND {_IS_WHOLE} IS NOT 1", (begin, end, end))
+    for start in range(0, len(alone), _AT_ONCE):
+        yield from _lives(db, f"rowid IN ({', '.join(map(str, alone[start : start + _AT_ONCE]))})", (), texts)
+
+
+def _longest_seconds(db: sqlite3.Connection) -> float:
+    """Return how long no VM was there for longer that has ended: of all that began before a time few are asked for."""
+    row = db.execute("SELECT value FROM facts WHERE name = 'longest_seconds'").fetchone()
+    return row[0] if row and type(row[0]) is float else math.inf
 
 
 def _parts(begin: float, end: float) -> Iterator[tuple[float, float]]:
