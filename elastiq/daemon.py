@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import resource
@@ -43,17 +42,8 @@ SHORTEST_SLEEP_SECONDS = 0.05
 MOST_DESCRIPTORS = 4096
 """How many file descriptors the background process may have; it needs a few dozen."""
 
-OBJECTS_BETWEEN_COLLECTIONS = 50_000
-"""So many new objects may be there before Python looks for cycles among them: a plan for thousands of VMs makes some
-100,000 and no cycle, and with the usual 700 a fifth of its time goes into looking. (mypy takes 200,000.)"""
-
 FIXED_OPTIONS = ("state_dir", "cluster_name")
 """Options that a running daemon cannot change without losing sight of its VMs."""
-
-
-def collect_seldom() -> None:
-    """Have this process look less often for objects that only refer to each other."""
-    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
 
 
 class Daemon:
@@ -85,7 +75,6 @@ class Daemon:
     def run(self, ready: Callable[[], None]) -> None:
         """Set up, call `ready`, and loop. Raise ConfigError or StateError if it cannot be set up."""
         sys.excepthook = _log_crash
-        collect_seldom()
         for warning in self._settings.warnings:
             log.warning("%s", warning)
         self._state = state = State(self._state_directory, self._clock.now())

@@ -7,9 +7,8 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elastiq import config
 from elastiq.config import ForPlugin, Section, Settings
@@ -19,6 +18,9 @@ from elastiq.plugins.faults import narrowed_faults
 from elastiq.plugins.foreign import run_foreign
 from elastiq.plugins.sections import SECTIONS
 from elastiq.text import excerpt, one_line
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 BUILT_IN = frozenset(section.name for section in SECTIONS)
 
@@ -187,6 +189,8 @@ def _entry_point(name: str) -> metadata.EntryPoint:
 
 
 def _entry_points() -> list[metadata.EntryPoint]:
+    from importlib import metadata  # not for everybody: a tenth of what a command takes to start
+
     found = metadata.entry_points()
     if hasattr(found, "select"):
         return list(found.select(group=GROUP))

@@ -112,20 +112,31 @@ def by_day(
     found: dict[tuple[str, str, float | None], float] = defaultdict(float)
     for life in lives if days else ():
         met = set()
+        time: tuple[float, float] | None = None
         for kind, first, last, share in parts(life, days[-1][2]):
-            for place in range(max(0, bisect_right(begins, first) - 1), len(days)):
-                name, begin, end = days[place]
-                if begin >= last:
-                    break
-                seconds = (min(last, end) - max(first, begin)) * share
-                if seconds > 0:
-                    found[name, kind, life.price] += seconds
-                    met.add(name)
+            # Work and idle time are of the same time, as a rule.
+            if time != (first, last):
+                time, within = (first, last), _within(first, last, days, max(0, bisect_right(begins, first) - 1))
+            for name, seconds in within if share else ():
+                found[name, kind, life.price] += seconds * share
+                met.add(name)
         for name in met:
             lines[name].vms += 1
     for (name, kind, price), seconds in found.items():
         lines[name].add(kind, seconds, price)
     return lines
+
+
+def _within(first: float, last: float, days: Sequence[tuple[str, float, float]], place: int) -> list[tuple[str, float]]:
+    """Return for how long a time is within each of the days from that at `place` on."""
+    found = []
+    while place < len(days) and days[place][1] < last:
+        name, begin, end = days[place]
+        seconds = (last if last < end else end) - (first if first > begin else begin)
+        if seconds > 0:
+            found.append((name, seconds))
+        place += 1
+    return found
 
 
 def by_property(

@@ -20,8 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from elastiq.cli import collect_seldom
 from elastiq.clock import Clock
-from elastiq.daemon import collect_seldom
 from elastiq.plugins.sandbox import SandboxBatch
 from elastiq.report.now import Now
 from elastiq.report.page import page

@@ -212,7 +212,7 @@ def test_entry_points_that_can_not_be_read(monkeypatch: pytest.MonkeyPatch) -> N
     def fail() -> None:
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
-    monkeypatch.setattr(plugins.metadata, "entry_points", fail)
+    monkeypatch.setattr("importlib.metadata.entry_points", fail)
     assert "plugin toy cannot be looked for in the packages: UnicodeDecodeError" in problem("toy")
 
 
