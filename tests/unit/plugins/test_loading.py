@@ -25,7 +25,6 @@ from elastiq.plugins import (
     Matchmaker,
     Narrower,
 )
-from elastiq.plugins import loading as plugins
 from elastiq.plugins.loading import load, read_settings, read_without_plugin, section_of
 from elastiq.plugins.sandbox import SandboxBatch
 from elastiq.plugins.sections import SandboxOptions
