@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -176,6 +177,7 @@ class Sender:
                             return dict(call(**parameters))
                         except REQUEST_ERRORS as error:
                             failure = self._explained(operation, error, asked)
+                            _let_go(error)
                         if not self._may_be_repeated(failure, repeat, tries) or not deadline.pause():
                             raise failure
                     raise CloudError(f"{operation}: nobody waits for it any more")
@@ -243,6 +245,7 @@ class Sender:
                 errors.append(error)
             except REQUEST_ERRORS as error:
                 errors.append(self._explained(operation, error, asked))
+                _let_go(error)
             finally:
                 abandoned.close()
 
@@ -271,3 +274,9 @@ class Sender:
             raise RequestError(
                 f"{operation}: not sent, {stuck} earlier requests still hang; check the api_url", CloudFault.UNSENT
             )
+
+
+def _let_go(error: BaseException) -> None:
+    """Let what was answered go with the error: botocore keeps errors in frames that they refer to, so that answers of
+    megabytes would stay until Python looks for cycles."""
+    traceback.clear_frames(error.__traceback__)

@@ -28,8 +28,9 @@ from elastiq.report.page import page
 from elastiq.report.series import read_past
 from elastiq.sandbox.spool import Job, Spool
 from elastiq.state import read_report
+from tests.bench.flooded import floods
 from tests.bench.plans import Situation
-from tests.bench.rig import CLUSTER, CoreRig, ReplayedCloud, memory_mib
+from tests.bench.rig import DAEMON, CoreRig, ReplayedCloud, configuration, memory_mib
 from tests.bench.telling import asked, configured, planned, year
 from tests.page.scenes import large
 from tests.testbed.htcondor_pool import BINDINGS_ENVIRONMENT, HtcondorPool
@@ -39,7 +40,6 @@ from tests.testbed.slurm_pool import SlurmPool
 
 NEVER = 1e9
 PATIENCE = 30
-DAEMON = Path(__file__).parents[2] / "scripts" / "elastiq-real.py"
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -278,15 +278,8 @@ def total(requests: dict[str, int]) -> int:
 def daemon(_repetitions: int, vms: str, seconds: str, check_vms_every_s: str) -> dict[str, Any]:
     """Measure the whole daemon for so many seconds after its first look at the VMs; requests from its start on."""
     with commands(vms=max(1, int(vms)), slots=int(vms)) as directory, ReplayedCloud(int(vms)) as cloud:
-        configuration = directory.parent / "elastiq.conf"
-        configuration.write_text(
-            f"[elastiq]\ncluster_name = {CLUSTER}\ncheck_vms_every_s = {check_vms_every_s}\n"
-            f"[quota]\nmin_vms = {vms}\nmax_vms = 5000\n"  # or idle ones would go
-            f"[ec2]\napi_url = {cloud.url}\naws_access_key_id = key\naws_secret_access_key = secret\n"
-            "image_id = ami-0c55b159cbfafe1f0\nflavour = m5.large\n[htcondor]\nquery = cli\n"
-        )
-        configuration.chmod(0o600)
-        command = [sys.executable, str(DAEMON), f"--config={configuration}"]
+        path = configuration(directory.parent, cloud.url, check_vms_every_s, min_vms=vms)  # or idle ones would go
+        command = [sys.executable, str(DAEMON), f"--config={path}"]
         command += [f"--logdir={directory.parent / 'log'}", f"--state-dir={directory}"]
         process = subprocess.Popen(command)
         try:
@@ -333,6 +326,7 @@ PIECES: dict[str, Callable[..., dict[str, Any]]] = {
     "launch": launch,
     "paced_launch": paced_launch,
     "daemon": daemon,
+    "floods": floods,
     "plans": plans,
     "slurm_queue": slurm_queue,
     "htcondor_queue": htcondor_queue,

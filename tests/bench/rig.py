@@ -24,6 +24,7 @@ from elastiq.state import State
 from tests.bench.replay import address, instance_id
 from tests.unit.fakes import settings_with
 
+DAEMON = Path(__file__).parents[2] / "scripts" / "elastiq-real.py"
 CLUSTER = "bench"
 IDLE_SECONDS = 100
 MIB_PER_KIB = 1 / 1024
@@ -122,6 +123,21 @@ def _slot(number: int, vms: int, slots: int) -> dict[str, Any]:
         "EnteredCurrentState": 1_700_001_000 - IDLE_SECONDS,
         "DaemonStartTime": 1_700_000_000,
     }
+
+
+def configuration(
+    home: Path, url: str, check_vms_every_s: float | str, *, min_vms: int | str = 0, max_vms: int = 5000
+) -> Path:
+    """Write a configuration for these commands and a cloud."""
+    path = home / "elastiq.conf"
+    path.write_text(
+        f"[elastiq]\ncluster_name = {CLUSTER}\ncheck_vms_every_s = {check_vms_every_s}\n"
+        f"[quota]\nmin_vms = {min_vms}\nmax_vms = {max_vms}\n"
+        f"[ec2]\napi_url = {url}\naws_access_key_id = key\naws_secret_access_key = secret\n"
+        "image_id = ami-0c55b159cbfafe1f0\nflavour = m5.large\n[htcondor]\nquery = cli\n"
+    )
+    path.chmod(0o600)
+    return path
 
 
 class MovableClock(Clock):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
+import gc
 import gzip
-import itertools
 import shutil
 import ssl
 import subprocess
-from collections.abc import Callable
+import tracemalloc
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 
 from elastiq.ec2 import MOST_INSTANCES, Ec2, Limits
 from elastiq.ec2.answers import CONSOLE_LINES, LINE_CHARACTERS, WORD_CHARACTERS
-from elastiq.ec2.bounds import MOST_ANSWER_BYTES, MOST_MARKS
+from elastiq.ec2.bounds import MOST_ANSWER_BYTES
 from elastiq.ec2.sending import MAX_STUCK_REQUESTS
 from elastiq.errors import CloudError
 from elastiq.model import Pool
@@ -24,7 +24,8 @@ from elastiq.planning.launching import MOST_VMS_AT_ONCE
 from elastiq.report.status import picture
 from elastiq.state import read_report
 from tests.bench.replay import Replay
-from tests.security.hostile import GOOD, Answer, Conversation, Server, serve
+from tests.security.floods import DOCUMENTS, FLOODS, MEGABYTE, SLOW, dripping, listed, pages, vm
+from tests.security.hostile import GOOD, Answer, Server, serve
 from tests.unit.fakes import settings_with
 from tests.unit.rig import SETTINGS, Rig
 
@@ -34,8 +35,6 @@ KEY, SECRET = "AKIACANARYKEYIDCANARY", "canarySecretwJalrXUtnFEMIK7MDENGbPx"
 USER_DATA = b"#!/bin/sh\nexport POOL_PASSWORD=canary-pool-password\n"
 LONG = 120.0
 ONCE = Limits(connect_seconds=LONG, read_seconds=LONG, launch_seconds=LONG, attempts=1, deadline_seconds=LONG)
-MEGABYTE = b"x" * 1_000_000
-ENTITY = b'<!DOCTYPE x [<!ENTITY a "%b">%b]>'
 
 
 @pytest.fixture(autouse=True)
@@ -58,80 +57,6 @@ def cloud(url: str, limits: Limits = ONCE, **options: object) -> Ec2:
     return Ec2(settings, user_data={"default": USER_DATA}, limits=limits)
 
 
-def listed(*vms: bytes) -> bytes:
-    return GOOD % (b"<item><instancesSet>" + b"".join(vms) + b"</instancesSet></item>")
-
-
-def vm(id_: bytes, more: bytes = b"") -> bytes:
-    return b"<item><instanceId>%b</instanceId><instanceState><name>running</name></instanceState>%b</item>" % (
-        id_,
-        more,
-    )
-
-
-def bombs() -> bytes:
-    deeper = b"".join(b'<!ENTITY %c "%b">' % (b"bcdefghi"[n], b"&%c;" % b"abcdefgh"[n] * 10) for n in range(8))
-    return ENTITY % (b"lol" * 10, deeper)
-
-
-def chunked_for_ever(said: Conversation) -> None:
-    said.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    for _ in range(1000):
-        said.say(b"f4240\r\n" + MEGABYTE + b"\r\n")
-
-
-def gigabyte(said: Conversation) -> None:
-    said.say(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
-    for _ in range(1000):
-        said.say(MEGABYTE)
-
-
-def without_length(said: Conversation) -> None:
-    said.say(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
-    for _ in range(1000):
-        said.say(MEGABYTE)
-
-
-def long_chunk_line(said: Conversation) -> None:
-    said.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    for _ in range(1000):
-        said.say(MEGABYTE)
-
-
-def long_header(said: Conversation) -> None:
-    said.say(b"HTTP/1.1 200 OK\r\nX-Long: ")
-    for _ in range(1000):
-        said.say(MEGABYTE)
-
-
-def many_headers(said: Conversation) -> None:
-    said.say(b"HTTP/1.1 200 OK\r\n")
-    for number in range(10_000_000):
-        said.say(b"X-%d: y\r\n" % number)
-
-
-def long_status(said: Conversation) -> None:
-    for _ in range(1000):
-        said.say(MEGABYTE)
-
-
-def beginning_anew(said: Conversation) -> None:
-    while not said.server.closing.is_set():
-        said.say(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
-
-
-FLOODS = {
-    "1 GB as announced": gigabyte,
-    "1 GB in chunks": chunked_for_ever,
-    "1 GB without a length": without_length,
-    "a chunk length of 1 GB": long_chunk_line,
-    "a header of 1 GB": long_header,
-    "endless headers": many_headers,
-    "a status line of 1 GB": long_status,
-    "100 Continue for ever": beginning_anew,
-}
-
-
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=list(FLOODS))
 def test_no_more_than_so_much_is_read_of_an_answer(flood: Answer) -> None:
     with serve(flood) as server:
@@ -142,26 +67,6 @@ def test_no_more_than_so_much_is_read_of_an_answer(flood: Answer) -> None:
     assert server.sent_bytes < MOST_ANSWER_BYTES + buffers_bytes
 
 
-DOCUMENTS = {
-    "a billion laughs": (bombs() + listed(vm(b"i-1", b"<imageId>&i;</imageId>")), "DescribeInstances"),
-    "laughs between comments": (b"<!--a-->" + bombs() + b"<!--b-->" + listed(vm(b"i-&i;")).partition(b"\n")[2], ""),
-    "an entity that is a file": (
-        b'<!--a--><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><!--b-->'
-        + listed(vm(b"&a;")).partition(b"\n")[2],
-        "",
-    ),
-    "comments for an expression to go astray in": (b"<!---->" * 280 + b"x", "plain text"),
-    "elements without end": (listed(b"<a>" * 200_000), ""),
-    "millions of elements": (listed(b"<item/>" * (MOST_MARKS + 1)), f"more than {MOST_MARKS} elements"),
-    "millions of attributes": (
-        listed(b"<a " + b" ".join(b'a%d=""' % number for number in range(MOST_MARKS)) + b"/>"),
-        f"more than {MOST_MARKS} elements and attributes",
-    ),
-    "no bytes of XML": (bytes(range(256)) * 10, ""),
-    "UTF-16": (listed(vm(b"i-1")).decode().encode("utf-16"), ""),
-}
-
-
 @pytest.mark.parametrize(("document", "said"), DOCUMENTS.values(), ids=list(DOCUMENTS))
 def test_a_document_that_is_none_of_ec2_is_refused(document: bytes, said: str) -> None:
     with serve(lambda to: to.answer(document)) as server, pytest.raises(CloudError) as refused:
@@ -170,6 +75,24 @@ def test_a_document_that_is_none_of_ec2_is_refused(document: bytes, said: str) -
     assert "root:" not in str(refused.value)
     assert len(str(refused.value)) < 500
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("flood", [*FLOODS.values(), lambda to: to.answer(b" " * 11_000_000)], ids=[*FLOODS, "no XML"])
+def test_what_is_refused_is_not_kept(flood: Answer) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with serve(flood) as server:
+            tracemalloc.start()
+            ec2 = cloud(server.url)
+            for _ in range(3):
+                with pytest.raises(CloudError):
+                    ec2.list_instances(everything=True)
+            kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert kept_bytes < MOST_ANSWER_BYTES
 
 
 def test_the_answer_to_the_largest_launch_is_no_flood() -> None:
@@ -267,17 +190,6 @@ def test_one_vm_many_times_is_one() -> None:
         assert len(cloud(server.url).list_instances(everything=True)) == 1
 
 
-def pages(token: Callable[[int], bytes]) -> Answer:
-    number = itertools.count(1)
-
-    def answer(said: Conversation) -> None:
-        n = next(number)
-        vms = [vm(b"i-%d-%d" % (n, one)) for one in range(2_000)]
-        said.answer(listed(*vms).replace(b"</Desc", b"<nextToken>%b</nextToken></Desc" % token(n)))
-
-    return answer
-
-
 def test_a_listing_that_grows_for_ever_is_given_up() -> None:
     with (
         serve(pages(lambda n: b"page-%d" % n)) as server,
@@ -297,25 +209,6 @@ def test_the_same_page_for_ever_is_given_up() -> None:
     with serve(pages(lambda n: b"again")) as server, pytest.raises(CloudError, match="do not end"):
         cloud(server.url).list_instances(everything=True)
     assert len(server.requests) == 2
-
-
-def dripping(said: Conversation) -> None:
-    said.say(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-    while not said.server.closing.wait(0.01):
-        said.say(b" ")
-
-
-def dripping_headers(said: Conversation) -> None:
-    said.say(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-    while not said.server.closing.wait(0.01):
-        said.say(b"y")
-
-
-def silent(said: Conversation) -> None:
-    said.connection.recv(1)
-
-
-SLOW = {"body": dripping, "headers": dripping_headers, "silence": silent}
 
 
 @pytest.mark.parametrize("answer", SLOW.values(), ids=list(SLOW))
