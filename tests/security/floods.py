@@ -28,34 +28,15 @@ def bombs() -> bytes:
     return ENTITY % (b"lol" * 10, deeper)
 
 
-def chunked_for_ever(said: Conversation) -> None:
-    said.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    for _ in range(1000):
-        said.say(b"f4240\r\n" + MEGABYTE + b"\r\n")
+def without_end(head: bytes, piece: bytes = MEGABYTE) -> Answer:
+    """Return who says `head` and then 1 GB, piece by piece."""
 
+    def answer(said: Conversation) -> None:
+        said.say(head)
+        for _ in range(1000):
+            said.say(piece)
 
-def gigabyte(said: Conversation) -> None:
-    said.say(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
-    for _ in range(1000):
-        said.say(MEGABYTE)
-
-
-def without_length(said: Conversation) -> None:
-    said.say(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
-    for _ in range(1000):
-        said.say(MEGABYTE)
-
-
-def long_chunk_line(said: Conversation) -> None:
-    said.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    for _ in range(1000):
-        said.say(MEGABYTE)
-
-
-def long_header(said: Conversation) -> None:
-    said.say(b"HTTP/1.1 200 OK\r\nX-Long: ")
-    for _ in range(1000):
-        said.say(MEGABYTE)
+    return answer
 
 
 def many_headers(said: Conversation) -> None:
@@ -64,27 +45,23 @@ def many_headers(said: Conversation) -> None:
         said.say(b"X-%d: y\r\n" % number)
 
 
-def long_status(said: Conversation) -> None:
-    for _ in range(1000):
-        said.say(MEGABYTE)
-
-
 def beginning_anew(said: Conversation) -> None:
     while not said.server.closing.is_set():
         said.say(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
 
 
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 FLOODS = {
-    "1 GB as announced": gigabyte,
-    "1 GB in chunks": chunked_for_ever,
-    "1 GB without a length": without_length,
-    "a chunk length of 1 GB": long_chunk_line,
-    "a header of 1 GB": long_header,
+    "1 GB as announced": without_end(OK + b"Content-Length: 1000000000\r\n\r\n"),
+    "1 GB in chunks": without_end(CHUNKED, b"f4240\r\n" + MEGABYTE + b"\r\n"),
+    "1 GB without a length": without_end(OK + b"Connection: close\r\n\r\n"),
+    "a chunk length of 1 GB": without_end(CHUNKED),
+    "a header of 1 GB": without_end(OK + b"X-Long: "),
     "endless headers": many_headers,
-    "a status line of 1 GB": long_status,
+    "a status line of 1 GB": without_end(b""),
     "100 Continue for ever": beginning_anew,
 }
-
 
 DOCUMENTS = {
     "a billion laughs": (bombs() + listed(vm(b"i-1", b"<imageId>&i;</imageId>")), "DescribeInstances"),
@@ -119,20 +96,23 @@ def pages(token: Callable[[int], bytes]) -> Answer:
     return answer
 
 
-def dripping(said: Conversation) -> None:
-    said.say(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-    while not said.server.closing.wait(0.01):
-        said.say(b" ")
+def dripping(head: bytes) -> Answer:
+    """Return who says `head` and then one character after the other."""
 
+    def answer(said: Conversation) -> None:
+        said.say(head)
+        while not said.server.closing.wait(0.01):
+            said.say(b" ")
 
-def dripping_headers(said: Conversation) -> None:
-    said.say(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-    while not said.server.closing.wait(0.01):
-        said.say(b"y")
+    return answer
 
 
 def silent(said: Conversation) -> None:
     said.connection.recv(1)
 
 
-SLOW = {"body": dripping, "headers": dripping_headers, "silence": silent}
+SLOW = {
+    "a body that drips": dripping(OK + b"Content-Length: 1000000\r\n\r\n"),
+    "headers that drip": dripping(OK + b"X-Slow: "),
+    "silence": silent,
+}

@@ -24,7 +24,7 @@ from elastiq.planning.launching import MOST_VMS_AT_ONCE
 from elastiq.report.status import picture
 from elastiq.state import read_report
 from tests.bench.replay import Replay
-from tests.security.floods import DOCUMENTS, FLOODS, MEGABYTE, SLOW, dripping, listed, pages, vm
+from tests.security.floods import DOCUMENTS, FLOODS, MEGABYTE, SLOW, listed, pages, vm
 from tests.security.hostile import GOOD, Answer, Server, serve
 from tests.unit.fakes import settings_with
 from tests.unit.rig import SETTINGS, Rig
@@ -262,7 +262,7 @@ def test_who_cannot_prove_to_be_the_cloud_is_asked_nothing(certificate: Path) ->
 
 
 def test_an_encrypted_answer_without_end_ends_as_well(certificate: Path) -> None:
-    with by_tls(certificate, dripping) as server:
+    with by_tls(certificate, SLOW["a body that drips"]) as server:
         ec2 = secure_cloud(server, 0.5, ca_bundle=str(certificate))
         while server.accepted < 2:
             with pytest.raises(CloudError, match="no whole answer within"):
