@@ -32,7 +32,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck scripts/elastiqctl tools/build-deb tools/check-packages .ci/run docs/examples/*.sh etc/elastiqctl.bash-completion etc/elastiq.init
+	$(BIN)/shellcheck scripts/elastiqctl tools/apt-get tools/build-deb tools/check-packages .ci/run docs/examples/*.sh etc/elastiqctl.bash-completion etc/elastiq.init
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .

@@ -37,8 +37,7 @@ def obstacle(tool: str, package: str) -> str:
         return f"{tool} is missing"
     if os.geteuid() != 0:
         return f"{tool} is missing: apt-get install {package}"
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    apt_get = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"]  # somebody else may just be installing
-    run([*apt_get, "update"], Path("/"), environment)
-    run([*apt_get, "install", "--yes", "--no-install-recommends", package], Path("/"), environment)
+    apt_get = str(Path(__file__).parent / "apt-get")
+    run([apt_get, "update"], Path("/"))
+    run([apt_get, "install", "--yes", "--no-install-recommends", package], Path("/"))
     return ""

@@ -34,7 +34,7 @@ def tools() -> Path:
 def _unpack(directory: Path) -> None:
     for command in (["update"], ["download", *PACKAGES]):
         try:
-            subprocess.run([*HOST_APT_GET, *command], cwd=directory, check=True, capture_output=True, timeout=600)
+            subprocess.run([HOST_APT_GET, *command], cwd=directory, check=True, capture_output=True, timeout=600)
         except (OSError, subprocess.SubprocessError) as error:
             raise UnavailableError(f"apt-get cannot download {' '.join(PACKAGES)}: {error}") from error
     for package in directory.glob("*.deb"):

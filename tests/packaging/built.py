@@ -87,6 +87,5 @@ def need(command: str, package: str) -> None:
         return
     if not shutil.which("apt-get") or os.geteuid() != 0:
         pytest.skip(f"{command} is missing (Debian: apt-get install {package})")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for words in (["update"], ["install", "--yes", "--no-install-recommends", package]):
-        subprocess.run([*HOST_APT_GET, *words], env=environment, check=True, timeout=LONG_SECONDS)
+        subprocess.run([HOST_APT_GET, *words], check=True, timeout=LONG_SECONDS)

@@ -51,7 +51,7 @@ _PACKAGES = (
     "procps",
     "sudo",
 )
-HOST_APT_GET = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600")
+HOST_APT_GET = str(Path(__file__).parents[2] / "tools" / "apt-get")
 """Waits for others who install something: another build, or the machine's own upgrades."""
 _HOST_TOOLS = {"debootstrap": "debootstrap", "ip": "iproute2", "unshare": "util-linux", "nsenter": "util-linux"}
 _BINDINGS_REQUIREMENT = "htcondor==25.14.1"
@@ -125,9 +125,8 @@ def install_host_tools() -> None:
     missing = sorted({package for tool, package in _HOST_TOOLS.items() if not shutil.which(tool)})
     if not missing:
         return
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
-        _run([*HOST_APT_GET, *command], f"apt-get cannot install {' '.join(missing)}", environment)
+        _run([HOST_APT_GET, *command], f"apt-get cannot install {' '.join(missing)}")
 
 
 def _build(root: Path) -> None:
