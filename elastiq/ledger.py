@@ -107,12 +107,13 @@ def history(directory: Path, question: Asked, now: float) -> Answer:
         is_known = bool(kept or told)
     document = past.history_document(kept, told, until)
     hours = read_hours(directory, question.since, until, of_pools=False)
-    notes = _notes(directory, question, until, hours, lives, events)
+    frame = _frame(question, until, hours, lives, events)
+    notes = _notes(directory, frame, lives)
     if question.form == "csv":
         lines = past.comma_separated(past.HISTORY_COLUMNS, past.history_rows(document))
     else:
         lines = past.history_lines(document, until)
-    document.update(_frame(question, until, hours, lives, events))
+    document.update(frame)
     return Answer(document, lines, notes, is_known, not (lives.damage or events.damage or hours.damage))
 
 
@@ -124,12 +125,13 @@ def costs(directory: Path, question: Asked, now: float, told: Cost, batch: Adapt
     hours = read_hours(directory, since, until, of_pools=False)
     lines, vms, source = _sums(directory, question, until, told.calendar, batch)
     document = past.cost_document(question.by, lines, vms)
-    notes = _notes(directory, question, until, hours, source)
+    frame = _frame(question, until, hours, source)
+    notes = _notes(directory, frame, source)
     if question.form == "csv":
         text = past.comma_separated((document["by"], *past.COST_COLUMNS), past.cost_rows(document))
     else:
         text = past.cost_lines(document, told.currency)
-    document.update(_frame(question, until, hours, source), currency=told.currency)
+    document.update(frame, currency=told.currency)
     return Answer(document, text, notes, is_whole=not (source.damage or hours.damage))
 
 
@@ -166,11 +168,11 @@ def _frame(question: Asked, until: float, hours: Hours, *sources: Source) -> Doc
     }
 
 
-def _notes(directory: Path, question: Asked, until: float, hours: Hours, *sources: Source) -> tuple[str, ...]:
-    if not sources[0].is_there:
+def _notes(directory: Path, frame: Document, source: Source) -> tuple[str, ...]:
+    if not source.is_there:
         return (f"nothing was kept in {directory} so far: a daemon that runs keeps it",)
-    notes = list(dict.fromkeys(source.damage for source in (*sources, hours) if source.damage))
-    gaps = hours.gaps(question.since, until)
+    notes = list(dict.fromkeys(frame["damage"]))
+    gaps, until = frame["gaps"], frame["until"]
     notes += [
         f"nobody looked from {moment(begin)} to {moment(end)}, or in a part of it" for begin, end in gaps[:MOST_GAPS]
     ]

@@ -6,7 +6,6 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from elastiq.model import ON_DEMAND, Usage
 from elastiq.state.kept import Life, Whole
@@ -63,42 +62,28 @@ _KINDS = ("boot_seconds", "work_seconds", "idle_seconds", "unknown_seconds")
 _SUMS = (*_KINDS, "unpriced_seconds", "money")
 
 
-class Part(NamedTuple):
-    """A part of the life of a VM."""
-
-    kind: str
-    """A field of Line."""
-    begin: float
-    end: float
-    share: float
-    """Of this time so much is of that kind: when it idled in between is not kept, only for how long."""
-
-    def within(self, begin: float, end: float) -> float:
-        """Return for how long it was within a time."""
-        return max(0.0, min(self.end, end) - max(self.begin, begin)) * self.share
-
-
-def parts(life: Life, until: float) -> Iterator[Part]:
-    """Yield the parts of a life up to `until`, or to its end if that was before."""
+def parts(life: Life, until: float) -> Iterator[tuple[str, float, float, float]]:
+    """Yield the parts of a life up to `until`, or to its end if that was before: a field of Line, begin, end, and which
+    share of that time is of that kind. When a VM idled in between is not kept, only for how long."""
     end = until if life.ended_at is None else min(life.ended_at, until)
     begin = min(life.launched_at, end)
     joined = end if life.joined_at is None else min(max(life.joined_at, begin), end)
     if joined > begin:
-        yield Part("boot_seconds", begin, joined, 1.0)
+        yield "boot_seconds", begin, joined, 1.0
     if end <= joined:
         return
     if life.idle_seconds is None:
-        yield Part("unknown_seconds", joined, end, 1.0)
+        yield "unknown_seconds", joined, end, 1.0
         return
     idle_from = end if life.idle_since is None else min(max(life.idle_since, joined), end)
     # Of a life that went on after `until` all of it was seen, and the idle part is spread over that.
     seen = idle_from if life.ended_at is None else max(life.ended_at, idle_from)
     if idle_from > joined:
         share = min(1.0, max(0.0, life.idle_seconds / (seen - joined)))
-        yield Part("idle_seconds", joined, idle_from, share)
-        yield Part("work_seconds", joined, idle_from, 1.0 - share)
+        yield "idle_seconds", joined, idle_from, share
+        yield "work_seconds", joined, idle_from, 1.0 - share
     if end > idle_from:
-        yield Part("idle_seconds", idle_from, end, 1.0)
+        yield "idle_seconds", idle_from, end, 1.0
 
 
 def by_day(
@@ -132,11 +117,16 @@ def _within(first: float, last: float, days: Sequence[tuple[str, float, float]],
     found = []
     while place < len(days) and days[place][1] < last:
         name, begin, end = days[place]
-        seconds = (last if last < end else end) - (first if first > begin else begin)
-        if seconds > 0:
+        seconds = _common(first, last, begin, end)
+        if seconds:
             found.append((name, seconds))
         place += 1
     return found
+
+
+def _common(first: float, last: float, begin: float, end: float) -> float:
+    """Return for how long two times are the same."""
+    return max(0.0, (last if last < end else end) - (first if first > begin else begin))
 
 
 def by_property(
@@ -149,10 +139,10 @@ def by_property(
     for life in lives:
         line = lines[_name(way, life)]
         line.vms += 1
-        for part in parts(life, until):
-            seconds = part.within(since, until)
+        for kind, first, last, share in parts(life, until):
+            seconds = _common(first, last, since, until) * share
             if seconds:
-                line.add(part.kind, seconds, life.price)
+                line.add(kind, seconds, life.price)
     return {name: lines[name] for name in sorted(lines)}
 
 
@@ -173,8 +163,8 @@ def by_user(lives: Iterable[Life], used: Iterable[Usage], since: float, until: f
     lines: dict[str, Line] = defaultdict(Line)
     for life in lives:
         totals = dict.fromkeys(_KINDS, 0.0)
-        for part in parts(life, until):
-            totals[part.kind] += part.within(since, until)
+        for kind, first, last, share in parts(life, until):
+            totals[kind] += _common(first, last, since, until) * share
         begin = max(since, life.launched_at if life.joined_at is None else life.joined_at)
         end = until if life.ended_at is None else min(until, life.ended_at)
         jobs = of_worker.get(life.worker, []) if life.worker else []

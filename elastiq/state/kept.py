@@ -426,8 +426,8 @@ def hours(
     which = "" if of_pools else "AND pool NOT IN (SELECT number FROM names WHERE text <> '')"
     query = f"SELECT at, pool, {_SUMS} FROM hours WHERE at >= ? AND at < ? {which} ORDER BY at"  # noqa: S608
     for at, pool, *sums in db.execute(query, (since, until)):
-        is_sound = type(at) is int and pool in texts
-        if is_sound and all(type(one) is float and 0 <= one < LARGEST_NUMBER for one in sums):
+        is_sound = type(at) is int and pool in texts and set(map(type, sums)) == {float}
+        if is_sound and min(sums) >= 0 and max(sums) < LARGEST_NUMBER:
             yield Hour(float(at), texts[pool], *sums), ""
         else:
             yield None, "malformed: the sums of an hour"

@@ -74,11 +74,11 @@ CLOUD: dict[str, Answer] = {
 }
 
 
-def floods(_repetitions: int, seconds: str) -> dict[str, Any]:
+def lived_beside_floods(seconds: float) -> dict[str, Any]:
     """Let the daemon live beside each of them for so many seconds."""
     with ThreadPoolExecutor(BESIDE) as pool:
-        runs = {what: pool.submit(_beside_batch, flood, float(seconds)) for what, flood in BATCH.items()}
-        runs |= {what: pool.submit(_beside_cloud, answer, float(seconds)) for what, answer in CLOUD.items()}
+        runs = {what: pool.submit(_beside_batch, flood, seconds) for what, flood in BATCH.items()}
+        runs |= {what: pool.submit(_beside_cloud, answer, seconds) for what, answer in CLOUD.items()}
         found = {what: run.result() for what, run in runs.items()}
     for what, figures in found.items():
         print(what, *(f"{name} {value:.1f}" for name, value in figures.items()), sep="; ", file=sys.stderr)
