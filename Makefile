@@ -38,7 +38,7 @@ format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A table of the daemon's cost beside the original's; takes about five minutes.
+# A table of the daemon's cost beside the original's; takes about thirteen minutes.
 bench: $(VENV)/.ready
 	$(BIN)/python -m tests.bench
 
