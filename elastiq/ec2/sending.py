@@ -177,7 +177,6 @@ class Sender:
                             return dict(call(**parameters))
                         except REQUEST_ERRORS as error:
                             failure = self._explained(operation, error, asked)
-                            _let_go(error)
                         if not self._may_be_repeated(failure, repeat, tries) or not deadline.pause():
                             raise failure
                     raise CloudError(f"{operation}: nobody waits for it any more")
@@ -200,7 +199,10 @@ class Sender:
         return repeat is Repeat.QUESTION and passing and tries < self.limits.attempts
 
     def _explained(self, operation: str, error: BaseException, asked: str = "") -> RequestError:
-        return explain(operation, error, self._redactor, place=place_of(self._options), asked=asked)
+        failure = explain(operation, error, self._redactor, place=place_of(self._options), asked=asked)
+        # botocore keeps errors in frames that they refer to: answers of megabytes would stay, for Python looks seldom.
+        traceback.clear_frames(error.__traceback__)
+        return failure
 
     def _method(self, client: Any, operation: str) -> Callable[..., Any]:
         method = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower()
@@ -245,7 +247,6 @@ class Sender:
                 errors.append(error)
             except REQUEST_ERRORS as error:
                 errors.append(self._explained(operation, error, asked))
-                _let_go(error)
             finally:
                 abandoned.close()
 
@@ -274,9 +275,3 @@ class Sender:
             raise RequestError(
                 f"{operation}: not sent, {stuck} earlier requests still hang; check the api_url", CloudFault.UNSENT
             )
-
-
-def _let_go(error: BaseException) -> None:
-    """Let what was answered go with the error: botocore keeps errors in frames that they refer to, so that answers of
-    megabytes would stay until Python looks for cycles."""
-    traceback.clear_frames(error.__traceback__)

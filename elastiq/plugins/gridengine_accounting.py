@@ -62,7 +62,7 @@ class Accounting:
         """Return what to say about the file."""
         if os.access(self._path, os.R_OK) or self._is_to_come():
             return f"jobs that end are seen in {self._path}"
-        return f"{self._path} can NOT be read: a job between two looks does not start the idle time over"
+        return f"{self._path} CANNOT be read: a job between two looks does not start the idle time over"
 
     def _is_to_come(self) -> bool:
         return self._path.parent.is_dir() and not self._path.exists()

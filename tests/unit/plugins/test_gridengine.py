@@ -827,7 +827,7 @@ class TestCheck:
             plugin.check()
 
     def test_of_an_accounting_file_that_is_out_of_reach(self, cluster: FakeGridEngine, tmp_path: Path) -> None:
-        assert "can NOT be read" in GridEngine(60.0, tmp_path / "no" / "accounting").check()
+        assert "CANNOT be read" in GridEngine(60.0, tmp_path / "no" / "accounting").check()
         assert "are seen in" in GridEngine(60.0, tmp_path / "accounting").check()
 
 

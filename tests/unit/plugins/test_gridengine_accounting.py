@@ -77,7 +77,7 @@ def test_without_a_file_nothing_is_told(tmp_path: Path) -> None:
 
 def test_what_check_says_of_it(path: Path, tmp_path: Path) -> None:
     assert "are seen in" in Accounting(path).description()
-    assert "can NOT be read" in Accounting(tmp_path / "no" / "accounting").description()
+    assert "CANNOT be read" in Accounting(tmp_path / "no" / "accounting").description()
 
 
 def test_a_file_that_is_to_come_tells_of_nobody_and_one_that_cannot_be_read_says_so(tmp_path: Path) -> None:
