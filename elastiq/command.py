@@ -67,8 +67,8 @@ def run(
 ) -> str:
     """Run a command and return its standard output; bytes that are not UTF-8 become U+FFFD.
 
-    It runs in the C locale, in a session of its own, with a small environment to which `environment` is added, and
-    reads `input_bytes` or nothing.
+    It runs in the C locale, in a session of its own (but see `share_group`), with a small environment to which
+    `environment` is added, and reads `input_bytes` or nothing.
 
     Raise BatchError if it cannot be started, fails, writes more than `output_limit_bytes`, or has not ended and
     closed its output within `timeout_seconds`; by then its process group has been killed.
@@ -124,9 +124,16 @@ def end_all() -> None:
             _kill_group(process)
 
 
+def share_group() -> None:
+    """Start every further command in this process' own group: it is itself a command that `run` started, and whoever
+    kills its group means what it has started, too."""
+    _sharing.set()
+
+
 _running: set[subprocess.Popen[bytes]] = set()
 _running_lock = threading.Lock()
 _stopping = threading.Event()
+_sharing = threading.Event()
 atexit.register(end_all)
 
 
@@ -182,7 +189,7 @@ def _popen(arguments: Sequence[str], reads_from: int, environment: Mapping[str, 
             stderr=subprocess.PIPE,
             env=environment,
             cwd="/",
-            start_new_session=True,
+            start_new_session=not _sharing.is_set(),
             bufsize=0,
         )
     except FileNotFoundError as error:
@@ -303,9 +310,22 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     # Not reaped yet, so its number cannot have been given to another process.
     if process.returncode is None:
         try:
-            os.killpg(process.pid, signal.SIGKILL)
+            if _sharing.is_set():
+                _end_the_rest_of_the_group()
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass  # it is gone, or it is another user's now (set-user-id) and ends by itself
+
+
+def _end_the_rest_of_the_group() -> None:
+    """Ask whatever is in this process' own group to end, but not this process: SIGKILL would be its own end."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        os.killpg(0, signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _clean_environment(added: Mapping[str, str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from elastiq.clock import Clock
-from elastiq.command import run
+from elastiq.command import run, share_group
 from elastiq.errors import BatchError
 from elastiq.plugins.htcondor_limits import Limits, limits_of
 from elastiq.plugins.htcondor_matching import Ad, new_classad, text_of, wants_of
@@ -76,6 +76,9 @@ BEYOND = json.dumps({"too many": "kinds"})
 
 _WHOLE = re.compile(r"(?:TARGET\.)?(?:Total|TotalSlot|Detected)?(?:Cpus|Memory)", re.IGNORECASE)
 """What a job asks for that wants its worker for itself, however large it is."""
+
+OWN_SHARE = 0.95
+"""Of the time that the daemon gives this process: so that it says itself which command hung."""
 
 _SIZES_GIVEN = frozenset({"requestcpus", "requestmemory", "requestdisk", "requestgpus", "minhosts"})
 
@@ -319,7 +322,8 @@ def main(arguments: list[str]) -> int:
     asked, one = question["asked"], question.get("one", ())
     source: Source
     if how == "cli":
-        source = Commands(Deadline(Clock(), float(seconds), "HTCondor"))
+        share_group()
+        source = Commands(Deadline(Clock(), OWN_SHARE * float(seconds), "HTCondor"))
     else:
         import htcondor2  # type: ignore[import-not-found,unused-ignore]  # isort: skip
         import classad2  # type: ignore[import-not-found,unused-ignore]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from elastiq.clock import Budget, Clock
-from elastiq.command import run
+from elastiq.command import run, share_group
 from elastiq.errors import BatchError
 from elastiq.model import Eligibility, Judgement
 from elastiq.plugins.htcondor_classads import Expression, clauses, reachable
@@ -343,6 +343,7 @@ def main(arguments: list[str]) -> int:
     template, wants = question["template"], question["wants"]
     kinds, taken = kinds_of(template, Clock().now()), narrowing_of(template).jobs
     if how == "cli":
+        share_group()
         _say(by_commands(wants, kinds, Commands(min(float(seconds), COMMAND_SECONDS)), 0.7 * float(seconds), taken))
         return 0
     # It is htcondor2 that reads how this pool evaluates ClassAds.

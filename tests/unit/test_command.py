@@ -17,30 +17,13 @@ import pytest
 from elastiq import command
 from elastiq.command import execute, pipeline, run
 from elastiq.errors import BatchError
+from tests.unit.ends import PATIENCE_SECONDS, wait_until_gone
 
-PATIENCE_SECONDS = 120.0
 SHORT_SECONDS = 0.3
 
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
-
-
-def gone(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    return state in "ZX"
-
-
-def wait_until_gone(pid: int) -> bool:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not gone(pid):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @pytest.fixture

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from elastiq import command
 from elastiq.config import Settings
 from elastiq.errors import BatchError
 from elastiq.model import Demand, Shape, Standing, Worker
 from elastiq.plugins import Closing
 from elastiq.plugins.htcondor import NO_JOB_CHECK, HTCondor
+from elastiq.plugins.htcondor_matching import template_of
 from elastiq.plugins.htcondor_parse import (
     OWN_DRAIN,
 )
 from elastiq.plugins.loading import load
+from tests.unit.ends import pids_in, wait_until_gone
 from tests.unit.plugins.condor import (
     DRAIN_SENT,
     NO_SLOT,
@@ -543,3 +550,50 @@ class TestRequeue:
         pool.answers(*CALM, DRAIN_SENT, ("condor_status", [slots(empty), slots(empty), NO_SLOT]))
         assert plugin.close(NODE) is Closing.CLOSED
         assert len(pool.asked("condor_drain")) == 1
+
+
+HANGS = "#!/bin/sh\nsleep 100000 &\necho $$ $! > {pids}\nwait\n"
+"""A site's own script around a command, as many have: it starts what hangs."""
+
+ASKED: dict[str, Callable[[HTCondor], object]] = {
+    "demand": HTCondor.demand,
+    "judge": lambda plugin: plugin.judge(['{"requirements": "Cpus > 1"}'], template_of([slot()])),
+}
+
+
+@pytest.mark.parametrize("question", ASKED)
+class TestWhatAHangingCommandLeaves:
+    """The question is asked by a process of its own, which asks HTCondor: none of all these may stay."""
+
+    @pytest.fixture
+    def pids(self, pool: Pool, tmp_path: Path) -> Path:
+        pool.answers(SCHEDDS)
+        (tmp_path / "condor_q").write_text(HANGS.format(pids=tmp_path / "pids"))
+        return tmp_path / "pids"
+
+    def test_when_the_daemon_stops(self, pids: Path, question: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(command, "_stopping", threading.Event())
+        plugin = HTCondor("cli", TIMEOUT_SECONDS * 10)
+        with ThreadPoolExecutor(1) as lane:
+            asked = lane.submit(ASKED[question], plugin)
+            hanging = pids_in(pids)
+            command.end_all()
+            assert isinstance(asked.exception(TIMEOUT_SECONDS), BatchError | None)
+        assert all(wait_until_gone(pid) for pid in hanging)
+
+    @pytest.mark.long
+    def test_when_its_time_is_over(self, pids: Path, question: str) -> None:
+        seconds = 4.0
+        while not pids.exists():  # a machine may be too slow to get that far
+            seconds *= 2
+            with contextlib.suppress(BatchError):
+                ASKED[question](HTCondor("cli", seconds))
+        assert all(wait_until_gone(pid) for pid in pids_in(pids))
+
+
+@pytest.mark.long
+def test_the_command_that_hangs_is_named(pool: Pool) -> None:
+    pool.answers(SCHEDDS)
+    (pool.directory / "condor_q").write_text("#!/bin/sh\nexec sleep 100000\n")
+    with pytest.raises(BatchError, match=r"^(condor_q|HTCondor) gave no complete answer"):
+        HTCondor("cli", 20.0).demand()
