@@ -135,7 +135,8 @@ class Fleet:
 
     def chances(self, group: Demand) -> Mapping[str, Chance]:
         """Return for each of the `variants`, by its key, whether VMs of it are worth launching for `group`."""
-        answers = tuple((name, judgement.answer) for name, judgement in group.judgements.items())
+        judged = group.judgements
+        answers = tuple([(name, judgement.answer) for name, judgement in judged.items()]) if judged else ()
         kind = (group.shape, bool(group.running), answers)
         found = self._chances.get(kind)
         if found is None:

@@ -19,7 +19,7 @@ from elastiq.planning.adaptive import held_seconds
 from elastiq.planning.eligibility import barred_from
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.packing import Rest, Room, Rooms
-from elastiq.planning.suspicion import kept_unused, left_unused, with_unused
+from elastiq.planning.suspicion import Worked, kept_unused, left_unused, with_unused
 
 ROOMS_WATCHED = 20
 """Workers with room for one group."""
@@ -116,7 +116,10 @@ def share_of(group: Demand, memory: Memory, now: float) -> Share:
 def unused_by(group: Demand, fleet: Fleet) -> Mapping[str, float]:
     """Return the VMs whose workers have had room for `group` that it did not use for so long that it is none, and for
     how long."""
-    return left_unused(fleet.memory.watched.get(group.key), suspicious_seconds(fleet.policy), fleet.seen_at)
+    seen = fleet.memory.watched.get(group.key)
+    if seen is None or not (seen.unused_since or seen.unused_seconds):
+        return {}
+    return left_unused(seen, suspicious_seconds(fleet.policy), fleet.seen_at)
 
 
 def tried(memory: Memory, group: Demand, now: float) -> Memory:
@@ -157,6 +160,7 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
     """Return the memory of `fleet` after a look at waiting jobs and workers, the older of them at `looked_at`."""
     memory = fleet.memory
     rooms = _OpenRooms(fleet, fleet.records if demand else (), min((group.shape.cpus for group in demand), default=0))
+    worked = Worked(memory.vms)
     watched: dict[str, Watch] = {}
     futile = dict(memory.futile)
     for group in demand:
@@ -179,7 +183,7 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
         if group.vms_per_job == 1:
             # That some run may hide that others have started, where as many have come.
             may_have_started = bool(has_started) or group.running != 0
-            seen = with_unused(before or seen, seen, fleet.memory.vms, looked_at, may_have_started=may_have_started)
+            seen = with_unused(before or seen, seen, worked, looked_at, may_have_started=may_have_started)
         watched[key] = seen
         if _is_in_vain(seen, unused, group, fleet):
             known = _in_vain(known, seen, fleet.now)

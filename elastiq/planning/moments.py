@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from elastiq.memory import Memory, Rises, VmRecord
+from elastiq.memory import Memory, Rises, VmRecord, Watch
 from elastiq.model import Observation, Policy
 from elastiq.planning import patience, rates
 from elastiq.planning.adaptive import held_seconds, period_seconds
@@ -101,14 +101,7 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
         for record in memory.vms.values():
             if record.joined_at is not None and not record.has_worked:
                 yield record.joined_at + patience.CLOSED_AT_BIRTH_SECONDS
-    seconds, suspicious = futile_seconds(policy), suspicious_seconds(policy)
-    for seen in memory.watched.values():
-        if not seen.waiting:
-            yield seen.since + FUTILE_KEPT_SECONDS
-        for since in {*seen.rooms.values()}:
-            yield max(since, seen.since) + seconds
-        for since, spent in {(since, seen.unused_seconds.get(id_, 0.0)) for id_, since in seen.unused_since.items()}:
-            yield since + suspicious - spent
+    yield from _of_watches(memory.watched.values(), policy)
     demand_at = observation.now - observation.demand_age_seconds
     for group in observation.demand or ():
         if group.oldest_wait_seconds is not None:
@@ -119,6 +112,26 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
         yield intent.waiting_since + settle_seconds(intent)
         if intent.unseen_since is not None:
             yield intent.unseen_since + patience.UNSEEN_SECONDS
+
+
+def _of_watches(watches: Iterable[Watch], policy: Policy) -> Iterator[float]:
+    # Groups are many and begin at few moments: each of these counts once.
+    rooms_since: dict[float, set[float]] = {}
+    unused_since: set[float] = set()
+    suspicious = suspicious_seconds(policy)
+    for seen in watches:
+        if not seen.waiting:
+            yield seen.since + FUTILE_KEPT_SECONDS
+        rooms_since.setdefault(seen.since, set()).update(seen.rooms.values())
+        if not seen.unused_seconds:
+            unused_since.update(seen.unused_since.values())
+            continue
+        for id_, since in seen.unused_since.items():
+            yield since + suspicious - seen.unused_seconds.get(id_, 0.0)
+    seconds = futile_seconds(policy)
+    for waiting_since, moments in rooms_since.items():
+        yield from (max(since, waiting_since) + seconds for since in moments)
+    yield from (since + suspicious for since in unused_since)
 
 
 def _of_a_vm(record: VmRecord, policy: Policy) -> Iterator[float]:

@@ -8,8 +8,10 @@ times what others of its kind have.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import gt
 
 from elastiq.decisions import Reason, Token
 from elastiq.memory import VmRecord, Watch
@@ -23,9 +25,29 @@ SIZES = ("cpus", "memory_mb", "gpus")
 """Of a Shape; how much disk is free differs from VM to VM."""
 
 
-def with_unused(
-    before: Watch, seen: Watch, own: Mapping[str, VmRecord], looked_at: float, *, may_have_started: bool
-) -> Watch:
+class Worked:
+    """When the workers of VMs were last seen at work, of those that are asked about."""
+
+    def __init__(self, vms: Mapping[str, VmRecord]) -> None:
+        self.vms = vms
+        self.worked: Mapping[str, float] = _Found(lambda id_: _worked_at(vms[id_]))
+        """By instance id; infinity: it is at work."""
+        self.worked_as_before: Mapping[str, float] = _Found(lambda id_: _worked_at(vms[id_], is_still=True))
+        """The same where being at work all the time does not count, but only when that began."""
+
+
+class _Found(dict[str, float]):
+    """What is found out when it is asked for first."""
+
+    def __init__(self, find: Callable[[str], float]) -> None:
+        self._find = find
+
+    def __missing__(self, id_: str) -> float:
+        found = self[id_] = self._find(id_)
+        return found
+
+
+def with_unused(before: Watch, seen: Watch, own: Worked, looked_at: float, *, may_have_started: bool) -> Watch:
     """Return `seen`, which comes after `before`, with the VMs whose room its group does not use.
 
     Time counts while there is room, however often there is none in between: a worker that is shown full now and then
@@ -33,16 +55,14 @@ def with_unused(
     of it run and wait as before, none did on a worker that has been at work all the time: it may say so for ever.
     """
     is_still = seen.running is not None and (seen.waiting, seen.running) == (before.waiting, before.running)
-    ids, seconds = before.unused_since.keys(), before.unused_seconds
-    if seconds or ids != seen.rooms.keys() or not ids <= own.keys():
+    known, seconds = before.unused_since, before.unused_seconds
+    if seconds or known.keys() != seen.rooms.keys() or not known.keys() <= own.vms.keys():
         since, seconds = _counted_on(before, seen, own, looked_at, may_have_started=may_have_started, is_still=is_still)
-    elif may_have_started:
-        since = {
-            id_: looked_at if _has_worked_since(own[id_], begun, is_still=is_still) else begun
-            for id_, begun in before.unused_since.items()
-        }
     else:
-        since = before.unused_since
+        worked = own.worked_as_before if is_still else own.worked
+        since = known
+        if may_have_started and any(map(gt, map(worked.__getitem__, known), known.values())):
+            since = {id_: looked_at if worked[id_] > begun else begun for id_, begun in known.items()}
     if since == seen.unused_since and seconds == seen.unused_seconds:
         return seen
     return replace(seen, unused_since=since, unused_seconds=seconds)
@@ -51,7 +71,7 @@ def with_unused(
 def _counted_on(
     before: Watch,
     seen: Watch,
-    own: Mapping[str, VmRecord],
+    own: Worked,
     looked_at: float,
     *,
     may_have_started: bool,
@@ -63,23 +83,23 @@ def _counted_on(
     since.update((id_, looked_at) for id_ in seen.rooms if id_ not in since)
     for id_ in [*since, *seconds]:
         begun, has_room = since.get(id_, looked_at), id_ in since
-        if id_ not in own or (may_have_started and _has_worked_since(own[id_], begun, is_still=is_still and has_room)):
+        worked = own.worked_as_before if is_still and has_room else own.worked
+        if id_ not in own.vms or (may_have_started and worked[id_] > begun):
             seconds.pop(id_, None)
             since.update({id_: looked_at} if has_room else {})
     return since, seconds
 
 
-def _has_worked_since(record: VmRecord, since: float, *, is_still: bool = False) -> bool:
-    """Return whether a worker was seen at work after `since`; `is_still`: as what it has been all the time does not
-    count."""
-    at_work = record.at_work and not (is_still and (record.work_from or 0.0) <= since)
-    return at_work or (record.idle_from or 0.0) > since
+def _worked_at(record: VmRecord, *, is_still: bool = False) -> float:
+    """Return when a worker was last seen at work; `is_still`: as what it has been all the time does not count."""
+    begun = (record.work_from or 0.0) if is_still else math.inf
+    return max(begun if record.at_work else 0.0, record.idle_from or 0.0)
 
 
-def left_unused(seen: Watch | None, seconds: float, looked_at: float) -> Mapping[str, float]:
+def left_unused(seen: Watch, seconds: float, looked_at: float) -> Mapping[str, float]:
     """Return the VMs whose room a group has left unused for `seconds` at least until the last look at workers, and for
     how long."""
-    if seen is None or not (seen.unused_since or seen.unused_seconds):
+    if not (seen.unused_since or seen.unused_seconds):
         return {}
     if not seen.unused_seconds and looked_at - min(seen.unused_since.values()) < seconds:
         return {}
@@ -97,7 +117,7 @@ def kept_unused(
     return {
         id_: each
         for id_, each in found.items()
-        if id_ in own and not (may_have_started and _has_worked_since(own[id_], before.unused_since.get(id_, now)))
+        if id_ in own and not (may_have_started and _worked_at(own[id_]) > before.unused_since.get(id_, now))
     }
 
 
