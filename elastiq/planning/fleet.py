@@ -135,13 +135,22 @@ class Fleet:
 
     def chances(self, group: Demand) -> Mapping[str, Chance]:
         """Return for each of the `variants`, by its key, whether VMs of it are worth launching for `group`."""
+        known = self._chances_of_groups.get(id(group))
+        if known is not None:
+            return known[1]
         judged = group.judgements
         answers = tuple([(name, judgement.answer) for name, judgement in judged.items()]) if judged else ()
         kind = (group.shape, bool(group.running), answers)
         found = self._chances.get(kind)
         if found is None:
             found = self._chances[kind] = chances(group, self.memory, self.variants, self.now)
+        self._chances_of_groups[id(group)] = group, found
         return found
+
+    @cached_property
+    def _chances_of_groups(self) -> dict[int, tuple[Demand, Mapping[str, Chance]]]:
+        """By the identity of the group, which is kept with it: no other can have its number meanwhile."""
+        return {}
 
     @cached_property
     def _chances(self) -> dict[Hashable, Mapping[str, Chance]]:

@@ -80,10 +80,12 @@ class _OpenRooms:
         if not watched:
             return watched
         known = self._known.setdefault(rest.kind, {None: False})
+        is_for_all = True
         for number in {*map(self._kinds.get, watched)}:
-            if number is not None and number not in known:
+            if number not in known and number is not None:
                 known[number] = self._samples[number].holds(rest)
-        if all(map(known.__getitem__, map(self._kinds.get, watched))):
+            is_for_all = is_for_all and known[number]
+        if is_for_all:
             return watched
         return {id_: since for id_, since in watched.items() if known[self._kinds.get(id_)]}
 
