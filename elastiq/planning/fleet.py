@@ -210,8 +210,15 @@ class Fleet:
         if worker is None or worker.closed or not record.works:
             return None
         jobs = UNLIMITED if jobs_per_vm is None else max(0, jobs_per_vm - worker.jobs)
-        free = self._shown[record.pool, record.type].believed(record.id, worker)
+        free = self._free.get(record.id)
+        if free is None:
+            free = self._free[record.id] = self._shown[record.pool, record.type].believed(record.id, worker)
         return Room(free, jobs, Token.HAS_ROOM, self.key_of(record), not worker.jobs, record.id)
+
+    @cached_property
+    def _free(self) -> dict[str, Shape]:
+        """What is believed to be free on workers, by instance id."""
+        return {}
 
     @cached_property
     def _shown(self) -> Mapping[tuple[str, str], Shown]:

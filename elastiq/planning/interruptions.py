@@ -32,10 +32,8 @@ def decisions(fleet: Fleet) -> Iterator[Decision]:
     By the worker of this moment alone: what it said some time ago may be over.
     """
     due = []
-    for record in fleet.records:
+    for record in _announced(fleet):
         worker = fleet.worker(record)
-        if not is_to_come(record, fleet.now) or record.leaving:
-            continue
         yield Decision(Kind.HOLD, announced(record), record.pool)
         is_due = fleet.now >= requeue_at(record, fleet.policy)
         if worker is not None and worker.interrupted and worker.jobs and is_due:
@@ -48,10 +46,9 @@ def decisions(fleet: Fleet) -> Iterator[Decision]:
 def successors(fleet: Fleet) -> Iterator[Demand]:
     """Return what runs on VMs that the cloud takes back, each VM as one job for a VM of the same pool: so another one
     is asked for before its jobs wait. Until they are queued again, when they are demand by themselves."""
-    for record in fleet.records:
+    for record in _announced(fleet):
         worker, pool = fleet.worker(record), fleet.policy.pool(record.pool)
-        is_announced = is_to_come(record, fleet.now) and record.requeued_at is None and not record.leaving
-        if pool is None or worker is None or not is_announced or not worker.jobs:
+        if pool is None or worker is None or record.requeued_at is not None or not worker.jobs:
             continue
         whole, free = worker.capacity, worker.free
         shape = Shape(
@@ -62,6 +59,11 @@ def successors(fleet: Fleet) -> Iterator[Demand]:
         )
         others = [one.key for one in fleet.variants if one.name != pool.name]
         yield Demand(shape, 1, judgements=dict.fromkeys(others, _OTHER_POOL), is_to_come=True)
+
+
+def _announced(fleet: Fleet) -> Iterator[VmRecord]:
+    taken_back = (record for record in fleet.records if record.interrupted_at is not None)
+    return (record for record in taken_back if is_to_come(record, fleet.now) and not record.leaving)
 
 
 def _used(whole: int | None, free: int | None) -> int | None:

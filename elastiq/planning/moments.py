@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from elastiq.memory import Memory, Rises, VmRecord, Watch
+from elastiq.memory import Memory, Rises, Stage, VmRecord, Watch
 from elastiq.model import Observation, Policy
 from elastiq.planning import patience, rates
 from elastiq.planning.adaptive import held_seconds, period_seconds
@@ -38,6 +38,8 @@ def _first(moments: Iterable[float], since: float) -> float:
 
 def _of_the_plan(observation: Observation, memory: Memory, policy: Policy) -> Iterator[float]:
     for record in memory.vms.values():
+        if record.stage is Stage.WORKING and not (record.terminate_retry_at or record.reopen_retry_at):
+            continue  # as most of thousands
         yield record.terminate_retry_at
         yield record.reopen_retry_at
         if record.interrupted_at is not None:
@@ -79,8 +81,12 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
             load = memory.loads.get(pool.name)
             if load is not None and (load.risen or memory.rises.get(pool.name, Rises()).cores):
                 yield load.since + period_seconds(pool, memory, policy)
+    yield from {record.launched_at for record in memory.vms.values()}  # a listing that began before cannot show it
     for record in memory.vms.values():
-        yield from _of_a_vm(record, policy)
+        if record.stage is not Stage.WORKING:
+            yield from _of_a_vm(record, policy)
+        elif record.idle_from is not None:
+            yield record.idle_from + policy.idle_seconds_of(record.pool)
     workers_at = observation.now - observation.workers_age_seconds
     limits = {futile_seconds(policy), patience.SHORTEST_FUTILE_SECONDS} if observation.demand else set()
     for record in memory.vms.values() if observation.demand else ():
@@ -135,7 +141,6 @@ def _of_watches(watches: Iterable[Watch], policy: Policy) -> Iterator[float]:
 
 
 def _of_a_vm(record: VmRecord, policy: Policy) -> Iterator[float]:
-    yield record.launched_at  # a listing that began before cannot show it
     if record.joined_at is None:
         yield record.awaited_since + policy.estimated_vm_deploy_time_s
     if record.lost_since is not None:

@@ -281,8 +281,10 @@ def _track_workers(
 def _learn_boots(memory: Memory, before: Mapping[str, VmRecord], policy: Policy) -> Memory:
     """Return `memory` with how long those VMs took that have joined since `before`: not if nobody looked meanwhile."""
     for id_, record in memory.vms.items():
+        if record.joined_at is None or before[id_].joined_at is not None:
+            continue
         pool = policy.pool(record.pool)
-        if record.joined_at is None or before[id_].joined_at is not None or pool is None or record.counted_from:
+        if pool is None or record.counted_from:
             continue
         if pool.takes(record.type) and record.joined_at > record.launched_at:
             memory = with_boot(memory, pool, record.joined_at - record.launched_at)
@@ -303,6 +305,8 @@ def _as_born(
     before: VmRecord, record: VmRecord, worker: Worker, breaker: Breaker, seen_at: float, policy: Policy
 ) -> tuple[VmRecord, Breaker]:
     """Return a VM and the breaker of its pool after a look at its worker: whether it has become one that is of use."""
+    if before.has_worked and not breaker.useless_births:
+        return record, breaker  # that is known of most
     seconds = seen_at - (seen_at if record.joined_at is None else record.joined_at)
     # With a short idle_for_time_s none gets older if it has to wait for others that a job needs at the same time.
     stays_idle = policy.idle_seconds_of(record.pool) + policy.estimated_vm_deploy_time_s * policy.is_adaptive
