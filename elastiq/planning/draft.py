@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
 from elastiq.model import Demand, Pool
 from elastiq.planning import words
-from elastiq.planning.eligibility import Chance
+from elastiq.planning.eligibility import Chance, Chances
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.money import Purse
 from elastiq.planning.packing import Rest, Room
@@ -27,8 +27,8 @@ class Up:
     """Of elastiq's VMs, as the jobs have left it; of those that are launched now, none."""
     decisions: list[Decision] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
-    chances: list[Mapping[str, Chance]] = field(default_factory=list)
-    """Of each group, by the keys of the pools."""
+    chances: list[Chances] = field(default_factory=list)
+    """Of each group."""
     due: list[Rest] = field(default_factory=list)
     """Jobs in vain for which one VM may be launched to try again."""
     tried: list[Demand] = field(default_factory=list)
@@ -62,20 +62,15 @@ class Up:
 
     def is_too_large(self, rest: Rest) -> bool:
         """Return whether no VM holds such a job, although there are some that offer what it wants."""
-        found = self.chances[rest.number].values()
-        return Chance.TOO_LARGE in found and all(chance in (Chance.TOO_LARGE, Chance.NO) for chance in found)
+        return self.chances[rest.number].is_too_large
 
     def is_suited(self, rest: Rest, pool: Pool) -> bool:
         """Return whether it is sure that VMs of `pool` run such jobs."""
-        return self.chances[rest.number][pool.key] is Chance.YES
-
-    def may_run(self, rest: Rest, pool: Pool) -> bool:
-        """Return whether VMs of `pool` run such jobs, or would show whether they do."""
-        return self.chances[rest.number][pool.key] in (Chance.TRY, Chance.YES)
+        return self.chances[rest.number].of_pools[pool.key] is Chance.YES
 
     def is_to_learn(self, rest: Rest) -> bool:
         """Return whether a VM would show whether such jobs run."""
-        return Chance.TRY in self.chances[rest.number].values()
+        return self.chances[rest.number].is_to_learn
 
     def will_come(self, pool: Pool, *, is_larger: bool = False) -> bool:
         """Return whether there will be VMs of `pool` to learn from: on their way, about to be launched, or there and
@@ -89,16 +84,15 @@ class Up:
 
     def pool_to_try(self, rest: Rest) -> Pool | None:
         """Return the first pool of which a VM may teach something about such jobs."""
-        return next((pool for pool in self.fleet.variants if self.may_run(rest, pool)), None)
+        return self.fleet.variant_of_key.get(self.chances[rest.number].first_to_try)
 
     def by_pool(self, rests: Iterable[Rest]) -> dict[str, list[Rest]]:
         """Return the jobs of which it is sure that VMs of a pool run them, by the name of the first such pool."""
         found: dict[str, list[Rest]] = {}
         for rest in rests:
-            chances = self.chances[rest.number]
-            name = next((pool.name for pool in self.fleet.variants if chances[pool.key] is Chance.YES), None)
-            if name is not None:
-                found.setdefault(name, []).append(rest)
+            pool = self.fleet.variant_of_key.get(self.chances[rest.number].first_sure)
+            if pool is not None:
+                found.setdefault(pool.name, []).append(rest)
         return found
 
     def settle(self, rests: Iterable[Rest], reason: Reason) -> None:

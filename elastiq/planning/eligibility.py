@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from elastiq.memory import Memory
@@ -20,6 +21,37 @@ class Chance(Enum):
     """VMs do not hold such a job."""
     NO = "no"
     """VMs do not offer what it wants."""
+
+
+@dataclass(frozen=True)
+class Chances:
+    """What follows for a group of jobs from its chance on VMs of each pool."""
+
+    of_pools: Mapping[str, Chance]
+    """By the keys of the pools, in their order."""
+    barred_from: frozenset[str]
+    """The pools whose workers could never run such jobs, whatever room they have."""
+    is_too_large: bool
+    """Whether no VM holds such a job, although there are some that offer what it wants."""
+    is_to_learn: bool
+    """Whether a VM would show whether such jobs run."""
+    first_to_try: str | None
+    """The first pool whose VMs run such jobs, or would show whether they do."""
+    first_sure: str | None
+    """The first pool of which it is sure that its VMs run them."""
+
+    @staticmethod
+    def of(found: Mapping[str, Chance]) -> Chances:
+        """Return what follows."""
+        known = set(found.values())
+        return Chances(
+            found,
+            frozenset(key for key, chance in found.items() if chance is Chance.NO),
+            Chance.TOO_LARGE in known and known <= {Chance.TOO_LARGE, Chance.NO},
+            Chance.TRY in known,
+            next((key for key, chance in found.items() if chance in (Chance.TRY, Chance.YES)), None),
+            next((key for key, chance in found.items() if chance is Chance.YES), None),
+        )
 
 
 def chances(group: Demand, memory: Memory, pools: Iterable[Pool], now: float) -> Mapping[str, Chance]:
@@ -50,10 +82,3 @@ def _chance(group: Demand, pool: Pool, memory: Memory, now: float, siblings: Ite
 
 def _is_able(group: Demand, pool: Pool) -> bool:
     return group.judgements.get(pool.key, Judgement(Eligibility.UNKNOWN)).answer is Eligibility.YES
-
-
-def barred_from(found: Mapping[str, Chance]) -> frozenset[str]:
-    """Return the pools, by their keys, whose workers could never run such jobs, whatever room they have."""
-    if Chance.NO not in found.values():
-        return frozenset()
-    return frozenset(name for name, chance in found.items() if chance is Chance.NO)

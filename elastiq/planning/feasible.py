@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from elastiq.planning import words
 from elastiq.planning.capacities import capacity_of
-from elastiq.planning.eligibility import barred_from
 from elastiq.planning.futility import share_of, unused_by
 from elastiq.planning.packing import Rest
 from elastiq.planning.suspicion import unused_room
@@ -27,7 +26,7 @@ def feasible(up: Up) -> list[Rest]:
             one.jobs,
             one.vms_per_job,
             one.takes_whole_vms,
-            barred_from(up.chances[number]),
+            up.chances[number].barred_from,
             frozenset(unused_by(one, fleet) if not share_of(one, fleet.memory, fleet.now).in_vain else ()),
         )
         for number, one in enumerate(up.groups)

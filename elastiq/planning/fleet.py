@@ -24,7 +24,7 @@ from elastiq.model import (
 )
 from elastiq.planning import patience
 from elastiq.planning.capacities import capacity_of
-from elastiq.planning.eligibility import Chance, chances
+from elastiq.planning.eligibility import Chance, Chances, chances
 from elastiq.planning.intents import given_up_at
 from elastiq.planning.matching import Matches
 from elastiq.planning.money import Purse
@@ -114,6 +114,11 @@ class Fleet:
             (variant.name, variant.instance_type): variant for variant in self.policy.variants if variant.is_variant
         }
 
+    @cached_property
+    def variant_of_key(self) -> Mapping[str | None, Pool]:
+        """The `variants` by their keys."""
+        return {variant.key: variant for variant in self.variants}
+
     def variant(self, pool: Pool, type_: str) -> Pool:
         """Return what of `pool` VMs of `type_` are; those of a type that it has not, or that is not known, are like
         those of its first one."""
@@ -133,8 +138,8 @@ class Fleet:
     def _keys(self) -> dict[tuple[str, str], str]:
         return {}
 
-    def chances(self, group: Demand) -> Mapping[str, Chance]:
-        """Return for each of the `variants`, by its key, whether VMs of it are worth launching for `group`."""
+    def chances(self, group: Demand) -> Chances:
+        """Return whether VMs of the `variants`, by their keys, are worth launching for `group`."""
         known = self._chances_of_groups.get(id(group))
         if known is not None:
             return known[1]
@@ -143,17 +148,23 @@ class Fleet:
         kind = (group.shape, bool(group.running), answers)
         found = self._chances.get(kind)
         if found is None:
-            found = self._chances[kind] = chances(group, self.memory, self.variants, self.now)
+            of_pools = chances(group, self.memory, self.variants, self.now)
+            alike = tuple(of_pools.values())
+            found = self._chances[kind] = self._alike.get(alike) or self._alike.setdefault(alike, Chances.of(of_pools))
         self._chances_of_groups[id(group)] = group, found
         return found
 
     @cached_property
-    def _chances_of_groups(self) -> dict[int, tuple[Demand, Mapping[str, Chance]]]:
+    def _chances_of_groups(self) -> dict[int, tuple[Demand, Chances]]:
         """By the identity of the group, which is kept with it: no other can have its number meanwhile."""
         return {}
 
     @cached_property
-    def _chances(self) -> dict[Hashable, Mapping[str, Chance]]:
+    def _chances(self) -> dict[Hashable, Chances]:
+        return {}
+
+    @cached_property
+    def _alike(self) -> dict[tuple[Chance, ...], Chances]:
         return {}
 
     def new_room(self, pool: Pool, type_: str = "") -> Room:

@@ -16,7 +16,6 @@ from elastiq.memory import Futility, Memory, VmRecord, Watch
 from elastiq.model import Demand, Policy, Worker
 from elastiq.planning import patience
 from elastiq.planning.adaptive import held_seconds
-from elastiq.planning.eligibility import barred_from
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.packing import Rest, Room, Rooms
 from elastiq.planning.suspicion import Worked, kept_unused, left_unused, with_unused
@@ -162,7 +161,7 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
     """Return the memory of `fleet` after a look at waiting jobs and workers, the older of them at `looked_at`."""
     memory = fleet.memory
     rooms = _OpenRooms(fleet, fleet.records if demand else (), min((group.shape.cpus for group in demand), default=0))
-    worked = Worked(memory.vms)
+    worked, seconds = Worked(memory.vms), futile_seconds(fleet.policy)
     watched: dict[str, Watch] = {}
     futile = dict(memory.futile)
     for group in demand:
@@ -177,10 +176,10 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
             if known is not None:
                 futile[key] = known
             continue
-        barred = barred_from(fleet.chances(group))
+        barred = fleet.chances(group).barred_from
         rest = Rest(0, group.shape, 1, group.vms_per_job, group.takes_whole_vms, barred)
         seen = _watch(before, group, rest, rooms, looked_at, has_started=bool(has_started))
-        unused = _unused(seen, looked_at, fleet.policy)
+        unused = _unused(seen, looked_at, seconds)
         seen = _with_witnesses(seen, unused, fleet)
         if group.vms_per_job == 1:
             # That some run may hide that others have started, where as many have come.
@@ -227,9 +226,8 @@ def launched_in_vain(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -
     return frozenset(found)
 
 
-def _unused(seen: Watch, looked_at: float, policy: Policy) -> list[str]:
-    """Return the VMs whose workers have had room for the group for long enough."""
-    seconds = futile_seconds(policy)
+def _unused(seen: Watch, looked_at: float, seconds: float) -> list[str]:
+    """Return the VMs whose workers have had room for the group for so long."""
     if looked_at - seen.since < seconds:
         return []
     return [id_ for id_, since in seen.rooms.items() if looked_at - since >= seconds]
@@ -248,7 +246,7 @@ def _has_started(before: Watch | None, jobs: int, running: int | None, fleet: Fl
         return False
     if running is not None and running > (before.running or 0):
         return True
-    unused = {*before.witnesses, *_unused(before, looked_at, fleet.policy)}
+    unused = {*before.witnesses, *_unused(before, looked_at, futile_seconds(fleet.policy))}
     idle_since = min((before.rooms.get(id_, before.since) for id_ in unused if _is_idle(id_, fleet)), default=math.inf)
     if idle_since == math.inf or fleet.last_work_from > idle_since:
         return True
@@ -342,7 +340,8 @@ def _watch(
         before = replace(before, least=group.jobs, since=looked_at)
     has_started = before.has_started or has_started
     numbers = (group.jobs, group.running, has_started, None)
-    if (before.waiting, before.running, before.has_started, before.fell_at) == numbers and before.rooms == kept:
+    is_still = (before.waiting, before.running, before.has_started, before.fell_at) == numbers
+    if is_still and (kept is before.rooms or kept == before.rooms):
         return before
     return replace(before, waiting=group.jobs, running=group.running, rooms=kept, has_started=has_started, fell_at=None)
 

@@ -301,7 +301,7 @@ def _not_launched_for(up: Up, decision: Decision, wanted: Wanted, next_pools: Se
     """Take out of `wanted` and return the jobs that get no VM of its pool now, but may get one of `next_pools`."""
     staying, going = [], Counter[int]()
     for vm, rest in wanted.takers:
-        found = up.chances[rest.number]
+        found = up.chances[rest.number].of_pools
         if vm >= decision.count and any(found[pool.key] is Chance.YES for pool in next_pools):
             going[rest.number] += rest.jobs
         else:

@@ -56,13 +56,15 @@ def with_unused(before: Watch, seen: Watch, own: Worked, looked_at: float, *, ma
     """
     is_still = seen.running is not None and (seen.waiting, seen.running) == (before.waiting, before.running)
     known, seconds = before.unused_since, before.unused_seconds
-    if seconds or known.keys() != seen.rooms.keys() or not known.keys() <= own.vms.keys():
+    if seconds or known.keys() != seen.rooms.keys():
         since, seconds = _counted_on(before, seen, own, looked_at, may_have_started=may_have_started, is_still=is_still)
     else:
         worked = own.worked_as_before if is_still else own.worked
         since = known
         if may_have_started and any(map(gt, map(worked.__getitem__, known), known.values())):
             since = {id_: looked_at if worked[id_] > begun else begun for id_, begun in known.items()}
+    if since is seen.unused_since and seconds is seen.unused_seconds:
+        return seen
     if since == seen.unused_since and seconds == seen.unused_seconds:
         return seen
     return replace(seen, unused_since=since, unused_seconds=seconds)

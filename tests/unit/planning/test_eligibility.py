@@ -9,7 +9,7 @@ import pytest
 from elastiq.decisions import Kind, Token
 from elastiq.memory import Memory, Showing
 from elastiq.model import Demand, Eligibility, Judgement, Policy, Pool, Shape
-from elastiq.planning.eligibility import Chance, barred_from, chances
+from elastiq.planning.eligibility import Chance, Chances, chances
 from elastiq.planning.plan import plan
 from tests.unit.planning.table import NOW, joined, launched, of, remember, see, worker
 
@@ -33,7 +33,28 @@ def test_chances() -> None:
         "plain": Chance.YES,
         "gpu": Chance.YES,
     }
-    assert barred_from(chances(group(plain=NO), memory, TWO.pools, NOW)) == {"plain"}
+
+
+MAY, TRY, LARGE, NEVER = Chance.YES, Chance.TRY, Chance.TOO_LARGE, Chance.NO
+
+
+@pytest.mark.parametrize(
+    ("found", "barred", "follows"),
+    [
+        ((MAY, MAY), "", (False, False, "plain", "plain")),
+        ((NEVER, MAY), "plain", (False, False, "gpu", "gpu")),
+        ((TRY, MAY), "", (False, True, "plain", "gpu")),
+        ((LARGE, TRY), "", (False, True, "gpu", None)),
+        ((LARGE, NEVER), "gpu", (True, False, None, None)),
+        ((LARGE, MAY), "", (False, False, "gpu", "gpu")),
+        ((NEVER, NEVER), "plain gpu", (False, False, None, None)),
+    ],
+)
+def test_what_follows_from_the_chances_on_each_pool(
+    found: tuple[Chance, Chance], barred: str, follows: tuple[bool, bool, str | None, str | None]
+) -> None:
+    of_pools = dict(zip(("plain", "gpu"), found))
+    assert Chances.of(of_pools) == Chances(of_pools, frozenset(barred.split()), *follows)
 
 
 def test_what_no_pool_offers_is_no_demand_and_says_why() -> None:
