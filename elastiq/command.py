@@ -125,9 +125,10 @@ def end_all() -> None:
 
 
 def share_group() -> None:
-    """Start every further command in this process' own group: it is itself a command that `run` started, and whoever
-    kills its group means what it has started, too."""
-    _sharing.set()
+    """Start every further command in this process' own group, if it leads one: it is itself a command that `run`
+    started, and whoever kills its group means what it has started, too."""
+    if os.getpgrp() == os.getpid():
+        _sharing.set()
 
 
 _running: set[subprocess.Popen[bytes]] = set()

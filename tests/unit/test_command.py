@@ -289,3 +289,21 @@ def test_many_threads_at_once() -> None:
     for thread in threads:
         thread.join(PATIENCE_SECONDS)
     assert sorted(answers, key=int) == [str(n) for n in range(20)]
+
+
+SHARING = """
+import sys
+from elastiq.command import run, share_group
+share_group()
+print(run([sys.executable, "-c", "import os; print(os.getpgrp())"], 1000).strip())
+"""
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_only_who_leads_a_group_shares_it(leads: bool) -> None:
+    root = str(Path(command.__file__).parent.parent)
+    with subprocess.Popen(
+        python(SHARING), stdout=subprocess.PIPE, start_new_session=leads, env={**os.environ, "PYTHONPATH": root}
+    ) as process:
+        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert (int(said) == process.pid) is leads, "whoever started it in a group of others means them by that group"
