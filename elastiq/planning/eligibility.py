@@ -60,12 +60,16 @@ def chances(group: Demand, memory: Memory, pools: Iterable[Pool], now: float) ->
     return {pool.key: _chance(group, pool, memory, now, _siblings(pool, pools)) for pool in pools}
 
 
+_NOT_JUDGED = Judgement()
+"""What a group is taken for of which nothing was judged."""
+
+
 def _siblings(pool: Pool, pools: Iterable[Pool]) -> Iterable[Pool]:
     return [one for one in pools if one.name == pool.name and one is not pool] if pool.is_variant else ()
 
 
 def _chance(group: Demand, pool: Pool, memory: Memory, now: float, siblings: Iterable[Pool]) -> Chance:
-    answer = group.judgements.get(pool.key, Judgement()).answer
+    answer = group.judgements.get(pool.key, _NOT_JUDGED).answer
     if answer is Eligibility.NO:
         return Chance.NO
     if answer is Eligibility.UNKNOWN and any(_is_able(group, sibling) for sibling in siblings):
