@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from elastiq.planning import words
 from elastiq.planning.capacities import capacity_of
-from elastiq.planning.futility import share_of, unused_by
+from elastiq.planning.futility import share_of, suspicious_seconds, unused_by
 from elastiq.planning.packing import Rest
 from elastiq.planning.suspicion import unused_room
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def feasible(up: Up) -> list[Rest]:
     """Return the jobs that VMs could serve, and say a word on the others: launching would not help them."""
     fleet, variants = up.fleet, up.fleet.variants
+    seconds = suspicious_seconds(fleet.policy)
     rests = [
         Rest(
             number,
@@ -27,11 +28,11 @@ def feasible(up: Up) -> list[Rest]:
             one.vms_per_job,
             one.takes_whole_vms,
             up.chances[number].barred_from,
-            frozenset(unused_by(one, fleet) if not share_of(one, fleet.memory, fleet.now).in_vain else ()),
+            frozenset(unused_by(one, fleet, seconds) if not share_of(one, fleet.memory, fleet.now).in_vain else ()),
         )
         for number, one in enumerate(up.groups)
     ]
-    _say_what_stays_unused(up, rests)
+    _say_what_stays_unused(up, rests, seconds)
     rests = _not_too_wide(up, rests)
     not_eligible = [rest for rest in rests if len(rest.barred_from) == len(variants)]
     eligible = [rest for rest in rests if len(rest.barred_from) < len(variants)]
@@ -46,13 +47,15 @@ def feasible(up: Up) -> list[Rest]:
     return _not_in_vain(up, [rest for rest in eligible if rest.number not in no_demand])
 
 
-def _say_what_stays_unused(up: Up, rests: Iterable[Rest]) -> None:
+def _say_what_stays_unused(up: Up, rests: Iterable[Rest], suspicious_after: float) -> None:
     """Say which workers have room, as they tell, for jobs that do not start there."""
     jobs, longest = Counter[str](), dict[str, float]()
     for rest in rests:
         for id_ in rest.unused:
             jobs[id_] += rest.jobs
-            longest[id_] = max(longest.get(id_, 0.0), unused_by(up.groups[rest.number], up.fleet)[id_])
+            longest[id_] = max(
+                longest.get(id_, 0.0), unused_by(up.groups[rest.number], up.fleet, suspicious_after)[id_]
+            )
     for id_, seconds in longest.items():
         if id_ in up.fleet.own_workers and up.fleet.is_open(up.fleet.memory.vms[id_]):
             up.hold(unused_room(id_, jobs[id_], seconds))

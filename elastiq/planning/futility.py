@@ -114,13 +114,11 @@ def share_of(group: Demand, memory: Memory, now: float) -> Share:
     return Share(group.jobs - in_vain, in_vain, in_vain > 0 and now >= futile.try_at)
 
 
-def unused_by(group: Demand, fleet: Fleet) -> Mapping[str, float]:
-    """Return the VMs whose workers have had room for `group` that it did not use for so long that it is none, and for
-    how long."""
+def unused_by(group: Demand, fleet: Fleet, seconds: float) -> Mapping[str, float]:
+    """Return the VMs whose workers have had room for `group` that it did not use for `seconds`, which are
+    `suspicious_seconds`: so long that it is none; and for how long."""
     seen = fleet.memory.watched.get(group.key)
-    if seen is None or not (seen.unused_since or seen.unused_seconds):
-        return {}
-    return left_unused(seen, suspicious_seconds(fleet.policy), fleet.seen_at)
+    return {} if seen is None else left_unused(seen, seconds, fleet.seen_at)
 
 
 def tried(memory: Memory, group: Demand, now: float) -> Memory:

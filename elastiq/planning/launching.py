@@ -16,7 +16,7 @@ from elastiq.planning.capacities import is_larger
 from elastiq.planning.draft import Up
 from elastiq.planning.eligibility import Chance
 from elastiq.planning.fleet import Fleet
-from elastiq.planning.futility import unused_by
+from elastiq.planning.futility import suspicious_seconds, unused_by
 from elastiq.planning.offers import all_away, walk_of
 from elastiq.planning.pace import LIMIT
 from elastiq.planning.packing import Rest, count
@@ -245,7 +245,8 @@ def _launch_to_try(up: Up) -> None:
     fleet = up.fleet
     for rest in up.due:
         group, pool = up.groups[rest.number], up.pool_to_try(rest)
-        if pool is None or up.will_come(pool) or fleet.memory.watched[group.key].rooms.keys() - unused_by(group, fleet):
+        unused = unused_by(group, fleet, suspicious_seconds(fleet.policy))
+        if pool is None or up.will_come(pool) or fleet.memory.watched[group.key].rooms.keys() - unused:
             up.tried.append(group)
             up.settle([rest], words.in_vain([(group, rest.jobs)], fleet.memory, fleet.now))
             continue
@@ -331,12 +332,13 @@ def _settle_beyond(up: Up, left: Sequence[Rest], limit: Reason | None) -> None:
     is_wide = [rest.machines > 1 and is_limited for rest in left]
     wide = list(compress(left, is_wide))
     room = max(0, max(fleet.quota_left(pool) for pool in policy.pools) - up.launched)
+    purse = up.purse
     for rest in wide:
         reason = words.quota_leaves_too_few(rest.jobs, rest.machines, room, policy)
         pool = up.pool_to_try(rest) or policy.pools[0]
-        is_dear = room >= rest.machines or not up.purse.is_ever_enough(pool, rest.machines)
-        if up.purse.caps and is_dear:
-            reason = money_words.held(words.no_room(rest.jobs, pool, policy), up.purse, pool, rest.machines)
+        is_dear = room >= rest.machines or not purse.is_ever_enough(pool, rest.machines)
+        if purse.caps and is_dear:
+            reason = money_words.held(words.no_room(rest.jobs, pool, policy), purse, pool, rest.machines)
         if rest is wide[0]:
             up.hold(reason)
         up.settle([rest], reason)
