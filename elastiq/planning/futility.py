@@ -18,7 +18,7 @@ from elastiq.planning import patience
 from elastiq.planning.adaptive import held_seconds
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.packing import Rest, Room, Rooms
-from elastiq.planning.suspicion import Worked, kept_unused, left_unused, with_unused
+from elastiq.planning.suspicion import Unused, kept_unused, left_unused, with_unused
 
 ROOMS_WATCHED = 20
 """Workers with room for one group."""
@@ -57,6 +57,9 @@ class _OpenRooms:
         self._alike: list[list[str]] = []
         self._samples: list[Room] = []
         self._known: dict[Hashable, dict[int | None, bool]] = {}
+        self._kinds_of: dict[int, tuple[Mapping[str, float], frozenset[int | None]]] = {}
+        """The kinds of rooms, by the identity of what is watched, which many groups share, and is kept with them."""
+        self._shared: dict[tuple[tuple[str, float], ...], Mapping[str, float]] = {}
         numbers: dict[Hashable, int] = {}
         for record in records:
             worker = fleet.worker(record)
@@ -80,13 +83,20 @@ class _OpenRooms:
             return watched
         known = self._known.setdefault(rest.kind, {None: False})
         is_for_all = True
-        for number in {*map(self._kinds.get, watched)}:
+        found = self._kinds_of.get(id(watched))
+        if found is None:
+            found = self._kinds_of[id(watched)] = watched, frozenset(map(self._kinds.get, watched))
+        for number in found[1]:
             if number not in known and number is not None:
                 known[number] = self._samples[number].holds(rest)
             is_for_all = is_for_all and known[number]
         if is_for_all:
             return watched
         return {id_: since for id_, since in watched.items() if known[self._kinds.get(id_)]}
+
+    def shared(self, watched: Mapping[str, float]) -> Mapping[str, float]:
+        """Return the same, for all groups of which the same is watched."""
+        return self._shared.setdefault(tuple(watched.items()), watched)
 
     def holding(self, rest: Rest) -> Iterator[str]:
         """Go over the VMs on whose workers there is room for a job of `rest`."""
@@ -159,7 +169,7 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
     """Return the memory of `fleet` after a look at waiting jobs and workers, the older of them at `looked_at`."""
     memory = fleet.memory
     rooms = _OpenRooms(fleet, fleet.records if demand else (), min((group.shape.cpus for group in demand), default=0))
-    worked, seconds = Worked(memory.vms), futile_seconds(fleet.policy)
+    left_over, seconds = Unused(memory.vms, looked_at), futile_seconds(fleet.policy)
     watched: dict[str, Watch] = {}
     futile = dict(memory.futile)
     for group in demand:
@@ -182,7 +192,7 @@ def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
         if group.vms_per_job == 1:
             # That some run may hide that others have started, where as many have come.
             may_have_started = bool(has_started) or group.running != 0
-            seen = with_unused(before or seen, seen, worked, looked_at, may_have_started=may_have_started)
+            seen = with_unused(before or seen, seen, left_over, may_have_started=may_have_started)
         watched[key] = seen
         if _is_in_vain(seen, unused, group, fleet):
             known = _in_vain(known, seen, fleet.now)
@@ -332,7 +342,8 @@ def _watch(
     if lacking > 0:
         further = list(islice((id_ for id_ in rooms.holding(rest) if id_ not in kept), lacking))
         idle_since = ((id_, rooms.idle_since(id_)) for id_ in further)
-        kept = {**kept, **{id_: looked_at if idle is None else min(looked_at, idle) for id_, idle in idle_since}}
+        new = {id_: looked_at if idle is None else min(looked_at, idle) for id_, idle in idle_since}
+        kept = rooms.shared({**kept, **new})
     if not kept and before.least != group.jobs:
         # Without room nothing is learnt: what counts is what waits from this look on, of a VM that joins after it, too.
         before = replace(before, least=group.jobs, since=looked_at)

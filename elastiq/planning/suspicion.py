@@ -9,9 +9,8 @@ times what others of its kind have.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
-from operator import gt
 
 from elastiq.decisions import Reason, Token
 from elastiq.memory import VmRecord, Watch
@@ -25,29 +24,50 @@ SIZES = ("cpus", "memory_mb", "gpus")
 """Of a Shape; how much disk is free differs from VM to VM."""
 
 
-class Worked:
-    """When the workers of VMs were last seen at work, of those that are asked about."""
+class Unused:
+    """What groups have left unused at one look. Many share both what they watch and what follows from it, which is
+    found out once."""
 
-    def __init__(self, vms: Mapping[str, VmRecord]) -> None:
-        self.vms = vms
-        self.worked: Mapping[str, float] = _Found(lambda id_: _worked_at(vms[id_]))
-        """By instance id; infinity: it is at work."""
-        self.worked_as_before: Mapping[str, float] = _Found(lambda id_: _worked_at(vms[id_], is_still=True))
-        """The same where being at work all the time does not count, but only when that began."""
+    def __init__(self, vms: Mapping[str, VmRecord], looked_at: float) -> None:
+        self._vms = vms
+        self._looked_at = looked_at
+        self._counted: dict[Hashable, tuple[Mapping[str, float], Mapping[str, float]]] = {}
+        self._shared: dict[tuple[tuple[str, float], ...], Mapping[str, float]] = {}
+
+    def since(
+        self, before: Watch, seen: Watch, *, may_have_started: bool, is_still: bool
+    ) -> tuple[Mapping[str, float], Mapping[str, float]]:
+        """Return `unused_since` and `unused_seconds` of `seen`, which comes after `before`."""
+        known, seconds = before.unused_since, before.unused_seconds
+        is_usual = not seconds and known.keys() == seen.rooms.keys()
+        kind = (id(known), may_have_started, is_still)
+        if is_usual and kind in self._counted:
+            return self._counted[kind][1], seconds
+        since, seconds = self._counted_on(before, seen, may_have_started=may_have_started, is_still=is_still)
+        if not seconds:
+            since = self._shared.setdefault(tuple(since.items()), since)
+        if is_usual:
+            # With what has this identity, so that nothing else can have it meanwhile.
+            self._counted[kind] = known, since
+        return since, seconds
+
+    def _counted_on(
+        self, before: Watch, seen: Watch, *, may_have_started: bool, is_still: bool
+    ) -> tuple[Mapping[str, float], Mapping[str, float]]:
+        own, looked_at = self._vms, self._looked_at
+        since, seconds = dict(before.unused_since), dict(before.unused_seconds)
+        for id_ in before.unused_since.keys() - seen.rooms.keys():
+            seconds[id_] = seconds.get(id_, 0.0) + max(0.0, looked_at - since.pop(id_))
+        since.update((id_, looked_at) for id_ in seen.rooms if id_ not in since)
+        for id_ in [*since, *seconds]:
+            begun, has_room = since.get(id_, looked_at), id_ in since
+            if id_ not in own or (may_have_started and _worked_at(own[id_], is_still=is_still and has_room) > begun):
+                seconds.pop(id_, None)
+                since.update({id_: looked_at} if has_room else {})
+        return since, seconds
 
 
-class _Found(dict[str, float]):
-    """What is found out when it is asked for first."""
-
-    def __init__(self, find: Callable[[str], float]) -> None:
-        self._find = find
-
-    def __missing__(self, id_: str) -> float:
-        found = self[id_] = self._find(id_)
-        return found
-
-
-def with_unused(before: Watch, seen: Watch, own: Worked, looked_at: float, *, may_have_started: bool) -> Watch:
+def with_unused(before: Watch, seen: Watch, unused: Unused, *, may_have_started: bool) -> Watch:
     """Return `seen`, which comes after `before`, with the VMs whose room its group does not use.
 
     Time counts while there is room, however often there is none in between: a worker that is shown full now and then
@@ -55,41 +75,12 @@ def with_unused(before: Watch, seen: Watch, own: Worked, looked_at: float, *, ma
     of it run and wait as before, none did on a worker that has been at work all the time: it may say so for ever.
     """
     is_still = seen.running is not None and (seen.waiting, seen.running) == (before.waiting, before.running)
-    known, seconds = before.unused_since, before.unused_seconds
-    if seconds or known.keys() != seen.rooms.keys():
-        since, seconds = _counted_on(before, seen, own, looked_at, may_have_started=may_have_started, is_still=is_still)
-    else:
-        worked = own.worked_as_before if is_still else own.worked
-        since = known
-        if may_have_started and any(map(gt, map(worked.__getitem__, known), known.values())):
-            since = {id_: looked_at if worked[id_] > begun else begun for id_, begun in known.items()}
-    if since is seen.unused_since and seconds is seen.unused_seconds:
+    since, seconds = unused.since(before, seen, may_have_started=may_have_started, is_still=is_still)
+    if since is seen.unused_since and not (seconds or seen.unused_seconds):
         return seen
     if since == seen.unused_since and seconds == seen.unused_seconds:
         return seen
     return replace(seen, unused_since=since, unused_seconds=seconds)
-
-
-def _counted_on(
-    before: Watch,
-    seen: Watch,
-    own: Worked,
-    looked_at: float,
-    *,
-    may_have_started: bool,
-    is_still: bool,
-) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    since, seconds = dict(before.unused_since), dict(before.unused_seconds)
-    for id_ in before.unused_since.keys() - seen.rooms.keys():
-        seconds[id_] = seconds.get(id_, 0.0) + max(0.0, looked_at - since.pop(id_))
-    since.update((id_, looked_at) for id_ in seen.rooms if id_ not in since)
-    for id_ in [*since, *seconds]:
-        begun, has_room = since.get(id_, looked_at), id_ in since
-        worked = own.worked_as_before if is_still and has_room else own.worked
-        if id_ not in own.vms or (may_have_started and worked[id_] > begun):
-            seconds.pop(id_, None)
-            since.update({id_: looked_at} if has_room else {})
-    return since, seconds
 
 
 def _worked_at(record: VmRecord, *, is_still: bool = False) -> float:

@@ -59,7 +59,8 @@ def after_restart(memory: Memory, now: float, present_at: float | None) -> Memor
     to_forget = {
         id_: replace(gone, gone_at=min(gone.gone_at, now), retry_at=0.0) for id_, gone in memory.to_forget.items()
     }
-    watched = {key: _watch(seen, absence) for key, seen in memory.watched.items()}
+    shared: dict[tuple[tuple[str, float], ...], Mapping[str, float]] = {}
+    watched = {key: _watch(seen, absence, shared) for key, seen in memory.watched.items()}
     memory = replace(memory, vms=vms, intents=intents, breakers=breakers, to_forget=to_forget, watched=watched)
     return _with_trials_in_sight(_with_offers_in_sight(memory, now), now)
 
@@ -123,8 +124,10 @@ def _vm(record: VmRecord, absence: Absence) -> VmRecord:
     )
 
 
-def _watch(seen: Watch, absence: Absence) -> Watch:
-    rooms = {id_: absence.watched_from(since) for id_, since in seen.rooms.items()}
+def _watch(seen: Watch, absence: Absence, shared: dict[tuple[tuple[str, float], ...], Mapping[str, float]]) -> Watch:
+    """Return what is known of a group after a restart; what several groups watch is `shared` by them."""
+    rooms: Mapping[str, float] = {id_: absence.watched_from(since) for id_, since in seen.rooms.items()}
+    rooms = shared.setdefault(tuple(rooms.items()), rooms)
     return replace(seen, since=absence.watched_from(seen.since), rooms=rooms)
 
 

@@ -187,3 +187,13 @@ def test_an_old_look_at_workers_tells_nothing_of_jobs_that_have_just_come() -> N
     age = BOOT_SECONDS + 60
     seen = see(records, demand=(Demand(Shape(1), 2),), workers=[idle(1), full(2)], now=NOW, workers_age_seconds=age)
     assert Token.UNUSED_ROOM not in tokens(plan(seen, clock.memory, POLICY))
+
+
+def test_groups_that_watch_the_same_share_it() -> None:
+    clock = Clock()
+    demand = [Demand(Shape(1, memory), 3, running=0) for memory in (10, 20, 30)]
+    for _ in range(3):
+        clock.look(60.0, [idle(1), idle(2)], *demand)
+    seen = clock.memory.watched.values()
+    assert len(seen) == len(demand) and all(one.rooms.keys() == {LIAR, OTHER} for one in seen)
+    assert len({id(one.rooms) for one in seen}) == len({id(one.unused_since) for one in seen}) == 1

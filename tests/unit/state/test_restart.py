@@ -160,3 +160,9 @@ def test_a_daemon_that_is_killed_again_and_again_finds_out_all_the_same_what_nev
         day.now += away_seconds
     assert day.memory.futile
     assert day.vm_hours < 8
+
+
+def test_groups_that_watch_the_same_share_it_after_a_restart() -> None:
+    memory = Memory(watched={key: Watch(5, 5, NOW - 100, {"i-1": NOW - 50, "i-2": NOW - 50}) for key in "abc"})
+    seen = after_restart(memory, NOW, NOW - 10).watched.values()
+    assert len({id(one.rooms) for one in seen}) == 1
