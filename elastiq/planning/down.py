@@ -286,9 +286,7 @@ def _at_work(_fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer |
 
 
 def _never_joined(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
-    # Patience is counted up to when the workers were last looked at: one may have joined since.
-    late = fleet.seen_at - record.awaited_since > fleet.policy.estimated_vm_deploy_time_s
-    if worker is not None or record.joined_at is not None or not late:
+    if worker is not None or record.joined_at is not None or not fleet.is_late(record):
         return None
     return Answer(words.never_joined(record, fleet.policy), goes=True, is_failed_boot=True)
 

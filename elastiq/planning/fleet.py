@@ -47,13 +47,16 @@ class Fleet:
     foreign_workers: tuple[Worker, ...]
     seen_at: float
     """When the workers were last looked at."""
+    listed_at: float = math.inf
+    """When the VMs were last listed."""
 
     @staticmethod
     def of(observation: Observation, situation: Situation, policy: Policy) -> Fleet:
         """Return the fleet as `observation` shows it."""
         seen_at = observation.now - observation.workers_age_seconds
+        listed_at = observation.now - observation.instances_age_seconds
         matches, foreign = situation.matches, situation.foreign_workers
-        return Fleet(observation.now, situation.memory, policy, matches, foreign, seen_at)
+        return Fleet(observation.now, situation.memory, policy, matches, foreign, seen_at, listed_at)
 
     def after(self, memory: Memory) -> Fleet:
         """Return the fleet with a `memory` in which nothing is another but what is remembered of jobs."""
@@ -81,8 +84,13 @@ class Fleet:
 
     def is_on_its_way(self, record: VmRecord) -> bool:
         """Return whether it is expected to join yet."""
-        late = self.now - record.awaited_since > self.policy.estimated_vm_deploy_time_s
-        return record.works and record.joined_at is None and not late
+        return record.works and record.joined_at is None and not self.is_late(record)
+
+    def is_late(self, record: VmRecord) -> bool:
+        """Return whether a VM should have joined long ago. Up to when both workers and VMs were last looked at: one may
+        have joined since, and as long as its address is not known nobody knows which worker is its."""
+        looked_at = min(self.seen_at, self.listed_at)
+        return looked_at - record.awaited_since > self.policy.estimated_vm_deploy_time_s
 
     def is_just_out_of_sight(self, record: VmRecord) -> bool:
         """Return whether its worker is probably coming back: just reopened, or the batch system was restarted."""

@@ -332,3 +332,13 @@ def test_a_worker_is_called_closed_only_if_it_is(closed: bool, said: str) -> Non
     assert [str(decision.reason) for decision in of(made, Kind.TERMINATE)] == [
         f"its worker {said} for a termination that has not succeeded yet"
     ]
+
+
+@pytest.mark.parametrize(("age_seconds", "goes"), [(0.0, True), (170.0, True), (190.0, False), (800.0, False)])
+def test_a_vm_is_late_only_when_workers_and_vms_were_looked_at_since(age_seconds: float, goes: bool) -> None:
+    # Until it is listed its address is not known, and by that alone many workers are matched.
+    record = vm(1, launched_at=NOW - PLAIN.estimated_vm_deploy_time_s - 180.0)
+    seen = see([record], demand=(jobs(1),), workers=(worker(7, running=4),), instances_age_seconds=age_seconds)
+    made = plan(seen, remember([record], waiting_since=NOW - 100), PLAIN)
+    assert (ended(made) == [record.id]) is goes
+    assert bool(launched(made)) is goes, "until then it is room for those that wait"
