@@ -86,9 +86,9 @@ def htcondor_commands(data: bytes) -> None:
         else:
             check_demand(demand)
             said = rest.decode("utf-8", "replace")
-            is_none = "Total for query: 0" in said or all(
-                row["JobStatus"] != 1 for row in json.loads(said, strict=False)
-            )
+            rows = [] if "Total for query: 0" in said else json.loads(said, strict=False)
+            # Names of attributes are in any case.
+            is_none = all({name.lower(): value for name, value in row.items()}["jobstatus"] != 1 for row in rows)
             assert demand or is_none, f"no jobs, from {said!r}"
         try:
             workers = htcondor.HTCondor("cli", 60.0).workers()
