@@ -14,6 +14,7 @@ from elastiq.decisions import Kind, Plan
 from elastiq.errors import ElastiqError
 from elastiq.memory import Memory
 from elastiq.observer import Observer, Reading
+from elastiq.planning import interruptions
 from elastiq.planning.breaker import begin_anew
 from elastiq.planning.plan import plan
 from elastiq.planning.prices import priced
@@ -208,7 +209,7 @@ class Core:
         # How high the load is, and beside which room jobs wait, is only known of both at about the same moment.
         both = are_vms_due and (self._policy.is_adaptive or queue_seconds > QUEUE_LASTS_SECONDS)
         if both or self._clock.now() >= self._queue_due_at:
-            if not are_vms_due and any(record.may_be_taken_back for record in self._memory.vms.values()):
+            if not are_vms_due and any(map(interruptions.may_come, self._memory.vms.values())):
                 self._check_workers()  # before the queue: a job that starts in between waits nowhere
             self._check_queue()
 

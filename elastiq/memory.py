@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 
-from elastiq.model import SPOT, InstanceState, Shape
+from elastiq.model import InstanceState, Shape
 
 
 class Stage(Enum):
@@ -122,6 +122,12 @@ class VmRecord:
         alive = self.state in (InstanceState.PENDING, InstanceState.RUNNING)
         return alive and self.interrupted_at is None and not self.leaving
 
+    @cached_property
+    def is_usual(self) -> bool:
+        """True of most of thousands: its worker is there, and nothing is the matter with it."""
+        to_do = self.termination_asked_at or self.terminate_retry_at or self.reopen_retry_at or self.goes_because
+        return self.stage is Stage.WORKING and not to_do
+
     @property
     def counts(self) -> bool:
         """True if it counts against the quota: all do but those that the cloud says are on their way out."""
@@ -137,11 +143,6 @@ class VmRecord:
         """True unless no job must start there any more, because it is going, or may be."""
         gone = self.doomed or self.terminated_at is not None or self.interrupted_at is not None
         return not gone and self.state is InstanceState.RUNNING
-
-    @property
-    def may_be_taken_back(self) -> bool:
-        """True if the cloud may take it back, so that its worker is looked at more often."""
-        return self.interrupted_at is not None or (self.market == SPOT and self.works and self.joined_at is not None)
 
     @property
     def is_awaited(self) -> bool:
@@ -429,8 +430,7 @@ class Memory:
     to_forget: Mapping[str, Departed] = field(default_factory=dict)
     """Workers that the batch system is still to forget, by the ids of their VMs."""
     spent: Mapping[str, int] = field(default_factory=dict)
-    """What VMs that are gone have cost, in millionths of the currency, by quarters of an hour since the epoch, in their
-    order: of the last weeks, as `elastiq.planning.money` counts it."""
+    """What VMs that are gone have cost in the last weeks, in millionths; see `elastiq.planning.money`."""
     tokens_shown: bool = False
     """True once the cloud's listings have shown a client token: then no VM without one is elastiq's."""
 

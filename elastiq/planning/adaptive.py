@@ -109,14 +109,17 @@ def follow(fleet: Fleet, waiting: Mapping[str, Iterable[Rest]], demand_at: float
     memory = fleet.memory
     if abs(fleet.seen_at - demand_at) > TOGETHER_SECONDS:
         return memory
+    at_work: dict[str, list[Worker]] = {}
+    for id_, worker in fleet.own_workers.items():
+        if worker.jobs and memory.vms[id_].counts:
+            at_work.setdefault(memory.vms[id_].pool, []).append(worker)
     for pool in fleet.policy.pools:
-        vms = [record for record in fleet.records if record.pool == pool.name and record.counts]
-        workers = [worker for worker in map(fleet.worker, vms) if worker is not None and worker.jobs]
+        vms, workers = fleet.counted[pool.name], at_work.get(pool.name, ())
         capacity, by_number = _capacity(pool, fleet), fleet.policy.n_jobs_per_vm is not None
         cores = sum(worker.jobs if by_number else _in_use(worker) for worker in workers)
         cores += sum(rest.jobs * rest.machines * cores_of(rest, capacity) for rest in waiting.get(pool.name, ()))
-        kept_anyway = min(len(vms), max(pool.min_vms, fleet.policy.min_vms))
-        seen = Load(demand_at, cores, cores, 0.0, demand_at, max(len(workers), kept_anyway), len(vms))
+        kept_anyway = min(vms, max(pool.min_vms, fleet.policy.min_vms))
+        seen = Load(demand_at, cores, cores, 0.0, demand_at, max(len(workers), kept_anyway), vms)
         memory = _with_look(memory, pool, seen, fleet.policy)
     return memory
 
@@ -250,6 +253,8 @@ def _parts(shape: Shape, capacity: Shape) -> Iterable[float]:
 
 def _in_use(worker: Worker) -> float:
     free, capacity = worker.free, worker.capacity
+    if free.cpus <= 0:
+        return float(capacity.cpus)
     used = Shape(
         max(0, capacity.cpus - free.cpus),
         _difference(capacity.memory_mb, free.memory_mb),
@@ -272,6 +277,8 @@ def free_cores(rooms: Iterable[Room], pool: Pool, fleet: Fleet) -> float:
 def _free(room: Room, capacity: Shape | None) -> float:
     if capacity is None or room.free is None:
         return float(room.jobs)
+    if not room.free.cpus and capacity.cpus:
+        return 0.0  # as most of thousands
     return max(0.0, min(1.0, *_parts(room.free, capacity))) * capacity.cpus if room.jobs else 0.0
 
 

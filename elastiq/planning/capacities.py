@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -28,6 +28,9 @@ showed it last may have been hurt."""
 NOTED_SECONDS = 3600.0
 """So seldom it is noted that workers still show what is known."""
 
+_Offer = tuple[VmRecord, Shape]
+"""A VM, and what its worker offers."""
+
 
 def learn_capacities(memory: Memory, own: Mapping[str, Worker], policy: Policy, seen_at: float) -> Memory:
     """Return `memory` with what VMs hold, as the workers `own` (by instance id) offered it at `seen_at`.
@@ -35,16 +38,18 @@ def learn_capacities(memory: Memory, own: Mapping[str, Worker], policy: Policy, 
     Closed workers, and those that have lost part of what they had, teach nothing. What most of the others offer counts;
     if that is less than what others have shown before, only once two VMs say so: one alone may be hurt.
     """
+    offers_of = _offers(memory.vms.values(), own)
     for pool in policy.variants:
-        offers = dict(_offers(memory.vms.values(), own, pool))
+        # A VM launched before the type was changed does not tell what the next ones will hold.
+        offers = [offer for offer in offers_of.get(pool.name, ()) if pool.instance_type in ("", offer[0].type)]
         if offers:
             memory = _learn(memory, pool.capacity_key, offers, own, seen_at)
     return memory
 
 
-def _learn(memory: Memory, key: str, offers: Mapping[str, Shape], own: Mapping[str, Worker], seen_at: float) -> Memory:
-    found, known = _of_most(offers.values()), memory.capacities.get(key)
-    teachers = tuple(islice((id_ for id_, shape in offers.items() if _is_alike(shape, found)), SURE))
+def _learn(memory: Memory, key: str, offers: Sequence[_Offer], own: Mapping[str, Worker], seen_at: float) -> Memory:
+    found, known = _of_most([shape for _, shape in offers]), memory.capacities.get(key)
+    teachers = tuple(islice((record.id for record, shape in offers if _is_alike(shape, found)), SURE))
     once_held, showing = memory.once_held.get(key), memory.showings.get(key, Showing())
     if known is not None and _is_alike(found, known):
         teachers = _first((*memory.taught_by.get(key, ()), *teachers))
@@ -141,21 +146,20 @@ def _shares(memory: Memory) -> Iterable[float]:
             yield offered.memory_mb / described.memory_mb
 
 
-def _offers(records: Iterable[VmRecord], own: Mapping[str, Worker], pool: Pool) -> Iterable[tuple[str, Shape]]:
+def _offers(records: Iterable[VmRecord], own: Mapping[str, Worker]) -> Mapping[str, Sequence[_Offer]]:
+    """Return what workers offer that teach something, by the names of their pools."""
+    found: dict[str, list[_Offer]] = {}
     for record in records:
-        # A VM launched before the type was changed does not tell what the next ones will hold.
-        if record.pool != pool.name or pool.instance_type not in ("", record.type):
-            continue
         worker = own.get(record.id)
-        if worker is None:
+        if worker is None or worker.closed or worker.hurt or record.leaving or worker.capacity.cpus <= 0:
             continue
-        if worker.capacity.cpus > 0 and not (worker.closed or worker.hurt or record.leaving):
-            yield record.id, worker.capacity
+        found.setdefault(record.pool, []).append((record, worker.capacity))
+    return found
 
 
 def _of_most(shapes: Collection[Shape]) -> Shape:
     """Return what most of them are; the largest of several that are as many."""
-    votes = Counter(map(_but_disk, shapes))
+    votes = Counter([(shape.cpus, shape.memory_mb, shape.gpus) for shape in shapes])
 
     def weight(kind: tuple[int, int | None, int | None]) -> tuple[int, ...]:
         cpus, memory_mb, gpus = kind

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from functools import lru_cache
 
 from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
 from elastiq.memory import Breaker, Stage, VmRecord
@@ -11,54 +12,14 @@ from elastiq.model import InstanceState, Pool, Worker
 from elastiq.planning import interruptions, money_words, words
 from elastiq.planning.adaptive import free_cores, held_seconds, spare_of
 from elastiq.planning.capacities import capacity_of
+from elastiq.planning.draft import Answer, Down
 from elastiq.planning.fleet import Fleet
 from elastiq.planning.futility import futile_seconds
 from elastiq.planning.offers import all_away, dearness, is_fallback
 from elastiq.planning.packing import Rest, Room
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What a rule says of a VM."""
-
-    reason: Reason
-    goes: bool = False
-    is_failed_boot: bool = False
-    """True if it never became a worker."""
-
-
-@dataclass
-class Down:
-    """What is decided for VMs, while it is being decided."""
-
-    decisions: list[Decision] = field(default_factory=list)
-    verdicts: list[Verdict] = field(default_factory=list)
-    is_any_in_hand: bool = False
-    """Whether the answer to terminations is still to come: the cloud is asked for one lot at a time."""
-    postponed: set[str] = field(default_factory=set)
-    """VMs that go once it has come."""
-
-    def answer(self, record: VmRecord, answer: Answer) -> None:
-        """Let a VM go or stay."""
-        postponed = answer.goes and self.is_any_in_hand
-        reason = words.goes_after_the_answer(answer.reason) if postponed else answer.reason
-        self.verdicts.append(Verdict(reason, instance_id=record.id))
-        if postponed:
-            self.postponed.add(record.id)
-        elif answer.goes:
-            self.decisions.append(
-                Decision(
-                    Kind.TERMINATE,
-                    answer.reason,
-                    record.pool,
-                    instance_id=record.id,
-                    failed_boot=answer.is_failed_boot,
-                )
-            )
-
-    @property
-    def going(self) -> set[str]:
-        return {decision.instance_id for decision in self.decisions if decision.kind is Kind.TERMINATE}
+MOST_USUAL = 10_000
+"""Of so many VMs what is usually said is kept from plan to plan."""
 
 
 def plan_down(
@@ -75,10 +36,15 @@ def plan_down(
     `needless` were launched in vain, `rooms` are what waiting jobs leave of the room on elastiq's VMs, and `is_lacking`
     tells that jobs lack room: for `lacking` VMs would be launched now, of these pools, if the quota allowed.
     """
-    down = Down(is_any_in_hand=any(record.termination_asked_at is not None for record in fleet.records))
+    down = Down(is_any_in_hand=any(record.termination_asked_at is not None for record in fleet.unusual))
     idle: list[tuple[float, VmRecord]] = []
+    workers = fleet.own_workers
     for record in fleet.records:
-        worker = fleet.worker(record)
+        worker = workers.get(record.id)
+        usual = seen_at_once(fleet, record, worker)
+        if usual is not None:
+            down.verdicts.append(usual)
+            continue
         if record.id in reopened:
             down.answer(record, _stays(Token.REOPENED, record, worker))
             continue
@@ -146,15 +112,23 @@ def _idle_for_long(
 
 def first_answer(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answer | None:
     """Return what the first of RULES says that answers; None: its worker is idle."""
-    # Nothing is the matter with most of thousands of VMs: that is seen at once.
-    is_usual = worker is not None and record.stage is Stage.WORKING and not (worker.closed or worker.closed_by_other)
-    if is_usual and not (record.termination_asked_at or record.terminate_retry_at or record.id in fleet.matches.rivals):
-        return _at_work(fleet, record, worker)
     for rule in RULES:
         answer = rule(fleet, record, worker)
         if answer is not None:
             return answer
     return None
+
+
+def seen_at_once(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Verdict | None:
+    """Return what the first of RULES that answers says of most of thousands of VMs: a job is there. None: they tell."""
+    if worker is None or not worker.jobs or worker.closed or worker.closed_by_other or worker.idle_seconds is not None:
+        return None
+    return _usual(record.id) if record.is_usual and record.id not in fleet.matches.rivals else None
+
+
+@lru_cache(maxsize=MOST_USUAL)
+def _usual(id_: str) -> Verdict:
+    return Verdict(words.stays(Token.AT_WORK, VmRecord(id_), None), instance_id=id_)
 
 
 def left_alone(fleet: Fleet) -> list[Decision]:
@@ -166,7 +140,7 @@ def left_alone(fleet: Fleet) -> list[Decision]:
     reasons += [words.claimed_twice(id_, rivals) for id_, rivals in fleet.matches.rivals.items()]
     reasons += [words.shared_address(worker, ids) for worker, ids in fleet.matches.shared.items()]
     missing: dict[tuple[float, float], list[str]] = {}
-    for record in fleet.records:
+    for record in fleet.unusual:
         if record.missing_since is not None:
             missing.setdefault((record.missing_since, fleet.counts_until(record)), []).append(record.id)
     reasons += [words.not_listed(ids, fleet.now - since, end - fleet.now) for (since, end), ids in missing.items()]
@@ -182,7 +156,7 @@ def _answers_to_come(fleet: Fleet) -> Iterator[Reason]:
         since = min(intent.requested_at for intent in launches if intent.pool == pool)
         count = sum(intent.count for intent in launches if intent.pool == pool)
         yield words.vms_to_come(pool, count, fleet.now - since)
-    asked_at = {record.id: record.termination_asked_at for record in fleet.records if record.termination_asked_at}
+    asked_at = {record.id: record.termination_asked_at for record in fleet.unusual if record.termination_asked_at}
     if asked_at:
         yield words.terminations_to_come(tuple(asked_at), fleet.now - min(asked_at.values()))
 
@@ -340,7 +314,7 @@ def _in_the_way(
 
     The minimum would keep it, and none of those that jobs need could come.
     """
-    if going or any(record.leaving for record in fleet.records):
+    if going or any(record.leaving for record in fleet.unusual):
         return None
     # Of thousands of groups few differ in what decides here.
     room = {pool.key: fleet.quota_room(pool) for pool in fleet.variants}
@@ -395,18 +369,21 @@ def _bars(record: VmRecord, rest: Rest, wanted: Pool, fleet: Fleet) -> bool:
 
 
 def _not_needed(
-    down: Down, idle: Iterable[tuple[float, VmRecord]], fleet: Fleet, rooms: Sequence[Room]
+    down: Down, idle: Sequence[tuple[float, VmRecord]], fleet: Fleet, rooms: Sequence[Room]
 ) -> list[tuple[float, VmRecord]]:
     """Return those of `idle` where no waiting job is to start, and without which enough is free for jobs to come."""
+    if not idle:
+        return []
+    pools = fleet.policy.pools
     room_of = {room.instance_id: room for room in rooms if room.instance_id}
-    free = {pool.name: free_cores(rooms, pool, fleet) for pool in fleet.policy.pools}
-    spare = {pool.name: spare_of(pool, fleet.memory, fleet.policy) for pool in fleet.policy.pools}
+    spare = {pool.name: spare_of(pool, fleet.memory, fleet.policy) for pool in pools}
+    free = {pool.name: free_cores(rooms, pool, fleet) if spare[pool.name].cores else 0.0 for pool in pools}
     left: list[tuple[float, VmRecord]] = []
     kept: dict[str, int] = {}
     for seconds, record in _in_turn(idle, fleet):
         pool = fleet.pool_of(record)
         room = room_of.get(record.id)
-        cores = 0.0 if room is None else free_cores([room], pool, fleet)
+        cores = 0.0 if room is None or not spare[pool.name].cores else free_cores([room], pool, fleet)
         is_held = fleet.policy.is_adaptive and seconds <= held_seconds(record.pool, fleet.policy)
         if room is not None and room.is_needed and is_held:
             down.answer(record, _stays(Token.KEPT_FOR_JOBS, record, fleet.worker(record)))
@@ -421,16 +398,17 @@ def _not_needed(
     return left
 
 
-def _end_idle(down: Down, idle: Iterable[tuple[float, VmRecord]], fleet: Fleet) -> None:
+def _end_idle(down: Down, idle: Sequence[tuple[float, VmRecord]], fleet: Fleet) -> None:
     """Let idle VMs go in their turn, down to the minimum.
 
     VMs that are still booting, or whose worker somebody else closed, keep nobody alive.
     """
-    policy, going = fleet.policy, down.going
-    open_workers = {id_ for id_, worker in fleet.own_workers.items() if not worker.closed}
-    joined = [one for one in fleet.records if one.works and one.id in open_workers and one.id not in going]
-    spare = len(joined) - policy.min_vms
-    pool_spare = {pool.name: sum(one.pool == pool.name for one in joined) - pool.min_vms for pool in policy.pools}
+    if not idle:
+        return
+    policy, vms, going = fleet.policy, fleet.memory.vms, down.going
+    joined = Counter([vms[id_].pool for id_ in fleet.open_workers if id_ not in going])
+    spare = sum(joined.values()) - policy.min_vms
+    pool_spare = {pool.name: joined[pool.name] - pool.min_vms for pool in policy.pools}
     kept = []
     for seconds, record in _in_turn(idle, fleet):
         if spare > 0 and pool_spare.get(record.pool, 1) > 0:

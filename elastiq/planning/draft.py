@@ -1,4 +1,4 @@
-"""What is decided for waiting jobs, while it is being decided."""
+"""What is decided for waiting jobs and for VMs, while it is being decided."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from elastiq.decisions import Decision, Kind, Reason, Token, Verdict
+from elastiq.memory import VmRecord
 from elastiq.model import Demand, Pool
 from elastiq.planning import words
 from elastiq.planning.eligibility import Chance, Chances
@@ -116,3 +117,47 @@ class Up:
         if kind is Token.HAS_ROOM:
             return words.room_for(jobs, is_any_asked_for=self.fleet.is_any_in_hand)
         return words.room_booting(jobs)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a rule says of a VM."""
+
+    reason: Reason
+    goes: bool = False
+    is_failed_boot: bool = False
+    """True if it never became a worker."""
+
+
+@dataclass
+class Down:
+    """What is decided for VMs, while it is being decided."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    is_any_in_hand: bool = False
+    """Whether the answer to terminations is still to come: the cloud is asked for one lot at a time."""
+    postponed: set[str] = field(default_factory=set)
+    """VMs that go once it has come."""
+
+    def answer(self, record: VmRecord, answer: Answer) -> None:
+        """Let a VM go or stay."""
+        postponed = answer.goes and self.is_any_in_hand
+        reason = words.goes_after_the_answer(answer.reason) if postponed else answer.reason
+        self.verdicts.append(Verdict(reason, instance_id=record.id))
+        if postponed:
+            self.postponed.add(record.id)
+        elif answer.goes:
+            self.decisions.append(
+                Decision(
+                    Kind.TERMINATE,
+                    answer.reason,
+                    record.pool,
+                    instance_id=record.id,
+                    failed_boot=answer.is_failed_boot,
+                )
+            )
+
+    @property
+    def going(self) -> set[str]:
+        return {decision.instance_id for decision in self.decisions if decision.kind is Kind.TERMINATE}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -52,6 +52,33 @@ class Chances:
             next((key for key, chance in found.items() if chance in (Chance.TRY, Chance.YES)), None),
             next((key for key, chance in found.items() if chance is Chance.YES), None),
         )
+
+
+class Judged:
+    """What follows for groups of jobs at one moment: found out once for all that are alike."""
+
+    def __init__(self, memory: Memory, pools: Sequence[Pool], now: float) -> None:
+        self._memory, self._pools, self._now = memory, pools, now
+        self._of_groups: dict[int, tuple[Demand, Chances]] = {}
+        """By the identity of the group, which is kept with it: no other can have its number meanwhile."""
+        self._of_kinds: dict[Hashable, Chances] = {}
+        self._alike: dict[tuple[Chance, ...], Chances] = {}
+
+    def chances(self, group: Demand) -> Chances:
+        """Return what follows for `group`."""
+        known = self._of_groups.get(id(group))
+        if known is not None:
+            return known[1]
+        judged = group.judgements
+        answers = tuple([(name, judgement.answer) for name, judgement in judged.items()]) if judged else ()
+        kind = (group.shape, bool(group.running), answers)
+        found = self._of_kinds.get(kind)
+        if found is None:
+            of_pools = chances(group, self._memory, self._pools, self._now)
+            alike = tuple(of_pools.values())
+            found = self._of_kinds[kind] = self._alike.get(alike) or self._alike.setdefault(alike, Chances.of(of_pools))
+        self._of_groups[id(group)] = group, found
+        return found
 
 
 def chances(group: Demand, memory: Memory, pools: Iterable[Pool], now: float) -> Mapping[str, Chance]:

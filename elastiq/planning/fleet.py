@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -24,7 +24,7 @@ from elastiq.model import (
 )
 from elastiq.planning import patience
 from elastiq.planning.capacities import capacity_of
-from elastiq.planning.eligibility import Chance, Chances, chances
+from elastiq.planning.eligibility import Chances, Judged
 from elastiq.planning.intents import given_up_at
 from elastiq.planning.matching import Matches
 from elastiq.planning.money import Purse
@@ -68,6 +68,11 @@ class Fleet:
     @property
     def records(self) -> Iterable[VmRecord]:
         return self.memory.vms.values()
+
+    @cached_property
+    def unusual(self) -> Sequence[VmRecord]:
+        """Those of `records` that are not `is_usual`: few, where VMs are thousands."""
+        return [record for record in self.records if not record.is_usual]
 
     @property
     def own_workers(self) -> Mapping[str, Worker]:
@@ -148,32 +153,11 @@ class Fleet:
 
     def chances(self, group: Demand) -> Chances:
         """Return whether VMs of the `variants`, by their keys, are worth launching for `group`."""
-        known = self._chances_of_groups.get(id(group))
-        if known is not None:
-            return known[1]
-        judged = group.judgements
-        answers = tuple([(name, judgement.answer) for name, judgement in judged.items()]) if judged else ()
-        kind = (group.shape, bool(group.running), answers)
-        found = self._chances.get(kind)
-        if found is None:
-            of_pools = chances(group, self.memory, self.variants, self.now)
-            alike = tuple(of_pools.values())
-            found = self._chances[kind] = self._alike.get(alike) or self._alike.setdefault(alike, Chances.of(of_pools))
-        self._chances_of_groups[id(group)] = group, found
-        return found
+        return self._judged.chances(group)
 
     @cached_property
-    def _chances_of_groups(self) -> dict[int, tuple[Demand, Chances]]:
-        """By the identity of the group, which is kept with it: no other can have its number meanwhile."""
-        return {}
-
-    @cached_property
-    def _chances(self) -> dict[Hashable, Chances]:
-        return {}
-
-    @cached_property
-    def _alike(self) -> dict[tuple[Chance, ...], Chances]:
-        return {}
+    def _judged(self) -> Judged:
+        return Judged(self.memory, self.variants, self.now)
 
     def new_room(self, pool: Pool, type_: str = "") -> Room:
         """Return what one VM of `pool` takes: a new one, or one of an earlier `type_`."""
@@ -194,18 +178,21 @@ class Fleet:
     def _capacities(self) -> dict[tuple[str, str], Shape | None]:
         return {}
 
-    def rooms(self) -> list[Room]:
-        """Return the room on elastiq's workers that take jobs, and on VMs that are on their way.
+    def rooms(self, least_cpus: int = 0) -> list[Room]:
+        """Return the room on elastiq's workers that take jobs, and on VMs that are on their way, to be filled up with
+        jobs of which none asks for fewer CPUs than so many.
 
         A free worker of elastiq is as good as a new VM, so what fits there needs no launch, however long it waits.
         """
-        rooms = []
+        rooms, workers, there = [], self.open_workers, self.rooms_there
         for record in self.records:
-            worker = self.worker(record)
-            present = self.present_room(record)
-            if present is not None:
-                rooms.append(present)
-            elif worker is None and (self.is_on_its_way(record) or self.is_just_out_of_sight(record)):
+            id_ = record.id
+            if id_ in there:
+                rooms.append(Room(*there[id_], id_))
+            elif id_ in workers:
+                # Nothing but jobs that ask for no CPU has room there.
+                rooms += [Room(*self._room_there(record, workers[id_]), id_)] if least_cpus <= 0 else []
+            elif id_ not in self.own_workers and (self.is_on_its_way(record) or self.is_just_out_of_sight(record)):
                 rooms.append(self.new_room(self.pool_of(record), record.type))
         for intent in self.memory.intents:
             pool = self.policy.pool(intent.pool)
@@ -215,29 +202,31 @@ class Fleet:
 
     def is_open(self, record: VmRecord) -> bool:
         """Return whether the worker of a VM is there and takes jobs, if it has room."""
-        worker = self.own_workers.get(record.id)
-        return worker is not None and not worker.closed and record.works
+        return record.id in self.open_workers
 
     @cached_property
-    def open_workers(self) -> int:
-        """How many workers of elastiq's take jobs, if they have room."""
-        return sum(map(self.is_open, self.records))
+    def open_workers(self) -> Mapping[str, Worker]:
+        """elastiq's workers that take jobs, if they have room, by instance id."""
+        found, workers = {}, self.own_workers
+        for record in self.records:
+            worker = workers.get(record.id)
+            if worker is not None and not worker.closed and record.works:
+                found[record.id] = worker
+        return found
 
-    def present_room(self, record: VmRecord) -> Room | None:
-        """Return the room on the worker of a VM; None if it takes no jobs."""
-        worker, jobs_per_vm = self.matches.workers.get(record.id), self.policy.n_jobs_per_vm
-        if worker is None or worker.closed or not record.works:
-            return None
+    @cached_property
+    def rooms_there(self) -> Mapping[str, tuple[Shape, int, Token, str, bool]]:
+        """What Room says of those of the `open_workers` that have a free CPU, by instance id."""
+        vms = self.memory.vms
+        return {
+            id_: self._room_there(vms[id_], worker) for id_, worker in self.open_workers.items() if worker.free.cpus > 0
+        }
+
+    def _room_there(self, record: VmRecord, worker: Worker) -> tuple[Shape, int, Token, str, bool]:
+        shown, jobs_per_vm = self._shown[record.pool, record.type], self.policy.n_jobs_per_vm
+        free = worker.free if record.id in shown.usual else shown.believed(record.id, worker)
         jobs = UNLIMITED if jobs_per_vm is None else max(0, jobs_per_vm - worker.jobs)
-        free = self._free.get(record.id)
-        if free is None:
-            free = self._free[record.id] = self._shown[record.pool, record.type].believed(record.id, worker)
-        return Room(free, jobs, Token.HAS_ROOM, self.key_of(record), not worker.jobs, record.id)
-
-    @cached_property
-    def _free(self) -> dict[str, Shape]:
-        """What is believed to be free on workers, by instance id."""
-        return {}
+        return free, jobs, Token.HAS_ROOM, self.key_of(record), not worker.jobs
 
     @cached_property
     def _shown(self) -> Mapping[tuple[str, str], Shown]:
@@ -245,7 +234,7 @@ class Fleet:
         found: dict[tuple[str, str], Shown] = {}
         for id_, worker in self.own_workers.items():
             record = self.memory.vms[id_]
-            found.setdefault((record.pool, record.type), Shown()).add(id_, worker.capacity)
+            found.setdefault((record.pool, record.type), Shown()).add(id_, worker)
         return found
 
     def foreign_rooms(self) -> list[Room]:
@@ -266,8 +255,8 @@ class Fleet:
         if machines == 1:
             return 1
         if shape not in self._able:
-            coming = sum(self.is_on_its_way(record) for record in self.records) + sum(self._unseen.values())
-            workers = [worker for id_, worker in self.own_workers.items() if self.is_open(self.memory.vms[id_])]
+            coming = sum(map(self.is_on_its_way, self.unusual)) + sum(self._unseen.values())
+            workers = [*self.open_workers.values()]
             workers += [worker for worker in self.foreign_workers if not worker.closed]
             able = (one for one in workers if shape.fits(one.capacity) and (one.jobs or shape.fits(one.free)))
             self._able[shape] = coming + sum(1 for _ in able)
@@ -298,18 +287,18 @@ class Fleet:
 
     @cached_property
     def _on_their_way(self) -> Collection[tuple[str, str]]:
-        coming = [one for one in self.records if one.joined_at is None and self.is_on_its_way(one)]
+        coming = [one for one in self.unusual if self.is_on_its_way(one)]
         return {(one.pool, type_) for one in coming for type_ in ("", one.type)}
 
     @cached_property
     def working(self) -> Counter[str]:
         """How many VMs are, or are expected to become, workers that take jobs, by pool."""
-        return Counter(record.pool for record in self.records if record.works)
+        return Counter([record.pool for record in self.records if record.works])
 
     @cached_property
     def counted(self) -> Counter[str]:
         """How many VMs count against the quota, by pool, without those that elastiq does not know for its own."""
-        return Counter(record.pool for record in self.records if record.counts)
+        return Counter([record.pool for record in self.records if record.is_usual or record.counts])
 
     @cached_property
     def _unseen(self) -> Mapping[Intent, int]:
@@ -371,7 +360,7 @@ class Fleet:
         are not elastiq's."""
         of_pools = sum(map(self.quota_room, self.policy.pools))
         new = of_pools if self.policy.max_vms is None else min(of_pools, max(0, self.policy.max_vms - self._of_cluster))
-        reopened = sum(record.leaving and record.may_reopen for record in self.records)
+        reopened = sum(record.leaving and record.may_reopen for record in self.unusual)
         return new + reopened + sum(not worker.closed for worker in self.foreign_workers)
 
     def limit(self, pool: Pool) -> str:
@@ -413,7 +402,9 @@ class Fleet:
 
     def figures(self, observation: Observation) -> Figures:
         """Return the cluster in numbers, for people."""
-        states = Counter(_state(record) for record in self.records if record.counts)
+        # Some may be said to be pending yet of which a worker is there.
+        states = Counter([_state(record) for record in self.unusual if record.counts])
+        pending = sum([record.state is InstanceState.PENDING for record in self.records if record.is_usual])
         unclear = [intent for intent in self.memory.intents if self._unseen[intent] and not intent.in_hand]
         demand, workers = observation.demand, observation.workers
         busy = None if workers is None else sum(worker.jobs > 0 for worker in workers)
@@ -422,8 +413,8 @@ class Fleet:
             None if demand is None else sum(group.jobs for group in demand),
             busy,
             None if workers is None or busy is None else len(workers) - busy,
-            states[InstanceState.PENDING],
-            states[InstanceState.RUNNING],
+            states[InstanceState.PENDING] + pending,
+            states[InstanceState.RUNNING] + len(self.memory.vms) - len(self.unusual) - pending,
             states[InstanceState.STOPPING],
             states[InstanceState.ERROR],
             states[InstanceState.STOPPED],

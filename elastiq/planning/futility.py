@@ -8,7 +8,7 @@ VMs for it. A group of which some start and some do not is in vain as far as its
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -50,8 +50,8 @@ class Share:
 class _OpenRooms:
     """Room on workers of elastiq's, by its kind: there are few kinds, however many VMs."""
 
-    def __init__(self, fleet: Fleet, records: Iterable[VmRecord], least_cpus: int) -> None:
-        """Look at the workers of `records` for jobs of which none asks for fewer CPUs than so many."""
+    def __init__(self, fleet: Fleet, demand: Sequence[Demand]) -> None:
+        """Look at the workers for these jobs."""
         self._idle_since: dict[str, float | None] = {}
         self._kinds: dict[str, int] = {}
         self._alike: list[list[str]] = []
@@ -61,21 +61,18 @@ class _OpenRooms:
         """The kinds of rooms, by the identity of what is watched, which many groups share, and is kept with them."""
         self._shared: dict[tuple[tuple[str, float], ...], Mapping[str, float]] = {}
         numbers: dict[Hashable, int] = {}
-        for record in records:
-            worker = fleet.worker(record)
-            if worker is None or worker.free.cpus <= 0:
-                continue
-            room = fleet.present_room(record)
-            if room is None:
-                continue
-            number = numbers.setdefault((room.free, room.jobs, room.pool, room.is_empty), len(numbers))
+        vms, workers = fleet.memory.vms, fleet.open_workers
+        for id_, there in fleet.rooms_there.items() if demand else ():
+            worker, (free, *others) = workers[id_], there
+            kind = (free.cpus, free.memory_mb, free.disk_mb, free.gpus, *others)
+            number = numbers.setdefault(kind, len(numbers))
             if number == len(self._samples):
-                self._samples.append(room)
+                self._samples.append(Room(*there))
                 self._alike.append([])
-            self._alike[number].append(record.id)
-            self._kinds[record.id] = number
-            self._idle_since[record.id] = None if worker.jobs else _idle_since(record, worker, fleet)
-        self._rooms = Rooms(self._samples, least_cpus)
+            self._alike[number].append(id_)
+            self._kinds[id_] = number
+            self._idle_since[id_] = None if worker.jobs else _idle_since(vms[id_], worker, fleet)
+        self._rooms = Rooms(self._samples, min((group.shape.cpus for group in demand), default=0))
 
     def still(self, watched: Mapping[str, float], rest: Rest) -> Mapping[str, float]:
         """Return those VMs of `watched` on whose workers there is room for a job of `rest`."""
@@ -168,7 +165,7 @@ def suspicious_seconds(policy: Policy) -> float:
 def watch(demand: Sequence[Demand], fleet: Fleet, looked_at: float) -> Memory:
     """Return the memory of `fleet` after a look at waiting jobs and workers, the older of them at `looked_at`."""
     memory = fleet.memory
-    rooms = _OpenRooms(fleet, fleet.records if demand else (), min((group.shape.cpus for group in demand), default=0))
+    rooms = _OpenRooms(fleet, demand)
     left_over, seconds = Unused(memory.vms, looked_at), futile_seconds(fleet.policy)
     watched: dict[str, Watch] = {}
     futile = dict(memory.futile)
@@ -371,7 +368,7 @@ def _is_in_vain(seen: Watch, unused: Sequence[str], group: Demand, fleet: Fleet)
     none of it started."""
     if len(unused) < max(1, group.vms_per_job):
         return False
-    return len(seen.witnesses) >= min(WITNESSES, fleet.open_workers)
+    return len(seen.witnesses) >= min(WITNESSES, len(fleet.open_workers))
 
 
 def _in_vain(known: Futility | None, seen: Watch, now: float) -> Futility:

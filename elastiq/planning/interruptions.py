@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from elastiq.decisions import Decision, Kind, Reason, Token
 from elastiq.memory import VmRecord
-from elastiq.model import Demand, Eligibility, Judgement, Policy, Shape
+from elastiq.model import SPOT, Demand, Eligibility, Judgement, Policy, Shape
 from elastiq.planning import patience
 from elastiq.planning.fleet import Fleet
 
@@ -15,6 +15,13 @@ from elastiq.planning.fleet import Fleet
 def is_to_come(record: VmRecord, now: float) -> bool:
     """Return whether the cloud is about to take a VM back: it has said so, and not long ago."""
     return record.interrupted_at is not None and now - record.interrupted_at <= patience.INTERRUPTION_SECONDS
+
+
+def may_come(record: VmRecord) -> bool:
+    """Return whether the cloud may take a VM back, so that its worker is looked at more often."""
+    return record.interrupted_at is not None or (
+        record.market == SPOT and record.works and record.joined_at is not None
+    )
 
 
 def requeue_at(record: VmRecord, policy: Policy) -> float:
@@ -62,7 +69,7 @@ def successors(fleet: Fleet) -> Iterator[Demand]:
 
 
 def _announced(fleet: Fleet) -> Iterator[VmRecord]:
-    taken_back = (record for record in fleet.records if record.interrupted_at is not None)
+    taken_back = (record for record in fleet.unusual if record.interrupted_at is not None)
     return (record for record in taken_back if is_to_come(record, fleet.now) and not record.leaving)
 
 

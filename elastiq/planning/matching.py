@@ -41,7 +41,7 @@ def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], seen_a
     by_id = {record.id: record for record in records}
     found_by = _Search(records)
     matched: dict[str, Worker] = {}
-    claims: dict[str, tuple[str, ...]] = {}
+    rivals: dict[str, tuple[str, ...]] = {}
     shared: dict[str, tuple[str, ...]] = {}
     for worker in workers:
         record = by_id.get(worker.instance_id or "")
@@ -55,10 +55,11 @@ def match_workers(workers: Iterable[Worker], records: Iterable[VmRecord], seen_a
                 record = None
         if record is None:
             continue
-        claims[record.id] = (*claims.get(record.id, ()), worker.name)
-        if record.id not in matched or worker.jobs > matched[record.id].jobs:
-            matched[record.id] = worker
-    rivals = {id_: names for id_, names in claims.items() if len(names) > 1}
+        other = matched.setdefault(record.id, worker)
+        if other is not worker:
+            rivals[record.id] = (*rivals.get(record.id, (other.name,)), worker.name)
+            if worker.jobs > other.jobs:
+                matched[record.id] = worker
     for id_ in rivals:
         # Two workers claim one VM: one ad is stale. Neither is known to be idle.
         matched[id_] = replace(matched[id_], idle_seconds=None)

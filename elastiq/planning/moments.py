@@ -38,8 +38,8 @@ def _first(moments: Iterable[float], since: float) -> float:
 
 def _of_the_plan(observation: Observation, memory: Memory, policy: Policy) -> Iterator[float]:
     for record in memory.vms.values():
-        if record.stage is Stage.WORKING and not (record.terminate_retry_at or record.reopen_retry_at):
-            continue  # as most of thousands
+        if record.is_usual:
+            continue
         yield record.terminate_retry_at
         yield record.reopen_retry_at
         if record.interrupted_at is not None:

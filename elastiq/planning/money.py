@@ -205,8 +205,11 @@ class Purse:
     def excess(self) -> int:
         """By how much an hour all VMs that may exist are dearer than max_per_hour, as after a change of it, without
         those that are leaving."""
+        of_hour = [cap for cap in self.caps if cap.is_of_hour]
+        if not of_hour:
+            return 0
         leaving = sum(self.price_of(record) for record in self.memory.vms.values() if record.counts and record.leaving)
-        return max((cap.used - leaving - cap.most for cap in self.caps if cap.is_of_hour), default=0)
+        return max(cap.used - leaving - cap.most for cap in of_hour)
 
     @property
     def is_kept(self) -> bool:

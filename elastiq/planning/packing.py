@@ -45,7 +45,9 @@ class Rest:
 
     def of(self, jobs: int) -> Rest:
         """Return so many of these jobs."""
-        return self if jobs == self.jobs else replace(self, jobs=jobs)
+        if jobs == self.jobs:
+            return self
+        return Rest(self.number, self.shape, jobs, self.machines, self.takes_whole, self.barred_from, self.unused)
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from elastiq.decisions import Decision, Kind, Plan, Verdict
-from elastiq.memory import Memory
+from elastiq.memory import Memory, VmRecord
 from elastiq.model import Observation, Policy, Pool
 from elastiq.planning import interruptions, money_words, words
 from elastiq.planning.capacities import size_tried
@@ -53,7 +53,7 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
         waiting = () if is_lacking or up.has_room else observation.demand or ()
         needless = launched_in_vain(waiting, fleet, looked_at)
         down = plan_down(fleet, reopened, needless, up.rooms, up.lacking, is_lacking=is_lacking)
-    memory = _with_first_reasons(memory, down.decisions, down.postponed)
+    memory = _with_first_reasons(memory, fleet.unusual, down.decisions, down.postponed)
     departed = departures(situation.departed, observation.now)
     spent = [Decision(Kind.HOLD, money_words.gone(cap, policy))] if (cap := fleet.purse.gone) else []
     taken_back = interruptions.decisions(fleet) if observation.workers is not None else ()
@@ -75,12 +75,14 @@ def plan(observation: Observation, memory: Memory, policy: Policy) -> Plan:
     )
 
 
-def _with_first_reasons(memory: Memory, decisions: Iterable[Decision], postponed: Collection[str]) -> Memory:
+def _with_first_reasons(
+    memory: Memory, unusual: Iterable[VmRecord], decisions: Iterable[Decision], postponed: Collection[str]
+) -> Memory:
     """Return `memory` with why each VM that goes was to go at first, and without why others once were to go."""
     ending = {one.instance_id: one.reason for one in decisions if one.kind is Kind.TERMINATE}
     going = {*ending, *postponed}
     changed = {}
-    for record in memory.vms.values():
+    for record in (*unusual, *(memory.vms[id_] for id_ in ending)):
         reason = ending.get(record.id)
         if reason is not None and not (record.goes_because or record.leaving):
             changed[record.id] = replace(record, goes_because=str(reason), goes_cause=reason.token.value)

@@ -128,13 +128,17 @@ class Shown:
     """What VMs of one kind show that they hold: of each size the two largest, with who shows them."""
 
     largest: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    usual: set[str] = field(default_factory=set)
+    """The VMs that have, and have free, no more than two others have: they are believed."""
     _seconds: tuple[int, int, int] = (0, 0, 0)
     """The second largest of each size; 0: fewer than two VMs show it."""
 
-    def add(self, id_: str, shape: Shape) -> None:
+    def add(self, id_: str, worker: Worker) -> None:
         """Let it hold for this VM, too."""
-        cpus, memory_mb, gpus = self._seconds
+        (cpus, memory_mb, gpus), shape, free = self._seconds, worker.capacity, worker.free
         if shape.cpus <= cpus and (shape.memory_mb or 0) <= memory_mb and (shape.gpus or 0) <= gpus:
+            if free.cpus <= cpus and (free.memory_mb or 0) <= memory_mb and (free.gpus or 0) <= gpus:
+                self.usual.add(id_)
             return
         for name in SIZES:
             value, found = getattr(shape, name), self.largest.get(name, ())

@@ -111,7 +111,8 @@ def _track_listed(
         if instance.interrupted and record.interrupted_at is None:
             record = replace(record, interrupted_at=listed_at)
         if instance.state.alive:
-            vms[instance.id] = _still_there(_refresh(record, instance, policy.cluster), listed_at)
+            record = _refresh(record, instance, policy.cluster)
+            vms[instance.id] = record if record.terminated_at is None else _still_there(record, listed_at)
         else:
             vms.pop(instance.id, None)
             ended.append(replace(record, detail=instance.detail or record.detail, missing_since=None))
@@ -242,7 +243,8 @@ def _refresh(record: VmRecord, instance: Instance, cluster: str) -> VmRecord:
 def _still_there(record: VmRecord, listed_at: float) -> VmRecord:
     """Return the record of a listed VM; one that should have been gone for long is to be terminated again."""
     is_going = record.state is InstanceState.STOPPING
-    if record.terminated_at is None or is_going or listed_at - record.terminated_at <= patience.TERMINATE_AGAIN_SECONDS:
+    gone_seconds = listed_at - (record.terminated_at or listed_at)
+    if is_going or gone_seconds <= patience.TERMINATE_AGAIN_SECONDS:
         return record
     return replace(record, terminated_at=None)
 
@@ -260,31 +262,41 @@ def _track_workers(
     vms = dict(memory.vms)
     breakers = dict(memory.breakers)
     matches = match_workers(workers, vms.values(), seen_at)
-    own = {id_: _not_idle_for_longer(worker, memory.vms[id_], seen_at) for id_, worker in matches.workers.items()}
+    joined = []
+    own = {
+        id_: worker if worker.idle_seconds is None else _not_idle_for_longer(worker, memory.vms[id_], seen_at)
+        for id_, worker in matches.workers.items()
+    }
     for id_, record in memory.vms.items():
         worker = own.get(id_)
         if worker is not None:
-            vms[id_] = _seen(record, worker, seen_at)
+            seen = _seen(record, worker, seen_at)
+            if seen is not record:
+                vms[id_] = seen
+            if record.joined_at is None:
+                joined.append(id_)
             before = breakers.get(record.pool, _UNTROUBLED)
-            vms[id_], breaker = _as_born(record, vms[id_], worker, before, seen_at, policy)
+            if record.has_worked and not before.useless_births:
+                continue  # as most of thousands
+            vms[id_], breaker = _as_born(record, seen, worker, before, seen_at, policy)
             if breaker is not before and breaker != before:
                 breakers[record.pool] = breaker
         elif record.joined_at is not None and not record.doomed and record.lost_since is None:
             vms[id_] = replace(record, lost_since=seen_at)
-    own_names = {worker.name for worker in own.values()}
-    foreign = tuple(worker for worker in workers if worker.name not in own_names)
-    memory = _learn_boots(_changed(memory, vms=vms, breakers=breakers), memory.vms, policy)
+    foreign: tuple[Worker, ...] = ()
+    if len(own) < len(workers):
+        own_names = {worker.name for worker in own.values()}
+        foreign = tuple(worker for worker in workers if worker.name not in own_names)
+    memory = _learn_boots(_changed(memory, vms=vms, breakers=breakers), joined, policy)
     memory = learn_capacities(memory, own, policy, seen_at)
     return memory, replace(matches, workers=own), foreign
 
 
-def _learn_boots(memory: Memory, before: Mapping[str, VmRecord], policy: Policy) -> Memory:
-    """Return `memory` with how long those VMs took that have joined since `before`: not if nobody looked meanwhile."""
-    for id_, record in memory.vms.items():
-        if record.joined_at is None or before[id_].joined_at is not None:
-            continue
+def _learn_boots(memory: Memory, joined: Iterable[str], policy: Policy) -> Memory:
+    """Return `memory` with how long those VMs took that have just `joined`: not if nobody looked meanwhile."""
+    for record in (memory.vms[id_] for id_ in joined):
         pool = policy.pool(record.pool)
-        if pool is None or record.counted_from:
+        if pool is None or record.counted_from or record.joined_at is None:
             continue
         if pool.takes(record.type) and record.joined_at > record.launched_at:
             memory = with_boot(memory, pool, record.joined_at - record.launched_at)
@@ -305,8 +317,6 @@ def _as_born(
     before: VmRecord, record: VmRecord, worker: Worker, breaker: Breaker, seen_at: float, policy: Policy
 ) -> tuple[VmRecord, Breaker]:
     """Return a VM and the breaker of its pool after a look at its worker: whether it has become one that is of use."""
-    if before.has_worked and not breaker.useless_births:
-        return record, breaker  # that is known of most
     seconds = seen_at - (seen_at if record.joined_at is None else record.joined_at)
     # With a short idle_for_time_s none gets older if it has to wait for others that a job needs at the same time.
     stays_idle = policy.idle_seconds_of(record.pool) + policy.estimated_vm_deploy_time_s * policy.is_adaptive

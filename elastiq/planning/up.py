@@ -30,8 +30,9 @@ def plan_up(groups: Sequence[Demand], fleet: Fleet, demand_at: float) -> Up:
     if policy.is_adaptive:
         waiting = [rest for rest in rests if not groups[rest.number].is_to_come]
         up.fleet = fleet = fleet.after(follow(fleet, up.by_pool(waiting), demand_at))
-    up.rooms = fleet.rooms()
-    without_room = place(largest_first(rests), Rooms(up.rooms, least_cpus(rests)), placed, fleet.most_to_come)
+    fewest_cpus = least_cpus(rests)
+    up.rooms = fleet.rooms(fewest_cpus)
+    without_room = place(largest_first(rests), Rooms(up.rooms, fewest_cpus), placed, fleet.most_to_come)
     threshold = max(1, policy.waiting_jobs_threshold)
     up.is_lacking = count(without_room) >= threshold
     if up.is_lacking and up.waiting_since is None:
@@ -73,7 +74,7 @@ def _reopen(up: Up, left: list[Rest]) -> tuple[list[Rest], int]:
     if fleet.purse.gone is not None:
         return left, reopened  # it would cost more
     in_vain: set[tuple[str, str]] = set()
-    for record in fleet.records if left else ():
+    for record in fleet.unusual if left else ():
         kind = (record.pool, record.type)
         if not record.leaving or not record.may_reopen or not record.worker_name or kind in in_vain:
             continue

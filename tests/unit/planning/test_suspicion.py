@@ -139,7 +139,7 @@ SHAPES = st.builds(Shape, SIZE, st.none() | SIZE, st.none() | SIZE, st.none() | 
 def test_each_size_is_believed_up_to_the_same_limit_whoever_shows_what(shown: list[tuple[Shape, Shape]]) -> None:
     what = Shown()
     for number, (capacity, _) in enumerate(shown):
-        what.add(str(number), capacity)
+        what.add(str(number), Worker(str(number), capacity=capacity))
     for number, (capacity, free) in enumerate(shown):
         believed = what.believed(str(number), Worker("w", capacity=capacity, free=free))
         others = [one for place, (one, _) in enumerate(shown) if place != number]
@@ -174,9 +174,9 @@ def test_many_times_what_all_others_have_is_not_believed() -> None:
 )
 def test_what_is_believed_of_a_worker(capacity: Shape, free: Shape, others: list[Shape], believed: Shape) -> None:
     shown = Shown()
-    shown.add(LIAR, capacity)
+    shown.add(LIAR, Worker("liar", capacity=capacity, free=free))
     for number, shape in enumerate(others):
-        shown.add(f"i-other{number}", shape)
+        shown.add(f"i-other{number}", Worker("other", capacity=shape))
     assert shown.believed(LIAR, Worker("liar", LIAR, capacity=capacity, free=free)) == believed
 
 
