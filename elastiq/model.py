@@ -78,7 +78,6 @@ class Demand:
     judgements: Mapping[str, Judgement] = field(default_factory=dict, hash=False)
     """What was judged of these jobs on VMs of each pool, by its name: filled in by elastiq, never by a plugin. What is
     not in it is YES."""
-
     is_to_come: bool = False
     """True of what runs now, and is taken to wait soon: the planner's own, and never a plugin's."""
 
@@ -86,8 +85,9 @@ class Demand:
     def key(self) -> str:
         """By what the group is known again, when its jobs are others."""
         shape = self.shape
-        sizes = (shape.cpus, shape.memory_mb, shape.disk_mb, shape.gpus, self.vms_per_job, self.takes_whole_vms)
-        return hashlib.sha256(f"{sizes} {self.wants}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        sizes = f"{shape.cpus}, {shape.memory_mb}, {shape.disk_mb}, {shape.gpus}, {self.vms_per_job}"
+        text = f"({sizes}, {self.takes_whole_vms}) {self.wants}"
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 class Standing(Enum):

@@ -13,7 +13,9 @@ from elastiq.planning.packing import Rest
 from elastiq.planning.suspicion import unused_room
 
 if TYPE_CHECKING:
+    from elastiq.model import Demand
     from elastiq.planning.draft import Up
+    from elastiq.planning.fleet import Fleet
 
 
 def feasible(up: Up) -> list[Rest]:
@@ -28,7 +30,7 @@ def feasible(up: Up) -> list[Rest]:
             one.vms_per_job,
             one.takes_whole_vms,
             up.chances[number].barred_from,
-            frozenset(unused_by(one, fleet, seconds) if not share_of(one, fleet.memory, fleet.now).in_vain else ()),
+            frozenset(() if _is_in_vain(one, fleet) else unused_by(one, fleet, seconds)),
         )
         for number, one in enumerate(up.groups)
     ]
@@ -45,6 +47,10 @@ def feasible(up: Up) -> list[Rest]:
         up.hold(words.larger_than_vm([up.groups[rest.number] for rest in hopeless], largest), hopeless)
     no_demand = {rest.number for rest in hopeless}
     return _not_in_vain(up, [rest for rest in eligible if rest.number not in no_demand])
+
+
+def _is_in_vain(group: Demand, fleet: Fleet) -> bool:
+    return group.key in fleet.memory.futile and share_of(group, fleet.memory, fleet.now).in_vain > 0
 
 
 def _say_what_stays_unused(up: Up, rests: Iterable[Rest], suspicious_after: float) -> None:

@@ -78,7 +78,10 @@ class _OpenRooms:
         """Return those VMs of `watched` on whose workers there is room for a job of `rest`."""
         if not watched:
             return watched
-        known = self._known.setdefault(rest.kind, {None: False})
+        kind = rest.kind
+        known = self._known.get(kind)
+        if known is None:
+            known = self._known[kind] = {None: False}
         is_for_all = True
         found = self._kinds_of.get(id(watched))
         if found is None:

@@ -121,16 +121,23 @@ def _of_a_look(observation: Observation, memory: Memory, policy: Policy) -> Iter
 
 
 def _of_watches(watches: Iterable[Watch], policy: Policy) -> Iterator[float]:
-    # Groups are many and begin at few moments: each of these counts once.
+    # Groups are many, and begin at few moments with few rooms, which they share: each of these counts once.
     rooms_since: dict[float, set[float]] = {}
     unused_since: set[float] = set()
+    known: set[tuple[float, int]] = set()
+    known_unused: set[int] = set()
     suspicious = suspicious_seconds(policy)
     for seen in watches:
         if not seen.waiting:
             yield seen.since + FUTILE_KEPT_SECONDS
-        rooms_since.setdefault(seen.since, set()).update(seen.rooms.values())
+        rooms, unused = (seen.since, id(seen.rooms)), id(seen.unused_since)
+        if rooms not in known:
+            known.add(rooms)
+            rooms_since.setdefault(seen.since, set()).update(seen.rooms.values())
         if not seen.unused_seconds:
-            unused_since.update(seen.unused_since.values())
+            if unused not in known_unused:
+                known_unused.add(unused)
+                unused_since.update(seen.unused_since.values())
             continue
         for id_, since in seen.unused_since.items():
             yield since + suspicious - seen.unused_seconds.get(id_, 0.0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
+from typing import NamedTuple
 
 from elastiq.decisions import Token
 from elastiq.model import Shape
@@ -19,9 +19,8 @@ ROOMS_OF_A_BLOCK = 32
 """Rooms of which it is known together what each of them holds at most."""
 
 
-@dataclass(frozen=True)
-class Rest:
-    """What of a group of waiting jobs has found no room yet."""
+class Rest(NamedTuple):
+    """What of a group of waiting jobs has found no room yet. A tuple, since a plan may need some 100,000."""
 
     number: int
     """Of the group, in the order of the batch system's answer: jobs keep their identity through a plan."""
@@ -36,7 +35,7 @@ class Rest:
     unused: frozenset[str] = frozenset()
     """The VMs whose room these jobs have left unused for too long to be taken to start there."""
 
-    @cached_property
+    @property
     def kind(self) -> Hashable:
         """What decides which rooms hold one of these jobs: equal for groups that differ in nothing of that."""
         shape = self.shape
@@ -45,9 +44,7 @@ class Rest:
 
     def of(self, jobs: int) -> Rest:
         """Return so many of these jobs."""
-        if jobs == self.jobs:
-            return self
-        return Rest(self.number, self.shape, jobs, self.machines, self.takes_whole, self.barred_from, self.unused)
+        return self if jobs == self.jobs else self._replace(jobs=jobs)
 
 
 @dataclass
@@ -263,7 +260,8 @@ class Rooms:
 
     def holding(self, rest: Rest) -> Iterator[tuple[int, Room]]:
         """Go over the rooms that hold a job of `rest`, with their places, while jobs are put into those passed."""
-        if rest.kind in self._fruitless:
+        kind = rest.kind
+        if kind in self._fruitless:
             return
         is_fruitless = True
         able = [side.holding(rest) for pool, side in self._sides.items() if pool not in rest.barred_from]
@@ -271,7 +269,7 @@ class Rooms:
             is_fruitless = False
             yield entry
         if is_fruitless:
-            self._fruitless.add(rest.kind)
+            self._fruitless.add(kind)
 
 
 def place(
@@ -311,7 +309,7 @@ def _place_wide(rest: Rest, rooms: Rooms, placed: Counter[tuple[int, Token]], to
             if machines - len(able) > to_come:
                 return [rest.of(rest.jobs - number)]
             take_one_each(able, rest)
-            partly = [replace(rest, jobs=1, machines=machines - len(able))] if able else []
+            partly = [rest._replace(jobs=1, machines=machines - len(able))] if able else []
             others = rest.jobs - number - len(partly)
             return [*partly, *([rest.of(others)] if others else [])]
         kinds = {room.kind for room in able}

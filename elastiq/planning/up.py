@@ -58,6 +58,8 @@ def _place_on_foreign(up: Up, rests: Sequence[Rest], waited: float, placed: Coun
     Such a worker may be of another kind: its room is believed only while the jobs have not waited for long. `waited`
     tells of all jobs together, for batch systems that do not tell more.
     """
+    if not up.fleet.foreign_workers:
+        return list(rests)
     rooms = Rooms(up.fleet.foreign_rooms(), least_cpus(rests))
     left = []
     for rest in rests:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,7 +33,7 @@ rests = st.lists(
         st.frozensets(st.sampled_from(POOLS), max_size=2),
     ),
     max_size=12,
-).map(lambda found: [replace(one, number=number) for number, one in enumerate(found)])  # fmt: skip
+).map(lambda found: [one._replace(number=number) for number, one in enumerate(found)])  # fmt: skip
 rooms = st.lists(
     st.builds(
         Room, st.none() | FREE, st.sampled_from([0, 1, 2, UNLIMITED]),
@@ -54,9 +53,9 @@ def place_one_by_one(rests: Sequence[Rest], rooms: Sequence[Room], placed: Count
             for room in able:
                 room.take(rest, 1)
             if len(able) < rest.machines:
-                partly = [replace(rest, jobs=1, machines=rest.machines - len(able))] if able else []
+                partly = [rest._replace(jobs=1, machines=rest.machines - len(able))] if able else []
                 others = jobs - len(partly)
-                left += [*partly, *([replace(rest, jobs=others)] if others else [])]
+                left += [*partly, *([rest._replace(jobs=others)] if others else [])]
                 break
             kinds = {room.kind for room in able}
             placed[rest.number, kinds.pop() if len(kinds) == 1 else Token.ROOM_BOOTING] += 1
@@ -124,7 +123,7 @@ def wanted_one_by_one(
                 jobs -= taken
                 number += 1
         if jobs:
-            beyond.append(replace(rest, jobs=jobs))
+            beyond.append(rest._replace(jobs=jobs))
     return len(rooms), takers, beyond
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from elastiq.model import ON_DEMAND, SPOT, InstanceState, Offer, Policy, Pool, Shape
+from elastiq.model import ON_DEMAND, SPOT, Demand, InstanceState, Offer, Policy, Pool, Shape
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,17 @@ from elastiq.model import ON_DEMAND, SPOT, InstanceState, Offer, Policy, Pool, S
 )
 def test_fits(job: Shape, room: Shape, fits: bool) -> None:
     assert job.fits(room) is fits
+
+
+@pytest.mark.parametrize(
+    ("group", "key"),
+    [
+        (Demand(Shape(1, None, 0, 2), 3, vms_per_job=2, wants="x\udcff"), "13731fd767a27b19"),
+        (Demand(Shape(8, 500, 20000, 0), 1, takes_whole_vms=True), "a6783e9e05ecb20c"),
+    ],
+)
+def test_a_group_is_known_again_by_what_states_of_earlier_versions_say(group: Demand, key: str) -> None:
+    assert group.key == key
 
 
 def test_all_but_terminated_vms_are_alive() -> None:

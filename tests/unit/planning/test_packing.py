@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
@@ -69,7 +68,7 @@ def test_jobs_are_not_put_where_they_could_never_run() -> None:
     barred = Rest(0, Shape(1), 2, 1, barred_from=frozenset({"small"}))
     placed: Counter[tuple[int, Token]] = Counter()
     rooms = [Room(Shape(4), UNLIMITED, pool="small"), Room(Shape(1), UNLIMITED, pool="large")]
-    assert place([barred], Rooms(rooms), placed) == [replace(barred, jobs=1)]
+    assert place([barred], Rooms(rooms), placed) == [barred._replace(jobs=1)]
 
 
 def test_jobs_go_to_the_first_rooms_that_take_them_and_it_is_told_where() -> None:

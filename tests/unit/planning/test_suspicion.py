@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from elastiq.decisions import Kind, Plan, Token
-from elastiq.memory import Memory, VmRecord
+from elastiq.memory import Memory, VmRecord, Watch
 from elastiq.model import Demand, Policy, Shape, Worker
 from elastiq.planning.futility import suspicious_seconds
 from elastiq.planning.plan import plan
-from elastiq.planning.suspicion import FAR_MORE, Shown
+from elastiq.planning.suspicion import FAR_MORE, Shown, Unused, with_unused
 from tests.unit.planning.table import NOW, joined, remember, see, worker
 
 POLICY = Policy(max_vms=10, cluster="c", waiting_jobs_time_s=0.0)
@@ -30,6 +30,14 @@ def full(number: int) -> Worker:
 
 def idle(number: int, shape: Shape = HOLDS, idle_seconds: float = 0.0) -> Worker:
     return worker(number, free=shape, capacity=shape, idle_seconds=idle_seconds)
+
+
+def test_nothing_else_of_a_watch_is_another_for_what_it_leaves_unused() -> None:
+    seen = Watch(7, 5, NOW - 60, {LIAR: NOW - 60}, True, (OTHER,), 3, NOW - 5, {LIAR: NOW - 30}, {OTHER: 9.0})
+    after = with_unused(seen, seen, Unused({LIAR: joined(1)}, NOW), may_have_started=False)
+    assert after.unused_seconds != seen.unused_seconds
+    assert replace(after, unused_since=seen.unused_since, unused_seconds=seen.unused_seconds) == seen
+    assert None not in [getattr(seen, one.name) for one in fields(seen)]
 
 
 class Clock:
