@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 from elastiq.errors import BatchError
@@ -57,6 +58,9 @@ def gridengine_counted(data: bytes) -> None:
     check_demand(demand)
 
 
+_NAMED_HOST = re.compile(r"""<host\s[^>]*\bname=(?!['"]global['"])""")
+
+
 def gridengine_nodes(data: bytes) -> None:
     """Whatever qconf prints of complexes and qhost of hosts, separated by a NUL."""
     complexes, _, hosts = (part.decode("utf-8", "replace") for part in data.partition(b"\0"))
@@ -74,7 +78,7 @@ def gridengine_nodes(data: bytes) -> None:
     except BatchError:
         return
     check_workers(tuple(host.worker(host, 5.0, known.memory) for host in found))
-    assert found or "name=" not in hosts.replace("'global'", "") or "<host" not in hosts, f"no hosts, from {hosts!r}"
+    assert found or not _NAMED_HOST.search(hosts), f"no hosts, from {hosts!r}"
 
 
 def gridengine_templates(data: bytes) -> None:
