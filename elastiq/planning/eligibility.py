@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from elastiq.memory import Memory
-from elastiq.model import Demand, Eligibility, Judgement, Pool
-from elastiq.planning.capacities import holds_perhaps, is_larger
+from elastiq.model import Demand, Eligibility, Judgement, Pool, Shape
+from elastiq.planning.capacities import capacity_of, holds_perhaps
 
 
 class Chance(Enum):
@@ -58,9 +58,11 @@ class Judged:
     """What follows for groups of jobs at one moment: found out once for all that are alike."""
 
     def __init__(self, memory: Memory, pools: Sequence[Pool], now: float) -> None:
-        self._memory, self._pools, self._now = memory, pools, now
-        self._of_groups: dict[int, tuple[Demand, Chances]] = {}
-        """By the identity of the group, which is kept with it: no other can have its number meanwhile."""
+        self._memory, self._now = memory, now
+        self._pools = [(pool, capacity_of(memory, pool), _siblings(pool, pools)) for pool in pools]
+        self._of_groups: dict[int, Chances] = {}
+        """By the identity of the group, which is kept: no other can have its number meanwhile."""
+        self._groups: list[Demand] = []
         self._of_kinds: dict[Hashable, Chances] = {}
         self._alike: dict[tuple[Chance, ...], Chances] = {}
 
@@ -68,23 +70,25 @@ class Judged:
         """Return what follows for `group`."""
         known = self._of_groups.get(id(group))
         if known is not None:
-            return known[1]
+            return known
         judged = group.judgements
         answers = tuple([(name, judgement.answer) for name, judgement in judged.items()]) if judged else ()
-        kind = (group.shape, bool(group.running), answers)
+        shape = group.shape
+        kind = (shape.cpus, shape.memory_mb, shape.disk_mb, shape.gpus, bool(group.running), answers)
         found = self._of_kinds.get(kind)
         if found is None:
-            of_pools = chances(group, self._memory, self._pools, self._now)
-            alike = tuple(of_pools.values())
-            found = self._of_kinds[kind] = self._alike.get(alike) or self._alike.setdefault(alike, Chances.of(of_pools))
-        self._of_groups[id(group)] = group, found
+            alike = tuple([_chance(group, *one, self._memory, self._now) for one in self._pools])
+            if alike not in self._alike:
+                self._alike[alike] = Chances.of({one[0].key: chance for one, chance in zip(self._pools, alike)})
+            found = self._of_kinds[kind] = self._alike[alike]
+        self._of_groups[id(group)] = found
+        self._groups.append(group)
         return found
 
 
 def chances(group: Demand, memory: Memory, pools: Iterable[Pool], now: float) -> Mapping[str, Chance]:
     """Return for each of `pools`, by its key, whether VMs of it are worth launching for `group`."""
-    pools = tuple(pools)
-    return {pool.key: _chance(group, pool, memory, now, _siblings(pool, pools)) for pool in pools}
+    return Judged(memory, tuple(pools), now).chances(group).of_pools
 
 
 _NOT_JUDGED = Judgement()
@@ -95,7 +99,9 @@ def _siblings(pool: Pool, pools: Iterable[Pool]) -> Iterable[Pool]:
     return [one for one in pools if one.name == pool.name and one is not pool] if pool.is_variant else ()
 
 
-def _chance(group: Demand, pool: Pool, memory: Memory, now: float, siblings: Iterable[Pool]) -> Chance:
+def _chance(
+    group: Demand, pool: Pool, capacity: Shape | None, siblings: Iterable[Pool], memory: Memory, now: float
+) -> Chance:
     answer = group.judgements.get(pool.key, _NOT_JUDGED).answer
     if answer is Eligibility.NO:
         return Chance.NO
@@ -104,7 +110,7 @@ def _chance(group: Demand, pool: Pool, memory: Memory, now: float, siblings: Ite
         answer = Eligibility.YES
     # If such jobs run, more of them can.
     may_try = answer is Eligibility.UNKNOWN and not group.running
-    if is_larger(memory, pool, group.shape):
+    if capacity is not None and not group.shape.fits(capacity):
         if not holds_perhaps(memory, pool, group.shape, now):
             return Chance.TOO_LARGE
         may_try = True

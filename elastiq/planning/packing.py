@@ -40,7 +40,7 @@ class Rest(NamedTuple):
         """What decides which rooms hold one of these jobs: equal for groups that differ in nothing of that."""
         shape = self.shape
         sizes = (shape.cpus, shape.memory_mb, shape.disk_mb, shape.gpus)
-        return (sizes, self.takes_whole, self.barred_from, self.unused)
+        return (*sizes, self.takes_whole, self.barred_from, self.unused)
 
     def of(self, jobs: int) -> Rest:
         """Return so many of these jobs."""
