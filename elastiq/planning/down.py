@@ -41,9 +41,11 @@ def plan_down(
     workers = fleet.own_workers
     for record in fleet.records:
         worker = workers.get(record.id)
-        usual = seen_at_once(fleet, record, worker)
-        if usual is not None:
-            down.verdicts.append(usual)
+        if worker is not None and seen_at_once(fleet, record, worker):
+            if worker.jobs:
+                down.verdicts.append(_at_work_as_usual(record.id))
+            else:
+                idle.append((worker.idle_seconds or 0.0, record))
             continue
         if record.id in reopened:
             down.answer(record, _stays(Token.REOPENED, record, worker))
@@ -119,15 +121,15 @@ def first_answer(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Answe
     return None
 
 
-def seen_at_once(fleet: Fleet, record: VmRecord, worker: Worker | None) -> Verdict | None:
-    """Return what the first of RULES that answers says of most of thousands of VMs: a job is there. None: they tell."""
-    if worker is None or not worker.jobs or worker.closed or worker.closed_by_other or worker.idle_seconds is not None:
-        return None
-    return _usual(record.id) if record.is_usual and record.id not in fleet.matches.rivals else None
+def seen_at_once(fleet: Fleet, record: VmRecord, worker: Worker) -> bool:
+    """Return whether RULES answer what they do of most of thousands of VMs: that a job is there, or nothing."""
+    if worker.closed or worker.closed_by_other or (worker.jobs and worker.idle_seconds is not None):
+        return False
+    return record.is_usual and record.id not in fleet.matches.rivals
 
 
 @lru_cache(maxsize=MOST_USUAL)
-def _usual(id_: str) -> Verdict:
+def _at_work_as_usual(id_: str) -> Verdict:
     return Verdict(words.stays(Token.AT_WORK, VmRecord(id_), None), instance_id=id_)
 
 
