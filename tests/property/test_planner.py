@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elastiq.decisions import Kind, Plan, Token
+from elastiq.decisions import Kind, Plan, Token, Verdict
 from elastiq.memory import Away, Breaker, Intent, Memory, VmRecord
 from elastiq.model import (
     ON_DEMAND,
