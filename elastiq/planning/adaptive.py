@@ -114,17 +114,21 @@ def follow(fleet: Fleet, waiting: Mapping[str, Iterable[Rest]], demand_at: float
         if worker.jobs and memory.vms[id_].counts:
             at_work.setdefault(memory.vms[id_].pool, []).append(worker)
     for pool in fleet.policy.pools:
-        vms, workers = fleet.counted[pool.name], at_work.get(pool.name, ())
+        workers = at_work.get(pool.name, ())
         capacity, by_number = _capacity(pool, fleet), fleet.policy.n_jobs_per_vm is not None
         cores = sum(worker.jobs if by_number else _in_use(worker) for worker in workers)
         cores += sum(rest.jobs * rest.machines * cores_of(rest, capacity) for rest in waiting.get(pool.name, ()))
-        kept_anyway = min(vms, max(pool.min_vms, fleet.policy.min_vms))
-        seen = Load(demand_at, cores, cores, 0.0, demand_at, max(len(workers), kept_anyway), vms)
-        memory = _with_look(memory, pool, seen, fleet.policy)
+        memory = after_look(memory, pool, fleet.policy, demand_at, cores, len(workers), fleet.counted[pool.name])
     return memory
 
 
-def _with_look(memory: Memory, pool: Pool, seen: Load, policy: Policy) -> Memory:
+def after_look(
+    memory: Memory, pool: Pool, policy: Policy, seen_at: float, cores: float, busy_vms: int, vms: int
+) -> Memory:
+    """Return the memory after a look at which jobs of `pool` ran on, or waited for, so many cores, and so many of its
+    VMs were busy."""
+    kept_anyway = min(vms, max(pool.min_vms, policy.min_vms))
+    seen = Load(seen_at, cores, cores, 0.0, seen_at, max(busy_vms, kept_anyway), vms)
     load, rises = memory.loads.get(pool.name), memory.rises.get(pool.name, Rises())
     period = period_seconds(pool, memory, policy)
     if load is None or seen.seen_at < load.seen_at:

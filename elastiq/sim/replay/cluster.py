@@ -16,7 +16,8 @@ class Machine:
     """A VM, and its worker once that has joined."""
 
     __slots__ = (
-        "closed", "cores", "free", "id", "idle_since", "jobs", "launched_at", "number", "token", "type", "worker"
+        "closed", "cores", "free", "id", "idle_since", "jobs", "launched_at", "listed", "number", "token", "type",
+        "worker"
     )  # fmt: skip
 
     def __init__(self, number: int, launched_at: float, token: str, type_: str, cores: int) -> None:
@@ -31,6 +32,18 @@ class Machine:
         self.closed = False
         self.worker: Worker | None = None
         """How it was shown last, if it is still so."""
+        self.listed: Instance | None = None
+
+
+def _listed(machine: Machine, cluster: str) -> Instance:
+    return Instance(
+        machine.id,
+        InstanceState.RUNNING,
+        type=machine.type,
+        launched_at=machine.launched_at,
+        client_token=machine.token,
+        cluster=cluster,
+    )
 
 
 class Group:
@@ -103,6 +116,8 @@ class Cluster:
         self.last_end_at = self.last_change_at = begins_at
         """When the last job ended, and when the last one started or ended."""
         self._wanted_cores = self._joined_cores = 0
+        self.free_cores = 0
+        """On workers."""
         self.demand_curve, self.supply_curve = Curve(), Curve()
         """VMs that hold all jobs which wait or run, and workers; where there are several sizes, as many as have their
         cores."""
@@ -122,6 +137,11 @@ class Cluster:
     def joined(self) -> int:
         """How many workers there are."""
         return len(self._joined)
+
+    @property
+    def cores_in_use(self) -> int:
+        """On workers."""
+        return self._joined_cores - self.free_cores
 
     @property
     def lives(self) -> list[tuple[float, float]]:
@@ -237,6 +257,7 @@ class Cluster:
 
     def _change(self, machine: Machine, free: int, jobs: int) -> None:
         self._leave_room(machine)
+        self.free_cores += free - machine.free
         machine.free, machine.jobs = free, jobs
         machine.idle_since = None if jobs else self.now
         machine.worker = None
@@ -258,6 +279,7 @@ class Cluster:
         machine.free, machine.idle_since = machine.cores, self.now
         self._joined[machine.id] = machine
         self._joined_cores += machine.cores
+        self.free_cores += machine.cores
         self.idle.add(machine)
         insort(self._with_room[machine.free], machine.number)
         self.workers_version += 1
@@ -280,6 +302,10 @@ class Cluster:
         """Return the workers."""
         return tuple(machine.worker or self._worker(machine) for machine in self._joined.values())
 
+    def idle_workers(self) -> tuple[Worker, ...]:
+        """Return those without a job."""
+        return tuple(map(self._worker, self.idle))
+
     def _worker(self, machine: Machine) -> Worker:
         since = machine.idle_since
         shown = Worker(
@@ -298,17 +324,10 @@ class Cluster:
     def instances(self, cluster: str) -> tuple[Instance, ...]:
         """Return the VMs, tagged with the name of the cluster."""
         if self._instances is None or self._instances[:2] != (self.vms_version, cluster):
-            listed = tuple(
-                Instance(
-                    one.id,
-                    InstanceState.RUNNING,
-                    type=one.type,
-                    launched_at=one.launched_at,
-                    client_token=one.token,
-                    cluster=cluster,
-                )
-                for one in self._machines.values()
-            )
+            for one in self._machines.values():
+                if one.listed is None or one.listed.cluster != cluster:
+                    one.listed = _listed(one, cluster)
+            listed = tuple(one.listed for one in self._machines.values() if one.listed is not None)
             self._instances = self.vms_version, cluster, listed
         return self._instances[2]
 
@@ -353,6 +372,7 @@ class Cluster:
             machine = self._machines.pop(id_)
             if self._joined.pop(id_, None) is not None:
                 self._joined_cores -= machine.cores
+                self.free_cores -= machine.free
             self.idle.discard(machine)
             self.changed.discard(machine)
             del self._by_number[machine.number]

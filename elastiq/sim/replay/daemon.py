@@ -18,7 +18,7 @@ from elastiq.planning.learning import learn
 from elastiq.planning.moments import look_at
 from elastiq.planning.plan import plan
 from elastiq.sim.replay.cluster import Cluster
-from elastiq.sim.replay.glance import is_quiet, remembered
+from elastiq.sim.replay.glance import Standing, is_plain, is_quiet, remembered
 from elastiq.sim.replay.work import Work
 
 STUCK_SECONDS = 30 * 86400.0
@@ -66,7 +66,11 @@ class Replay:
         """What was seen when queue and workers were last looked at in the same moment."""
         self._looks_at_both = policy.is_adaptive
         """Whether the queue is looked at whenever the workers are."""
-        self._is_settled = False
+        self._is_settled = self._is_any_booting = False
+        self._is_plain = is_plain(policy)
+        self._standing: Standing | None = None
+        """None: not looked for since the last plan."""
+        self._planned_at = -math.inf
         self._wake_at = self._look_at = -math.inf
         self.plans = 0
         """How many were made."""
@@ -133,15 +137,31 @@ class Replay:
         is_same = (cluster.vms_version, cluster.joined_version) == (self._seen_vms, self._seen_joined)
         is_early = self._is_settled and now < self._wake_at
         is_fresh = now - self._workers_at < self._rhythm.queue_every
-        # The adaptive policy learns from every look.
-        if self._every_poll or self._looks_at_both:
+        if self._every_poll or waits or is_fresh or not (is_same and is_early):
             return False
-        if waits or is_fresh or not (is_same and is_early and is_quiet(self._memory)):
+        if self._looks_at_both:
+            return self._is_plain and self._glance_at_load(now)
+        if not is_quiet(self._memory):
             return False
         self._memory = remembered(self._memory, cluster.changed, now)
         self._look_at_workers()
         self._look_at = look_at(self._observation(now), self._memory, self._policy)
         return now < self._look_at
+
+    def _glance_at_load(self, now: float) -> bool:
+        """Do so where the policy learns from every look."""
+        if self._standing is None:
+            self._standing = Standing.of(self._memory, self._policy, self._planned_at)
+        standing = self._standing
+        if not standing.is_calm or now >= standing.look_at:
+            return False
+        memory = standing.after_look(self._memory, self._cluster, self._policy)
+        if memory is None:
+            return False
+        self._memory = memory
+        self._look_at_workers()
+        self._look_at = standing.next_look_at(memory, self._cluster, self._policy)
+        return True
 
     def _pass_over(self, now: float, *, looks_at_vms: bool, looks_at_queue: bool) -> None:
         """Do nothing at a look that shows nothing new."""
@@ -169,8 +189,7 @@ class Replay:
 
     @property
     def _vms_pause(self) -> float:
-        booting = any(record.joined_at is None for record in self._memory.vms.values())
-        return self._rhythm.vms_booting_every if booting else self._rhythm.vms_every
+        return self._rhythm.vms_booting_every if self._is_any_booting else self._rhythm.vms_every
 
     def _pass(self, now: float, *, looks_at_vms: bool, looks_at_queue: bool) -> None:
         if looks_at_vms:
@@ -185,10 +204,11 @@ class Replay:
             self._look_at_workers()
             self._look_at_queue()
             made = self._plan(now)
-        self._memory = made.memory
+        self._memory, self._standing, self._planned_at = made.memory, None, now
         acts = [one for one in made.decisions if one.kind is not Kind.HOLD]
         if acts:
             self._act(acts, now)
+        self._is_any_booting = any(record.joined_at is None for record in self._memory.vms.values())
         self._is_settled = not acts
         self._wake_at, self._look_at = made.wake_at, made.look_at
         self._schedule(now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import chain
 
 from elastiq.sim.replay.traces import Job
 from elastiq.sim.replay.work import Size, Work
@@ -60,16 +61,15 @@ class _Packing:
         taken: list[_Vm] = []
         for _ in range(size.vms):
             vm = self._best(begins_at, ends_at, size.cores, taken)
-            slots = None
+            slots = range(0)
             if vm is None:
                 vm = _Vm(begins_at, ends_at)
                 self.vms.append(vm)
             else:
                 slots = _slots(vm.begins_at, vm.ends_at)
             vm.run(begins_at, ends_at, size.cores)
-            for slot in _slots(vm.begins_at, vm.ends_at):
-                if slots is None or slot not in slots:
-                    self._in_slot[slot].append(vm)
+            for slot in _beyond(slots, _slots(vm.begins_at, vm.ends_at)):
+                self._in_slot[slot].append(vm)
             for slot in self._full_slots(vm, begins_at, ends_at):
                 vms_there = self._in_slot[slot]
                 if vm in vms_there:
@@ -124,6 +124,11 @@ def _within(begins_at: float, ends_at: float) -> range:
 
 def _slots(begins_at: float, ends_at: float) -> range:
     return range(int(begins_at // SLOT_SECONDS), int(ends_at // SLOT_SECONDS) + 1)
+
+
+def _beyond(slots: range, longer: range) -> Iterable[int]:
+    """Return those of `longer` that are not among `slots`."""
+    return chain(range(longer.start, slots.start), range(slots.stop, longer.stop)) if slots else longer
 
 
 def lives_of(work: Work) -> list[tuple[float, float]]:
