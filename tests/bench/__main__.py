@@ -253,6 +253,16 @@ def answers(repetitions: int) -> list[Row]:
     ]
 
 
+def simulated() -> list[Row]:
+    """Run a month of recorded jobs."""
+    found = piece("thirty_days", 1, 100_000)
+    what = f"30 days, 100,000 jobs, {found['vms']} VMs on average: elastiqctl simulate"
+    return [
+        Row(f"{what}, CPU", "", found["cpu_seconds"], "s", 30),
+        Row(f"{what}, peak", "", found["peak_mib"], "MiB", 500),
+    ]
+
+
 def flooded() -> list[Row]:
     """Let whole daemons live beside answers without measure or end."""
     found = piece("floods", 1, 30)
@@ -310,7 +320,13 @@ def main() -> int:
         lambda: answers(1 if arguments.quick else 5),
     ]
     if not arguments.quick:
-        parts += [idle_runs, flooded, lambda: slurm_queues(repetitions), lambda: htcondor_queues(repetitions)]
+        parts += [
+            simulated,
+            idle_runs,
+            flooded,
+            lambda: slurm_queues(repetitions),
+            lambda: htcondor_queues(repetitions),
+        ]
     rows: list[Row] = []
     for part in parts:
         rows += part()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -22,11 +23,15 @@ from typing import Any
 
 from elastiq.cli import collect_seldom
 from elastiq.clock import Clock
+from elastiq.config import Settings
+from elastiq.config.sections import ElastiqOptions
 from elastiq.plugins.sandbox import SandboxBatch
 from elastiq.report.now import Now
 from elastiq.report.page import page
 from elastiq.report.series import read_past
 from elastiq.sandbox.spool import Job, Spool
+from elastiq.sim.replay.simulate import simulate
+from elastiq.sim.replay.traces import Job as Trace
 from elastiq.state import read_report
 from tests.bench.plans import Situation
 from tests.bench.rig import DAEMON, CoreRig, ReplayedCloud, configuration, memory_mib
@@ -270,6 +275,23 @@ def _page(directory: Path, now: float, repetitions: int) -> dict[str, Any]:
     }
 
 
+def thirty_days(_repetitions: int, jobs: str) -> dict[str, Any]:
+    """Simulate a month of bursts and single jobs of one core, of minutes to days, by the adaptive policy."""
+    chance, days, work = random.Random(1), 30 * 86400.0, list[Trace]()
+    while len(work) < int(jobs):
+        at = chance.random() * days
+        burst = chance.choice((1, 1, 1, 5, 40))
+        work += [Trace(at + chance.random() * 600, min(3e5, chance.lognormvariate(8, 2)), 1) for _ in range(burst)]
+    options = ElastiqOptions(policy="adaptive", waiting_jobs_time_s=0.0, idle_for_time_s=60.0)
+    began_at = time.process_time()
+    figures = simulate(sorted(work), Settings(elastiq=options))
+    return {
+        "cpu_seconds": time.process_time() - began_at,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "vms": round(figures.vm_hours / 720),
+    }
+
+
 def total(requests: dict[str, int]) -> int:
     return sum(requests.values())
 
@@ -327,6 +349,7 @@ def floods(_repetitions: int, seconds: str) -> dict[str, Any]:
 
 
 PIECES: dict[str, Callable[..., dict[str, Any]]] = {
+    "thirty_days": thirty_days,
     "queue_check": queue_check,
     "vm_check": vm_check,
     "launch": launch,

@@ -85,7 +85,7 @@ class Cluster:
     def __init__(self, work: Work, boot_seconds: float, begins_at: float) -> None:
         """The first job is submitted at `begins_at`."""
         self.now = begins_at
-        self._work, self._boot_seconds = work, boot_seconds
+        self._work, self.boot_seconds = work, boot_seconds
         first_at = work.jobs[0][0].submitted_at if work.jobs else 0.0
         self._shift = begins_at - first_at
         self._next = 0
@@ -339,7 +339,7 @@ class Cluster:
             machine = Machine(self._launched, self.now, token, type_, self._work.cores_of(type_))
             self._machines[machine.id] = self._by_number[machine.number] = machine
             self._order += 1
-            heapq.heappush(self._events, (self.now + self._boot_seconds, self._order, None, (machine,)))
+            heapq.heappush(self._events, (self.now + self.boot_seconds, self._order, None, (machine,)))
             made.append(machine.id)
         self.vms_version += 1
         return tuple(made)

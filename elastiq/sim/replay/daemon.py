@@ -14,11 +14,12 @@ from elastiq.core import JUST_AFTER_SECONDS
 from elastiq.decisions import Decision, End, Kind, Outcome, Plan
 from elastiq.memory import Intent, Memory
 from elastiq.model import Observation, Offer, Policy, Shape
+from elastiq.planning.adaptive import TOGETHER_SECONDS
 from elastiq.planning.learning import learn
-from elastiq.planning.moments import look_at
+from elastiq.planning.moments import look_at, wake_at
 from elastiq.planning.plan import plan
 from elastiq.sim.replay.cluster import Cluster
-from elastiq.sim.replay.glance import Standing, is_plain, is_quiet, remembered
+from elastiq.sim.replay.glance import Shown, Standing, is_plain, is_quiet, remembered
 from elastiq.sim.replay.work import Work
 
 STUCK_SECONDS = 30 * 86400.0
@@ -67,9 +68,9 @@ class Replay:
         self._looks_at_both = policy.is_adaptive
         """Whether the queue is looked at whenever the workers are."""
         self._is_settled = self._is_any_booting = False
-        self._is_plain = is_plain(policy)
+        self._is_plain = is_plain(policy, cluster.boot_seconds)
         self._standing: Standing | None = None
-        """None: not looked for since the last plan."""
+        """None: not asked for since the last plan."""
         self._planned_at = -math.inf
         self._wake_at = self._look_at = -math.inf
         self.plans = 0
@@ -85,7 +86,7 @@ class Replay:
             looks_at_vms = now >= self._vms_due_at
             looks_at_queue = now >= self._queue_due_at or (looks_at_vms and self._looks_at_both)
             is_news = self._every_poll or self._is_news(now, looks_at_vms=looks_at_vms, looks_at_queue=looks_at_queue)
-            if is_news and not (looks_at_vms and self._glance(now, looks_at_queue=looks_at_queue)):
+            if is_news and not self._glance(now, looks_at_vms=looks_at_vms, looks_at_queue=looks_at_queue):
                 self._pass(now, looks_at_vms=looks_at_vms, looks_at_queue=looks_at_queue)
             else:
                 self._pass_over(now, looks_at_vms=looks_at_vms, looks_at_queue=looks_at_queue)
@@ -130,38 +131,61 @@ class Replay:
         is_over = now >= self._look_at and (looks_at_vms or bool(self._view.demand))
         return is_over or (looks_at_vms and not seen)
 
-    def _glance(self, now: float, *, looks_at_queue: bool) -> bool:
-        """Look at the workers, and return whether that was all: no plan would do anything."""
+    def _glance(self, now: float, *, looks_at_vms: bool, looks_at_queue: bool) -> bool:
+        """Look, and return whether that was all: no plan would do anything."""
         cluster = self._cluster
-        waits = self._view.demand or (looks_at_queue and cluster.has_waiting)
+        if self._every_poll or now >= self._wake_at:
+            return False
+        if not looks_at_vms:
+            return self._is_plain and self._glance_at_queue(now)
         is_same = (cluster.vms_version, cluster.joined_version) == (self._seen_vms, self._seen_joined)
-        is_early = self._is_settled and now < self._wake_at
         is_fresh = now - self._workers_at < self._rhythm.queue_every
-        if self._every_poll or waits or is_fresh or not (is_same and is_early):
+        if is_fresh or not (is_same and self._is_settled):
             return False
         if self._looks_at_both:
             return self._is_plain and self._glance_at_load(now)
-        if not is_quiet(self._memory):
+        waits = self._view.demand or (looks_at_queue and cluster.has_waiting)
+        if waits or not is_quiet(self._memory):
             return False
         self._memory = remembered(self._memory, cluster.changed, now)
         self._look_at_workers()
         self._look_at = look_at(self._observation(now), self._memory, self._policy)
         return now < self._look_at
 
+    def _glance_at_queue(self, now: float) -> bool:
+        """Do so where the policy learns from every look, but not from one at the queue alone: while jobs wait for VMs
+        that boot, and after something was done."""
+        demand, standing = self._cluster.demand(), self._stands()
+        if not standing.is_calm or now - self._workers_at <= TOGETHER_SECONDS:
+            return False
+        if self._is_settled and (not demand or now >= self._look_at):
+            return False
+        shown = Shown.of(self._view.workers or (), self._memory, self._workers_at, self._workers_at - self._shown_at)
+        if not standing.is_enough(demand, shown, self._memory, self._policy):
+            return False
+        if not self._is_settled:
+            self._is_settled, seen = True, replace(self._observation(now), demand=demand, demand_age_seconds=0.0)
+            self._wake_at = wake_at(seen, self._memory, self._policy)
+            self._look_at = look_at(seen, self._memory, self._policy)
+        return True
+
     def _glance_at_load(self, now: float) -> bool:
-        """Do so where the policy learns from every look."""
-        if self._standing is None:
-            self._standing = Standing.of(self._memory, self._policy, self._planned_at)
-        standing = self._standing
+        """Do so where the policy learns from every look, at the queue and the workers."""
+        demand, standing = self._cluster.demand(), self._stands()
         if not standing.is_calm or now >= standing.look_at:
             return False
-        memory = standing.after_look(self._memory, self._cluster, self._policy)
+        memory = standing.after_look(demand, self._cluster, self._memory, self._policy)
         if memory is None:
             return False
         self._memory = memory
         self._look_at_workers()
-        self._look_at = standing.next_look_at(memory, self._cluster, self._policy)
+        self._look_at = standing.next_look_at(demand, self._cluster, memory, self._policy)
         return True
+
+    def _stands(self) -> Standing:
+        if self._standing is None:
+            self._standing = Standing.of(self._memory, self._view.demand or (), self._policy, self._planned_at)
+        return self._standing
 
     def _pass_over(self, now: float, *, looks_at_vms: bool, looks_at_queue: bool) -> None:
         """Do nothing at a look that shows nothing new."""

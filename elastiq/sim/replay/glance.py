@@ -1,4 +1,5 @@
-"""Looks at workers that show nothing new but which of them are at work: all that they change is remembered here.
+"""Looks that show nothing new but which workers are at work, and how many jobs wait for VMs that boot: all that they
+change is remembered here.
 
 A plan would remember the same, and do nothing; on a busy cluster nine looks of ten are such. Where that is not plain,
 it is left to a plan.
@@ -6,11 +7,11 @@ it is left to a plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from elastiq.memory import Breaker, Memory, VmRecord
-from elastiq.model import Observation, Policy
+from elastiq.model import Demand, Observation, Policy, Worker
 from elastiq.planning.adaptive import after_look, cores_of_vm, spare_of
 from elastiq.planning.moments import look_at
 from elastiq.sim.replay.cluster import Cluster, Machine
@@ -18,8 +19,11 @@ from elastiq.sim.replay.cluster import Cluster, Machine
 
 def is_quiet(memory: Memory) -> bool:
     """Return whether nothing is remembered that depends on which workers are at work, but for their own records."""
-    is_watching = any(seen.waiting for seen in memory.watched.values())
-    unsettled = is_watching or memory.futile or memory.intents or memory.to_forget
+    return _is_untroubled(memory) and not any(seen.waiting for seen in memory.watched.values())
+
+
+def _is_untroubled(memory: Memory) -> bool:
+    unsettled = memory.futile or memory.intents or memory.to_forget
     return not unsettled and all(breaker == Breaker() for breaker in memory.breakers.values())
 
 
@@ -39,59 +43,109 @@ def _seen(record: VmRecord, machine: Machine, seen_at: float) -> VmRecord:
     return replace(record, at_work=False, work_from=None, idle_from=seen_at)
 
 
-def is_plain(policy: Policy) -> bool:
-    """Return whether `Standing` can tell what the adaptive policy makes of a look: all VMs are alike, and nothing that
-    VMs cost and no clock has a say."""
+def is_plain(policy: Policy, boot_seconds: float) -> bool:
+    """Return whether `Standing` can tell what the adaptive policy makes of a look: all VMs are alike, none is given up
+    before it joins, and neither what VMs cost nor the time of the day has a say."""
     is_of_one_kind = len(policy.variants) == 1 and policy.n_jobs_per_vm is None
-    return policy.is_adaptive and is_of_one_kind and not policy.cost.is_capped and not policy.schedules
+    all_join = boot_seconds < policy.estimated_vm_deploy_time_s
+    return policy.is_adaptive and is_of_one_kind and all_join and not policy.cost.is_capped and not policy.schedules
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Workers, as a look has shown them."""
+
+    joined: int
+    free_cores: int
+    longest_idle_seconds: float
+    """Below zero: jobs run on all of them."""
+
+    @staticmethod
+    def of(workers: Iterable[Worker], memory: Memory, seen_at: float, longer_seconds: float) -> Shown:
+        """Return what of `workers` counts that were looked at last at `seen_at`, and without a job for so much longer
+        than they say: those whose VMs are still to stay."""
+        kept = [(one, memory.vms[one.name]) for one in workers if one.name in memory.vms]
+        kept = [(one, record) for one, record in kept if record.terminated_at is None]
+        idle = [
+            seen_at - _idle_since(record, seen_at - one.idle_seconds - longer_seconds)
+            for one, record in kept
+            if one.idle_seconds is not None
+        ]
+        return Shown(len(kept), sum(one.free.cpus for one, _ in kept), max(idle, default=-1.0))
+
+    @staticmethod
+    def of_all(cluster: Cluster, memory: Memory) -> Shown:
+        """Return what `cluster` shows now."""
+        idle = [cluster.now - _idle_since(memory.vms[one.id], one.idle_since or 0.0) for one in cluster.idle]
+        return Shown(cluster.joined, cluster.free_cores, max(idle, default=-1.0))
+
+
+def _idle_since(record: VmRecord, since: float) -> float:
+    """Return since when a plan takes a worker for idle that is so `since` then: at the earliest since a look at it."""
+    return since if not record.has_worked or record.idle_from is None else max(since, record.idle_from)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What stands since the last plan of an adaptive policy that `is_plain`, as long as no VM comes, joins or goes, and
-    no job waits."""
+    """What stands since the last plan of an adaptive policy that `is_plain`, as long as no VM comes, joins or goes that
+    it does not know of."""
 
     is_calm: bool
-    """Whether nothing else is under way."""
+    """Whether nothing is under way but boots and ends of VMs, and jobs of one kind that wait for boots."""
+    cores_of_each: int | None
+    """How many cores each of the jobs takes that wait; 0: none waits; None: they are not alike."""
     booting: int
     """VMs that are yet to join."""
     look_at: float
     """When a plan is due because of what does not depend on jobs."""
 
     @staticmethod
-    def of(memory: Memory, policy: Policy, now: float) -> Standing:
-        """Return what stands after a plan that was made `now`."""
+    def of(memory: Memory, demand: Sequence[Demand], policy: Policy, now: float) -> Standing:
+        """Return what stands after a plan for `demand` that was made `now`, and what was done then."""
         unusual = {record.id: record for record in memory.vms.values() if not record.is_usual}
-        all_boot = all(record.works and record.joined_at is None for record in unusual.values())
+        booting = [record for record in unusual.values() if record.works and record.joined_at is None]
+        going = sum(record.terminated_at is not None for record in unusual.values())
+        beside_room = any(seen.rooms or seen.unused_seconds for seen in memory.watched.values())
+        is_plain = len(booting) + going == len(unusual) and memory.waiting_since is None and not beside_room
         others = replace(memory, vms=unusual, loads={})
-        return Standing(
-            is_quiet(memory) and all_boot, len(unusual), look_at(Observation(now, demand=()), others, policy)
-        )
+        due_at = look_at(Observation(now, demand=()), others, policy)
+        return Standing(_is_untroubled(memory) and is_plain, _cores_of_each(demand), len(booting), due_at)
 
-    def after_look(self, memory: Memory, cluster: Cluster, policy: Policy) -> Memory | None:
-        """Return `memory` after the look that `cluster` shows; None: a plan might launch or end VMs."""
+    def is_enough(self, demand: Sequence[Demand], shown: Shown, memory: Memory, policy: Policy) -> bool:
+        """Return whether no plan would launch or end a VM: all that wait have room on those that boot alone, and beside
+        it as much is free as is to be, and not so much more that a VM may go."""
+        (pool,) = policy.pools
+        each, a_vm, jobs = self.cores_of_each, cores_of_vm(pool, memory, policy), sum(group.jobs for group in demand)
+        if each is None or each != _cores_of_each(demand) or (each and shown.free_cores):
+            return False
+        if each and jobs > self.booting * (a_vm // each):
+            return False
+        fewest = max(pool.min_vms, policy.min_vms)
+        if shown.joined + self.booting < fewest:
+            return False
+        free, spare = shown.free_cores + self.booting * a_vm - jobs * each, spare_of(pool, memory, policy).cores
+        is_idle = shown.longest_idle_seconds > policy.idle_seconds_of(pool.name)
+        may_end = is_idle and shown.joined > fewest
+        return spare < free + a_vm and not (may_end and free - a_vm >= spare)
+
+    def after_look(self, demand: Sequence[Demand], cluster: Cluster, memory: Memory, policy: Policy) -> Memory | None:
+        """Return `memory` after a look at `demand` and the workers of `cluster`; None: a plan might do something."""
         (pool,) = policy.pools
         memory = remembered(memory, cluster.changed, cluster.now)
+        cores = cluster.cores_in_use + sum(group.jobs * group.shape.cpus for group in demand)
         busy_vms = cluster.joined - len(cluster.idle)
-        memory = after_look(memory, pool, policy, cluster.now, cluster.cores_in_use, busy_vms, len(memory.vms))
-        spare, a_vm = spare_of(pool, memory, policy).cores, cores_of_vm(pool, memory, policy)
-        free = cluster.free_cores + self.booting * a_vm
-        if spare >= free + a_vm:
-            return None
-        may_end = free - a_vm >= spare and cluster.joined > max(pool.min_vms, policy.min_vms)
-        is_over = may_end and any(
-            cluster.now - _idle_since(machine, memory) > policy.idle_seconds_of(pool.name) for machine in cluster.idle
-        )
-        return None if is_over else memory
+        memory = after_look(memory, pool, policy, cluster.now, cores, busy_vms, len(memory.vms))
+        return memory if self.is_enough(demand, Shown.of_all(cluster, memory), memory, policy) else None
 
-    def next_look_at(self, memory: Memory, cluster: Cluster, policy: Policy) -> float:
+    def next_look_at(self, demand: tuple[Demand, ...], cluster: Cluster, memory: Memory, policy: Policy) -> float:
         """Return what `moments.look_at` does, after a look that was all."""
         idle = {machine.id: memory.vms[machine.id] for machine in cluster.idle}
-        shown = Observation(cluster.now, demand=(), workers=cluster.idle_workers())
+        shown = Observation(cluster.now, demand=demand, workers=cluster.idle_workers())
         return min(self.look_at, look_at(shown, replace(memory, vms=idle), policy))
 
 
-def _idle_since(machine: Machine, memory: Memory) -> float:
-    """Return since when a plan takes the worker for idle: at the earliest since a look has shown it."""
-    record, since = memory.vms[machine.id], machine.idle_since or 0.0
-    return since if not record.has_worked or record.idle_from is None else max(since, record.idle_from)
+def _cores_of_each(demand: Sequence[Demand]) -> int | None:
+    if not demand:
+        return 0
+    (group,) = demand if len(demand) == 1 else (None,)
+    return group.shape.cpus if group is not None and group.vms_per_job == 1 else None

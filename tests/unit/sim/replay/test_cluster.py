@@ -92,3 +92,19 @@ def test_a_vm_that_goes_before_it_has_joined_never_joins() -> None:
     world.terminate([vm])
     world.run_until(1200.0)
     assert world.workers() == ()
+
+
+def test_cores_are_counted_as_workers_show_them() -> None:
+    world = cluster(*(Job(float(number), 40.0 + 30 * number, 1 + number % 3) for number in range(9)))
+    world.launch(3, "token")
+    for time in range(1000, 1500, 7):
+        world.run_until(float(time))
+        idle = [worker.name for worker in world.idle_workers()]
+        if idle and world.joined == 3 and time > 1150:
+            assert world.close(idle[0])
+            world.terminate(idle[:1])
+        shown = world.workers()
+        assert world.free_cores == sum(worker.free.cpus for worker in shown)
+        assert world.cores_in_use == sum(worker.capacity.cpus - worker.free.cpus for worker in shown)
+        assert {one.name for one in world.idle_workers()} == {one.name for one in shown if one.idle_seconds is not None}
+    assert world.joined == 2

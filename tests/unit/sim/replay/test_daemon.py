@@ -14,6 +14,8 @@ from elastiq.sim.replay.simulate import simulate
 from elastiq.sim.replay.traces import Job, read
 from tests.unit.test_layout import TOP
 
+ADAPTIVE: dict[str, object] = {"policy": "adaptive", "waiting_jobs_time_s": 0.0, "idle_for_time_s": 60.0}
+
 
 def some_jobs(seed: int) -> list[Job]:
     """Return jobs of four hours: bursts, stragglers and some of several VMs."""
@@ -41,13 +43,32 @@ def told(figures: Figures) -> tuple[float, ...]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("options", [{}, {"waiting_jobs_time_s": 0.0, "idle_for_time_s": 60.0}], ids=str)
-def test_a_plan_that_was_not_made_would_have_changed_nothing(seed: int, options: dict[str, float]) -> None:
+@pytest.mark.parametrize("options", [{}, {"waiting_jobs_time_s": 0.0, "idle_for_time_s": 60.0}, ADAPTIVE], ids=str)
+def test_a_plan_that_was_not_made_would_have_changed_nothing(seed: int, options: dict[str, object]) -> None:
     settings = Settings(elastiq=ElastiqOptions(**options), quota=QuotaOptions(min_vms=seed % 2))  # type: ignore[arg-type]
     quick = simulate(some_jobs(seed), settings, max_vms=5)
     slow = simulate(some_jobs(seed), settings, max_vms=5, every_poll=True)
     assert told(quick) == told(slow)
     assert quick.plans < slow.plans / 2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(12))
+def test_nor_if_it_learns_from_every_look(seed: int) -> None:
+    """Jobs of one size, of which many wait for boots, and the load rises again and again."""
+    chance = random.Random(seed)
+    jobs = sorted(
+        Job(at + chance.random() * 60, chance.lognormvariate(5 + seed % 3, 1), seed % 2 + 1)
+        for at in (chance.random() * 4 * 3600 for _ in range(20))
+        for _ in range(chance.choice((1, 3, 40)))
+    )
+    options = {**ADAPTIVE, "idle_for_time_s": (5.0, 60.0, 300.0)[seed % 3], "eagerness": (0.5, 0.95)[seed // 6]}
+    settings = Settings(elastiq=ElastiqOptions(**options), quota=QuotaOptions(min_vms=seed % 4))  # type: ignore[arg-type]
+    boot = 700.0 if seed == 11 else 180.0
+    quick = simulate(jobs, settings, max_vms=(5, 30)[seed % 2], boot_seconds=boot)
+    slow = simulate(jobs, settings, max_vms=(5, 30)[seed % 2], boot_seconds=boot, every_poll=True)
+    assert told(quick) == told(slow)
+    assert boot == 700.0 or quick.plans < slow.plans / 2
 
 
 def test_looks_are_no_more_frequent_than_the_loop() -> None:
