@@ -16,8 +16,7 @@ class Machine:
     """A VM, and its worker once that has joined."""
 
     __slots__ = (
-        "closed", "cores", "free", "id", "idle_since", "jobs", "launched_at", "listed", "number", "token", "type",
-        "worker"
+        "closed", "cores", "free", "id", "idle_since", "jobs", "launched_at", "listed", "number", "token", "type"
     )  # fmt: skip
 
     def __init__(self, number: int, launched_at: float, token: str, type_: str, cores: int) -> None:
@@ -30,20 +29,20 @@ class Machine:
         self.idle_since: float | None = None
         """None: it is at work, or has not joined."""
         self.closed = False
-        self.worker: Worker | None = None
-        """How it was shown last, if it is still so."""
         self.listed: Instance | None = None
 
 
 def _listed(machine: Machine, cluster: str) -> Instance:
-    return Instance(
-        machine.id,
-        InstanceState.RUNNING,
-        type=machine.type,
-        launched_at=machine.launched_at,
-        client_token=machine.token,
-        cluster=cluster,
-    )
+    if machine.listed is None or machine.listed.cluster != cluster:
+        machine.listed = Instance(
+            machine.id,
+            InstanceState.RUNNING,
+            type=machine.type,
+            launched_at=machine.launched_at,
+            client_token=machine.token,
+            cluster=cluster,
+        )
+    return machine.listed
 
 
 class Group:
@@ -105,9 +104,12 @@ class Cluster:
         self.joined_version = 0
         """Grows whenever a worker comes, goes, is closed or opened."""
         self.changed: set[Machine] = set()
-        """Workers on which jobs began or ended; whoever looks at them empties it."""
+        """VMs that were launched, whose workers joined, or on which jobs began or ended; whoever looks at them empties
+        it."""
         self.idle: set[Machine] = set()
         """Workers without a job."""
+        self._shown: dict[str, Worker] = {}
+        """Workers as they were when they were last looked at, and those that have joined since."""
         self._instances: tuple[int, str, tuple[Instance, ...]] | None = None
         self.waits: list[float] = []
         """Of each job that has started, in seconds."""
@@ -260,7 +262,6 @@ class Cluster:
         self.free_cores += free - machine.free
         machine.free, machine.jobs = free, jobs
         machine.idle_since = None if jobs else self.now
-        machine.worker = None
         insort(self._with_room[free], machine.number)
         self.changed.add(machine)
         if jobs:
@@ -278,10 +279,12 @@ class Cluster:
             return
         machine.free, machine.idle_since = machine.cores, self.now
         self._joined[machine.id] = machine
+        self._shown[machine.id] = self._worker(machine)
         self._joined_cores += machine.cores
         self.free_cores += machine.cores
         self.idle.add(machine)
         insort(self._with_room[machine.free], machine.number)
+        self.changed.add(machine)
         self.workers_version += 1
         self.joined_version += 1
 
@@ -300,15 +303,25 @@ class Cluster:
 
     def workers(self) -> tuple[Worker, ...]:
         """Return the workers."""
-        return tuple(machine.worker or self._worker(machine) for machine in self._joined.values())
+        # Those that are at work, and were so before, are shown as they were.
+        self._shown.update((one.id, self._worker(one)) for one in self.changed | self.idle if one.id in self._joined)
+        return tuple(self._shown.values())
 
     def idle_workers(self) -> tuple[Worker, ...]:
         """Return those without a job."""
         return tuple(map(self._worker, self.idle))
 
+    def changed_workers(self) -> tuple[Worker, ...]:
+        """Return those among `changed`."""
+        return tuple(self._worker(machine) for machine in self.changed if machine.id in self._joined)
+
+    def changed_instances(self, cluster: str) -> tuple[Instance, ...]:
+        """Return the VMs among `changed`, tagged with the name of the cluster."""
+        return tuple(_listed(machine, cluster) for machine in self.changed)
+
     def _worker(self, machine: Machine) -> Worker:
         since = machine.idle_since
-        shown = Worker(
+        return Worker(
             machine.id,
             instance_id=machine.id,
             capacity=Shape(machine.cores),
@@ -317,17 +330,11 @@ class Cluster:
             idle_seconds=None if since is None else self.now - since,
             closed=machine.closed,
         )
-        if since is None:
-            machine.worker = shown
-        return shown
 
     def instances(self, cluster: str) -> tuple[Instance, ...]:
         """Return the VMs, tagged with the name of the cluster."""
         if self._instances is None or self._instances[:2] != (self.vms_version, cluster):
-            for one in self._machines.values():
-                if one.listed is None or one.listed.cluster != cluster:
-                    one.listed = _listed(one, cluster)
-            listed = tuple(one.listed for one in self._machines.values() if one.listed is not None)
+            listed = tuple(_listed(one, cluster) for one in self._machines.values())
             self._instances = self.vms_version, cluster, listed
         return self._instances[2]
 
@@ -338,6 +345,7 @@ class Cluster:
             self._launched += 1
             machine = Machine(self._launched, self.now, token, type_, self._work.cores_of(type_))
             self._machines[machine.id] = self._by_number[machine.number] = machine
+            self.changed.add(machine)
             self._order += 1
             heapq.heappush(self._events, (self.now + self.boot_seconds, self._order, None, (machine,)))
             made.append(machine.id)
@@ -371,6 +379,7 @@ class Cluster:
         for id_ in instance_ids:
             machine = self._machines.pop(id_)
             if self._joined.pop(id_, None) is not None:
+                del self._shown[id_]
                 self._joined_cores -= machine.cores
                 self.free_cores -= machine.free
             self.idle.discard(machine)

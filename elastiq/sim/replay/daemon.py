@@ -85,6 +85,8 @@ class Replay:
             cluster.run_until(now)
             looks_at_vms = now >= self._vms_due_at
             looks_at_queue = now >= self._queue_due_at or (looks_at_vms and self._looks_at_both)
+            if looks_at_vms:
+                self._vms_due_at = now + self._vms_pause
             is_news = self._every_poll or self._is_news(now, looks_at_vms=looks_at_vms, looks_at_queue=looks_at_queue)
             if is_news and not self._glance(now, looks_at_vms=looks_at_vms, looks_at_queue=looks_at_queue):
                 self._pass(now, looks_at_vms=looks_at_vms, looks_at_queue=looks_at_queue)
@@ -140,10 +142,12 @@ class Replay:
             return self._is_plain and self._glance_at_queue(now)
         is_same = (cluster.vms_version, cluster.joined_version) == (self._seen_vms, self._seen_joined)
         is_fresh = now - self._workers_at < self._rhythm.queue_every
-        if is_fresh or not (is_same and self._is_settled):
+        if is_fresh:
             return False
-        if self._looks_at_both:
-            return self._is_plain and self._glance_at_load(now)
+        if self._looks_at_both and self._is_plain:
+            return self._glance_at_load(now) if is_same and self._is_settled else self._glance_at_news(now)
+        if self._looks_at_both or not (is_same and self._is_settled):
+            return False
         waits = self._view.demand or (looks_at_queue and cluster.has_waiting)
         if waits or not is_quiet(self._memory):
             return False
@@ -182,6 +186,21 @@ class Replay:
         self._look_at = standing.next_look_at(demand, self._cluster, memory, self._policy)
         return True
 
+    def _glance_at_news(self, now: float) -> bool:
+        """Do so where VMs have come, joined or gone, at the queue, the workers and the VMs."""
+        demand, standing = self._cluster.demand(), self._stands()
+        told = standing.after_news(demand, self._cluster, self._memory, self._policy) if standing.is_calm else None
+        if told is None:
+            return False
+        self._memory, self._standing = told
+        self._look_at_workers()
+        self._look_at_instances()
+        self._look_at = self._standing.next_look_at(demand, self._cluster, self._memory, self._policy)
+        self._wake_at = self._standing.wake_at
+        self._is_any_booting = any(record.joined_at is None for record in self._memory.vms.values())
+        self._is_settled = True
+        return True
+
     def _stands(self) -> Standing:
         if self._standing is None:
             self._standing = Standing.of(self._memory, self._view.demand or (), self._policy, self._planned_at)
@@ -190,7 +209,6 @@ class Replay:
     def _pass_over(self, now: float, *, looks_at_vms: bool, looks_at_queue: bool) -> None:
         """Do nothing at a look that shows nothing new."""
         if looks_at_vms:
-            self._vms_due_at = now + self._vms_pause
             if now - self._workers_at >= self._rhythm.queue_every:
                 self._workers_at = now
             self._instances_at = now
@@ -217,7 +235,6 @@ class Replay:
 
     def _pass(self, now: float, *, looks_at_vms: bool, looks_at_queue: bool) -> None:
         if looks_at_vms:
-            self._vms_due_at = now + self._vms_pause
             if now - self._workers_at >= self._rhythm.queue_every:
                 self._look_at_workers()
             self._look_at_instances()

@@ -13,7 +13,10 @@ from dataclasses import dataclass, replace
 from elastiq.memory import Breaker, Memory, VmRecord
 from elastiq.model import Demand, Observation, Policy, Worker
 from elastiq.planning.adaptive import after_look, cores_of_vm, spare_of
-from elastiq.planning.moments import look_at
+from elastiq.planning.moments import look_at, wake_at
+from elastiq.planning.money import paid
+from elastiq.planning.rates import with_gone
+from elastiq.planning.tracking import track
 from elastiq.sim.replay.cluster import Cluster, Machine
 
 
@@ -41,6 +44,22 @@ def _seen(record: VmRecord, machine: Machine, seen_at: float) -> VmRecord:
     if machine.jobs:
         return replace(record, at_work=True, work_from=seen_at, idle_from=None)
     return replace(record, at_work=False, work_from=None, idle_from=seen_at)
+
+
+def tracked(memory: Memory, cluster: Cluster, policy: Policy) -> Memory:
+    """Return `memory` after a look at the VMs and workers of `cluster`, as a plan tracks them: those that are as they
+    were need not be tracked again."""
+    now, ids = cluster.now, {machine.id for machine in cluster.changed}
+    lately = {id_: one for id_, one in memory.vms.items() if id_ in ids or one.terminated_at is not None}
+    instances = cluster.changed_instances(policy.cluster)
+    seen = Observation(now, workers=cluster.changed_workers(), instances=instances)
+    before = replace(memory, vms=lately)
+    after = track(seen, before, policy).memory
+    after = with_gone(before, paid(before, after, policy, now), (), now)
+    vms = {**memory.vms, **after.vms}
+    for id_ in lately.keys() - after.vms.keys():
+        del vms[id_]
+    return replace(after, vms=vms)
 
 
 def is_plain(policy: Policy, boot_seconds: float) -> bool:
@@ -98,6 +117,8 @@ class Standing:
     """VMs that are yet to join."""
     look_at: float
     """When a plan is due because of what does not depend on jobs."""
+    wake_at: float
+    """The same, at a look that is not new."""
 
     @staticmethod
     def of(memory: Memory, demand: Sequence[Demand], policy: Policy, now: float) -> Standing:
@@ -107,9 +128,11 @@ class Standing:
         going = sum(record.terminated_at is not None for record in unusual.values())
         beside_room = any(seen.rooms or seen.unused_seconds for seen in memory.watched.values())
         is_plain = len(booting) + going == len(unusual) and memory.waiting_since is None and not beside_room
-        others = replace(memory, vms=unusual, loads={})
-        due_at = look_at(Observation(now, demand=()), others, policy)
-        return Standing(_is_untroubled(memory) and is_plain, _cores_of_each(demand), len(booting), due_at)
+        seen, is_calm = Observation(now, demand=()), _is_untroubled(memory) and is_plain
+        due_at = look_at(seen, replace(memory, vms=unusual, loads={}), policy)
+        teachers = {id_: memory.vms[id_] for ids in memory.taught_by.values() for id_ in ids if id_ in memory.vms}
+        woken_at = wake_at(seen, replace(memory, vms={**teachers, **unusual}), policy)
+        return Standing(is_calm, _cores_of_each(demand), len(booting), due_at, woken_at)
 
     def is_enough(self, demand: Sequence[Demand], shown: Shown, memory: Memory, policy: Policy) -> bool:
         """Return whether no plan would launch or end a VM: all that wait have room on those that boot alone, and beside
@@ -130,8 +153,30 @@ class Standing:
 
     def after_look(self, demand: Sequence[Demand], cluster: Cluster, memory: Memory, policy: Policy) -> Memory | None:
         """Return `memory` after a look at `demand` and the workers of `cluster`; None: a plan might do something."""
-        (pool,) = policy.pools
         memory = remembered(memory, cluster.changed, cluster.now)
+        return self._followed(demand, cluster, memory, policy)
+
+    def after_news(
+        self, demand: Sequence[Demand], cluster: Cluster, memory: Memory, policy: Policy
+    ) -> tuple[Memory, Standing] | None:
+        """Return `memory`, and what stands, after a look at `demand` and at workers and VMs of `cluster` that have
+        come, joined or gone as was expected; None: a plan might do something."""
+        if demand and _cores_of_each(demand) != self.cores_of_each:
+            return None
+        if not demand and any(seen.witnesses or seen.unused_since for seen in memory.watched.values()):
+            return None
+        memory = tracked(memory, cluster, policy)
+        if not demand and memory.watched:
+            memory = replace(memory, watched={})
+        standing = Standing.of(memory, demand, policy, cluster.now)
+        if not standing.is_calm or cluster.now >= standing.look_at:
+            return None
+        followed = standing._followed(demand, cluster, memory, policy)
+        return None if followed is None else (followed, standing)
+
+    def _followed(self, demand: Sequence[Demand], cluster: Cluster, memory: Memory, policy: Policy) -> Memory | None:
+        """Return `memory` after the load was looked at; None: a plan might do something."""
+        (pool,) = policy.pools
         cores = cluster.cores_in_use + sum(group.jobs * group.shape.cpus for group in demand)
         busy_vms = cluster.joined - len(cluster.idle)
         memory = after_look(memory, pool, policy, cluster.now, cores, busy_vms, len(memory.vms))

@@ -25,11 +25,13 @@ class _Vm:
         self.busy = [0]
         """How many cores are at work from each of `times` on, until the next."""
 
-    def most_busy(self, begins_at: float, ends_at: float) -> int:
-        """Return how many cores are at work at the most between two times."""
-        first = bisect_right(self.times, begins_at) - 1
+    def is_less_busy(self, most: int, begins_at: float, ends_at: float) -> bool:
+        """Return whether no more than `most` cores are at work at any moment between two times."""
+        index = bisect_right(self.times, begins_at)
+        if index and self.busy[index - 1] > most and self.times[index - 1] < ends_at:
+            return False  # as most that are asked
         last = bisect_left(self.times, ends_at)
-        return max(self.busy[max(0, first) : last], default=0)
+        return max(self.busy[max(0, index - 1) : last], default=0) <= most
 
     def run(self, begins_at: float, ends_at: float, cores: int) -> None:
         """Run a job; the VM lives for as long as that takes."""
@@ -99,10 +101,13 @@ class _Packing:
     def _best(self, begins_at: float, ends_at: float, cores: int, taken: list[_Vm]) -> _Vm | None:
         """Return the VM with room whose life becomes longer by least; of several that with the shortest life."""
         best, least, shortest = None, float("inf"), float("inf")
+        most = self._cores - cores
         slots = {int(begins_at // SLOT_SECONDS), int(ends_at // SLOT_SECONDS)}
         # No life is shorter than this job, for the longest come first: so each that it touches is there when it begins,
         # or when it ends.
         for slot in slots:
+            if best is not None and least == 0.0:
+                break  # all whose lives need not become longer are there in both
             for vm in reversed(self._in_slot.get(slot, [])):
                 begins, ends = vm.begins_at, vm.ends_at
                 if ends < begins_at or begins > ends_at:
@@ -112,7 +117,7 @@ class _Packing:
                 )
                 if longer > least or (longer == least and ends - begins >= shortest) or vm in taken:
                     continue
-                if vm.most_busy(begins_at, ends_at) + cores <= self._cores:
+                if vm.is_less_busy(most, begins_at, ends_at):
                     best, least, shortest = vm, longer, ends - begins
         return best
 

@@ -70,6 +70,14 @@ def test_nor_if_it_learns_from_every_look(seed: int) -> None:
     assert quick.plans < slow.plans / 2
 
 
+def test_vms_that_come_join_and_go_as_they_were_to_make_no_plan() -> None:
+    jobs = sorted(Job(600.0 * burst + n, 300.0 + 17 * n, 1) for burst in range(12) for n in range(3 + burst % 5))
+    settings = Settings(elastiq=ElastiqOptions(**ADAPTIVE))  # type: ignore[arg-type]
+    quick, slow = simulate(jobs, settings), simulate(jobs, settings, every_poll=True)
+    assert told(quick) == told(slow)
+    assert quick.plans < slow.plans / 8
+
+
 def test_looks_are_no_more_frequent_than_the_loop() -> None:
     options = ElastiqOptions(sleep_s=30.0, check_queue_every_s=15.0, check_vms_every_s=45.0)
     assert Rhythm.of(Settings(elastiq=options)) == Rhythm(30.0, 45.0, 30.0)

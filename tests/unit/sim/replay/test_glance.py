@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pytest
+
 from elastiq.memory import Breaker, Intent, Load, Memory, Rises, VmRecord, Watch
 from elastiq.model import Demand, InstanceState, Observation, Policy, Pool, Shape, Worker
 from elastiq.planning.plan import plan
-from elastiq.sim.replay.cluster import Machine
-from elastiq.sim.replay.glance import Shown, Standing, is_plain, is_quiet, remembered
+from elastiq.planning.tracking import track
+from elastiq.sim.replay.cluster import Cluster, Machine
+from elastiq.sim.replay.glance import Shown, Standing, is_plain, is_quiet, remembered, tracked
+from elastiq.sim.replay.traces import Job
+from elastiq.sim.replay.work import work_of
 
 
 def machine(jobs: int) -> Machine:
@@ -85,7 +90,7 @@ def test_jobs_that_wait_have_room_on_vms_that_boot_or_a_plan_is_made() -> None:
     policy = Policy(is_adaptive=True)
     memory = Memory(capacities={policy.pools[0].capacity_key: Shape(4)})
     jobs = Demand(Shape(2), 4)
-    standing = Standing(is_calm=True, cores_of_each=2, booting=2, look_at=math.inf)
+    standing = Standing(is_calm=True, cores_of_each=2, booting=2, look_at=math.inf, wake_at=math.inf)
     full = Shown(joined=3, free_cores=0, longest_idle_seconds=-1.0)
     assert standing.is_enough([jobs], full, memory, policy)
     assert not standing.is_enough([replace(jobs, jobs=5)], full, memory, policy), "one has none"
@@ -102,7 +107,7 @@ def test_jobs_that_wait_have_room_on_vms_that_boot_or_a_plan_is_made() -> None:
 def test_a_worker_that_may_go_is_left_to_a_plan() -> None:
     policy = Policy(is_adaptive=True, max_vms=40)
     memory = Memory(capacities={policy.pools[0].capacity_key: Shape(4)})
-    standing = Standing(is_calm=True, cores_of_each=0, booting=0, look_at=math.inf)
+    standing = Standing(is_calm=True, cores_of_each=0, booting=0, look_at=math.inf, wake_at=math.inf)
     idle = Shown(joined=1, free_cores=4, longest_idle_seconds=policy.idle_for_time_s + 1)
     assert not standing.is_enough((), idle, memory, policy)
     assert standing.is_enough((), replace(idle, longest_idle_seconds=policy.idle_for_time_s), memory, policy)
@@ -120,3 +125,67 @@ def test_workers_of_vms_that_are_going_are_not_shown() -> None:
     assert Shown.of(shown, memory, 200.0, 5.0) == Shown(joined=1, free_cores=4, longest_idle_seconds=35.0)
     worked = replace(memory, vms={RECORD.id: replace(RECORD, at_work=False, idle_from=180.0)})
     assert Shown.of(shown, worked, 200.0, 5.0).longest_idle_seconds == 20.0, "since a look has shown it"
+
+
+def launched(world: Cluster, memory: Memory, count: int, token: str) -> Memory:
+    made = {
+        id_: VmRecord(id_, "default", token, launched_at=world.now, asked_at=world.now)
+        for id_ in world.launch(count, token)
+    }
+    return replace(memory, vms={**memory.vms, **made})
+
+
+def ended(world: Cluster, memory: Memory, id_: str) -> Memory:
+    assert world.close(id_)
+    world.terminate([id_])
+    record = replace(memory.vms[id_], closing_at=world.now, closed=True, doomed=True, terminated_at=world.now)
+    return replace(memory, vms={**memory.vms, id_: record})
+
+
+def test_vms_that_come_join_and_go_are_tracked_as_all_would_be() -> None:
+    """Also those whose jobs begin and end meanwhile; what the others are is known."""
+    policy = Policy(is_adaptive=True, cluster="c")
+    world = Cluster(work_of([Job(7.0 * n, 60.0 + 40 * n, 1 + n % 3) for n in range(12)], 4), 100.0, 1000.0)
+    memory, joined, gone = launched(world, Memory(), 3, "a"), set(), 0
+    for time in range(1045, 2400, 45):
+        world.run_until(float(time))
+        quick = tracked(memory, world, policy)
+        seen = Observation(float(time), workers=world.workers(), instances=world.instances("c"))
+        memory = track(seen, memory, policy).memory
+        assert (quick, list(quick.vms)) == (memory, list(memory.vms))
+        world.changed.clear()
+        joined |= {record.id for record in memory.vms.values() if record.joined_at is not None}
+        if time == 1180:
+            memory = launched(world, memory, 2, "b")
+        if world.idle and time > 1300:
+            memory, gone = ended(world, memory, min(one.id for one in world.idle)), gone + 1
+    assert (len(joined), gone) == (5, 5)
+
+
+def test_what_a_plan_has_to_find_out_is_left_to_it() -> None:
+    policy = Policy(is_adaptive=True, cluster="c")
+    world = Cluster(work_of([Job(0.0, 500.0, 4), Job(0.0, 500.0, 4)], 4), 100.0, 1000.0)
+    world.run_until(1000.0)
+    demand, capacities = world.demand(), {policy.pools[0].capacity_key: Shape(4)}
+    memory = launched(world, Memory(capacities=capacities), 2, "a")
+    standing = Standing.of(memory, demand, policy, world.now)
+    world.run_until(1045.0)
+    known, stands = standing.after_news(demand, world, memory, policy) or pytest.fail("nothing is to be done")
+    assert (stands.booting, known.tokens_shown) == (2, True)
+    assert stands.look_at > 1045.0 and stands.wake_at > 1045.0
+    (group,) = demand
+    assert standing.after_news([replace(group, shape=Shape(2))], world, memory, policy) is None, "of another kind"
+    assert standing.after_news([replace(group, jobs=3)], world, memory, policy) is None, "one has no room"
+    watched = {group.key: Watch(2, 2, 1000.0)}
+    world.run_until(1100.0)
+    known, stands = standing.after_news((), world, replace(memory, watched=watched), policy) or pytest.fail("likewise")
+    assert (stands.booting, known.watched, known.boots) == (0, {}, {policy.pools[0].capacity_key: (100.0, 100.0)})
+    doubted = {group.key: replace(watched[group.key], witnesses=("i-9",))}
+    assert standing.after_news((), world, replace(memory, watched=doubted), policy) is None, "were they removed?"
+
+
+def test_it_is_known_when_what_a_single_vm_has_shown_is_believed() -> None:
+    """Though nothing is the matter with that one."""
+    policy = Policy(is_adaptive=True)
+    memory = Memory(vms={RECORD.id: RECORD}, taught_by={policy.pools[0].capacity_key: (RECORD.id,)})
+    assert Standing.of(memory, (), policy, 110.0).wake_at == 400.0
