@@ -97,6 +97,7 @@ class Cluster:
         self._joined: dict[str, Machine] = {}
         self._with_room: list[list[int]] = [[] for _ in range(work.largest + 1)]
         """The numbers of open workers, by how many of their cores are free."""
+        self._shapes = tuple(map(Shape, range(work.largest + 1)))
         self._by_number: dict[int, Machine] = {}
         self._launched = 0
         self.queue_version = self.workers_version = self.vms_version = 0
@@ -324,8 +325,8 @@ class Cluster:
         return Worker(
             machine.id,
             instance_id=machine.id,
-            capacity=Shape(machine.cores),
-            free=Shape(machine.free),
+            capacity=self._shapes[machine.cores],
+            free=self._shapes[machine.free],
             jobs=machine.jobs,
             idle_seconds=None if since is None else self.now - since,
             closed=machine.closed,

@@ -141,8 +141,7 @@ class Replay:
         if not looks_at_vms:
             return self._is_plain and self._glance_at_queue(now)
         is_same = (cluster.vms_version, cluster.joined_version) == (self._seen_vms, self._seen_joined)
-        is_fresh = now - self._workers_at < self._rhythm.queue_every
-        if is_fresh:
+        if now - self._workers_at < self._rhythm.queue_every:
             return False
         if self._looks_at_both and self._is_plain:
             return self._glance_at_load(now) if is_same and self._is_settled else self._glance_at_news(now)
@@ -162,11 +161,13 @@ class Replay:
         demand, standing = self._cluster.demand(), self._stands()
         if not standing.is_calm or now - self._workers_at <= TOGETHER_SECONDS:
             return False
-        if self._is_settled and (not demand or now >= self._look_at):
+        if self._is_settled and now >= self._look_at:
             return False
         shown = Shown.of(self._view.workers or (), self._memory, self._workers_at, self._workers_at - self._shown_at)
-        if not standing.is_enough(demand, shown, self._memory, self._policy):
+        known = standing.watched(demand, self._memory)
+        if known is None or not standing.is_enough(demand, shown, known, self._policy):
             return False
+        self._memory = known
         if not self._is_settled:
             self._is_settled, seen = True, replace(self._observation(now), demand=demand, demand_age_seconds=0.0)
             self._wake_at = wake_at(seen, self._memory, self._policy)
@@ -264,7 +265,9 @@ class Replay:
         self._demand_at, self._seen_queue = self._cluster.now, self._cluster.queue_version
         if self._demand_at == self._workers_at:
             self._seen_together = self._seen_queue, self._seen_workers
-        self._view = replace(self._view, demand=self._cluster.demand())
+        demand = self._cluster.demand()
+        if demand or self._view.demand != demand:
+            self._view = replace(self._view, demand=demand)
 
     def _look_at_workers(self) -> None:
         cluster = self._cluster

@@ -1,5 +1,5 @@
-"""Looks that show nothing new but which workers are at work, and how many jobs wait for VMs that boot: all that they
-change is remembered here.
+"""Looks that show nothing new but which workers are at work, how many jobs wait for VMs that boot, and which VMs have
+come, joined or gone as they were to: all that they change is remembered here.
 
 A plan would remember the same, and do nothing; on a busy cluster nine looks of ten are such. Where that is not plain,
 it is left to a plan.
@@ -112,7 +112,7 @@ class Standing:
     is_calm: bool
     """Whether nothing is under way but boots and ends of VMs, and jobs of one kind that wait for boots."""
     cores_of_each: int | None
-    """How many cores each of the jobs takes that wait; 0: none waits; None: they are not alike."""
+    """How many cores each of the jobs took that waited then; 0: none waited; None: they were not alike."""
     booting: int
     """VMs that are yet to join."""
     look_at: float
@@ -138,8 +138,12 @@ class Standing:
         """Return whether no plan would launch or end a VM: all that wait have room on those that boot alone, and beside
         it as much is free as is to be, and not so much more that a VM may go."""
         (pool,) = policy.pools
-        each, a_vm, jobs = self.cores_of_each, cores_of_vm(pool, memory, policy), sum(group.jobs for group in demand)
-        if each is None or each != _cores_of_each(demand) or (each and shown.free_cores):
+        each, a_vm, jobs = (
+            _cores_of_each(demand),
+            cores_of_vm(pool, memory, policy),
+            sum(group.jobs for group in demand),
+        )
+        if each is None or (each and shown.free_cores):
             return False
         if each and jobs > self.booting * (a_vm // each):
             return False
@@ -151,23 +155,30 @@ class Standing:
         may_end = is_idle and shown.joined > fewest
         return spare < free + a_vm and not (may_end and free - a_vm >= spare)
 
+    def watched(self, demand: Sequence[Demand], memory: Memory) -> Memory | None:
+        """Return `memory` after a look at jobs that wait for boots; None: what became of others is left to a plan."""
+        if demand:
+            return memory if self.cores_of_each in (0, _cores_of_each(demand)) else None
+        if any(seen.witnesses or seen.unused_since for seen in memory.watched.values()):
+            return None
+        return replace(memory, watched={}) if memory.watched else memory
+
     def after_look(self, demand: Sequence[Demand], cluster: Cluster, memory: Memory, policy: Policy) -> Memory | None:
         """Return `memory` after a look at `demand` and the workers of `cluster`; None: a plan might do something."""
-        memory = remembered(memory, cluster.changed, cluster.now)
-        return self._followed(demand, cluster, memory, policy)
+        known = self.watched(demand, memory)
+        if known is None:
+            return None
+        return self._followed(demand, cluster, remembered(known, cluster.changed, cluster.now), policy)
 
     def after_news(
         self, demand: Sequence[Demand], cluster: Cluster, memory: Memory, policy: Policy
     ) -> tuple[Memory, Standing] | None:
         """Return `memory`, and what stands, after a look at `demand` and at workers and VMs of `cluster` that have
         come, joined or gone as was expected; None: a plan might do something."""
-        if demand and _cores_of_each(demand) != self.cores_of_each:
+        known = self.watched(demand, memory)
+        if known is None:
             return None
-        if not demand and any(seen.witnesses or seen.unused_since for seen in memory.watched.values()):
-            return None
-        memory = tracked(memory, cluster, policy)
-        if not demand and memory.watched:
-            memory = replace(memory, watched={})
+        memory = tracked(known, cluster, policy)
         standing = Standing.of(memory, demand, policy, cluster.now)
         if not standing.is_calm or cluster.now >= standing.look_at:
             return None

@@ -94,13 +94,11 @@ def test_jobs_that_wait_have_room_on_vms_that_boot_or_a_plan_is_made() -> None:
     full = Shown(joined=3, free_cores=0, longest_idle_seconds=-1.0)
     assert standing.is_enough([jobs], full, memory, policy)
     assert not standing.is_enough([replace(jobs, jobs=5)], full, memory, policy), "one has none"
-    assert not standing.is_enough([replace(jobs, shape=Shape(3))], full, memory, policy), (
-        "others than the last plan saw"
-    )
+    assert standing.watched([replace(jobs, shape=Shape(3))], memory) is None, "others than the last plan saw"
     assert not standing.is_enough([jobs, jobs], full, memory, policy)
     assert not standing.is_enough([replace(jobs, vms_per_job=2)], full, memory, policy)
     assert not standing.is_enough([jobs], replace(full, free_cores=1), memory, policy), "there may be room on a worker"
-    assert not standing.is_enough((), full, memory, policy), "all have started"
+    assert standing.is_enough((), full, memory, policy), "all have started, and what boots is not ended"
     assert not standing.is_enough([jobs], full, memory, replace(policy, min_vms=6)), "the minimum is lacking"
 
 
@@ -182,6 +180,19 @@ def test_what_a_plan_has_to_find_out_is_left_to_it() -> None:
     assert (stands.booting, known.watched, known.boots) == (0, {}, {policy.pools[0].capacity_key: (100.0, 100.0)})
     doubted = {group.key: replace(watched[group.key], witnesses=("i-9",))}
     assert standing.after_news((), world, replace(memory, watched=doubted), policy) is None, "were they removed?"
+
+
+def test_what_waits_is_watched_by_plans_unless_it_is_plain_what_became_of_it() -> None:
+    jobs = Demand(Shape(2), 4)
+    memory = Memory(watched={jobs.key: Watch(4, 4, 0.0)})
+    standing = Standing(is_calm=True, cores_of_each=2, booting=2, look_at=math.inf, wake_at=math.inf)
+    assert standing.watched([jobs], memory) is memory
+    assert standing.watched((), memory) == replace(memory, watched={}), "all have started"
+    assert standing.watched((), Memory(watched={jobs.key: Watch(4, 4, 0.0, witnesses=("i-1",))})) is None
+    assert standing.watched((), Memory(watched={jobs.key: Watch(4, 4, 0.0, unused_since={"i-1": 1.0})})) is None
+    none_waited = replace(standing, cores_of_each=0)
+    assert none_waited.watched([jobs], Memory()) == Memory()
+    assert replace(standing, cores_of_each=None).watched([jobs], memory) is None, "others waited, too"
 
 
 def test_it_is_known_when_what_a_single_vm_has_shown_is_believed() -> None:
