@@ -260,7 +260,8 @@ def parse_global(answer: str, names: Iterable[str]) -> dict[str, float]:
     return left
 
 
-_HOST = re.compile(r"<host\s+name=(['\"])(.*?)\1.*?</host>", re.DOTALL)
+_HOST = re.compile(r"<host\s+name=(['\"])(.*?)\1.*?(?:</host>|(?=<host\s))", re.DOTALL)
+"""A host as far as its end, or as the next one where that is lost."""
 
 
 def _elements(answer: str) -> dict[str, Element | str]:
@@ -269,8 +270,15 @@ def _elements(answer: str) -> dict[str, Element | str]:
         root = kit.xml_document(answer, "qhost")
     except BatchError:
         kit.xml_document(_HOST.sub("", answer), "qhost")
-        return {match[2]: _alone(match[0]) for match in _HOST.finditer(answer)}
-    return {element.get("name", ""): element for element in root.iter("host")} if root.tag == "qhost" else {}
+        return _by_name((match[2], _alone(match[0])) for match in _HOST.finditer(answer))
+    return _by_name((element.get("name", ""), element) for element in root.iter("host")) if root.tag == "qhost" else {}
+
+
+def _by_name(hosts: Iterable[tuple[str, Element | str]]) -> dict[str, Element | str]:
+    found: dict[str, Element | str] = {}
+    for name, host in hosts:
+        found[name] = "qhost shows it twice" if name in found else host
+    return found
 
 
 def _alone(text: str) -> Element | str:

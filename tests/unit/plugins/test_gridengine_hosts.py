@@ -322,3 +322,28 @@ def test_what_is_lost_in_the_host_that_stands_for_all_makes_the_answer_unknown()
     assert len(parse_hosts(whole, COMPLEXES)) > 1
     with pytest.raises(BatchError, match="no list of hosts"):
         parse_hosts(f"{whole[:end]}&{whole[whole.index('>', begin) + 1 :]}", COMPLEXES)
+
+
+def test_a_host_without_an_end_does_not_take_the_next_one_with_it() -> None:
+    whole = recorded("qhost.xml")
+    names = [each.name for each in parse_hosts(whole, COMPLEXES)]
+    begin = whole.index(f"<host name='{names[0]}'")
+    end = whole.index("</host>", begin)
+    hosts = parse_hosts(f"{whole[:end]}</ho{whole[end + len('</host>') :]}", COMPLEXES)
+    assert [each.name for each in hosts] == names
+    assert [bool(each.unreadable) for each in hosts] == [True, False, False]
+
+
+@pytest.mark.parametrize("broken", ["", "<odd>"], ids=["XML", "no XML"])
+def test_of_a_host_that_is_there_twice_nobody_knows_what_is_so(broken: str) -> None:
+    """The last one counted: another's ad in a value could show it idle, and hid that the first one was none."""
+    whole = recorded("qhost.xml")
+    name = parse_hosts(whole, COMPLEXES)[0].name
+    again = f"<host name='{name}'><hostvalue name='num_proc'>4</hostvalue>{broken}</host>"
+    hosts = parse_hosts(whole.replace("</qhost>", f"{again}</qhost>"), COMPLEXES)
+    assert [bool(each.unreadable) for each in hosts] == [True, False, False]
+    assert hosts[0].worker().jobs == 1
+    end = whole.index("</host>")
+    lost = f"{whole[:end]}</ho{whole[end + len('</host>') :]}"
+    with pytest.raises(BatchError, match="no list of hosts"):
+        parse_hosts(lost.replace("</qhost>", "<host name='global'></host></qhost>"), COMPLEXES)
